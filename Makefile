@@ -1,0 +1,59 @@
+# Every target does its own set-up in .venv; a second call installs nothing.
+# PYTHON may name another interpreter (>= 3.11).
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test test-all check lint types imports fmt setup clean
+.DEFAULT_GOAL := demo
+
+# pip of a fresh virtual environment can predate dependency groups
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "locatlas needs Python 3.11 or later; name one with: make PYTHON=python3.11 ...")'
+	@echo "creating .venv"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+
+$(STAMP)-run: pyproject.toml constraints.txt | .venv/bin/python
+	@echo "installing locatlas and what it needs into .venv (first time only, some minutes)"
+	@$(INSTALL) -e '.[plot]'
+	@touch $@
+
+$(STAMP)-test: $(STAMP)-run
+	@$(INSTALL) --group test
+	@touch $@
+
+$(STAMP)-lint: $(STAMP)-run
+	@$(INSTALL) --group lint
+	@touch $@
+
+setup: $(STAMP)-test $(STAMP)-lint
+
+demo: $(STAMP)-run
+	@$(BIN)/locatlas demo demo
+
+test: $(STAMP)-test
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+test-all: $(STAMP)-test
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not gpu and not network"
+
+lint: $(STAMP)-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)-lint
+	$(BIN)/mypy
+
+imports: $(STAMP)-lint
+	$(BIN)/lint-imports
+
+fmt: $(STAMP)-lint
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+check: lint types imports test
+
+clean:
+	rm -rf .venv build *.egg-info demo

@@ -1,0 +1,1 @@
+"""Images to store: data sets, labels, images, the store, FAISS, the build."""

@@ -1,0 +1,69 @@
+"""Every error that locatlas raises on purpose; the command line prints their one line, without a traceback."""
+
+from collections.abc import Iterable
+
+__all__ = [
+    "AtlasLockedError",
+    "EncoderMismatchError",
+    "ImageRejectedError",
+    "InputError",
+    "LocatlasError",
+    "SchemaMismatchError",
+    "StoreDamagedError",
+    "UnknownNameError",
+    "WeightsError",
+]
+
+
+class LocatlasError(Exception):
+    """Base of all errors that locatlas raises on purpose."""
+
+
+class UnknownNameError(LocatlasError, KeyError):
+    """A name that nothing carries; lists those that exist.
+
+    Args:
+        kind: What was looked for, e.g. "encoder".
+        name: The name that was not found.
+        known: The names that exist.
+        hint: A closing sentence, e.g. how to add one.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
+        self.kind = kind
+        self.name = name
+        self.known = sorted(known)
+        shown = ", ".join(self.known[:30]) + (f", ... ({len(self.known)} in all)" if len(self.known) > 30 else "")
+        message = f"unknown {kind} {name!r}; known: {shown or 'none'}"
+        super().__init__(f"{message}. {hint}" if hint else message)
+
+    def __str__(self) -> str:  # KeyError would show the repr
+        return str(self.args[0])
+
+
+class InputError(LocatlasError, ValueError):
+    """An argument, table or file from outside that cannot be used; names it and says why."""
+
+
+class ImageRejectedError(LocatlasError, ValueError):
+    """An image that cannot be used; it goes to quarantine with this reason."""
+
+
+class WeightsError(LocatlasError, ValueError):
+    """Weights that are missing, unsafe, of another digest or that do not fit the architecture exactly."""
+
+
+class SchemaMismatchError(LocatlasError, ValueError):
+    """Rows whose columns, types or values are not exactly those of their table."""
+
+
+class EncoderMismatchError(LocatlasError, ValueError):
+    """Vectors of different encoders were about to meet."""
+
+
+class AtlasLockedError(LocatlasError, OSError):
+    """Another writer holds the atlas."""
+
+
+class StoreDamagedError(LocatlasError, OSError):
+    """The atlas on disk is not what was written; says what to do."""

@@ -1,0 +1,1 @@
+"""Pixels to vectors: encoder specs and registry, weights, channels, transforms."""

@@ -1,0 +1,169 @@
+"""EncoderSpec: everything that decides a vector, as frozen data with a fingerprint. Pure."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, Self, get_args
+
+from locatlas.errors import InputError
+
+__all__ = ["IDENTITY_VERSION", "EncoderSpec"]
+
+IDENTITY_VERSION = 1
+"""Raised when the meaning of a field changes, so that old fingerprints no longer match."""
+
+Pooling = Literal["cls", "mean", "gated_attention"]
+Intensity = Literal["unit", "standardize", "minmax", "minmax_joint", "percentile"]
+Resize = Literal["square", "short_edge_crop", "center_crop_pad", "none_pad_to_patch"]
+Mapping = Literal["natural", "random", "replicate"]
+Passes = Literal["joint", "separate"]
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderSpec:
+    """An encoder: architecture, weights, channel plan, transforms, pooling and precision.
+
+    Attributes that decide a vector (the fingerprint covers them and nothing else):
+
+    Attributes:
+        architecture: timm model name, or one of locatlas' own (`subcell_vit_base_patch16`, `locatlas_pico`).
+        weights_sha256: Digest of the weights file; "seed:N" for untrained weights made from a seed; None until known.
+        slots: Meaning of each network input, in order, e.g. ("microtubules", "protein", "nucleus") for RGB.
+        input_px: Edge of the square network input in pixels; 0 keeps the image's own size.
+        embedding_dim: Length of one forward pass' feature.
+        pooling: What is taken from the tokens.
+        intensity: How raw intensities become numbers: `unit` divides by the range of the integer type;
+            `standardize` is (x - mean) / (sd + 1e-7) per image and channel; `minmax` per channel; `minmax_joint` over
+            all channels of the image together; `percentile` clips at `percentiles` per channel and scales to [0, 1].
+        percentiles: Lower and upper percentile of `percentile`, in [0, 100].
+        mean: Per slot, subtracted after `intensity`; None to skip.
+        std: Per slot, divided by after `mean`.
+        resize: `square` resizes both edges to `input_px`; `short_edge_crop` resizes the short edge and crops the
+            centre; `center_crop_pad` cuts or zero-pads the centre without scaling; `none_pad_to_patch` only pads to a
+            multiple of the patch.
+        interpolation: `bilinear` or `bicubic`, always antialiased.
+        pixel_size_um: If set, images of known pixel size are first rescaled to this many micrometres per pixel.
+        mapping: Channel plan: `natural` puts each channel in the slot of its stain and zeros elsewhere; `random` the
+            same with slots permuted by `mapping_seed`; `replicate` copies each channel into all slots.
+        mapping_seed: Seed of `random`, None otherwise.
+        passes: `joint` is one forward pass; `separate` is one per channel, features concatenated. `replicate` is
+            always `separate`.
+        stains: Channels that are used, in the order of the concatenation; () with `joint` means all that fit a slot.
+        precision: `fp32` or `bf16`.
+
+    Attributes that only describe:
+
+    Attributes:
+        name: Registry name, `architecture.weights`.
+        source: Where the weights come from: "timm:...", "https://...", "file", "seed:N".
+        license: SPDX id or words.
+        paper: Citation or arXiv id.
+        parent: Fingerprint of the encoder this one was fine-tuned from.
+        notes: What a user should know, e.g. contradictory channel orders between sources.
+    """
+
+    name: str
+    architecture: str
+    slots: tuple[str, ...]
+    input_px: int
+    embedding_dim: int
+    weights_sha256: str | None = None
+    pooling: Pooling = "cls"
+    intensity: Intensity = "percentile"
+    percentiles: tuple[float, float] = (0.0, 99.8)
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    resize: Resize = "square"
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    pixel_size_um: float | None = None
+    mapping: Mapping = "natural"
+    mapping_seed: int | None = None
+    passes: Passes = "joint"
+    stains: tuple[str, ...] = ()
+    precision: Precision = "fp32"
+    source: str = field(default="", metadata={"describes": True})
+    license: str = field(default="", metadata={"describes": True})
+    paper: str = field(default="", metadata={"describes": True})
+    parent: str | None = field(default=None, metadata={"describes": True})
+    notes: str = field(default="", metadata={"describes": True})
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("pooling", Pooling),
+            ("intensity", Intensity),
+            ("resize", Resize),
+            ("mapping", Mapping),
+            ("passes", Passes),
+            ("precision", Precision),
+        ):
+            if getattr(self, name) not in get_args(allowed):
+                message = f"encoder {self.name}: {name} {getattr(self, name)!r}, allowed: {', '.join(get_args(allowed))}"
+                raise InputError(message)
+        if not self.slots or len(set(self.slots)) != len(self.slots):
+            message = f"encoder {self.name}: slots must be named and differ, got {self.slots}"
+            raise InputError(message)
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            if values is not None and len(values) != len(self.slots):
+                message = f"encoder {self.name}: {name} has {len(values)} values for {len(self.slots)} slots"
+                raise InputError(message)
+        if (self.mapping == "random") != (self.mapping_seed is not None):
+            message = f"encoder {self.name}: mapping_seed belongs to mapping 'random', and only to it"
+            raise InputError(message)
+        if self.mapping == "replicate" and self.passes != "separate":
+            message = f"encoder {self.name}: 'replicate' takes a pass per channel, so passes must be 'separate'"
+            raise InputError(message)
+        if self.passes == "separate" and not self.stains:
+            message = f"encoder {self.name}: separate passes need the channels named, because each adds to the vector"
+            raise InputError(message)
+
+    @property
+    def dim(self) -> int:
+        """Length of the vector: `embedding_dim` times the number of passes."""
+        return self.embedding_dim * (len(self.stains) if self.passes == "separate" else 1)
+
+    def identity(self) -> dict[str, Any]:
+        """The fields that decide a vector, JSON-ready."""
+        out: dict[str, Any] = {"identity_version": IDENTITY_VERSION}
+        for f in fields(self):
+            if f.name != "name" and not f.metadata.get("describes"):
+                value = getattr(self, f.name)
+                out[f.name] = list(value) if isinstance(value, tuple) else value
+        return out
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the canonical JSON of `identity()`, 64 hex digits.
+
+        Raises:
+            InputError: If the weights' digest is not known yet: such a spec decides no vector.
+        """
+        if self.weights_sha256 is None:
+            message = f"encoder {self.name}: the digest of its weights is not known yet, so it has no fingerprint"
+            raise InputError(message)
+        canonical = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """All fields as canonical JSON."""
+        out = {f.name: getattr(self, f.name) for f in fields(self)}
+        return json.dumps(out, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The spec written by `to_json`.
+
+        Raises:
+            InputError: If a field is unknown or missing.
+        """
+        raw = json.loads(text)
+        known = {f.name for f in fields(cls)}
+        if unknown := sorted(set(raw) - known):
+            message = f"encoder spec has unknown fields {unknown}; written by a newer locatlas?"
+            raise InputError(message)
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()})
+
+    def with_changes(self, **changes: Any) -> Self:
+        """A copy with some fields replaced."""
+        return replace(self, **changes)

@@ -1,0 +1,1 @@
+"""Store to answers: search, votes, metrics, sweeps, the atlas façade."""

@@ -1,0 +1,188 @@
+"""The contract of the store: table names, exact Arrow schemas, and the check every write passes. Pure."""
+
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from locatlas.errors import SchemaMismatchError
+
+__all__ = [
+    "CELLS",
+    "ENCODERS",
+    "FOVS",
+    "QUARANTINE",
+    "RUNS",
+    "SCHEMA_VERSION",
+    "check_rows",
+    "embedding_schema",
+    "embedding_table_name",
+    "image_schema",
+]
+
+SCHEMA_VERSION = 1
+"""Raised with every change of a schema below, together with a golden atlas and a CHANGELOG entry."""
+
+
+def _required(name: str, kind: pa.DataType) -> pa.Field:
+    return pa.field(name, kind, nullable=False)
+
+
+_TEXTS = pa.list_(pa.string())
+_PAIRS = pa.list_(pa.struct([("name", pa.string()), ("value", pa.string())]))
+
+_IMAGE_FIELDS = [
+    _required("id", pa.string()),
+    _required("dataset", pa.string()),
+    pa.field("protein", pa.string()),  # gene symbol
+    pa.field("ensembl_id", pa.string()),
+    pa.field("antibody", pa.string()),
+    pa.field("cell_line", pa.string()),
+    pa.field("plate", pa.string()),
+    pa.field("well", pa.string()),
+    _required("channels", _TEXTS),
+    pa.field("pixel_size_um", pa.float64()),
+    pa.field("height", pa.int32()),  # null for vectors made elsewhere
+    pa.field("width", pa.int32()),
+    _required("localizations", _TEXTS),  # the set that counts as annotated, sorted
+    _required("graded", pa.list_(pa.struct([("localization", pa.string()), ("grade", pa.int8())]))),
+    _required("groups", _PAIRS),
+    _required("metadata", _PAIRS),
+    pa.field("root", pa.string()),  # name of the declared root; its path stands in atlas.json
+    _required("sources", pa.list_(pa.struct([("path", pa.string()), ("channels", _TEXTS)]))),  # root-relative
+    pa.field("row", pa.int32()),  # of a stacked array file
+    pa.field("mask", pa.string()),  # root-relative label image
+    _required("source_digest", pa.string()),  # blake2b-128 over the sources' bytes
+    pa.field("source_stat", pa.string()),  # size and mtime of the sources: equal means unread is unchanged
+    _required("qc", _TEXTS),
+    pa.field("thumbnail", pa.binary()),  # WebP
+]
+
+_CELL_FIELDS = [
+    pa.field("fov_id", pa.string()),
+    pa.field("box", pa.list_(pa.int32())),  # top, left, bottom, right in FOV pixels
+    pa.field("centroid", pa.list_(pa.float32())),  # y, x in FOV pixels
+    pa.field("area_px", pa.int64()),
+    pa.field("touches_border", pa.bool_()),
+    pa.field("annotated_by", pa.string()),  # null: localizations are inherited from the protein
+]
+
+FOVS = pa.schema(_IMAGE_FIELDS)
+CELLS = pa.schema(_IMAGE_FIELDS + _CELL_FIELDS)
+
+ENCODERS = pa.schema(
+    [
+        _required("id", pa.string()),  # "<level>/<fingerprint>"
+        _required("level", pa.string()),
+        _required("fingerprint", pa.string()),
+        _required("name", pa.string()),
+        _required("dim", pa.int32()),
+        _required("spec", pa.string()),  # EncoderSpec.to_json()
+        pa.field("parent", pa.string()),
+        _required("state", pa.string()),  # building, current, superseded
+    ]
+)
+
+RUNS = pa.schema(
+    [
+        _required("id", pa.string()),
+        _required("command", pa.string()),
+        _required("state", pa.string()),  # running, done, failed
+        _required("started_at", pa.timestamp("us", tz="UTC")),
+        pa.field("finished_at", pa.timestamp("us", tz="UTC")),
+        pa.field("dataset", pa.string()),
+        pa.field("level", pa.string()),
+        pa.field("fingerprint", pa.string()),
+        _required("counts", pa.string()),  # JSON
+        _required("versions", pa.string()),  # JSON
+        _required("timings_s", pa.string()),  # JSON
+        pa.field("ids_digest", pa.string()),  # blake2b-128 over the ids that were written, in order
+    ]
+)
+
+QUARANTINE = pa.schema(
+    [
+        _required("id", pa.string()),
+        _required("dataset", pa.string()),
+        _required("source", pa.string()),
+        _required("reason", pa.string()),
+        pa.field("source_stat", pa.string()),  # null: no file to look at, so it is tried again each time
+        _required("run_id", pa.string()),
+    ]
+)
+
+
+def image_schema(level: Literal["fov", "cell"]) -> pa.Schema:
+    """The schema of the table that holds the images of a level."""
+    return FOVS if level == "fov" else CELLS
+
+
+def embedding_schema(dim: int) -> pa.Schema:
+    """One vector a row: id, digest of the source it was made from, float32 fixed-size list of `dim`."""
+    return pa.schema(
+        [
+            _required("id", pa.string()),
+            _required("source_digest", pa.string()),
+            _required("vector", pa.list_(pa.float32(), dim)),
+        ]
+    )
+
+
+def embedding_table_name(level: str, fingerprint: str) -> str:
+    """`emb_<level>_<first 12 of the fingerprint>`."""
+    return f"emb_{level}_{fingerprint[:12]}"
+
+
+def check_rows(rows: pa.Table, schema: pa.Schema, *, table: str) -> None:
+    """Refuse rows that are not exactly what the table holds.
+
+    LanceDB by itself fills missing columns with null, casts silently and accepts the same id twice, so nothing is
+    written before this has passed.
+
+    Args:
+        rows: What is to be written.
+        schema: The table's schema.
+        table: Its name, for the message.
+
+    Raises:
+        SchemaMismatchError: If columns, types or order differ, a required value is null, an id is empty, has control
+            characters or occurs twice, or a vector is not finite.
+    """
+
+    def refuse(why: str) -> None:
+        message = f"table {table}: {why}; nothing was written"
+        raise SchemaMismatchError(message)
+
+    if rows.schema.names != schema.names:
+        missing = sorted(set(schema.names) - set(rows.schema.names))
+        extra = sorted(set(rows.schema.names) - set(schema.names))
+        refuse(f"columns differ (missing {missing}, unexpected {extra}, or another order)")
+    for expected in schema:
+        got = rows.schema.field(expected.name).type
+        if got != expected.type:
+            refuse(f"column {expected.name} is {got}, must be {expected.type}")
+        if not expected.nullable and rows[expected.name].null_count:
+            refuse(f"column {expected.name} has {rows[expected.name].null_count} nulls")
+    ids = rows["id"]
+    if (n_distinct := pc.count_distinct(ids).as_py()) != len(ids):
+        counts = {entry["values"]: entry["counts"] for entry in pc.value_counts(ids).to_pylist()}
+        twice = [i for i, count in counts.items() if count > 1][:5]
+        refuse(f"{len(ids) - n_distinct} ids occur more than once, e.g. {twice}")
+    bad = pc.filter(ids, pc.or_(pc.equal(pc.utf8_length(ids), 0), pc.match_substring_regex(ids, r"[\x00-\x1f\x7f]")))
+    if len(bad):
+        refuse(f"id {bad[0].as_py()!r} is empty or has control characters")
+    if "vector" in schema.names and len(rows):
+        _check_vectors(rows, refuse)
+
+
+def _check_vectors(rows: pa.Table, refuse: Any) -> None:
+    column = rows["vector"].combine_chunks()
+    flat = (column.chunk(0) if isinstance(column, pa.ChunkedArray) else column).flatten()
+    if flat.null_count:
+        refuse("a vector has nulls")
+    values = flat.to_numpy(zero_copy_only=False).reshape(len(rows), -1)
+    finite = np.isfinite(values).all(axis=1)
+    if not finite.all():
+        first = rows["id"][int(np.argmin(finite))].as_py()
+        refuse(f"{int((~finite).sum())} vectors are not finite, first: {first}")

@@ -1,0 +1,228 @@
+"""The tables of an atlas in LanceDB: open, checked upserts, reads by column and id. I/O.
+
+Writes go through lancedb's merge_insert with a declared primary key; reads go through pylance, which opens the same
+files and starts faster. Two facts of lancedb 0.40 decide the write path: without a declared key, concurrent
+merge_insert duplicates rows, and with a scalar index on the key it does so again unless the index is not used.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# the Rust side logs "No existing dataset" whenever a table is made
+os.environ.setdefault("LANCE_LOG", "error")
+
+import lance
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from locatlas.errors import SchemaMismatchError, StoreDamagedError, UnknownNameError
+from locatlas.indexer.layout import AtlasFolder
+from locatlas.indexer.schema import (
+    CELLS,
+    ENCODERS,
+    FOVS,
+    QUARANTINE,
+    RUNS,
+    SCHEMA_VERSION,
+    check_rows,
+    embedding_schema,
+    embedding_table_name,
+)
+
+__all__ = ["Store", "TableVectors"]
+
+_FIXED = {"fovs": FOVS, "cells": CELLS, "encoders": ENCODERS, "runs": RUNS, "quarantine": QUARANTINE}
+
+FRAGMENTS_BEFORE_COMPACTION = 64
+"""Each commit adds a fragment; scans slow down from about a hundred (measured by LanceDB's own documentation)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TableVectors:
+    """All vectors of an embedding table, sorted by id.
+
+    Attributes:
+        table: Table name.
+        version: Lance version that was read.
+        ids: (n,) ids as Python strings, ascending by code point.
+        vectors: (n, d) float32, row i belongs to ids[i].
+    """
+
+    table: str
+    version: int
+    ids: list[str]
+    vectors: NDArray[np.float32]
+
+
+class Store:
+    """The tables of one atlas. Readers need no lock; writers hold `folder.writer()`."""
+
+    def __init__(self, folder: AtlasFolder) -> None:
+        self.folder = folder
+        found = folder.info().get("schema_version")
+        if found != SCHEMA_VERSION:
+            message = f"{folder.path}: atlas of schema version {found}; this locatlas reads version {SCHEMA_VERSION}"
+            raise SchemaMismatchError(message)
+        self._db: Any = None
+
+    @classmethod
+    def create(cls, path: Path) -> "Store":
+        """The store at `path`, made if the folder is absent or empty."""
+        return cls(AtlasFolder.create(path, {"schema_version": SCHEMA_VERSION}))
+
+    @classmethod
+    def open(cls, path: Path) -> "Store":
+        """The store at `path`, which must be an atlas."""
+        return cls(AtlasFolder.open(path))
+
+    def tables(self) -> list[str]:
+        """Names of the tables that exist, sorted."""
+        return sorted(p.stem for p in self.folder.db.glob("*.lance"))
+
+    def _schema(self, table: str) -> pa.Schema:
+        if table in _FIXED:
+            return _FIXED[table]
+        return self._dataset(table).schema.remove_metadata()
+
+    def _path(self, table: str) -> Path:
+        return self.folder.db / f"{table}.lance"
+
+    def _dataset(self, table: str) -> Any:
+        if not self._path(table).is_dir():
+            raise UnknownNameError("table", table, self.tables())
+        try:
+            return lance.dataset(str(self._path(table)))
+        except (OSError, ValueError) as error:
+            message = f"{self._path(table)}: cannot be opened ({_first_line(error)})"
+            raise StoreDamagedError(message) from error
+
+    def _writable(self, table: str, schema: pa.Schema) -> Any:
+        if self._db is None:
+            import lancedb
+
+            self._db = lancedb.connect(str(self.folder.db))
+        if self._path(table).is_dir():
+            opened = self._db.open_table(table)
+        else:
+            opened = self._db.create_table(table, schema=schema)
+        if b"lance-schema:unenforced-primary-key:position" not in (opened.schema.field("id").metadata or {}):
+            # also after a kill between the two calls, when the table exists without its key
+            opened.set_unenforced_primary_key(["id"])
+        return opened
+
+    def upsert(self, table: str, rows: pa.Table, *, schema: pa.Schema | None = None) -> None:
+        """Insert rows, or replace those of the same id, in one commit.
+
+        Args:
+            table: Table name.
+            rows: Exactly the table's columns and types.
+            schema: Schema of an embedding table that may not exist yet.
+
+        Raises:
+            SchemaMismatchError: If `check_rows` refuses them.
+        """
+        expected = schema or self._schema(table)
+        check_rows(rows, expected, table=table)
+        opened = self._writable(table, expected)
+        if len(rows):
+            merge = opened.merge_insert("id").use_index(False)
+            merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
+
+    def put_embeddings(
+        self, level: str, fingerprint: str, ids: Sequence[str], digests: Sequence[str], vectors: NDArray[np.float32]
+    ) -> None:
+        """Write vectors of one encoder.
+
+        Args:
+            level: "fov" or "cell".
+            fingerprint: Of the encoder.
+            ids: (n,) image ids.
+            digests: (n,) digests of the sources they were made from.
+            vectors: (n, d) float32, finite.
+        """
+        schema = embedding_schema(vectors.shape[1])
+        flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))
+        columns = [pa.array(ids, pa.string()), pa.array(digests, pa.string())]
+        column = pa.FixedSizeListArray.from_arrays(flat, type=schema.field("vector").type)
+        rows = pa.table([*columns, column], schema=schema)
+        table = embedding_table_name(level, fingerprint)
+        if self.has(table) and (known := self._schema(table)) != schema:
+            message = f"table {table} holds {known.field('vector').type.list_size} dims, got {vectors.shape[1]}"
+            raise SchemaMismatchError(message)
+        self.upsert(table, rows, schema=schema)
+
+    def delete(self, table: str, ids: Sequence[str]) -> None:
+        """Delete rows by id."""
+        if not ids or not self.has(table):
+            return
+        from lancedb.expr import col
+
+        opened = self._writable(table, self._schema(table))
+        for start in range(0, len(ids), 1000):
+            opened.delete(col("id").isin(list(ids[start : start + 1000])).to_sql())
+
+    def has(self, table: str) -> bool:
+        """Whether the table exists."""
+        return self._path(table).is_dir()
+
+    def version(self, table: str) -> int:
+        """Lance version of the table; every commit raises it."""
+        return int(self._dataset(table).version)
+
+    def count(self, table: str) -> int:
+        """Rows by the table's manifest. Not a proof of health: Lance answers even if the data file is gone."""
+        return int(self._dataset(table).count_rows()) if self.has(table) else 0
+
+    def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows, or those columns; an absent fixed table reads as empty. Sorted by id when id is among them."""
+        if not self.has(table) and table in _FIXED:
+            schema = _FIXED[table]
+            rows = schema.empty_table()
+            return rows if columns is None else rows.select(list(columns))
+        dataset = self._dataset(table)
+        try:
+            rows = dataset.to_table(columns=list(columns) if columns is not None else None)
+        except (OSError, ValueError) as error:
+            message = f"{self._path(table)}: cannot be read ({_first_line(error)})"
+            raise StoreDamagedError(message) from error
+        return rows.sort_by("id") if "id" in rows.column_names else rows
+
+    def read_rows(self, table: str, ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
+        """The rows of these ids; ids that are absent are simply not in the answer."""
+        import pyarrow.compute as pc
+
+        rows = self._dataset(table).to_table(
+            columns=list(columns) if columns is not None else None, filter=pc.field("id").isin(list(ids))
+        )
+        return rows.sort_by("id")
+
+    def read_vectors(self, table: str) -> TableVectors:
+        """All vectors of an embedding table, sorted by id, in one array."""
+        dataset = self._dataset(table)
+        dim = dataset.schema.field("vector").type.list_size
+        n = dataset.count_rows()
+        vectors = np.empty((n, dim), dtype=np.float32)
+        ids: list[str] = []
+        try:
+            for batch in dataset.to_batches(columns=["id", "vector"], batch_size=8192):
+                flat = batch.column("vector").flatten().to_numpy(zero_copy_only=True)
+                vectors[len(ids) : len(ids) + batch.num_rows] = flat.reshape(-1, dim)
+                ids.extend(batch.column("id").to_pylist())
+        except (OSError, ValueError) as error:
+            message = f"{self._path(table)}: cannot be read ({_first_line(error)})"
+            raise StoreDamagedError(message) from error
+        order = sorted(range(len(ids)), key=ids.__getitem__)
+        return TableVectors(table, int(dataset.version), [ids[i] for i in order], vectors[order])
+
+    def compact(self, table: str) -> None:
+        """Merge small fragments once there are many; old versions stay, so readers are not disturbed."""
+        if self.has(table) and len(self._dataset(table).get_fragments()) > FRAGMENTS_BEFORE_COMPACTION:
+            self._writable(table, self._schema(table)).compact_files()
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__

@@ -129,7 +129,7 @@ class Store:
         check_rows(rows, expected, table=table)
         opened = self._writable(table, expected)
         if len(rows):
-            merge = opened.merge_insert("id").use_index(False)
+            merge = opened.merge_insert("id").use_index(False)  # noqa: FBT003 (lancedb's signature)
             merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
 
     def put_embeddings(

@@ -1,0 +1,208 @@
+"""Which encoder an atlas uses at a level: the `encoders` table, its states, and the choice of a new one. I/O."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from locatlas.errors import EncoderMismatchError, InputError, UnknownNameError
+from locatlas.indexer.schema import ENCODERS, embedding_table_name
+from locatlas.indexer.store import Store
+from locatlas.models.spec import EncoderSpec
+
+__all__ = [
+    "DEFAULT_ENCODER",
+    "EncoderRequest",
+    "StoredEncoder",
+    "choose",
+    "current",
+    "find",
+    "put",
+    "stored_encoders",
+    "switch_to",
+]
+
+DEFAULT_ENCODER = "locatlas_pico.untrained"
+State = Literal["building", "current", "superseded"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEncoder:
+    """An encoder as an atlas knows it at one level."""
+
+    level: str
+    spec: EncoderSpec
+    state: State
+
+    @property
+    def fingerprint(self) -> str:
+        """The spec's fingerprint."""
+        return self.spec.fingerprint
+
+    @property
+    def table(self) -> str:
+        """Name of the table that holds its vectors."""
+        return embedding_table_name(self.level, self.fingerprint)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderRequest:
+    """What a user asked for; None where they said nothing."""
+
+    name: str | None = None
+    mapping: str | None = None
+    passes: str | None = None
+    stains: tuple[str, ...] = ()
+    seed: int | None = None
+    precision: str | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was asked for, so that the atlas' own encoder is meant."""
+        return self == EncoderRequest()
+
+
+def stored_encoders(store: Store, level: str | None = None) -> list[StoredEncoder]:
+    """All encoders of an atlas, or of one level, current first, then by name."""
+    rows = store.read("encoders").to_pylist()
+    found = [
+        StoredEncoder(row["level"], EncoderSpec.from_json(row["spec"]), row["state"])
+        for row in rows
+        if level in (None, row["level"])
+    ]
+    return sorted(found, key=lambda e: (e.level, e.state != "current", e.spec.name, e.fingerprint))
+
+
+def current(store: Store, level: str) -> StoredEncoder | None:
+    """The encoder that queries at this level use by default, or None before the first index run ended."""
+    return next((e for e in stored_encoders(store, level) if e.state == "current"), None)
+
+
+def find(store: Store, level: str, name: str | None) -> StoredEncoder:
+    """The encoder of this name or fingerprint (at least 6 digits), or the current one.
+
+    Raises:
+        UnknownNameError: If the atlas has none such at this level.
+        InputError: If the name fits several, or the only one is not complete yet.
+    """
+    known = stored_encoders(store, level)
+    if name is None:
+        if (found := current(store, level)) is not None:
+            return found
+        if known:
+            message = (
+                f"{store.folder.path}: encoder {known[0].spec.name} at level {level} is not complete; run the same "
+                f"`locatlas index` again to continue, or name it with --encoder to use what is there"
+            )
+            raise InputError(message)
+        levels = sorted({e.level for e in stored_encoders(store)})
+        message = f"{store.folder.path}: no vectors at level {level}" + (
+            f"; there are some at {levels}" if levels else ""
+        )
+        raise InputError(message)
+    fits = [e for e in known if e.spec.name == name or (len(name) >= 6 and e.fingerprint.startswith(name))]
+    if not fits:
+        raise UnknownNameError(f"{level} encoder in this atlas", name, [e.spec.name for e in known])
+    if len(fits) > 1:
+        listed = ", ".join(f"{e.fingerprint[:12]} ({_plan(e.spec)}, {e.state})" for e in fits)
+        message = f"encoder {name!r} is in this atlas several times; name one by fingerprint: {listed}"
+        raise InputError(message)
+    return fits[0]
+
+
+def _plan(spec: EncoderSpec) -> str:
+    return f"{spec.mapping}/{spec.passes}" + (f" of {'+'.join(spec.stains)}" if spec.stains else "")
+
+
+def _shown(spec: EncoderSpec) -> str:
+    return f"{spec.name} ({_plan(spec)}, {spec.precision}, {spec.fingerprint[:12]})"
+
+
+def _row(encoder: StoredEncoder) -> dict[str, Any]:
+    return {
+        "id": f"{encoder.level}/{encoder.fingerprint}",
+        "level": encoder.level,
+        "fingerprint": encoder.fingerprint,
+        "name": encoder.spec.name,
+        "dim": encoder.spec.dim,
+        "spec": encoder.spec.to_json(),
+        "parent": encoder.spec.parent,
+        "state": encoder.state,
+    }
+
+
+def put(store: Store, *encoders: StoredEncoder) -> None:
+    """Write encoders and their states in one commit."""
+    store.upsert("encoders", pa.Table.from_pylist([_row(e) for e in encoders], schema=ENCODERS))
+
+
+def switch_to(store: Store, encoder: StoredEncoder) -> None:
+    """Make an encoder current at its level and the one before it superseded, in one commit."""
+    before = current(store, encoder.level)
+    changed = [StoredEncoder(encoder.level, encoder.spec, "current")]
+    if before is not None and before.fingerprint != encoder.fingerprint:
+        changed.append(StoredEncoder(before.level, before.spec, "superseded"))
+    put(store, *changed)
+
+
+def choose(
+    store: Store, level: str, request: EncoderRequest, *, available: tuple[str, ...], adding: bool
+) -> StoredEncoder:
+    """The encoder that a command is to use at a level.
+
+    Args:
+        store: The atlas.
+        level: "fov" or "cell".
+        request: What the user asked for.
+        available: Channels of the images at hand; named in the spec where each takes a pass of its own.
+        adding: Whether another encoder than the current one may be meant (`embed`), or only it (`index`).
+
+    Returns:
+        The encoder with its state in the atlas; "building" if it is new.
+
+    Raises:
+        EncoderMismatchError: If not `adding` and something else than the current encoder was asked for.
+    """
+    here = current(store, level)
+    known = stored_encoders(store, level)
+    if request.is_empty and here is not None:
+        return here
+    if request.is_empty and len(known) == 1:
+        return known[0]  # an interrupted first run, continued
+    spec = _resolve(request, available=available, like=here.spec if here else (known[0].spec if known else None))
+    found = next((e for e in known if e.fingerprint == spec.fingerprint), None)
+    if here is not None and not adding and spec.fingerprint != here.fingerprint:
+        message = (
+            f"{store.folder.path}: its {level} encoder is {_shown(here.spec)}, asked for {_shown(spec)}. "
+            f"Leave --encoder and the plan out to use it, or add the other with `locatlas embed`"
+        )
+        raise EncoderMismatchError(message)
+    return found or StoredEncoder(level, spec, "building")
+
+
+def _resolve(request: EncoderRequest, *, available: tuple[str, ...], like: EncoderSpec | None) -> EncoderSpec:
+    from locatlas.models.encode import resolve
+
+    name = request.name or (like.name if like else DEFAULT_ENCODER)
+    mapping = request.mapping or "natural"
+    passes = request.passes or ("separate" if mapping == "replicate" else "joint")
+    precision = request.precision
+    if precision is None:
+        # an atlas stays at the precision it began with, whatever machine continues it
+        precision = like.precision if like is not None and like.name == name else _helpful_precision()
+    return resolve(
+        name,
+        mapping=mapping,
+        passes=passes,
+        stains=request.stains,
+        seed=request.seed,
+        precision=precision,
+        available=available,
+    )
+
+
+def _helpful_precision() -> str:
+    """bf16 where the hardware multiplies it natively, else fp32."""
+    from locatlas.models.encode import native_bf16
+
+    return "bf16" if native_bf16() else "fp32"

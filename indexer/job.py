@@ -1,0 +1,144 @@
+"""What `index` and `embed` share: the job in hand, its summary, embedding of what is pending, and the switch. I/O."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from locatlas.indexer import encoders
+from locatlas.indexer.encoders import StoredEncoder
+from locatlas.indexer.ledger import Run
+from locatlas.indexer.pipeline import COMMIT_ROWS, Pending, Progress, embed_pending
+from locatlas.indexer.quarantine import Quarantine, Rejection
+from locatlas.indexer.store import Store
+from locatlas.models.encode import load_encoder
+
+__all__ = ["IndexSummary", "Job", "image_table"]
+
+
+def image_table(level: str) -> str:
+    """Name of the table that holds the images of a level."""
+    return "fovs" if level == "fov" else "cells"
+
+
+@dataclass(slots=True)
+class IndexSummary:
+    """What an index or embed run did.
+
+    Attributes:
+        fovs: Images in the atlas at level fov, after the run.
+        cells: Images at level cell, after the run.
+        embedded: Vectors made.
+        skipped: Images that were there already, unchanged.
+        updated: Images whose metadata changed while the pixels did not.
+        quarantined: Sources of this data set that cannot be used, now or from an earlier run.
+        encoders: Encoder by level.
+        timings_s: Seconds by stage.
+    """
+
+    fovs: int = 0
+    cells: int = 0
+    embedded: int = 0
+    skipped: int = 0
+    updated: int = 0
+    quarantined: list[Rejection] = field(default_factory=list)
+    encoders: dict[str, StoredEncoder] = field(default_factory=dict)
+    timings_s: dict[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document of `index` and `embed`; `encoder` is the one of the FOVs where both levels have one."""
+        by_level = {
+            level: {"name": e.spec.name, "fingerprint": e.fingerprint, "state": e.state, "dim": e.spec.dim}
+            for level, e in sorted(self.encoders.items())
+        }
+        first = by_level.get("fov") or by_level.get("cell")
+        return {
+            "fovs": self.fovs,
+            "cells": self.cells,
+            "embedded": self.embedded,
+            "skipped": self.skipped,
+            "updated": self.updated,
+            "quarantined": [{"source": r.source, "reason": r.reason} for r in self.quarantined],
+            "encoder": first,
+            "encoders": by_level,
+            "timings_s": self.timings_s,
+        }
+
+
+@dataclass(slots=True)
+class Job:
+    """A writing run over one atlas, with the writer lock held.
+
+    Attributes:
+        store: The atlas.
+        run: Its ledger entry.
+        quarantine: What cannot be used.
+        roots: Declared folders by name; the first is the one that is indexed.
+        progress: Told of what goes on.
+        commit_rows: Images a commit.
+        summary: What was done so far.
+    """
+
+    store: Store
+    run: Run
+    quarantine: Quarantine
+    roots: Mapping[str, Path]
+    progress: Progress | None = None
+    commit_rows: int = COMMIT_ROWS
+    summary: IndexSummary = field(default_factory=IndexSummary)
+
+    def digests(self, encoder: StoredEncoder) -> dict[str, str]:
+        """Digest of the source that each vector of an encoder was made from, by id."""
+        if not self.store.has(encoder.table):
+            return {}
+        rows = self.store.read(encoder.table, ["id", "source_digest"])
+        return dict(zip(rows["id"].to_pylist(), rows["source_digest"].to_pylist(), strict=True))
+
+    def embed(self, encoder: StoredEncoder, work: Sequence[Pending]) -> None:
+        """Embed what is pending and commit it; a new encoder is written as building first."""
+        if not work:
+            return
+        if self.progress:
+            self.progress("loading encoder", 0, len(work))
+        with self.run.timed("load encoder"):
+            loaded = load_encoder(encoder.spec)
+        self.run.level, self.run.fingerprint = encoder.level, encoder.fingerprint
+        if all(e.fingerprint != encoder.fingerprint for e in encoders.stored_encoders(self.store, encoder.level)):
+            self.run.touched()
+            encoders.put(self.store, encoder)
+        embed_pending(
+            self.store, encoder.level, encoder.fingerprint, work, loaded,
+            roots=self.roots, run=self.run, quarantine=self.quarantine,
+            progress=self.progress, commit_rows=self.commit_rows,
+        )  # fmt: skip
+
+    def complete(self, encoder: StoredEncoder) -> None:
+        """Make an encoder current once every image of its level has its vector, quarantined ones excepted."""
+        self.summary.encoders[encoder.level] = encoder
+        if encoder.state == "current" or not self.store.has(encoder.table):
+            return
+        images = self.store.read(image_table(encoder.level), ["id", "sources", "dataset"]).to_pylist()
+        embedded, held = self.digests(encoder), self.quarantine.seen
+        for row in images:
+            # a row without a source was imported with the vector of another encoder: this one cannot have it
+            if row["id"] in embedded or not row["sources"]:
+                continue
+            if Rejection(row["dataset"], row["sources"][0]["path"], "").id not in held:
+                return
+        self.run.touched()
+        encoders.switch_to(self.store, encoder)
+        self.summary.encoders[encoder.level] = replace(encoder, state="current")
+
+    def finish(self) -> IndexSummary:
+        """Commit the quarantine, compact where there are many fragments, and fill in the summary."""
+        if self.quarantine.commit(self.run.id):
+            self.run.touched()
+        for table in self.store.tables():
+            self.store.compact(table)
+        summary = self.summary
+        summary.quarantined = sorted(self.quarantine.seen.values(), key=lambda r: r.source)
+        summary.embedded = self.run.counts["embedded"]
+        summary.fovs, summary.cells = self.store.count("fovs"), self.store.count("cells")
+        self.run.counts["skipped"], self.run.counts["updated"] = summary.skipped, summary.updated
+        summary.timings_s = {stage: round(seconds, 3) for stage, seconds in self.run.timings_s.items()}
+        return summary

@@ -1,0 +1,132 @@
+"""The `runs` table: what was done, with which versions, how long it took, and what was interrupted. I/O."""
+
+import datetime as dt
+import hashlib
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import pyarrow as pa
+
+from locatlas.indexer.schema import RUNS
+from locatlas.indexer.store import Store
+
+__all__ = ["Run", "versions"]
+
+_PACKAGES = (
+    "locatlas",
+    "torch",
+    "timm",
+    "lancedb",
+    "pylance",
+    "pyarrow",
+    "numpy",
+    "tifffile",
+    "faiss-gpu",
+    "faiss-cpu",
+)
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that a result depends on; absent ones are left out."""
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+class Run:
+    """One run of a writing command. Use `Run.record(...)`.
+
+    Attributes:
+        id: Sortable by start, unique.
+        counts: What was done, by word.
+        timings_s: Seconds by stage.
+    """
+
+    def __init__(self, store: Store, command: str, *, dataset: str | None) -> None:
+        self._store = store
+        self._started = dt.datetime.now(dt.UTC)
+        self.id = f"{self._started:%Y%m%dT%H%M%S.%fZ}-{os.getpid()}"
+        self.command = command
+        self.dataset = dataset
+        self.level: str | None = None
+        self.fingerprint: str | None = None
+        self.counts: Counter[str] = Counter()
+        self.timings_s: Counter[str] = Counter()
+        self._digest = hashlib.blake2b(digest_size=16)
+        self._wrote = False
+
+    def wrote(self, ids: Sequence[str]) -> None:
+        """Note ids whose rows are committed."""
+        for i in ids:
+            self._digest.update(i.encode() + b"\n")
+        if ids:
+            self.touched()
+
+    def touched(self) -> None:
+        """Note that something was committed; the first time, the run is written as running."""
+        if not self._wrote:
+            self._wrote = True
+            self.start()
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the time of a block to a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.timings_s[stage] += time.perf_counter() - start
+
+    def _save(self, state: str, *, finished: bool) -> None:
+        row: dict[str, Any] = {
+            "id": self.id,
+            "command": self.command,
+            "state": state,
+            "started_at": self._started,
+            "finished_at": dt.datetime.now(dt.UTC) if finished else None,
+            "dataset": self.dataset,
+            "level": self.level,
+            "fingerprint": self.fingerprint,
+            "counts": json.dumps(self.counts, sort_keys=True),
+            "versions": json.dumps(versions(), sort_keys=True),
+            "timings_s": json.dumps({k: round(v, 3) for k, v in self.timings_s.items()}, sort_keys=True),
+            "ids_digest": self._digest.hexdigest() if self._wrote else None,
+        }
+        self._store.upsert("runs", pa.Table.from_pylist([row], schema=RUNS))
+
+    def start(self) -> None:
+        """Write the run as running; whatever still says so is from a process that died, because we hold the lock."""
+        dead = [
+            row for row in self._store.read("runs").to_pylist() if row["state"] == "running" and row["id"] != self.id
+        ]
+        if dead:
+            rows = [{**row, "state": "interrupted"} for row in dead]
+            self._store.upsert("runs", pa.Table.from_pylist(rows, schema=RUNS))
+        self._save("running", finished=False)
+
+    @classmethod
+    @contextmanager
+    def record(cls, store: Store, command: str, *, dataset: str | None = None) -> Iterator["Run"]:
+        """A run that is written at its first commit, and closed as done or failed.
+
+        A run that changes nothing leaves no trace: the second run of a command does nothing.
+        """
+        run = cls(store, command, dataset=dataset)
+        try:
+            yield run
+        except BaseException:
+            if run._wrote:
+                run._save("failed", finished=True)
+            raise
+        if run._wrote:
+            run._save("done", finished=True)

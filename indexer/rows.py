@@ -1,0 +1,155 @@
+"""Between records and rows of the image tables, both ways. Pure, apart from `source_stat`."""
+
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from locatlas.errors import ImageRejectedError
+from locatlas.indexer.records import ImageRecord, Source
+from locatlas.indexer.schema import image_schema
+
+__all__ = ["METADATA_COLUMNS", "described", "image_rows", "pairs", "record_from_row", "source_stat"]
+
+METADATA_COLUMNS = (
+    "dataset",
+    "protein",
+    "ensembl_id",
+    "antibody",
+    "cell_line",
+    "plate",
+    "well",
+    "pixel_size_um",
+    "localizations",
+    "graded",
+    "groups",
+    "metadata",
+    "root",
+    "sources",
+    "row",
+    "mask",
+)
+"""What a reader says of an image without looking at its pixels; may change while the vector stays valid."""
+
+
+def pairs(values: Mapping[str, str]) -> list[dict[str, str]]:
+    """A mapping as the store keeps it: (name, value) pairs sorted by name."""
+    return [{"name": name, "value": values[name]} for name in sorted(values)]
+
+
+def source_stat(sources: Iterable[Source]) -> str:
+    """Size and modification time (ns) of each source: while equal, the bytes are taken as unchanged.
+
+    Raises:
+        ImageRejectedError: If a source is missing or cannot be looked at.
+    """
+    parts = []
+    for source in sources:
+        try:
+            stat = source.path.stat()
+        except OSError as error:
+            message = f"{source.path}: {error.strerror or error}"
+            raise ImageRejectedError(message) from error
+        parts.append(f"{stat.st_size}:{stat.st_mtime_ns}")
+    return ";".join(parts)
+
+
+def _relative(path: Path, root: Path) -> str:
+    try:
+        return path.resolve().relative_to(root).as_posix()
+    except ValueError:
+        message = f"{path}: lies outside {root}; declare the folder it is in with --root"
+        raise ImageRejectedError(message) from None
+
+
+def described(record: ImageRecord, *, roots: Mapping[str, Path]) -> dict[str, Any]:
+    """The metadata columns of a record, as the store keeps them.
+
+    Args:
+        record: What the reader said.
+        roots: Declared folders by name; the first that holds the record's first source is taken for all of them.
+
+    Raises:
+        ImageRejectedError: If the sources do not lie together under one declared root.
+    """
+    first = record.sources[0].path.resolve()
+    name, root = next(((n, r) for n, r in roots.items() if first.is_relative_to(r)), next(iter(roots.items())))
+    return {
+        "id": unicodedata.normalize("NFC", record.id),
+        "dataset": record.dataset,
+        "protein": record.protein,
+        "ensembl_id": record.ensembl_id,
+        "antibody": record.antibody,
+        "cell_line": record.cell_line,
+        "plate": record.plate,
+        "well": record.well,
+        "channels": list(record.channels),
+        "pixel_size_um": record.pixel_size_um,
+        "localizations": sorted(set(record.localizations)),
+        "graded": [{"localization": label, "grade": grade} for label, grade in sorted(set(record.graded))],
+        "groups": pairs(record.groups),
+        "metadata": pairs(record.metadata),
+        "root": name,
+        "sources": [{"path": _relative(s.path, root), "channels": list(s.channels)} for s in record.sources],
+        "row": record.row,
+        "mask": _relative(record.mask_path, root) if record.mask_path else None,
+        **({"fov_id": record.fov_id} if record.level == "cell" else {}),
+    }
+
+
+def image_rows(rows: Sequence[Mapping[str, Any]], level: str) -> pa.Table:
+    """Rows of an image table; columns that a row does not name are null.
+
+    Args:
+        rows: Dictionaries by column name.
+        level: "fov" or "cell".
+    """
+    schema = image_schema("fov" if level == "fov" else "cell")
+    return pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+
+
+def record_from_row(row: Mapping[str, Any], *, level: str, roots: Mapping[str, Path]) -> ImageRecord:
+    """The record that a stored row was made from, its sources under the declared roots.
+
+    Args:
+        row: A row of `fovs` or `cells`.
+        level: "fov" or "cell".
+        roots: Declared folders by name.
+
+    Raises:
+        ImageRejectedError: If the row has no source (vectors made elsewhere), or a path would leave its root.
+    """
+    if not row["sources"]:
+        message = f"{row['id']}: has no image (its vector was imported), so it cannot be embedded"
+        raise ImageRejectedError(message)
+    root = roots[row["root"]]
+
+    def inside(relative: str) -> Path:
+        path = root / relative
+        if not path.resolve().is_relative_to(root):
+            message = f"{row['id']}: {relative!r} leaves its root {root}"
+            raise ImageRejectedError(message)
+        return path
+
+    return ImageRecord(
+        id=row["id"],
+        level="fov" if level == "fov" else "cell",
+        dataset=row["dataset"],
+        sources=tuple(Source(inside(s["path"]), tuple(s["channels"])) for s in row["sources"]),
+        protein=row["protein"],
+        ensembl_id=row["ensembl_id"],
+        antibody=row["antibody"],
+        cell_line=row["cell_line"],
+        plate=row["plate"],
+        well=row["well"],
+        localizations=tuple(row["localizations"]),
+        graded=tuple((g["localization"], g["grade"]) for g in row["graded"]),
+        pixel_size_um=row["pixel_size_um"],
+        groups={p["name"]: p["value"] for p in row["groups"]},
+        metadata={p["name"]: p["value"] for p in row["metadata"]},
+        mask_path=inside(row["mask"]) if row["mask"] else None,
+        fov_id=row.get("fov_id"),
+        row=row["row"],
+    )

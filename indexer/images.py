@@ -1,0 +1,253 @@
+"""Pixels of a record, with a digest of the bytes they were read from. Reads files."""
+
+import gzip
+import hashlib
+import io
+import os
+import stat
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from locatlas.errors import ImageRejectedError
+from locatlas.indexer.planes import (
+    MAX_BYTES,
+    MAX_RATIO,
+    RATIO_FREE_BYTES,
+    as_pixels,
+    check_count,
+    check_declared,
+    one_dtype,
+)
+from locatlas.indexer.raster import raster_size, read_raster
+from locatlas.indexer.records import ImageRecord, Source
+from locatlas.indexer.thumbnails import thumbnail
+from locatlas.indexer.tiff import read_tiff, tiff_header
+from locatlas.types import ChannelImage
+
+__all__ = ["image_header", "read_image", "source_digest", "thumbnail"]
+
+DIGEST_BYTES = 16
+
+TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+RASTER_MAGIC = (b"\x89PNG", b"\xff\xd8\xff")
+GZIP_MAGIC = b"\x1f\x8b"
+NPY_MAGIC = b"\x93NUMPY"
+
+# What the decoders raise on damaged bytes, found by feeding them mutated files: imagecodecs' errors are RuntimeErrors,
+# Pillow uses SyntaxError for broken PNG chunks, tifffile lets lookups, divisions and conversions of bad tags through.
+DECODER_ERRORS = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    ArithmeticError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    EOFError,
+    MemoryError,
+    SyntaxError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+def read_image(record: ImageRecord) -> tuple[ChannelImage, str]:
+    """All planes of a record.
+
+    Formats go by content, not by name: TIFF (ImageJ, OME, plain; stacks projected by maximum over z), gzipped TIFF,
+    PNG, JPEG, and npy (a row of a stacked array where the record says so).
+
+    Args:
+        record: What a reader yielded.
+
+    Returns:
+        The image, uint8, uint16 or float32 (mixed types become float32 in units of each type's range), and
+        blake2b-128 in hex: of the file's bytes where there is one source (`b2sum -l 128` gives the same), of the
+        concatenated raw digests of the sources in order where there are several. For a row of an npy file its bytes
+        are those of the row.
+
+    Raises:
+        ImageRejectedError: Naming the file and the reason: missing, not a plain file, not an image, damaged, too
+            large, or not holding the declared channels.
+    """
+    planes, digests = [], []
+    for source in record.sources:
+        pixels, digest = _read_source(source, record.row)
+        if planes and pixels.shape[1:] != planes[0].shape[1:]:
+            first = f"{record.sources[0].path.name} has {planes[0].shape[1]} x {planes[0].shape[2]}"
+            size = f"{pixels.shape[1]} x {pixels.shape[2]}"
+            message = f"{source.path}: {size} pixels, but {first}; channels must be of one size"
+            raise ImageRejectedError(message)
+        planes.append(pixels)
+        digests.append(digest)
+    if not planes:
+        message = f"{record.id}: names no source file"
+        raise ImageRejectedError(message)
+    image = ChannelImage(one_dtype(planes), record.channels, record.pixel_size_um)
+    return image, _combined(digests)
+
+
+def source_digest(record: ImageRecord) -> str:
+    """The digest that `read_image` gives, without decoding.
+
+    Raises:
+        ImageRejectedError: If a source cannot be read.
+    """
+    digests = []
+    for source in record.sources:
+        with _opened(source.path) as (stream, _size):
+            digests.append(_hashed(stream) if record.row is None else _row(stream, source.path, record.row)[1])
+    return _combined(digests)
+
+
+def image_header(path: Path) -> tuple[int, int, float | None] | None:
+    """Height, width and stated pixel size (micrometres) from the header, without reading pixels.
+
+    Returns:
+        None where the header cannot be read, or not cheaply (gzip, npy): `read_image` reports what is wrong.
+    """
+    try:
+        with _opened(path) as (stream, _size):
+            head = stream.read(8)
+            stream.seek(0)
+            if head.startswith(TIFF_MAGIC):
+                return tiff_header(stream)
+            if head.startswith(RASTER_MAGIC):
+                return (*raster_size(stream), None)
+    except ImageRejectedError:
+        return None
+    return None
+
+
+def _combined(digests: Sequence[bytes]) -> str:
+    if len(digests) == 1:
+        return digests[0].hex()
+    return hashlib.blake2b(b"".join(digests), digest_size=DIGEST_BYTES).hexdigest()
+
+
+def _hashed(stream: IO[bytes]) -> bytes:
+    digest = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=DIGEST_BYTES)).digest()  # type: ignore[arg-type]
+    stream.seek(0)
+    return digest
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[IO[bytes], int]]:
+    """The file and its size; every failure inside becomes an ImageRejectedError that names the file."""
+    try:
+        # non-blocking, so that a FIFO without a writer cannot hold the run up
+        with open(path, "rb", opener=_nonblocking) as stream:
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                _reject("not a plain file")
+            if status.st_size == 0:
+                _reject("the file is empty")
+            yield stream, status.st_size
+    except ImageRejectedError as error:
+        message = f"{path}: {error}"
+        raise ImageRejectedError(message) from error
+    except FileNotFoundError as error:
+        message = f"{path}: no such file"
+        raise ImageRejectedError(message) from error
+    except IsADirectoryError as error:
+        message = f"{path}: a folder, not a file"
+        raise ImageRejectedError(message) from error
+    except PermissionError as error:
+        message = f"{path}: may not be read ({error.strerror})"
+        raise ImageRejectedError(message) from error
+    except DECODER_ERRORS as error:
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        message = f"{path}: cannot be decoded: {reason}"
+        raise ImageRejectedError(message) from error
+
+
+def _nonblocking(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _reject(reason: str) -> None:
+    raise ImageRejectedError(reason)
+
+
+def _read_source(source: Source, row: int | None) -> tuple[NDArray[Any], bytes]:
+    """Planes (channels, height, width) and raw digest of one file."""
+    with _opened(source.path) as (stream, size):
+        if row is not None:
+            plane, digest = _row(stream, source.path, row)
+            return as_pixels(_npy_planes(plane, source.channels)), digest
+        digest = _hashed(stream)
+        return as_pixels(_decoded(stream, source, size)), digest
+    raise AssertionError  # _opened lets nothing through
+
+
+def _decoded(stream: IO[bytes], source: Source, size: int) -> NDArray[Any]:
+    head = stream.read(8)
+    stream.seek(0)
+    if head.startswith(GZIP_MAGIC):
+        stream = _gunzipped(stream, size)
+        head = stream.read(8)
+        stream.seek(0)
+        if not head.startswith(TIFF_MAGIC):
+            _reject("gzip of something that is not a TIFF")
+    if head.startswith(TIFF_MAGIC):
+        return read_tiff(stream, source.channels, encoded_bytes=size)
+    if head.startswith(RASTER_MAGIC):
+        return read_raster(stream, source.channels, encoded_bytes=size)
+    if head.startswith(NPY_MAGIC):
+        array = _npy(stream, source.path)
+        check_declared(array.shape, array.dtype.itemsize, encoded_bytes=size)
+        return _npy_planes(np.array(array), source.channels)
+    message = f"not an image that can be read (TIFF, PNG, JPEG or npy); it begins with {head[:4]!r}"
+    raise ImageRejectedError(message)
+
+
+def _gunzipped(stream: IO[bytes], size: int) -> io.BytesIO:
+    limit = min(MAX_BYTES, max(RATIO_FREE_BYTES, MAX_RATIO * size))
+    with gzip.GzipFile(fileobj=stream) as unzipped:
+        data = unzipped.read(limit + 1)
+    if len(data) > limit:
+        message = f"expands from {size} to more than {limit} bytes; refused as a decompression bomb"
+        raise ImageRejectedError(message)
+    return io.BytesIO(data)
+
+
+def _npy(stream: IO[bytes], path: Path) -> NDArray[Any]:
+    """The array, memory-mapped; its header is checked against the size of the file by numpy."""
+    if not stream.read(6).startswith(NPY_MAGIC):
+        _reject("not an npy file")
+    stream.seek(0)
+    array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array
+
+
+def _row(stream: IO[bytes], path: Path, row: int) -> tuple[NDArray[Any], bytes]:
+    array = _npy(stream, path)
+    if array.ndim < 3 or not 0 <= row < len(array):
+        message = f"has no image {row}: an array of shape {array.shape}"
+        raise ImageRejectedError(message)
+    check_declared(array.shape[1:], array.dtype.itemsize, encoded_bytes=array.nbytes)
+    plane = np.ascontiguousarray(array[row])
+    return plane, hashlib.blake2b(plane.tobytes(), digest_size=DIGEST_BYTES).digest()
+
+
+def _npy_planes(array: NDArray[Any], channels: Sequence[str]) -> NDArray[Any]:
+    """(channels, height, width) of (height, width), (1 or channels, height, width) or one trailing channel axis."""
+    if array.ndim == 3 and array.shape[-1] == 1 and array.shape[0] != len(channels):
+        array = array[..., 0]
+    if array.ndim == 2:
+        array = array[None]
+    if array.ndim != 3:
+        message = f"an array of shape {array.shape}; (channels, height, width) is needed"
+        raise ImageRejectedError(message)
+    check_count(array.shape[0], channels, f" (shape {array.shape})")
+    return array

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self, get_args
 
 from locatlas.errors import InputError
 
-__all__ = ["IDENTITY_VERSION", "EncoderSpec"]
+__all__ = ["IDENTITY_VERSION", "EncoderSpec", "Mapping", "Passes", "Precision"]
 
 IDENTITY_VERSION = 1
 """Raised when the meaning of a field changes, so that old fingerprints no longer match."""
@@ -98,7 +98,9 @@ class EncoderSpec:
             ("precision", Precision),
         ):
             if getattr(self, name) not in get_args(allowed):
-                message = f"encoder {self.name}: {name} {getattr(self, name)!r}, allowed: {', '.join(get_args(allowed))}"
+                message = (
+                    f"encoder {self.name}: {name} {getattr(self, name)!r}, allowed: {', '.join(get_args(allowed))}"
+                )
                 raise InputError(message)
         if not self.slots or len(set(self.slots)) != len(self.slots):
             message = f"encoder {self.name}: slots must be named and differ, got {self.slots}"
@@ -157,12 +159,18 @@ class EncoderSpec:
         Raises:
             InputError: If a field is unknown or missing.
         """
-        raw = json.loads(text)
-        known = {f.name for f in fields(cls)}
-        if unknown := sorted(set(raw) - known):
+        raw: dict[str, Any] = json.loads(text)
+        if not isinstance(raw, dict):
+            message = f"encoder spec is a {type(raw).__name__}, not an object of fields"
+            raise InputError(message)
+        if unknown := sorted(raw.keys() - {f.name for f in fields(cls)}):
             message = f"encoder spec has unknown fields {unknown}; written by a newer locatlas?"
             raise InputError(message)
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()})
+        if missing := sorted({"name", "architecture", "slots", "input_px", "embedding_dim"} - raw.keys()):
+            message = f"encoder spec lacks the fields {missing}"
+            raise InputError(message)
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
+        return cls(**values)
 
     def with_changes(self, **changes: Any) -> Self:
         """A copy with some fields replaced."""

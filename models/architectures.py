@@ -1,0 +1,51 @@
+"""Shapes of the vision transformers that timm has no name for. Data only."""
+
+from dataclasses import dataclass
+
+__all__ = ["OWN", "VitShape"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VitShape:
+    """A plain vision transformer with a CLS token and learned positions.
+
+    Attributes:
+        img_size: Pixels of an edge that the positions of the published weights are for.
+        patch_size: Edge of a patch in pixels.
+        width: Length of a token.
+        depth: Number of blocks.
+        heads: Attention heads.
+        layer_scale: Starting value of LayerScale; None for a network without it.
+        norm_eps: Epsilon of the LayerNorms.
+        pool_heads: Heads of SubCell's gated attention pooling; 0 for a network without it.
+        pool_width: Hidden width of that pooling.
+    """
+
+    img_size: int
+    patch_size: int
+    width: int
+    depth: int
+    heads: int
+    layer_scale: float | None = None
+    norm_eps: float = 1e-6
+    pool_heads: int = 0
+    pool_width: int = 512
+
+
+OWN: dict[str, VitShape] = {
+    # DINO4Cells_code, archs/vision_transformer.py; size: SubCell's config_dino.yaml
+    "vit_base_patch16": VitShape(img_size=224, patch_size=16, width=768, depth=12, heads=12),
+    # facebookresearch/dinov2, dinov2/hub/cell_dino/backbones.py
+    "cell_dino_vit_large_patch16": VitShape(
+        img_size=224, patch_size=16, width=1024, depth=24, heads=16, layer_scale=1.0
+    ),
+    "channel_adaptive_dino_vit_large_patch16": VitShape(
+        img_size=224, patch_size=16, width=1024, depth=24, heads=16, layer_scale=1.0
+    ),
+    # CellProfiling/SubCellPortable, vit_model.py and models/*/model_config.yaml
+    "subcell_vit_base_patch16": VitShape(
+        img_size=448, patch_size=16, width=768, depth=12, heads=12, norm_eps=1e-12, pool_heads=2
+    ),
+    "locatlas_pico": VitShape(img_size=224, patch_size=16, width=192, depth=4, heads=3),
+}
+"""locatlas' own architecture names and their shapes."""

@@ -1,0 +1,208 @@
+"""Images to embeddings: a spec with its plan and weights settled, and the network that runs it. Reads weights files."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from locatlas.errors import ImageRejectedError, InputError, WeightsError
+from locatlas.models import registry, vit, weights
+from locatlas.models.spec import EncoderSpec, Mapping, Passes, Precision
+from locatlas.models.transforms import network_input
+from locatlas.types import ChannelImage
+
+__all__ = ["Encoder", "load_encoder", "resolve"]
+
+_PREPARED_AT_ONCE = 256
+"""Images that `encode` holds ready in memory, 0.6 MB each at 224 px with three slots."""
+
+
+def resolve(
+    name: str,
+    *,
+    mapping: Mapping | None = None,
+    passes: Passes | None = None,
+    stains: Sequence[str] = (),
+    seed: int | None = None,
+    precision: Precision | None = None,
+    available: Sequence[str] = (),
+) -> EncoderSpec:
+    """The spec of a registered encoder with its channel plan settled and its weights known: it has a fingerprint.
+
+    Weights that are not on this machine are downloaded where their source allows it.
+
+    Args:
+        name: Registry name.
+        mapping: `natural`, `random` or `replicate`; None keeps the registered one (`natural` for nearly all).
+        passes: `joint` or `separate`; None keeps the registered one, and is `separate` for `replicate`.
+        stains: Channels to use, in the order of the vector's parts; () uses, for `joint`, all that fit a slot of the
+            encoder, and for `separate` the channels in `available`, in the order of the slots.
+        seed: Of `random`, which needs one.
+        precision: `fp32` or `bf16`; None keeps the registered one.
+        available: Channels that the data have; only looked at for `separate` without `stains`.
+
+    Raises:
+        UnknownNameError: If no encoder has that name.
+        InputError: If mapping, passes, stains and seed contradict each other or the encoder's slots.
+        WeightsError: If the weights are neither here nor to be had.
+    """
+    spec = registry.get(name)
+    mapping = mapping or spec.mapping
+    if passes is None:
+        passes = "separate" if mapping == "replicate" else spec.passes
+    chosen = tuple(stains) or (spec.stains if passes == "separate" else ())
+    if passes == "separate" and not stains and available:
+        chosen = _in_slot_order(spec, available, mapping)
+    if len(set(chosen)) != len(chosen):
+        message = f"encoder {name}: stain named twice: {', '.join(chosen)}"
+        raise InputError(message)
+    if mapping != "replicate" and (unfit := [stain for stain in chosen if stain not in spec.slots]):
+        message = (
+            f"encoder {name}: no slot for {', '.join(unfit)} among {', '.join(spec.slots)}; "
+            "mapping 'replicate' takes any channel"
+        )
+        raise InputError(message)
+    settled = spec.with_changes(
+        mapping=mapping,
+        passes=passes,
+        stains=chosen,
+        mapping_seed=seed,
+        precision=precision or spec.precision,
+    )
+    if settled.weights_sha256 is None:
+        settled = settled.with_changes(weights_sha256=weights.sha256_file(weights.locate(settled)))
+    return settled
+
+
+def _in_slot_order(spec: EncoderSpec, available: Sequence[str], mapping: Mapping) -> tuple[str, ...]:
+    """Channels of the data, those with a slot first and in its order; others follow where the mapping takes them."""
+    fitting = [slot for slot in spec.slots if slot in available]
+    others = [channel for channel in available if channel not in spec.slots] if mapping == "replicate" else []
+    return (*fitting, *others)
+
+
+def load_encoder(spec: EncoderSpec, *, device: str = "auto") -> "Encoder":
+    """The network of a spec with its weights, ready to encode.
+
+    Args:
+        spec: From `resolve`, or as stored with an atlas.
+        device: `auto` (CUDA if there is one, else the CPU), or torch's name of one.
+
+    Raises:
+        WeightsError: If the weights are not to be had, are not those of the spec's digest, or do not fit exactly.
+        InputError: If the device does not exist here.
+    """
+    network = vit.build(spec)
+    digest = spec.weights_sha256
+    if digest is not None and digest.startswith("seed:"):
+        vit.seed_weights(network, int(digest.removeprefix("seed:")))
+    else:
+        weights.fill(network, spec)
+    if vit.embedding_dim(network) != spec.embedding_dim:
+        message = f"encoder {spec.name}: gives {vit.embedding_dim(network)} numbers, its spec says {spec.embedding_dim}"
+        raise WeightsError(message)
+    return Encoder(spec, network, _device(device))
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        message = f"device {name!r} cannot be used here: {str(error).splitlines()[0]}"
+        raise InputError(message) from error
+
+
+class Encoder:
+    """A network with its weights on a device. Made by `load_encoder`.
+
+    Args:
+        spec: What decides the vectors.
+        network: From `vit.build`, with weights.
+        device: Where it runs.
+
+    Attributes:
+        spec: As given.
+        device: As given.
+    """
+
+    def __init__(self, spec: EncoderSpec, network: nn.Module, device: torch.device) -> None:
+        self.spec = spec
+        self.device = device
+        self._patch_px = vit.patch_px(network)
+        self._dtype = torch.bfloat16 if spec.precision == "bf16" else torch.float32
+        self._network = network.to(device=device, dtype=self._dtype).eval()
+
+    def prepare(self, image: ChannelImage) -> Tensor:
+        """An image's forward passes: float32 on the CPU, (passes, slots, h, w). Safe to call from several threads.
+
+        Raises:
+            ImageRejectedError: If the image cannot be used; says why.
+            InputError: If the spec names channels that it has no slot for.
+        """
+        return network_input(image, self.spec, patch_px=self._patch_px)
+
+    def encode_prepared(self, inputs: Sequence[Tensor], *, batch_size: int | None = None) -> NDArray[np.float32]:
+        """Embeddings of images that `prepare` has made ready.
+
+        Args:
+            inputs: One tensor per image, (passes, slots, h, w); different sizes are fine, and are batched by size.
+            batch_size: Images per forward pass; None chooses by device.
+
+        Returns:
+            Float32, (len(inputs), spec.dim), in the order of the inputs, finite, not normalized.
+
+        Raises:
+            WeightsError: If the network gives a number that is not finite.
+        """
+        out = np.empty((len(inputs), self.spec.dim), dtype=np.float32)
+        size = batch_size or (64 if self.device.type == "cuda" else 8)
+        by_shape: dict[torch.Size, list[int]] = {}
+        for i, tensor in enumerate(inputs):
+            by_shape.setdefault(tensor.shape, []).append(i)
+        for indices in by_shape.values():
+            for start in range(0, len(indices), size):
+                rows = indices[start : start + size]
+                out[rows] = self._forward(torch.stack([inputs[i] for i in rows]))
+        if not np.isfinite(out).all():
+            message = f"encoder {self.spec.name} gives numbers that are not finite: its weights are damaged"
+            raise WeightsError(message)
+        return out
+
+    def encode(self, images: Iterable[ChannelImage], *, batch_size: int | None = None) -> NDArray[np.float32]:
+        """Embeddings of images, prepared one by one and run in batches.
+
+        Args:
+            images: Of any sizes and types; not changed.
+            batch_size: Images per forward pass; None chooses by device.
+
+        Returns:
+            Float32, (n, spec.dim), in the order of the images, finite, not normalized. The parts of separate passes
+            stand in the order of `spec.stains`.
+
+        Raises:
+            ImageRejectedError: If an image cannot be used; names its place in the sequence and says why.
+        """
+        done, inputs = [], []
+        for i, image in enumerate(images):
+            try:
+                inputs.append(self.prepare(image))
+            except ImageRejectedError as error:
+                message = f"image {i}: {error}"
+                raise ImageRejectedError(message) from error
+            if len(inputs) >= _PREPARED_AT_ONCE:
+                done.append(self.encode_prepared(inputs, batch_size=batch_size))
+                inputs = []
+        done.append(self.encode_prepared(inputs, batch_size=batch_size))
+        return np.concatenate(done)
+
+    @torch.inference_mode()
+    def _forward(self, batch: Tensor) -> NDArray[np.float32]:
+        """(b, passes, slots, h, w) -> (b, passes * d)."""
+        flat = batch.flatten(0, 1).to(device=self.device, dtype=self._dtype)
+        features = self._network(flat).float().cpu()
+        embeddings: NDArray[np.float32] = features.reshape(batch.shape[0], -1).numpy()
+        return embeddings

@@ -1,0 +1,145 @@
+"""Build the network of a spec, without its weights: timm's vision transformers and locatlas' own shapes. Pure."""
+
+import math
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from locatlas.errors import InputError, UnknownNameError
+from locatlas.models.architectures import OWN, VitShape
+from locatlas.models.spec import EncoderSpec
+from locatlas.models.subcell import GatedAttentionPooler, SubCellEncoder
+from locatlas.models.torchvision_shim import import_timm
+
+__all__ = ["PooledViT", "build", "embedding_dim", "inner_vit", "patch_px", "seed_weights", "weights_module"]
+
+
+class PooledViT(nn.Module):
+    """A timm vision transformer and what is taken from its tokens.
+
+    Args:
+        vit: With `forward_features`, which ends in the final norm, and `num_prefix_tokens`.
+        pooling: `cls` takes the first token, `mean` the mean of the patch tokens, registers and CLS left out.
+    """
+
+    def __init__(self, vit: nn.Module, pooling: str) -> None:
+        super().__init__()
+        self.vit: Any = vit
+        self.pooling = pooling
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(b, slots, h, w) -> (b, width)."""
+        tokens: Tensor = self.vit.forward_features(images)
+        return tokens[:, 0] if self.pooling == "cls" else tokens[:, self.vit.num_prefix_tokens :].mean(dim=1)
+
+
+def build(spec: EncoderSpec) -> nn.Module:
+    """The network of a spec on the CPU in evaluation mode; its weights are arbitrary until loaded or seeded.
+
+    Its inputs are (b, len(slots), h, w), its outputs (b, embedding_dim). With `input_px` 0, and with
+    `none_pad_to_patch`, it takes any multiple of the patch and resamples positions on the way.
+
+    Raises:
+        UnknownNameError: If neither locatlas nor timm has the architecture.
+        InputError: If the pooling does not belong to the architecture.
+    """
+    shape = OWN.get(spec.architecture)
+    if (spec.pooling == "gated_attention") != (shape is not None and shape.pool_heads > 0):
+        message = f"encoder {spec.name}: pooling {spec.pooling!r} does not belong to architecture {spec.architecture}"
+        raise InputError(message)
+    vit = _timm_vit(spec) if shape is None else _own_vit(spec, shape)
+    network: nn.Module
+    if shape is not None and shape.pool_heads:
+        network = SubCellEncoder(vit, GatedAttentionPooler(shape.width, shape.pool_width, shape.pool_heads))
+    else:
+        network = PooledViT(vit, spec.pooling)
+    return network.eval().requires_grad_(requires_grad=False)
+
+
+def _size_arguments(spec: EncoderSpec, patch: int) -> dict[str, Any]:
+    """Arguments of timm for the input's size: fixed and rounded up to the patch, or any."""
+    if spec.input_px and spec.resize != "none_pad_to_patch":
+        return {"img_size": math.ceil(spec.input_px / patch) * patch}
+    return {"dynamic_img_size": True}
+
+
+def _own_vit(spec: EncoderSpec, shape: VitShape) -> nn.Module:
+    timm = import_timm()
+    arguments = {"img_size": shape.img_size, **_size_arguments(spec, shape.patch_size)}
+    vit: nn.Module = timm.models.VisionTransformer(
+        patch_size=shape.patch_size,
+        in_chans=len(spec.slots),
+        num_classes=0,
+        embed_dim=shape.width,
+        depth=shape.depth,
+        num_heads=shape.heads,
+        init_values=shape.layer_scale,
+        norm_layer=partial(nn.LayerNorm, eps=shape.norm_eps),
+        weight_init="skip",
+        **arguments,
+    )
+    return vit
+
+
+def _timm_vit(spec: EncoderSpec) -> nn.Module:
+    timm = import_timm()
+    if not timm.is_model(spec.architecture):
+        near = timm.list_models(f"*{spec.architecture.split('.')[0]}*")
+        raise UnknownNameError("architecture", spec.architecture, [*OWN, *near], hint="any of timm's ViTs will do")
+    module = timm.models.model_entrypoint(spec.architecture).__module__.rpartition(".")[2]
+    if module not in ("vision_transformer", "eva"):
+        message = f"architecture {spec.architecture} is timm's {module}; locatlas takes its vision_transformer and eva"
+        raise InputError(message)
+    arguments: dict[str, Any] = {"in_chans": len(spec.slots), "num_classes": 0, "global_pool": "token"}
+    # the patch must be known before the size can be given; on "meta" nothing is allocated
+    patch = timm.create_model(spec.architecture, device="meta", **arguments).patch_embed.patch_size[0]
+    vit: nn.Module = timm.create_model(spec.architecture, **arguments, **_size_arguments(spec, patch))
+    return vit
+
+
+def weights_module(network: nn.Module) -> nn.Module:
+    """The part of a network whose `state_dict` has the names of weights files: timm's, below `encoder.` for SubCell."""
+    return network.vit if isinstance(network, PooledViT) else network
+
+
+def inner_vit(network: nn.Module) -> Any:
+    """The timm vision transformer inside a network."""
+    return network.vit if isinstance(network, PooledViT) else network.encoder
+
+
+def patch_px(network: nn.Module) -> int:
+    """Edge of the network's patches in pixels."""
+    return int(inner_vit(network).patch_embed.patch_size[0])
+
+
+def embedding_dim(network: nn.Module) -> int:
+    """Length of one forward pass' feature."""
+    width = int(inner_vit(network).num_features)
+    return width * network.pool_model.attention.out_features if isinstance(network, SubCellEncoder) else width
+
+
+def seed_weights(network: nn.Module, seed: int) -> None:
+    """Fill a network with random weights that are the same on every machine.
+
+    Matrices and convolutions are uniform with variance 1 / inputs, tokens and positions uniform with standard deviation
+    0.02, biases 0, norms and LayerScale 1. LayerScale must not keep timm's start of 1e-5: all images would then get
+    the same vector up to rounding. Uniform numbers of torch's CPU generator are scaled integers and so exact; normal
+    ones pass through logarithms that differ between processors.
+
+    Args:
+        network: From `build`; changed in place.
+        seed: Of the generator.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    vectors = ("cls_token", "reg_token", "pos_embed")
+    with torch.no_grad():
+        for name, parameter in sorted(weights_module(network).named_parameters()):
+            is_vector = name.rpartition(".")[2] in vectors
+            if parameter.ndim < 2:
+                parameter.fill_(0.0 if name.endswith("bias") else 1.0)
+                continue
+            sd = 0.02 if is_vector else parameter[0].numel() ** -0.5
+            uniform = torch.rand(parameter.shape, generator=generator)
+            parameter.copy_((2 * uniform - 1) * (3**0.5 * sd))

@@ -1,0 +1,103 @@
+"""Percentile intervals by drawing whole groups again, from per-group counts. Pure."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from locatlas.errors import InputError
+from locatlas.query.metrics import Counts
+
+__all__ = ["DEFAULT_REPLICATES", "bootstrap_intervals", "replicate_statistics"]
+
+DEFAULT_REPLICATES = 1000
+
+_AT_ONCE = 100  # replicates per product, bounds the memory of the draws
+
+Statistic = Callable[[Counts], NDArray[np.float64]]
+"""From counts (..., n_classes) to values (...), e.g. `metrics.macro_f1`."""
+
+
+def replicate_statistics(
+    counts: Counts,
+    statistics: Mapping[str, Statistic],
+    *,
+    strata: NDArray[np.int64] | None = None,
+    n_replicates: int = DEFAULT_REPLICATES,
+    seed: int = 0,
+) -> dict[str, NDArray[np.float64]] | None:
+    """Statistics of replicates in which groups are drawn with replacement, as many as there are.
+
+    Groups (proteins) are drawn, not rows: the cells of one protein are not independent. A replicate is scored as the
+    data are, so its macro F1 runs over the classes present in *its* targets: rare classes come and go.
+
+    Args:
+        counts: Per group and result, each (n_groups, n_results, n_classes).
+        statistics: What to compute.
+        strata: Stratum of each group, >= 0, (n_groups,), e.g. its fold: groups are drawn inside their stratum and a
+            replicate's value is the mean over strata, like that of the folds. None for one stratum.
+        n_replicates: At least 1.
+        seed: Equal seeds draw equal groups; all results share the draws, so they differ by nothing else.
+
+    Returns:
+        Per statistic (n_replicates, n_results); None if a stratum has fewer than two groups to draw from.
+
+    Raises:
+        InputError: If `n_replicates` < 1.
+    """
+    if n_replicates < 1:
+        message = f"{n_replicates} bootstrap replicates: at least 1 needed"
+        raise InputError(message)
+    n_groups, n_results, n_classes = counts.tp.shape
+    place = np.zeros(n_groups, dtype=np.int64) if strata is None else strata
+    sizes = np.bincount(place, minlength=1)
+    if not n_groups or sizes[sizes > 0].min() < 2:
+        return None
+    rng = np.random.default_rng(seed)
+    totals = {name: np.zeros((n_replicates, n_results)) for name in statistics}
+    for stratum in np.flatnonzero(sizes):
+        at = np.flatnonzero(place == stratum)
+        flat = np.stack([counts.tp[at], counts.fp[at], counts.fn[at]], axis=1).reshape(len(at), -1).astype(np.float64)
+        for low in range(0, n_replicates, _AT_ONCE):
+            n_drawn = min(_AT_ONCE, n_replicates - low)
+            times = rng.multinomial(len(at), np.full(len(at), 1 / len(at)), size=n_drawn)
+            drawn = np.rint(times.astype(np.float64) @ flat).astype(np.int64)
+            tp, fp, fn = np.moveaxis(drawn.reshape(n_drawn, 3, n_results, n_classes), 1, 0)
+            for name, statistic in statistics.items():
+                totals[name][low : low + n_drawn] += statistic(Counts(tp, fp, fn)) / np.count_nonzero(sizes)
+    return totals
+
+
+def bootstrap_intervals(
+    counts: Counts,
+    statistics: Mapping[str, Statistic],
+    *,
+    strata: NDArray[np.int64] | None = None,
+    n_replicates: int = DEFAULT_REPLICATES,
+    seed: int = 0,
+    level: float = 0.95,
+) -> dict[str, NDArray[np.float64]] | None:
+    """Percentile intervals of statistics over groups; arguments as `replicate_statistics`.
+
+    Args:
+        counts: Per group and result, each (n_groups, n_results, n_classes).
+        statistics: What to compute.
+        strata: Stratum of each group, or None.
+        n_replicates: At least 1.
+        seed: Of the draws.
+        level: Share of the replicates inside, in (0, 1).
+
+    Returns:
+        Per statistic lower and upper bounds (n_results, 2); None if a stratum has fewer than two groups.
+
+    Raises:
+        InputError: If `n_replicates` < 1 or `level` is outside (0, 1).
+    """
+    if not 0 < level < 1:
+        message = f"level = {level}: inside (0, 1) needed"
+        raise InputError(message)
+    values = replicate_statistics(counts, statistics, strata=strata, n_replicates=n_replicates, seed=seed)
+    if values is None:
+        return None
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    return {name: np.quantile(drawn, tails, axis=0).T for name, drawn in values.items()}

@@ -1,0 +1,113 @@
+"""Exact nearest neighbors by cosine similarity, with exclusions struck out before they are ranked. Pure.
+
+The float32 products of `tiles` (or of torch, on a GPU) find candidates, `refine` settles every near tie in float64:
+the result is the float64 brute force ranking, by (similarity, row), at the speed of the float32 matrix product.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from locatlas.errors import InputError
+from locatlas.query.exclude import Exclusion, ExclusionIndex
+from locatlas.query.refine import EXTRA_CANDIDATES, refine
+from locatlas.query.tiles import Candidates, few_queries, search_tiles
+from locatlas.query.unit import check_vectors, normalize, norms, unit_rows
+from locatlas.types import Neighbors
+
+__all__ = ["normalize", "search"]
+
+
+def search(
+    queries: NDArray[Any],
+    references: NDArray[Any],
+    *,
+    k: int,
+    exclude: Sequence[Exclusion] = (),
+    allowed: NDArray[np.bool_] | None = None,
+    device: str = "cpu",
+) -> Neighbors:
+    """The `k` nearest references of each query that it may meet.
+
+    Args:
+        queries: Shape (n_queries, d), not normalised; left as they are.
+        references: Shape (n_references, d), not normalised; left as they are.
+        k: Neighbors per query, 1 <= k; may exceed the number of references.
+        exclude: Pairs of integer codes, (n_queries,) and (n_references,): a query never meets a reference of its
+            own code, -1 meets everything. Several pairs add up, e.g. own id and own FOV and own protein
+            (`encode_names` makes them from names).
+        allowed: References that may be found at all, bool (n_references,); None for all.
+        device: "cpu", or a torch device for the products, e.g. "cuda". The result is the same.
+
+    Returns:
+        Nearest first by float64 cosine similarity; equal ones in the order of the references. Where fewer than `k`
+        references remain the tail is missing (-1, NaN). A zero vector is degenerate: as a query it gets no
+        neighbors, as a reference it is never found.
+
+    Raises:
+        InputError: If shapes do not fit, a vector holds NaN or infinity, or `k` < 1.
+    """
+    query_vectors, reference_vectors = check_vectors(queries, "queries"), check_vectors(references, "references")
+    n_queries, n_references = len(query_vectors), len(reference_vectors)
+    if query_vectors.shape[1] != reference_vectors.shape[1]:
+        message = f"queries have {query_vectors.shape[1]} numbers a vector, references {reference_vectors.shape[1]}"
+        raise InputError(message)
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+        message = f"k = {k!r}: a whole number of at least 1 needed"
+        raise InputError(message)
+    if allowed is not None and (allowed.shape != (n_references,) or allowed.dtype != np.bool_):
+        message = f"allowed has shape {allowed.shape} and dtype {allowed.dtype}: bool ({n_references},) needed"
+        raise InputError(message)
+    lengths = norms(query_vectors), norms(reference_vectors)
+    valid = lengths[1] > 0 if allowed is None else (lengths[1] > 0) & allowed
+    asking = np.flatnonzero(lengths[0] > 0)
+    everywhere = ExclusionIndex.build(exclude, n_queries=n_queries, n_references=n_references, columns=None)
+    found = Neighbors(np.full((n_queries, k), -1, dtype=np.int64), np.full((n_queries, k), np.nan, dtype=np.float32))
+    if not len(asking) or not valid.any():
+        return found
+    few = [(codes[asking], reference_codes) for codes, reference_codes in exclude]
+    candidates = _candidates(
+        unit_rows(query_vectors, lengths[0], asking), reference_vectors, lengths[1], valid, few, k=k, device=device
+    )
+    ranked = refine(
+        candidates,
+        query_vectors[asking],
+        reference_vectors,
+        (lengths[0][asking], lengths[1]),
+        k=int(k),
+        exclusions=everywhere.of(asking),
+        valid=valid,
+    )
+    found.indices[asking] = ranked.indices
+    found.similarities[asking] = ranked.similarities
+    return found
+
+
+def _candidates(
+    unit_queries: NDArray[np.float32],
+    references: NDArray[np.float32],
+    lengths: NDArray[np.float64],
+    valid: NDArray[np.bool_],
+    exclude: Sequence[Exclusion],
+    *,
+    k: int,
+    device: str,
+) -> Candidates:
+    """A few more than `k` by float32 similarity."""
+    n_queries, n_valid = len(unit_queries), int(np.count_nonzero(valid))
+    width = min(k + EXTRA_CANDIDATES, n_valid)
+    columns: NDArray[np.int64] | None = None
+    if not few_queries(n_queries) or device != "cpu" or 2 * n_valid < len(references):
+        # any fixed order that has nothing to do with the rows' own; the result does not depend on it
+        columns = np.random.default_rng(0).permutation(np.flatnonzero(valid))
+    exclusions = ExclusionIndex.build(exclude, n_queries=n_queries, n_references=len(references), columns=columns)
+    if device != "cpu":
+        from locatlas.query.tiles_torch import search_torch
+
+        assert columns is not None
+        return search_torch(unit_queries, unit_rows(references, lengths, columns), columns, exclusions, width, device)
+    return search_tiles(
+        unit_queries, references, lengths, columns, ~valid if columns is None else None, exclusions, width=width
+    )

@@ -1,0 +1,60 @@
+"""The nearest references by float32 matrix products on a torch device. Pure; torch is imported on first use."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from locatlas.query.exclude import ExclusionIndex
+from locatlas.query.tiles import Candidates
+
+__all__ = ["search_torch"]
+
+_BLOCK = 2048  # queries and
+_TILE = 32768  # references of one tile: 256 MiB of float32 scores
+
+
+def search_torch(
+    queries: NDArray[np.float32],
+    references: NDArray[np.float32],
+    columns: NDArray[np.int64],
+    exclusions: ExclusionIndex,
+    width: int,
+    device: str,
+) -> Candidates:
+    """The `width` best references of each query.
+
+    Args:
+        queries: Unit vectors, float32 (n_queries, d).
+        references: Unit vectors, float32 (n_references, d).
+        columns: What each reference is called in the result.
+        exclusions: Built for the references in the same order.
+        width: Candidates per query, 1 <= width <= n_references.
+        device: Name of a torch device.
+    """
+    import torch
+
+    indices = np.full((len(queries), width), -1, dtype=np.int64)
+    similarities = np.full((len(queries), width), -np.inf, dtype=np.float32)
+    # TF32 keeps 10 bits, far less than what the float64 settlement of near ties allows for
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        there = torch.from_numpy(references).to(device)
+        for low in range(0, len(queries), _BLOCK):
+            rows = np.arange(low, min(low + _BLOCK, len(queries)))
+            asking = torch.from_numpy(queries[rows]).to(device)
+            best = torch.empty((len(rows), 0), dtype=torch.float32, device=device)
+            names = torch.empty((len(rows), 0), dtype=torch.int64, device=device)
+            for start in range(0, len(references), _TILE):
+                stop = min(start + _TILE, len(references))
+                tile = asking @ there[start:stop].T
+                struck = exclusions.pairs(rows, start, stop)
+                tile[torch.from_numpy(struck[0]).to(device), torch.from_numpy(struck[1]).to(device)] = -torch.inf
+                values, places = torch.topk(tile, min(width, stop - start), dim=1)
+                best, names = torch.cat([best, values], dim=1), torch.cat([names, places + start], dim=1)
+                best, kept = torch.topk(best, min(width, best.shape[1]), dim=1)
+                names = torch.gather(names, 1, kept)
+            similarities[rows] = best.cpu().numpy()
+            indices[rows] = names.cpu().numpy()
+    finally:
+        torch.set_float32_matmul_precision(precision)
+    return Candidates(np.where(similarities > -np.inf, columns[indices], -1), similarities)

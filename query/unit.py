@@ -1,0 +1,70 @@
+"""Unit vectors: checks, norms and L2-normalised copies. Pure."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from locatlas.errors import InputError
+
+__all__ = ["check_vectors", "normalize", "norms", "unit_rows"]
+
+_ROWS_AT_ONCE = 4096  # bounds the float64 temporary
+
+
+def check_vectors(vectors: NDArray[Any], name: str) -> NDArray[np.float32]:
+    """The vectors as (n, d) float32.
+
+    Raises:
+        InputError: If the array is not two-dimensional, has no columns, or holds NaN or infinity.
+    """
+    array = np.asarray(vectors)
+    if array.ndim != 2 or array.shape[1] == 0 or array.dtype.kind not in "fiu":
+        message = f"{name} of shape {array.shape}, dtype {array.dtype}: numbers of shape (n, d) with d >= 1 needed"
+        raise InputError(message)
+    array = np.ascontiguousarray(array, dtype=np.float32)
+    for low in range(0, len(array), _ROWS_AT_ONCE):
+        bad = ~np.isfinite(array[low : low + _ROWS_AT_ONCE]).all(axis=1)
+        if bad.any():
+            message = f"{name}: row {low + int(np.argmax(bad))} holds NaN or infinity"
+            raise InputError(message)
+    return array
+
+
+def norms(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Euclidean norms (n,), summed in float64 so that no float32 vector over- or underflows."""
+    out = np.empty(len(vectors), dtype=np.float64)
+    for low in range(0, len(vectors), _ROWS_AT_ONCE):
+        wide = vectors[low : low + _ROWS_AT_ONCE].astype(np.float64)
+        out[low : low + _ROWS_AT_ONCE] = np.sqrt(np.einsum("nd,nd->n", wide, wide))
+    return out
+
+
+def unit_rows(
+    vectors: NDArray[np.float32], lengths: NDArray[np.float64], rows: NDArray[np.int64] | slice
+) -> NDArray[np.float32]:
+    """A normalised float32 copy of some rows; a zero vector stays zero."""
+    part = vectors[rows]
+    length = lengths[rows][:, None]
+    out = np.zeros(part.shape, dtype=np.float32)
+    for low in range(0, len(part), _ROWS_AT_ONCE):
+        at = slice(low, low + _ROWS_AT_ONCE)
+        np.divide(part[at], length[at], out=out[at], where=length[at] > 0, casting="same_kind")
+    return out
+
+
+def normalize(vectors: NDArray[Any]) -> NDArray[np.float32]:
+    """An L2-normalised copy; the argument is left as it is.
+
+    Args:
+        vectors: Shape (n, d), any finite numbers.
+
+    Returns:
+        float32 (n, d) with rows of norm 1. A zero vector has no direction: it stays zero ("degenerate"), and no
+        search lets it match.
+
+    Raises:
+        InputError: As `check_vectors`.
+    """
+    array = check_vectors(vectors, "vectors")
+    return unit_rows(array, norms(array), slice(None))

@@ -40,7 +40,7 @@ CLASSES: tuple[PatternClass, ...] = (
     PatternClass(
         label="chromatin",
         hpa=("Nuclear speckles",),
-        share=(0.55, 0.9),
+        share=(0.7, 0.95),
         diffuse=(0.8, 0.2),
         companions=("nucleoplasm",),
         survives_mitosis=True,
@@ -48,28 +48,28 @@ CLASSES: tuple[PatternClass, ...] = (
     PatternClass(
         label="nuclear_punctae",
         hpa=("Nuclear bodies",),
-        share=(0.12, 0.45),
+        share=(0.2, 0.5),
         diffuse=(0.75, 0.25),
         companions=("nucleoplasm", "cytoplasmic"),
     ),
     PatternClass(
         label="nucleolus_gc",
         hpa=("Nucleoli",),
-        share=(0.3, 0.75),
+        share=(0.4, 0.8),
         diffuse=(0.75, 0.25),
         companions=("nucleoplasm",),
     ),
     PatternClass(
         label="nucleolus_fc_dfc",
         hpa=("Nucleoli fibrillar center",),
-        share=(0.22, 0.6),
+        share=(0.28, 0.6),
         diffuse=(0.75, 0.25),
         companions=("nucleoplasm",),
     ),
     PatternClass(
         label="nuclear_membrane",
         hpa=("Nuclear membrane",),
-        share=(0.35, 0.8),
+        share=(0.4, 0.8),
         diffuse=(0.5, 0.5),
         companions=("er", "cytoplasmic"),
     ),
@@ -92,7 +92,7 @@ CLASSES: tuple[PatternClass, ...] = (
     PatternClass(
         label="golgi",
         hpa=("Golgi apparatus",),
-        share=(0.16, 0.5),
+        share=(0.25, 0.6),
         diffuse=(0.2, 0.8),
         companions=("vesicles", "cytoplasmic"),
     ),
@@ -107,7 +107,7 @@ CLASSES: tuple[PatternClass, ...] = (
     PatternClass(
         label="vesicles",
         hpa=("Vesicles", "Lysosomes", "Endosomes"),
-        share=(0.16, 0.5),
+        share=(0.2, 0.55),
         diffuse=(0.2, 0.8),
         companions=("cytoplasmic", "golgi"),
         survives_mitosis=True,
@@ -115,7 +115,7 @@ CLASSES: tuple[PatternClass, ...] = (
     PatternClass(
         label="centrosome",
         hpa=("Centrosome", "Centriolar satellite"),
-        share=(0.02, 0.08),
+        share=(0.03, 0.1),
         diffuse=(0.3, 0.7),
         companions=("cytoplasmic",),
         survives_mitosis=True,
@@ -130,8 +130,8 @@ CLASSES: tuple[PatternClass, ...] = (
     ),
     PatternClass(
         label="cytoskeleton",
-        hpa=("Microtubules", "Actin filaments", "Intermediate filaments"),
-        share=(0.4, 0.85),
+        hpa=("Microtubules", "Actin filaments"),
+        share=(0.5, 0.9),
         diffuse=(0.25, 0.75),
         companions=("cytoplasmic", "centrosome"),
         survives_mitosis=True,
@@ -139,7 +139,7 @@ CLASSES: tuple[PatternClass, ...] = (
     PatternClass(
         label="focal_adhesions",
         hpa=("Focal adhesion sites",),
-        share=(0.10, 0.32),
+        share=(0.16, 0.4),
         diffuse=(0.25, 0.75),
         companions=("cytoskeleton", "cytoplasmic"),
     ),

@@ -91,7 +91,7 @@ def _nuclear_stain(scene: Scene, rng: np.random.Generator) -> NDArray[np.float32
 def _tubulin_stain(scene: Scene, rng: np.random.Generator) -> NDArray[np.float32]:
     lines = microtubules(scene, Traits(0.5, float(rng.random()), 0.5, 0.0), rng)
     lines = lines / max(float(lines.mean()), 1e-6)
-    return np.asarray((lines + np.float32(0.35) * scene.height) * _cell_levels(scene, 0.25, rng), dtype=np.float32)
+    return np.asarray((lines + np.float32(0.2) * scene.height) * _cell_levels(scene, 0.25, rng), dtype=np.float32)
 
 
 def _er_stain(scene: Scene, rng: np.random.Generator) -> NDArray[np.float32]:

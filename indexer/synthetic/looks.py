@@ -55,7 +55,7 @@ OPENCELL = Look(
     spikes=0.20,
     flatness=0.25,
     occupancy=(0.60, 1.0),
-    mitotic=0.05,
+    mitotic=0.03,
     psf_um=(0.15, 0.27),
     haze=(0.18, 0.42),
 )

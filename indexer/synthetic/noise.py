@@ -26,7 +26,9 @@ def _bank() -> tuple[NDArray[np.float32], ...]:
         spectrum = np.fft.rfft2(rng.standard_normal((_SIZE, _SIZE), dtype=np.float32))
         field = np.fft.irfft2(spectrum * np.exp(-2 * np.pi**2 * scale**2 * squared), s=(_SIZE, _SIZE))
         field -= field.mean()
-        fields.append((field / field.std()).astype(np.float32))
+        field = (field / field.std()).astype(np.float32)
+        field.flags.writeable = False
+        fields.append(field)
     return tuple(fields)
 
 
@@ -36,18 +38,15 @@ def texture(shape: tuple[int, int], scale_px: float, rng: np.random.Generator) -
     Args:
         shape: (height, width) of the piece.
         scale_px: SD of the smoothing kernel in pixels; the nearest of `SCALES_PX` is used.
-        rng: Chooses the place, mirroring and transposition.
+        rng: Chooses the place and the mirroring.
 
     Returns:
-        float32, mean about 0 and SD about 1 over a large piece.
+        float32, mean about 0 and SD about 1 over a large piece; a read-only view, as the texture is shared.
     """
     nearest = int(np.argmin(np.abs(np.log(np.array(SCALES_PX)) - np.log(scale_px))))
     field = _bank()[nearest]
-    top, left, turn = (int(value) for value in rng.integers(0, [_SIZE, _SIZE, 8]))
-    if turn & 1:
-        field = field.T
-    rows = np.arange(top, top + shape[0]) % _SIZE
-    columns = np.arange(left, left + shape[1]) % _SIZE
-    rows = rows[::-1] if turn & 2 else rows
-    columns = columns[::-1] if turn & 4 else columns
-    return np.take(np.take(field, rows, axis=0), columns, axis=1)
+    if max(shape) > _SIZE:  # periodic, so it may be repeated
+        field = np.tile(field, (-(-shape[0] // _SIZE), -(-shape[1] // _SIZE)))
+    top, left = (int(value) for value in rng.integers(0, np.array(field.shape) - shape + 1))
+    down, across = (int(value) for value in rng.choice([-1, 1], 2))
+    return field[top : top + shape[0], left : left + shape[1]][::down, ::across]

@@ -12,6 +12,8 @@ __all__ = ["cytoplasmic", "cytoskeleton", "er", "focal_adhesions", "membrane", "
 
 Field = NDArray[np.float32]
 
+_STEP_PX = 0.9  # between the points of a filament: near enough that blur makes a line of them
+
 
 def cytoplasmic(scene: Scene, traits: Traits, rng: np.random.Generator) -> Field:
     """Follows the cell's thickness; the nucleus is dark to nearly even; a little grain."""
@@ -28,7 +30,7 @@ def er(scene: Scene, traits: Traits, rng: np.random.Generator) -> Field:
     wave = texture(scene.shape, scene.px(between(0.42, 0.62, traits.size)), rng)
     mesh = np.exp(-((wave / np.float32(0.38)) ** 2))
     contrast = np.float32(between(0.35, 0.8, traits.contrast))
-    reach_um = np.float32(between(3.5, 9.0, traits.count))
+    reach_um = np.float32(scene.cell_um * between(0.25, 0.65, traits.count))
     outward = np.exp(np.minimum(scene.depth_um, 0) / reach_um)
     rim = np.exp(-(((scene.depth_um + np.float32(0.05)) / np.float32(0.3)) ** 2) / 2)
     sheets = scene.height * (1 - np.float32(0.82) * scene.nucleus) * outward
@@ -49,29 +51,39 @@ def membrane(scene: Scene, traits: Traits, rng: np.random.Generator) -> Field:
 
 
 def microtubules(scene: Scene, traits: Traits, rng: np.random.Generator) -> Field:
-    """Long, gently bent filaments that leave the centrosome in all directions."""
-    per_cell = int(between(45, 90, traits.count))
+    """Long, gently bent filaments: half leave the centrosome in all directions, half run along the nucleus first."""
+    per_cell = int(between(80, 130, traits.count))
     owners = np.repeat(np.arange(1, scene.n_cells + 1), per_cell)
-    headings = rng.uniform(0, 2 * np.pi, len(owners)).astype(np.float32)
-    scatter = rng.normal(0, scene.px(1.2), (len(owners), 2)).astype(np.float32)
-    step_px = 0.8
-    steps = int(scene.px(17.0) / step_px) if scene.pixel_um < 0.3 else int(scene.px(26.0) / step_px)
-    starts = scene.centrosomes[owners] + scatter
-    track = walk(starts, headings, steps=steps, step_px=step_px, bend=0.055, rng=rng)
+    n = len(owners)
+    headings = rng.uniform(0, 2 * np.pi, n).astype(np.float32)
+    starts = scene.centrosomes[owners] + rng.normal(0, scene.px(1.6), (n, 2)).astype(np.float32)
+    around = rng.random(n) < 0.55
+    turn = rng.uniform(0, 2 * np.pi, n).astype(np.float32)
+    away = scene.radii[owners] * rng.uniform(1.0, 1.5, n).astype(np.float32)
+    circle = scene.centres[owners] + np.stack([np.sin(turn), np.cos(turn)], axis=1) * away[:, None]
+    starts = np.where(around[:, None], circle, starts).astype(np.float32)
+    # along the envelope, either way round, drifting outward
+    side = np.where(rng.random(n) < 0.5, 1.0, -1.0)
+    headings = np.where(around, turn + side * rng.uniform(0.5, 1.5, n), headings).astype(np.float32)
+    steps = int(scene.px(1.15 * scene.cell_um) / _STEP_PX)
+    track = walk(starts, headings, steps=steps, step_px=_STEP_PX, bend=0.07, rng=rng)
     # a filament ends somewhere, most of them far out
-    ends = (np.sqrt(rng.random(len(owners))) * steps).astype(np.int32)
+    ends = (np.sqrt(rng.random(n)) * steps).astype(np.int32)
     light = (np.arange(steps)[None] < ends[:, None]).astype(np.float32)
     lines = splat(scene, track, light, owners[:, None])
-    return np.asarray(lines * (1 - np.float32(0.6) * scene.nucleus), dtype=np.float32)
+    # between the filaments that can be told apart lie many that cannot
+    mesh = np.exp(-((texture(scene.shape, scene.px(0.4), rng) / np.float32(0.5)) ** 2)) * scene.height
+    lines += mesh * np.float32(0.45 * lines.sum() / max(float(mesh.sum()), 1e-6))
+    return np.asarray(lines * (1 - np.float32(0.75) * scene.nucleus), dtype=np.float32)
 
 
 def _actin(scene: Scene, traits: Traits, rng: np.random.Generator) -> Field:
     """Cortex and straight, nearly parallel stress fibres."""
     counts = np.full(scene.n_cells + 1, int(between(8, 26, traits.count)))
     points, owners = sample(scene, (scene.cells > 0).astype(np.float32), counts, rng)
-    steps = int(scene.px(between(7, 13, traits.size)) / 0.8)
+    steps = int(scene.px(between(7, 13, traits.size)) / _STEP_PX)
     headings = (scene.angles[owners] + rng.normal(0, 0.22, len(owners))).astype(np.float32)
-    track = walk(points, headings, steps=steps, step_px=0.8, bend=0.012, rng=rng)
+    track = walk(points, headings, steps=steps, step_px=_STEP_PX, bend=0.012, rng=rng)
     strength = np.exp(rng.normal(0, 0.5, (len(owners), 1))).astype(np.float32)
     fibres = splat(scene, track, np.broadcast_to(strength, track.shape[:2]), owners[:, None])
     along = np.exp(np.float32(0.6) * texture(scene.shape, scene.px(1.4), rng))
@@ -79,21 +91,9 @@ def _actin(scene: Scene, traits: Traits, rng: np.random.Generator) -> Field:
     return np.asarray(fibres + np.float32(between(1.0, 2.6, traits.contrast)) * cortex, dtype=np.float32)
 
 
-def _intermediate(scene: Scene, traits: Traits, rng: np.random.Generator) -> Field:
-    """A wavy basket around the nucleus."""
-    near = np.exp(-np.abs(scene.depth_um + np.float32(1.5)) / np.float32(2.5)) * (scene.cells > 0)
-    counts = np.full(scene.n_cells + 1, int(between(30, 60, traits.count)))
-    points, owners = sample(scene, near.astype(np.float32), counts, rng)
-    headings = rng.uniform(0, 2 * np.pi, len(owners)).astype(np.float32)
-    steps = int(scene.px(9.0) / 0.8)
-    track = walk(points, headings, steps=steps, step_px=0.8, bend=0.16, rng=rng)
-    lines = splat(scene, track, np.ones(track.shape[:2], dtype=np.float32), owners[:, None])
-    return np.asarray(lines * (1 - np.float32(0.7) * scene.nucleus), dtype=np.float32)
-
-
 def cytoskeleton(scene: Scene, traits: Traits, rng: np.random.Generator) -> Field:
-    """Microtubules, actin or intermediate filaments, by `kind` in thirds."""
-    draw = (microtubules, _actin, _intermediate)[min(int(traits.kind * 3), 2)]
+    """Microtubules (kind < 0.5) or actin."""
+    draw = microtubules if traits.kind < 0.5 else _actin
     return blur(draw(scene, traits, rng), scene.px(between(0.08, 0.18, traits.size)))
 
 

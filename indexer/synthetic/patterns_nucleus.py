@@ -1,6 +1,7 @@
 """Patterns in the nucleus. Pure.
 
-Every function returns light per pixel: float32 (h, w), not negative, not normalised."""
+Every function returns light per pixel: float32 (h, w), not negative, not normalised.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,9 @@ Field = NDArray[np.float32]
 
 def dna(scene: Scene, rng: np.random.Generator, contrast: float) -> Field:
     """Chromatin: blotchy, denser at the envelope and around nucleoli, thin within them; even in mitotic cells."""
-    fine = texture(scene.shape, scene.px(0.32), rng)
+    fine = texture(scene.shape, scene.px(0.3), rng)
     coarse = texture(scene.shape, scene.px(1.0), rng)
-    blotches = np.exp(np.float32(contrast) * (np.float32(0.75) * fine + np.float32(0.6) * coarse))
+    blotches = np.exp(np.float32(contrast) * (np.float32(0.95) * fine + np.float32(0.4) * coarse))
     rim = 1 + np.float32(0.5 * contrast / 0.4) * np.exp(-(((scene.depth_um - 0.35) / 0.4) ** 2))
     interphase = blotches * rim * (1 - np.float32(0.72) * scene.nucleolar)
     plate = np.float32(1.9) + np.float32(0.15) * fine
@@ -38,7 +39,7 @@ def nucleoplasm(scene: Scene, traits: Traits, rng: np.random.Generator) -> Field
 
 def chromatin(scene: Scene, traits: Traits, rng: np.random.Generator) -> Field:
     """DNA-bound, or (kind > 0.6) speckles: 20 to 40 irregular clouds between the chromatin."""
-    bound = dna(scene, rng, between(0.18, 0.5, traits.contrast))
+    bound = dna(scene, rng, between(0.24, 0.58, traits.contrast))
     if traits.kind <= 0.6:
         return bound
     clouds = texture(scene.shape, scene.px(between(0.45, 0.75, traits.size)), rng)

@@ -41,7 +41,7 @@ def golgi(scene: Scene, traits: Traits, rng: np.random.Generator) -> Field:
 
 def mitochondria(scene: Scene, traits: Traits, rng: np.random.Generator) -> Field:
     """Worm-like tubules, denser near the nucleus; short fragments in some proteins' cells (kind high)."""
-    reach_um = np.float32(between(2.5, 7.0, traits.contrast))
+    reach_um = np.float32(scene.cell_um * between(0.16, 0.45, traits.contrast))
     weight = _outside_nucleus(scene) * np.exp(np.minimum(scene.depth_um, 0) / reach_um)
     area_um2 = np.diff(scene.bounds) * scene.pixel_um**2
     counts = rng.poisson(np.minimum(area_um2, 900.0) * between(0.14, 0.26, traits.count))
@@ -57,7 +57,7 @@ def mitochondria(scene: Scene, traits: Traits, rng: np.random.Generator) -> Fiel
 
 def vesicles(scene: Scene, traits: Traits, rng: np.random.Generator) -> Field:
     """Many small or fewer large dots in the cytoplasm; near the nucleus (kind low) or everywhere."""
-    reach_um = np.float32(between(2.0, 14.0, traits.kind))
+    reach_um = np.float32(scene.cell_um * between(0.13, 0.9, traits.kind))
     weight = _outside_nucleus(scene) * np.exp(np.minimum(scene.depth_um, 0) / reach_um)
     counts = rng.poisson(between(14, 110, traits.count**1.4), scene.n_cells + 1)
     points, owners = sample(scene, weight, counts, rng)

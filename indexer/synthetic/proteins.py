@@ -88,10 +88,10 @@ def _make_one(main: PatternClass, class_number: int, place: int, rng: np.random.
     extra = 0.0
     grade = 0
     if place % 3 == 2 and class_number % 3 == 1:
-        extra, grade = rng.uniform(0.45, 0.6), 3
+        extra, grade = rng.uniform(0.4, 0.5), 3
     elif place % 3 == 1:
         grade = int(rng.integers(1, 3))
-        extra = rng.uniform(0.22, 0.34) if grade == 2 else rng.uniform(0.08, 0.15)
+        extra = rng.uniform(0.18, 0.28) if grade == 2 else rng.uniform(0.06, 0.12)
     parts = [Component(main.label, share * (1 - extra), 3, traits)]
     if grade:
         own = rng.uniform(*companion.share)
@@ -112,7 +112,7 @@ def _make_one(main: PatternClass, class_number: int, place: int, rng: np.random.
         antibody=900_000 + number,
         hpa_locations=locations,
         brightness=float(np.exp(rng.normal(np.log(70), 0.8))),
-        cell_sd=float(rng.uniform(0.15, 0.5)),
+        cell_sd=float(rng.uniform(0.15, 0.42)),
         dim_cells=float(rng.choice([0.02, 0.08, 0.25], p=[0.5, 0.35, 0.15])),
         components=tuple(parts),
     )

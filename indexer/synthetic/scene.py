@@ -32,7 +32,9 @@ class Scene:
 
     Attributes:
         pixel_um: Edge of a pixel in micrometres.
+        cell_um: Usual radius of a cell that no neighbor stops.
         cells: (h, w) uint16 cell labels, 0 background.
+        index: The same labels as array indices, which look-ups take without a copy.
         nuclei: (h, w) uint16, the cell's label inside its nucleus.
         depth_um: (h, w) float32, depth below the cell's own nuclear envelope; negative outside the nucleus.
         edge_um: (h, w) float32, distance to the cell's border.
@@ -51,7 +53,9 @@ class Scene:
     """
 
     pixel_um: float
+    cell_um: float
     cells: NDArray[np.uint16]
+    index: NDArray[np.intp]
     nuclei: NDArray[np.uint16]
     depth_um: NDArray[np.float32]
     edge_um: NDArray[np.float32]
@@ -84,4 +88,4 @@ class Scene:
 
     def per_cell(self, values: NDArray[_T]) -> NDArray[_T]:
         """Spread one value per label, shape (n + 1,), over the field."""
-        return np.take(values, self.cells)
+        return np.take(values, self.index)

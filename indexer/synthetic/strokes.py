@@ -24,7 +24,7 @@ def sample(
     Args:
         scene: The field.
         weight: (h, w), not negative.
-        counts: (n + 1,) places per cell label; entry 0 is ignored.
+        counts: (n + 1,) places per cell label, for a cell that is wholly in the field; entry 0 is ignored.
         rng: Source of randomness.
 
     Returns:
@@ -32,9 +32,12 @@ def sample(
     """
     wanted = counts.copy()
     wanted[0] = 0
-    owners = np.repeat(np.arange(len(counts)), wanted)
     cumulative = np.concatenate([[0.0], np.cumsum(weight.ravel()[scene.order], dtype=np.float64)])
     low, high = cumulative[scene.bounds[:-1]], cumulative[scene.bounds[1:]]
+    # a cell cut by the edge of the field shows its part of the places, not all of them squeezed into the part
+    usual = np.median((high - low)[1:]) if scene.n_cells else 0.0
+    visible = np.minimum((high - low) / max(usual, 1e-9), 1.0)
+    owners = np.repeat(np.arange(len(counts)), rng.binomial(wanted, visible))
     draws = rng.random((3, len(owners)))
     found = high[owners] > low[owners]
     owners, draws = owners[found], draws[:, found]

@@ -15,7 +15,7 @@ class Traits:
         size: Of spots, lines or bodies.
         count: How many.
         contrast: How strongly the texture stands out.
-        kind: Which variety of the pattern, e.g. microtubules, actin or intermediate filaments.
+        kind: Which variety of the pattern, e.g. microtubules or actin.
     """
 
     size: float

@@ -80,7 +80,8 @@ def read_image(record: ImageRecord) -> tuple[ChannelImage, str]:
         ImageRejectedError: Naming the file and the reason: missing, not a plain file, not an image, damaged, too
             large, or not holding the declared channels.
     """
-    planes, digests = [], []
+    planes: list[NDArray[Any]] = []
+    digests: list[bytes] = []
     for source in record.sources:
         pixels, digest = _read_source(source, record.row)
         if planes and pixels.shape[1:] != planes[0].shape[1:]:

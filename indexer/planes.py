@@ -65,10 +65,10 @@ def check_declared(shape: Sequence[int], itemsize: int, *, encoded_bytes: int, s
         raise ImageRejectedError(message)
     held, decoded = pixels * itemsize, pixels * itemsize * slices
     if pixels > MAX_PIXELS or held > MAX_BYTES or decoded > MAX_STACK_BYTES:
-        size = " x ".join(map(str, shape)) + (f" in {slices} slices" if slices > 1 else "")
+        extent = " x ".join(map(str, shape)) + (f" in {slices} slices" if slices > 1 else "")
         found = f"{pixels / 1e6:.0f} megapixels, {decoded / 2**20:.0f} MiB"
         message = (
-            f"too large: {size} is {found}; at most {MAX_PIXELS / 1e6:.0f} megapixels and {MAX_BYTES / 2**20:.0f} MiB"
+            f"too large: {extent} is {found}; at most {MAX_PIXELS / 1e6:.0f} megapixels and {MAX_BYTES / 2**20:.0f} MiB"
         )
         raise ImageRejectedError(message)
     if decoded > RATIO_FREE_BYTES and decoded > MAX_RATIO * encoded_bytes:

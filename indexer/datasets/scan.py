@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import stat
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -125,4 +126,9 @@ def in_order(items: Iterable[ImageRecord | RejectedSource], root: Path) -> Itera
             reason = f"id {item.id!r} is already that of {names[1]}, which is kept"
             rejected.append(RejectedSource(names[0], reason, item.dataset))
     yield from (records[key] for key in sorted(records))
-    yield from sorted(rejected, key=lambda r: (r.source, r.reason))
+    yield from sorted(rejected, key=lambda r: (_natural(r.source), r.reason))
+
+
+def _natural(text: str) -> list[tuple[int, str]]:
+    """Sort key that puts line 9 before line 10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", text)]

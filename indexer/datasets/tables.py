@@ -62,6 +62,9 @@ def open_table(path: Path, *, required: Sequence[str] = ()) -> Table:
     Raises:
         InputError: In one line: unreadable, no header, a column twice, or required columns missing.
     """
+    if not path.is_file():  # a FIFO would hold the run up
+        message = f"{path}: no such file, or not a plain one"
+        raise InputError(message)
     try:
         if path.suffix.lower() in PARQUET_SUFFIXES:
             columns, rows = _parquet(path)

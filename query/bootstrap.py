@@ -60,7 +60,9 @@ def replicate_statistics(
         flat = np.stack([counts.tp[at], counts.fp[at], counts.fn[at]], axis=1).reshape(len(at), -1).astype(np.float64)
         for low in range(0, n_replicates, _AT_ONCE):
             n_drawn = min(_AT_ONCE, n_replicates - low)
-            times = rng.multinomial(len(at), np.full(len(at), 1 / len(at)), size=n_drawn)
+            # which groups were drawn, counted per replicate: a multinomial, several times faster than numpy's own
+            picks = rng.integers(len(at), size=(n_drawn, len(at))) + np.arange(n_drawn)[:, None] * len(at)
+            times = np.bincount(picks.ravel(), minlength=n_drawn * len(at)).reshape(n_drawn, len(at))
             drawn = np.rint(times.astype(np.float64) @ flat).astype(np.int64)
             tp, fp, fn = np.moveaxis(drawn.reshape(n_drawn, 3, n_results, n_classes), 1, 0)
             for name, statistic in statistics.items():

@@ -1,0 +1,182 @@
+"""What a sweep over k found: scores at each k, with what they mean. Pure but for `plot`, which writes a figure."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from locatlas.query.metrics import Counts
+
+__all__ = ["KResult", "SweepResult"]
+
+
+def _number(value: float | None) -> float | None:
+    """JSON has no NaN."""
+    return None if value is None or np.isnan(value) else float(value)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class KResult:
+    """Scores at one k with one rule of voting. Scores are in [0, 1]; `definitions` of the sweep says what they are.
+
+    Attributes:
+        k: Neighbors that vote.
+        weights: `uniform`, `distance` or `softmax`.
+        macro_f1: Leave-group-out: over all rows. k-fold: mean over folds, as the next three.
+        micro_f1: As above.
+        accuracy: As above.
+        balanced_accuracy: As above.
+        macro_f1_sd: Sample standard deviation (n - 1) over folds; None with leave-group-out, which gives one score.
+        ci95: 95 % bootstrap intervals over groups of the four scores by name; empty with too few groups.
+        macro_f1_pooled: Over all rows at once, whatever the protocol.
+        fold_macro_f1: Per fold; empty with leave-group-out.
+        counts: True and false positives and false negatives per class, over all rows.
+        per_class_f1: From `counts`, (n_classes,).
+        confusion: Single-label: int64 (n_classes, n_classes + 1), annotated along the rows, last column without
+            prediction. None for multi-label.
+        predicted: Classes predicted for each row of `SweepResult.ids`: class numbers (-1 none) or bool
+            (n, n_classes); None unless asked for.
+    """
+
+    k: int
+    weights: str
+    macro_f1: float
+    micro_f1: float
+    accuracy: float
+    balanced_accuracy: float
+    macro_f1_sd: float | None
+    ci95: dict[str, tuple[float, float]]
+    macro_f1_pooled: float
+    fold_macro_f1: tuple[float, ...]
+    counts: Counts
+    per_class_f1: NDArray[np.float64]
+    confusion: NDArray[np.int64] | None
+    predicted: NDArray[Any] | None = None
+
+    def to_dict(self, classes: tuple[str, ...]) -> dict[str, Any]:
+        """As JSON takes it; a class that no target has gets null."""
+        support = self.counts.support
+        interval = self.ci95.get("macro_f1")
+        return {
+            "k": self.k,
+            "weights": self.weights,
+            "macro_f1": _number(self.macro_f1),
+            "macro_f1_sd": _number(self.macro_f1_sd),
+            "macro_f1_ci95": list(interval) if interval else None,
+            "micro_f1": _number(self.micro_f1),
+            "accuracy": _number(self.accuracy),
+            "balanced_accuracy": _number(self.balanced_accuracy),
+            "ci95": {name: list(bounds) for name, bounds in self.ci95.items()},
+            "macro_f1_pooled": _number(self.macro_f1_pooled),
+            "fold_macro_f1": [_number(value) for value in self.fold_macro_f1],
+            "per_class_f1": {
+                name: float(value) if n else None
+                for name, value, n in zip(classes, self.per_class_f1, support, strict=True)
+            },
+            "support": {name: int(n) for name, n in zip(classes, support, strict=True)},
+            "counts": {
+                name: {"tp": int(tp), "fp": int(fp), "fn": int(fn)}
+                for name, tp, fp, fn in zip(classes, self.counts.tp, self.counts.fp, self.counts.fn, strict=True)
+            },
+            "confusion": None if self.confusion is None else self.confusion.tolist(),
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class SweepResult:
+    """k-NN localization at every neighborhood size, from one search.
+
+    Attributes:
+        protocol: `leave-group-out` or `kfold`.
+        group: What a group is, e.g. "protein".
+        labels: `single` or `multi`.
+        n: Rows evaluated; each is a query once, and a reference for the others.
+        n_groups: Groups among them.
+        folds: Number of folds, None with leave-group-out.
+        seed: Of folds and bootstrap.
+        classes: Sorted by name.
+        results: One per rule of voting and k, k ascending.
+        left_out: Rows not evaluated, by reason.
+        lone_labels: Rows per class that no reference outside their group or fold shares: they are evaluated, and can
+            only be wrong.
+        excluded: Names of what a query never meets beside its own group or fold.
+        settings: Temperature, threshold, ties and the like.
+        definitions: What each score means, in words.
+        ids: Ids of the rows, in the order of `predicted`.
+        context: Where the vectors come from (level, encoder, ...), as `with_context` was told.
+    """
+
+    protocol: str
+    group: str
+    labels: str
+    n: int
+    n_groups: int
+    folds: int | None
+    seed: int
+    classes: tuple[str, ...]
+    results: tuple[KResult, ...]
+    left_out: dict[str, int]
+    lone_labels: dict[str, int]
+    excluded: tuple[str, ...]
+    settings: dict[str, Any]
+    definitions: dict[str, str]
+    ids: tuple[str, ...] = field(repr=False)
+    context: dict[str, Any] = field(default_factory=dict)
+
+    def with_context(self, **context: Any) -> Self:
+        """The same result that also says where its vectors come from; the keys appear in `to_dict`."""
+        return replace(self, context=self.context | context)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document of `locatlas sweep --json`."""
+        return self.context | {
+            "protocol": self.protocol,
+            "group": self.group,
+            "labels": self.labels,
+            "n": self.n,
+            "n_groups": self.n_groups,
+            "folds": self.folds,
+            "seed": self.seed,
+            "classes": list(self.classes),
+            "results": [result.to_dict(self.classes) for result in self.results],
+            "left_out": dict(self.left_out),
+            "lone_labels": dict(self.lone_labels),
+            "excluded": list(self.excluded),
+            "settings": dict(self.settings),
+            "definitions": dict(self.definitions),
+        }
+
+    def to_arrow(self) -> Any:
+        """A pyarrow table, one row per result; F1 and support per class as columns `f1/<class>`, `support/<class>`."""
+        import pyarrow as pa
+
+        rows = []
+        for result in self.results:
+            found = result.to_dict(self.classes)
+            low, high = found["macro_f1_ci95"] or (None, None)
+            row = {name: found[name] for name in ("k", "weights", "macro_f1", "macro_f1_sd")}
+            row |= {"macro_f1_ci95_low": low, "macro_f1_ci95_high": high}
+            row |= {name: found[name] for name in ("micro_f1", "accuracy", "balanced_accuracy", "macro_f1_pooled")}
+            row |= {f"f1/{name}": value for name, value in found["per_class_f1"].items()}
+            row |= {f"support/{name}": value for name, value in found["support"].items()}
+            rows.append(row)
+        whole = {"k", *(f"support/{name}" for name in self.classes)}
+        schema = pa.schema(
+            [
+                (name, pa.int64() if name in whole else pa.string() if name == "weights" else pa.float64())
+                for name in rows[0]
+            ]
+        )
+        return pa.Table.from_pylist(rows, schema=schema)
+
+    def plot(self, path: str | Path) -> Path:
+        """Draw macro F1 against k with its interval; the suffix decides the format (.svg, .png, .pdf).
+
+        Raises:
+            InputError: If matplotlib is not installed or does not know the format.
+        """
+        from locatlas.query.sweep_plot import plot_sweep
+
+        return plot_sweep(self, Path(path))

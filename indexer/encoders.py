@@ -8,7 +8,8 @@ import pyarrow as pa
 from locatlas.errors import EncoderMismatchError, InputError, UnknownNameError
 from locatlas.indexer.schema import ENCODERS, embedding_table_name
 from locatlas.indexer.store import Store
-from locatlas.models.spec import EncoderSpec
+from locatlas.models import registry
+from locatlas.models.spec import EncoderSpec, Mapping, Passes, Precision
 
 __all__ = [
     "DEFAULT_ENCODER",
@@ -50,11 +51,11 @@ class EncoderRequest:
     """What a user asked for; None where they said nothing."""
 
     name: str | None = None
-    mapping: str | None = None
-    passes: str | None = None
+    mapping: Mapping | None = None
+    passes: Passes | None = None
     stains: tuple[str, ...] = ()
     seed: int | None = None
-    precision: str | None = None
+    precision: Precision | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -182,27 +183,19 @@ def choose(
 
 def _resolve(request: EncoderRequest, *, available: tuple[str, ...], like: EncoderSpec | None) -> EncoderSpec:
     from locatlas.models.encode import resolve
+    from locatlas.models.hardware import helpful_precision
 
     name = request.name or (like.name if like else DEFAULT_ENCODER)
-    mapping = request.mapping or "natural"
-    passes = request.passes or ("separate" if mapping == "replicate" else "joint")
     precision = request.precision
     if precision is None:
         # an atlas stays at the precision it began with, whatever machine continues it
-        precision = like.precision if like is not None and like.name == name else _helpful_precision()
+        precision = like.precision if like is not None and like.name == name else helpful_precision(registry.get(name))
     return resolve(
         name,
-        mapping=mapping,
-        passes=passes,
+        mapping=request.mapping,
+        passes=request.passes,
         stains=request.stains,
         seed=request.seed,
         precision=precision,
         available=available,
     )
-
-
-def _helpful_precision() -> str:
-    """bf16 where the hardware multiplies it natively, else fp32."""
-    from locatlas.models.encode import native_bf16
-
-    return "bf16" if native_bf16() else "fp32"

@@ -8,6 +8,7 @@ never used; rows that came later are searched exactly and merged.
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locatlas.errors import InputError
-from locatlas.indexer.encoders import StoredEncoder
+from locatlas.indexer.encoders import StoredEncoder, current
 from locatlas.indexer.layout import write_atomically
 from locatlas.indexer.store import Store, TableVectors
 
-__all__ = ["AUTO_EXACT_BELOW", "FaissIndex", "Kind", "Sidecar", "build", "choose_kind", "open_index"]
+__all__ = ["AUTO_EXACT_BELOW", "FaissIndex", "Kind", "Sidecar", "build", "choose_kind", "open_index", "refresh"]
 
 Kind = Literal["flat", "ivf", "hnsw", "ivfpq"]
 
@@ -295,3 +296,37 @@ def open_index(store: Store, encoder: StoredEncoder, held: TableVectors) -> tupl
     index = faiss.deserialize_index(np.fromfile(faiss_path, dtype=np.uint8))
     later = np.setdiff1d(np.arange(len(held.ids), dtype=np.int64), rows)
     return FaissIndex(sidecar, index, rows, later), f"{len(later)} rows later" if len(later) else "up to date"
+
+
+def refresh(atlas: Path, kind: str, *, levels: Sequence[str]) -> dict[str, str]:
+    """Build the index of the current encoder at each level, if asked for or if the size calls for one.
+
+    Args:
+        atlas: Atlas folder.
+        kind: "auto", "none" or an index type. "auto" leaves a valid index of whatever type alone.
+        levels: Image levels.
+
+    Returns:
+        By level, what look-ups will use, in words.
+    """
+    store = Store.open(atlas)
+    said = {}
+    for level in levels:
+        encoder = current(store, level)
+        if encoder is None:
+            said[level] = "no index: encoder not complete"
+            continue
+        n = store.count(encoder.table)
+        wanted = choose_kind(n) if kind == "auto" else (None if kind == "none" else kind)
+        if wanted is None:
+            said[level] = f"exact search ({n} vectors)"
+            continue
+        index, state = open_index(store, encoder, store.read_vectors(encoder.table))
+        if index is None or state != "up to date" or (kind != "auto" and index.sidecar.kind != kind):
+            with store.folder.writer(f"FAISS {wanted}"):
+                sidecar = build(store, encoder, wanted)  # type: ignore[arg-type]
+        else:
+            sidecar = index.sidecar
+        params = ", ".join(f"{key} {value}" for key, value in sidecar.params.items())
+        said[level] = f"FAISS {sidecar.kind} over {n} vectors ({params}), recall@10 {sidecar.recall_at_10:.3f}"
+    return said

@@ -30,14 +30,15 @@ __all__ = ["COMMIT_ROWS", "EncoderLike", "Pending", "Progress", "embed_pending",
 COMMIT_ROWS = 256
 """Images a commit: a kill loses at most this many. At 10 images a second on a CPU that is half a minute."""
 
+BATCH_IMAGES = 32
+"""Images handed to the encoder at once; part of what makes a continued run bit-identical, so never machine-dependent."""
+
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, total)."""
 
 
 class EncoderLike(Protocol):
     """What the pipeline asks of an encoder."""
-
-    batch_size: int
 
     def prepare(self, image: Any) -> Any:
         """Check and transform one image; raises ImageRejectedError."""
@@ -102,7 +103,7 @@ def _in_order(
     """Load ahead of the encoder by at most two batches, in order."""
     waiting: deque[Future[_Loaded | Rejection]] = deque()
     todo = iter(work)
-    ahead = 2 * encoder.batch_size
+    ahead = 2 * BATCH_IMAGES
     for pending in islice(todo, ahead):
         waiting.append(pool.submit(_load, pending, encoder, roots))
     while waiting:
@@ -167,7 +168,7 @@ def embed_pending(
                     run.counts["quarantined"] += 1
                 elif item is not None:
                     batch.append(item)
-                if batch and (item is None or len(batch) == encoder.batch_size):
+                if batch and (item is None or len(batch) == BATCH_IMAGES):
                     with run.timed("encode"):
                         vectors.append(encoder.encode_prepared([b.prepared for b in batch]))
                     # the pixels of a batch are not needed once it is encoded

@@ -34,7 +34,9 @@ class ChannelImage:
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or self.pixels.shape[0] != len(self.channels):
-            message = f"pixels of shape {self.pixels.shape} for channels {self.channels}: (channels, height, width) needed"
+            message = (
+                f"pixels of shape {self.pixels.shape} for channels {self.channels}: (channels, height, width) needed"
+            )
             raise ValueError(message)
         if len(set(self.channels)) != len(self.channels):
             message = f"channel named twice: {self.channels}"

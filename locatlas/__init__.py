@@ -1,0 +1,47 @@
+"""locatlas: searchable atlases of protein localization from microscopy images.
+
+>>> import locatlas
+>>> sorted(name for name in locatlas.__all__ if name.islower() and not name.startswith("_"))
+['demo', 'embed', 'import_embeddings', 'index', 'open']
+
+Everything is imported on first use: `import locatlas` loads neither torch nor lancedb, faiss or scikit-learn.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from locatlas.cli.demo import demo
+    from locatlas.indexer.embed import embed
+    from locatlas.indexer.import_embeddings import import_embeddings
+    from locatlas.indexer.index import index
+    from locatlas.query.atlas import Atlas
+    from locatlas.query.atlas import open_atlas as open  # noqa: A004 (locatlas.open, as in design.md)
+
+__version__ = "0.1.0"
+
+__all__ = ["Atlas", "__version__", "demo", "embed", "import_embeddings", "index", "open"]
+
+_WHERE = {
+    "Atlas": ("locatlas.query.atlas", "Atlas"),
+    "open": ("locatlas.query.atlas", "open_atlas"),
+    "index": ("locatlas.indexer.index", "index"),
+    "embed": ("locatlas.indexer.embed", "embed"),
+    "import_embeddings": ("locatlas.indexer.import_embeddings", "import_embeddings"),
+    "demo": ("locatlas.cli.demo", "demo"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        message = f"module 'locatlas' has no attribute {name!r}"
+        raise AttributeError(message)
+    from importlib import import_module
+
+    module, attribute = _WHERE[name]
+    value = getattr(import_module(module), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

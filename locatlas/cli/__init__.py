@@ -1,0 +1,85 @@
+"""The `locatlas` command: a group whose commands are imported when they are called, and errors told in one line."""
+
+import importlib
+import os
+import signal
+import sys
+from typing import Any
+
+import click
+import rich_click
+
+from locatlas import __version__
+from locatlas.errors import LocatlasError
+
+__all__ = ["group", "main"]
+
+_COMMANDS = {
+    "demo": "locatlas.cli.demo",
+    "index": "locatlas.cli.building",
+    "embed": "locatlas.cli.building",
+    "import-embeddings": "locatlas.cli.building",
+    "neighbors": "locatlas.cli.asking",
+    "classify": "locatlas.cli.asking",
+    "sweep": "locatlas.cli.asking",
+    "encoders": "locatlas.cli.listing",
+    "datasets": "locatlas.cli.listing",
+    "status": "locatlas.cli.listing",
+}
+
+
+class _LazyGroup(rich_click.RichGroup):
+    """Imports a command's module when it is called or listed; none of them imports torch or lancedb at its top."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(_COMMANDS[cmd_name])
+        command: click.Command = getattr(module, cmd_name.replace("-", "_") + "_command")
+        return command
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="locatlas")
+def group() -> None:
+    """Searchable atlases of protein localization from microscopy images.
+
+    Start with `locatlas demo`, or with your own images: `locatlas index FOLDER --atlas ATLAS --dataset NAME`.
+    """
+
+
+def main(argv: list[str] | None = None) -> Any:
+    """Run the command line.
+
+    Exits 0 on success, 1 on a failure told in one line on stderr, 2 on wrong usage, 130 when interrupted.
+    """
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        group.main(args=argv, prog_name="locatlas", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("locatlas: interrupted; what was committed stays, and the same command continues", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # the reader of our output (head, less) has gone; nothing is left to be told
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except LocatlasError as error:
+        click.echo(f"locatlas: {' '.join(str(error).split())}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"locatlas: {where}{error.strerror or error}", err=True)
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _terminated(number: int, frame: object) -> None:
+    raise KeyboardInterrupt

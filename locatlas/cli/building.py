@@ -1,0 +1,212 @@
+"""Commands that write an atlas: index, embed, import-embeddings."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from locatlas.cli.common import atlas_option, emit_json, json_option, name_list, notice, print_table, progress_bar
+
+if TYPE_CHECKING:
+    from locatlas.indexer.encoders import EncoderRequest
+    from locatlas.indexer.job import IndexSummary
+
+
+def _encoder_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(
+        [
+            click.option("--encoder", "-e", help="Registry name; default: the atlas' own.", metavar="NAME"),
+            click.option(
+                "--channels",
+                "mapping",
+                type=click.Choice(["natural", "random", "replicate"]),
+                help="Channel plan: each channel in its stain's slot, slots permuted, or each copied into all slots.",
+            ),
+            click.option(
+                "--passes",
+                type=click.Choice(["joint", "separate"]),
+                help="One forward pass, or one per channel with the features concatenated.",
+            ),
+            click.option(
+                "--stains", callback=name_list, help="Channels to use, e.g. nucleus,protein.", metavar="NAME,..."
+            ),
+            click.option("--plan-seed", type=int, help="Seed of the slots' permutation (--channels random)."),
+            click.option(
+                "--precision",
+                type=click.Choice(["fp32", "bf16"]),
+                help="Default: bf16 where the hardware has it and the network gains; an atlas keeps what it began with.",
+            ),
+            click.option("--level", type=click.Choice(["fov", "cell", "both"]), default="both", show_default=True),
+            click.option(
+                "--faiss",
+                type=click.Choice(["auto", "none", "flat", "ivf", "hnsw", "ivfpq"]),
+                default="auto",
+                show_default=True,
+                help="Index for look-ups; auto builds none below 50,000 vectors, where exact search is fast.",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def _request(
+    encoder: str | None,
+    mapping: Literal["natural", "random", "replicate"] | None,
+    passes: Literal["joint", "separate"] | None,
+    stains: tuple[str, ...],
+    plan_seed: int | None,
+    precision: Literal["fp32", "bf16"] | None,
+) -> "EncoderRequest":
+    from locatlas.indexer.encoders import EncoderRequest
+
+    if (mapping == "random") != (plan_seed is not None):
+        message = "--channels random and --plan-seed belong together"
+        raise click.UsageError(message)
+    if mapping == "replicate" and passes == "joint":
+        message = "--channels replicate takes a pass per channel; leave --passes out or say separate"
+        raise click.UsageError(message)
+    return EncoderRequest(
+        name=encoder, mapping=mapping, passes=passes, stains=stains, seed=plan_seed, precision=precision
+    )
+
+
+@click.command("index")
+@click.argument("source", type=click.Path(path_type=Path))
+@atlas_option
+@click.option("--dataset", "-d", required=True, help="Reader: see `locatlas datasets list`.", metavar="NAME")
+@_encoder_options
+@click.option("--name", help="Name of the data set in the atlas, first part of its ids; default: the reader's.")
+@click.option(
+    "--option",
+    "options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="For the reader; `locatlas datasets show NAME` tells.",
+)
+@click.option(
+    "--root", "roots", multiple=True, type=click.Path(path_type=Path), help="A further folder sources lie in."
+)
+@click.option("--strict", is_flag=True, help="Exit 1 if any source could not be used.")
+@json_option
+def index_command(
+    source: Path,
+    atlas: Path,
+    dataset: str,
+    level: str,
+    faiss: str,
+    name: str | None,
+    options: tuple[str, ...],
+    roots: tuple[Path, ...],
+    *,
+    strict: bool,
+    as_json: bool,
+    **encoder: Any,
+) -> None:
+    """Bring the images below SOURCE into an atlas.
+
+    A second run does nothing; a run that was stopped continues where it was.
+    """
+    request = _request(**encoder)
+    from locatlas.indexer.index import index
+
+    with progress_bar() as progress:
+        summary = index(
+            source,
+            atlas=atlas,
+            dataset=dataset,
+            request=request,
+            name=name,
+            level=level,
+            options=_key_values(options),
+            roots=roots,
+            progress=progress,
+        )
+    _finish(atlas, summary, faiss=faiss, as_json=as_json)
+    if summary.quarantined and (strict or summary.fovs + summary.cells == 0):
+        raise click.exceptions.Exit(1)
+
+
+@click.command("embed")
+@atlas_option
+@_encoder_options
+@json_option
+def embed_command(atlas: Path, level: str, faiss: str, *, as_json: bool, **encoder: Any) -> None:
+    """Give every image of an atlas its vector by an encoder, beside those it has.
+
+    Queries use the encoder before until the last vector is there; then the new one is current.
+    """
+    request = _request(**encoder)
+    from locatlas.indexer.embed import embed
+
+    with progress_bar() as progress:
+        levels = ("fov", "cell") if level == "both" else (level,)
+        summary = embed(atlas=atlas, request=request, levels=levels, progress=progress)
+    _finish(atlas, summary, faiss=faiss, as_json=as_json)
+
+
+def _key_values(options: tuple[str, ...]) -> dict[str, str]:
+    out = {}
+    for option in options:
+        key, equals, value = option.partition("=")
+        if not equals:
+            message = f"--option {option!r}: KEY=VALUE needed"
+            raise click.UsageError(message)
+        out[key.strip()] = value
+    return out
+
+
+def _finish(atlas: Path, summary: "IndexSummary", *, faiss: str, as_json: bool) -> None:
+    """Build the FAISS index that was asked for, and say what was done."""
+    from locatlas.indexer.faiss_index import refresh
+
+    indices = refresh(atlas, faiss, levels=tuple(summary.encoders))
+    if as_json:
+        emit_json({**summary.to_dict(), "indices": indices})
+        return
+    click.echo(
+        f"{atlas}: {summary.fovs} FOVs, {summary.cells} cells; {summary.embedded} embedded, {summary.skipped} unchanged"
+        + (f", {summary.updated} with new metadata" if summary.updated else "")
+    )
+    for level, encoder in sorted(summary.encoders.items()):
+        click.echo(
+            f"{level} encoder: {encoder.spec.name} {encoder.fingerprint[:12]} ({encoder.state}); {indices[level]}"
+        )
+        if encoder.spec.weights_sha256 and encoder.spec.weights_sha256.startswith("seed:"):
+            notice(
+                "note: this encoder is untrained (random weights from a seed): its neighbors are a baseline, not a result"
+            )
+    if summary.timings_s:
+        click.echo("seconds: " + ", ".join(f"{stage} {s:.1f}" for stage, s in summary.timings_s.items()))
+    if summary.quarantined:
+        rows = [(r.source, r.reason) for r in summary.quarantined[:20]]
+        more = f" (first 20 of {len(summary.quarantined)})" if len(summary.quarantined) > 20 else ""
+        print_table(("source", "reason"), rows, title=f"{len(summary.quarantined)} in quarantine{more}")
+
+
+@click.command("import-embeddings")
+@click.argument("file", type=click.Path(path_type=Path))
+@atlas_option
+@click.option("--name", "encoder_name", required=True, help="Names the vectors' encoder.")
+@click.option("--dataset", "-d", default="imported", show_default=True, help="Data set name, first part of the ids.")
+@click.option("--level", type=click.Choice(["fov", "cell"]), default="fov", show_default=True)
+@click.option("--labels", "label_names", callback=name_list, metavar="NAME,...",
+              help="Class names of a DINO4Cells feature file's label columns, in column order; default: HPA's 28, sorted.")  # fmt: skip
+@json_option
+def import_embeddings_command(
+    file: Path, atlas: Path, encoder_name: str, dataset: str, level: str, label_names: tuple[str, ...], *, as_json: bool
+) -> None:
+    """Bring vectors that were made elsewhere into an atlas: Parquet, npz, or a DINO4Cells feature .pth."""
+    from locatlas.indexer.import_embeddings import import_embeddings
+
+    summary = import_embeddings(
+        file, atlas=atlas, name=encoder_name, dataset=dataset, level=level, label_names=label_names
+    )
+    if as_json:
+        emit_json(summary)
+        return
+    click.echo(
+        f"{atlas}: {summary['imported']} vectors of {summary['dim']} numbers imported as {encoder_name} at level {level}, "
+        f"{summary['skipped']} unchanged"
+    )

@@ -1,0 +1,114 @@
+"""What commands share: options, JSON and tables on stdout, progress and notices on stderr."""
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+__all__ = [
+    "atlas_option",
+    "emit_json",
+    "json_option",
+    "name_list",
+    "notice",
+    "number_list",
+    "print_table",
+    "progress_bar",
+]
+
+atlas_option = click.option(
+    "--atlas", "-a", required=True, type=click.Path(path_type=Path), help="Folder of the atlas.", metavar="FOLDER"
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN: numbers that do not exist become null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(v) for v in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value.item() if hasattr(value, "item") else value
+
+
+def emit_json(document: Any) -> None:
+    """Print one JSON document on stdout."""
+    click.echo(json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def notice(text: str) -> None:
+    """Say something on stderr."""
+    click.echo(text, err=True)
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str = "") -> None:
+    """Print a table on stdout; numbers are right-aligned, floats with three decimals."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title or None, box=SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+    for i, column in enumerate(columns):
+        numeric = all(isinstance(row[i], int | float) or row[i] is None for row in rows)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_cell(value)) for value in row))
+    # a pipe has no width: wide enough that nothing is folded
+    Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[str, int, int], None] | None]:
+    """A progress callback that draws on stderr where that is a terminal, else None."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[str, Any] = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
+            bar.update(tasks[what], completed=done, total=total)
+
+        yield tell
+
+
+def name_list(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """Option callback: "a,b" to ("a", "b")."""
+    return tuple(part.strip() for part in (value or "").split(",") if part.strip())
+
+
+def number_list(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
+    """Option callback: "1,3,5" to (1, 3, 5), ascending without repeats."""
+    try:
+        numbers = tuple(sorted({int(part) for part in value.split(",") if part.strip()}))
+    except ValueError:
+        message = f"{value!r}: whole numbers joined by commas needed, e.g. 1,3,5"
+        raise click.BadParameter(message, ctx=ctx, param=param) from None
+    if not numbers or numbers[0] < 1:
+        message = f"{value!r}: numbers of at least 1 needed"
+        raise click.BadParameter(message, ctx=ctx, param=param)
+    return numbers

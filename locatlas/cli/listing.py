@@ -1,0 +1,182 @@
+"""Commands that list: encoders, datasets, status."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from locatlas.cli.common import atlas_option, emit_json, json_option, name_list, print_table
+
+
+@click.group("encoders")
+def encoders_command() -> None:
+    """Encoders: those known by name, and your own."""
+
+
+def _spec_document(name: str) -> dict[str, Any]:
+    import json
+
+    from locatlas.models import registry
+
+    return dict(json.loads(registry.get(name).to_json()))
+
+
+@encoders_command.command("list")
+@click.argument("pattern", default="*")
+@json_option
+def encoders_list(pattern: str, *, as_json: bool) -> None:
+    """Encoders whose name matches PATTERN (shell wildcards)."""
+    from locatlas.models import registry
+
+    specs = registry.list_encoders(pattern)
+    if as_json:
+        emit_json({"encoders": [_spec_document(spec.name) for spec in specs]})
+        return
+    columns = ("name", "slots", "input px", "dim", "intensity", "license", "weights")
+    rows = [(s.name, "+".join(s.slots), s.input_px, s.embedding_dim, s.intensity, s.license, s.source) for s in specs]
+    print_table(columns, rows)
+
+
+@encoders_command.command("show")
+@click.argument("name")
+@json_option
+def encoders_show(name: str, *, as_json: bool) -> None:
+    """Everything that is known of one encoder."""
+    document = _spec_document(name)
+    if as_json:
+        emit_json(document)
+        return
+    print_table(("field", "value"), [(key, value if value != [] else None) for key, value in document.items()])
+
+
+def _floats(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, ...] | None:
+    if value is None:
+        return None
+    try:
+        return tuple(float(part) for part in value.split(","))
+    except ValueError:
+        message = f"{value!r}: numbers joined by commas needed"
+        raise click.BadParameter(message, ctx=ctx, param=param) from None
+
+
+@encoders_command.command("add")
+@click.argument("name")
+@click.option("--weights", required=True, type=click.Path(path_type=Path), help="safetensors, or pth of tensors.")
+@click.option("--arch", "architecture", required=True, help="timm model name, or one of locatlas' own.")
+@click.option("--slots", required=True, callback=name_list, metavar="NAME,...", help="Meaning of each input, in order.")
+@click.option("--input-px", default=224, show_default=True, type=click.IntRange(min=1))
+@click.option(
+    "--intensity",
+    type=click.Choice(["unit", "standardize", "minmax", "minmax_joint", "percentile"]),
+    default="percentile",
+    show_default=True,
+)
+@click.option("--mean", callback=_floats, metavar="X,...", help="Per slot, subtracted after --intensity.")
+@click.option("--std", callback=_floats, metavar="X,...", help="Per slot, divided by after --mean.")
+@click.option("--imagenet-norm", is_flag=True, help="ImageNet's mean and std (three slots).")
+@click.option("--pixel-size-um", type=click.FloatRange(min=0, min_open=True), help="Rescale images to it, where known.")
+@click.option("--license", "license_", default="", help="Of the weights.")
+@click.option("--paper", default="")
+@click.option("--notes", default="")
+@json_option
+def encoders_add(
+    name: str,
+    weights: Path,
+    license_: str,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    *,
+    imagenet_norm: bool,
+    as_json: bool,
+    **described: Any,
+) -> None:
+    """Register your own weights under NAME (architecture.weights); they are checked and copied."""
+    from locatlas.models.own import add
+
+    if imagenet_norm:
+        if mean or std:
+            message = "--imagenet-norm stands for --mean and --std; give one or the other"
+            raise click.UsageError(message)
+        mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    spec = add(name, weights=weights, mean=mean, std=std, license=license_, **described)
+    if as_json:
+        emit_json(_spec_document(spec.name))
+        return
+    click.echo(
+        f"added {spec.name}: {spec.architecture}, {spec.embedding_dim} numbers, weights sha256 {spec.weights_sha256}"
+    )
+
+
+@click.group("datasets")
+def datasets_command() -> None:
+    """Data sets that can be read."""
+
+
+@datasets_command.command("list")
+@json_option
+def datasets_list(*, as_json: bool) -> None:
+    """All readers."""
+    from dataclasses import asdict
+
+    from locatlas.indexer.datasets import list_datasets
+
+    specs = list_datasets()
+    if as_json:
+        emit_json({"datasets": [asdict(s) for s in specs]})
+        return
+    print_table(
+        ("name", "what", "level", "channels"), [(s.name, s.title, s.level, "+".join(s.channels)) for s in specs]
+    )
+
+
+@datasets_command.command("show")
+@click.argument("name")
+@json_option
+def datasets_show(name: str, *, as_json: bool) -> None:
+    """What a reader expects, which options it takes, and where the data come from."""
+    from dataclasses import asdict
+
+    from locatlas.indexer.datasets import get_dataset
+
+    document = asdict(get_dataset(name))
+    if as_json:
+        emit_json(document)
+        return
+    print_table(("field", "value"), list(document.items()))
+
+
+@click.command("status")
+@atlas_option
+@json_option
+def status_command(atlas: Path, *, as_json: bool) -> None:
+    """What an atlas holds: images, encoders and their coverage, indices, quarantine, last runs."""
+    from locatlas.query.atlas import open_atlas
+
+    document = open_atlas(atlas).status()
+    if as_json:
+        emit_json(document)
+        return
+    click.echo(f"{document['path']} (schema version {document['schema_version']})")
+    rows = [(level, name, n) for level, found in document["datasets"].items() for name, n in found.items()]
+    print_table(("level", "data set", "images"), rows)
+    shown = ("level", "name", "fingerprint", "state", "dim", "channels", "passes", "stains", "precision")
+    print_table(
+        (*shown, "embedded", "stale"),
+        [
+            (
+                *(e[c][:12] if c == "fingerprint" else e[c] for c in shown),
+                f"{e['embedded']} of {e['images']}",
+                e["stale"],
+            )
+            for e in document["encoders"]
+        ],
+    )
+    for name, n in document["quarantine"].items():
+        click.echo(f"quarantine: {n} of data set {name} (`locatlas index` again tells which and why)")
+    for index in document["indices"]:
+        click.echo(f"index: {', '.join(f'{key} {value}' for key, value in index.items())}")
+    for name, root in document["roots"].items():
+        click.echo(f"root {name}: {root['path']}" + ("" if root["present"] else " (not there now)"))
+    for run in document["runs"]:
+        counts = ", ".join(f"{n} {what}" for what, n in sorted(run["counts"].items()) if n)
+        click.echo(f"run {run['id']}: {run['command']} {run['dataset'] or ''} {run['state']}; {counts or 'nothing'}")

@@ -1,0 +1,93 @@
+"""What an atlas holds and in which state: tables, encoders, coverage, indices, roots, runs, versions. Reads the store."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from locatlas.indexer import encoders
+from locatlas.indexer.job import image_table
+from locatlas.indexer.ledger import versions
+from locatlas.indexer.store import Store
+
+__all__ = ["status"]
+
+_RUNS_SHOWN = 5
+
+
+def status(store: Store) -> dict[str, Any]:
+    """The JSON document of `status`.
+
+    Args:
+        store: The atlas.
+
+    Returns:
+        path, schema_version, tables {name: {rows, version}}, datasets {level: {name: images}}, encoders with state and
+        coverage, quarantine {reason: count}, indices, roots with whether they are there, the last runs, versions.
+    """
+    images = {level: store.read(image_table(level), ["id", "dataset", "source_digest"]) for level in ("fov", "cell")}
+    digests = {
+        level: dict(zip(t["id"].to_pylist(), t["source_digest"].to_pylist(), strict=True))
+        for level, t in images.items()
+    }
+    info = store.folder.info()
+    reasons = Counter(r["dataset"] for r in store.read("quarantine", ["dataset"]).to_pylist())
+    runs = sorted(store.read("runs").to_pylist(), key=lambda r: r["id"], reverse=True)
+    return {
+        "path": str(store.folder.path),
+        "schema_version": info["schema_version"],
+        "tables": {t: {"rows": store.count(t), "version": store.version(t)} for t in store.tables()},
+        "datasets": {level: dict(sorted(Counter(t["dataset"].to_pylist()).items())) for level, t in images.items()},
+        "encoders": [_encoder(store, e, digests[e.level]) for e in encoders.stored_encoders(store)],
+        "quarantine": dict(sorted(reasons.items())),
+        "indices": [_index(path) for path in sorted(store.folder.indices.glob("*.json"))],
+        "roots": {n: {"path": p, "present": Path(p).is_dir()} for n, p in sorted(info["roots"].items())},
+        "runs": [_run(row) for row in runs[:_RUNS_SHOWN]],
+        "versions": versions(),
+    }
+
+
+def _encoder(store: Store, encoder: encoders.StoredEncoder, digests: dict[str, str]) -> dict[str, Any]:
+    """An encoder with how many images of its level have their vector, and how many of those are of older pixels."""
+    embedded = stale = 0
+    if store.has(encoder.table):
+        for row in store.read(encoder.table, ["id", "source_digest"]).to_pylist():
+            embedded += row["id"] in digests
+            stale += digests.get(row["id"], row["source_digest"]) != row["source_digest"]
+    spec = encoder.spec
+    imported = spec.architecture == "imported"
+    return {
+        "name": spec.name,
+        "level": encoder.level,
+        "state": encoder.state,
+        "fingerprint": encoder.fingerprint,
+        "dim": spec.dim,
+        "channels": spec.mapping,
+        "passes": spec.passes,
+        "stains": list(spec.stains),
+        "precision": spec.precision,
+        "trained": not (spec.weights_sha256 or "").startswith("seed:"),
+        "images": len(digests),
+        "embedded": embedded,
+        "stale": 0 if imported else stale,  # an imported vector has no pixels of its own
+    }
+
+
+def _index(path: Path) -> dict[str, Any]:
+    try:
+        raw = json.loads(path.read_text())
+        return {key: raw[key] for key in ("table", "kind", "count", "version", "recall_at_10")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return {"table": path.stem, "unreadable": str(error)}
+
+
+def _run(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "id": row["id"],
+        "command": row["command"],
+        "state": row["state"],
+        "dataset": row["dataset"],
+        "level": row["level"],
+        "counts": json.loads(row["counts"]),
+        "timings_s": json.loads(row["timings_s"]),
+    }

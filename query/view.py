@@ -1,0 +1,133 @@
+"""Vectors with their metadata in one order: what queries look at. Pure, given the tables."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from locatlas.errors import UnknownNameError
+from locatlas.query.unit import normalize
+
+__all__ = ["NOT_READ", "View"]
+
+NOT_READ = frozenset({"thumbnail", "source_stat", "sources", "root", "row", "mask"})
+"""Columns of the image tables that no query needs."""
+
+
+def _spread(rows: list[list[dict[str, str]]], taken: set[str], prefix: str) -> dict[str, list[str | None]]:
+    """(name, value) pairs as columns; a name that is taken gets the prefix."""
+    columns: dict[str, list[str | None]] = {}
+    for i, pairs in enumerate(rows):
+        for pair in pairs:
+            name = pair["name"] if pair["name"] not in taken else f"{prefix}{pair['name']}"
+            columns.setdefault(name, [None] * len(rows))[i] = pair["value"]
+    return columns
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """All embedded images (or proteins) of one level by one encoder, sorted by id.
+
+    Attributes:
+        level: "fov", "cell" or "protein".
+        meta: One row each: id, dataset, protein, localizations, ... and the groups and metadata of the source as
+            columns of their own.
+        vectors: (n, d) float32, row i belongs to row i of `meta`.
+    """
+
+    level: str
+    meta: pa.Table
+    vectors: NDArray[np.float32]
+
+    @classmethod
+    def build(cls, level: str, ids: Sequence[str], vectors: NDArray[np.float32], images: pa.Table) -> Self:
+        """Join vectors and image rows by id.
+
+        Args:
+            level: "fov" or "cell".
+            ids: (n,) ascending.
+            vectors: (n, d).
+            images: Rows of the image table, sorted by id; may hold rows without a vector.
+
+        Raises:
+            KeyError: If a vector has no image row.
+        """
+        place = {i: row for row, i in enumerate(images["id"].to_pylist())}
+        meta = images.take(pa.array([place[i] for i in ids], pa.int64()))
+        fov = meta["fov_id"] if level == "cell" else meta["id"]
+        groups, metadata = meta["groups"].to_pylist(), meta["metadata"].to_pylist()
+        meta = meta.drop_columns(["groups", "metadata", *(["fov_id"] if level == "cell" else [])])
+        columns = {name: meta[name] for name in meta.column_names} | {"fov": fov}
+        for prefix, rows in (("group_", groups), ("metadata_", metadata)):
+            for name, values in sorted(_spread(rows, set(columns), prefix).items()):
+                columns[name] = pa.chunked_array([pa.array(values, pa.string())])
+        return cls(level, pa.table(columns), vectors)
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids, ascending."""
+        return list(self.meta["id"].to_pylist())
+
+    @property
+    def localizations(self) -> list[frozenset[str]]:
+        """Annotated localizations of each row; empty where there are none."""
+        return [frozenset(names or ()) for names in self.meta["localizations"].to_pylist()]
+
+    def column(self, name: str) -> list[Any]:
+        """One value a row, None where unknown. `group_<name>` of a manifest goes by `<name>`, too.
+
+        Raises:
+            UnknownNameError: If there is no such column.
+        """
+        for candidate in (name, f"group_{name}", name.removeprefix("group_")):
+            if candidate in self.meta.column_names:
+                return list(self.meta[candidate].to_pylist())
+        raise UnknownNameError("column", name, self.meta.column_names)
+
+    def take(self, rows: NDArray[np.int64]) -> Self:
+        """Some of the rows."""
+        return type(self)(self.level, self.meta.take(pa.array(rows)), self.vectors[rows])
+
+    def by_protein(self) -> "View":
+        """One row a protein: the mean of the unit vectors of its images, its localizations joined.
+
+        Images without a protein are left out.
+        """
+        rows_of: dict[str, list[int]] = defaultdict(list)
+        for row, protein in enumerate(self.column("protein")):
+            if protein is not None:
+                rows_of[protein].append(row)
+        unit, localizations, datasets = normalize(self.vectors), self.localizations, self.column("dataset")
+        proteins = sorted(rows_of)
+        vectors = np.zeros((len(proteins), self.vectors.shape[1]), dtype=np.float32)
+        rows: list[dict[str, Any]] = []
+        for i, protein in enumerate(proteins):
+            mine = rows_of[protein]
+            vectors[i] = unit[mine].astype(np.float64).mean(axis=0)
+            joined: frozenset[str] = frozenset().union(*(localizations[r] for r in mine))
+            rows.append(
+                {
+                    "id": protein,
+                    "dataset": "+".join(sorted({datasets[r] for r in mine})),
+                    "protein": protein,
+                    "localizations": sorted(joined),
+                    "n_images": len(mine),
+                }
+            )
+        schema = pa.schema(
+            [
+                ("id", pa.string()),
+                ("dataset", pa.string()),
+                ("protein", pa.string()),
+                ("localizations", pa.list_(pa.string())),
+                ("n_images", pa.int64()),
+            ]
+        )
+        return View("protein", pa.Table.from_pylist(rows, schema=schema), vectors)

@@ -139,7 +139,7 @@ CLASSES: tuple[PatternClass, ...] = (
     PatternClass(
         label="focal_adhesions",
         hpa=("Focal adhesion sites",),
-        share=(0.16, 0.4),
+        share=(0.12, 0.32),
         diffuse=(0.25, 0.75),
         companions=("cytoskeleton", "cytoplasmic"),
     ),

@@ -1,6 +1,6 @@
 """Draw one field of view of a protein as either source would show it, with its cell masks. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from locatlas.indexer.synthetic.looks import HPA, OPENCELL
 from locatlas.indexer.synthetic.patterns import draw_protein
 from locatlas.indexer.synthetic.patterns_cytoplasm import er, microtubules
 from locatlas.indexer.synthetic.patterns_nucleus import dna
-from locatlas.indexer.synthetic.proteins import Protein
+from locatlas.indexer.synthetic.proteins import Component, Protein
 from locatlas.indexer.synthetic.scene import Scene
 from locatlas.indexer.synthetic.traits import Traits
 
@@ -60,6 +60,7 @@ def draw_hpa(protein: Protein, size_px: int, rng: np.random.Generator) -> DrawnF
     shape = (size_px, size_px)
     scene = lay_out(shape, HPA, rng)
     optics = make_optics(shape, HPA, rng)
+    protein = replace(protein, components=tuple(_hpa_variety(part) for part in protein.components))
     planes = [
         _stained(_tubulin_stain(scene, rng), optics, rng, photons=60, white=0.998),
         _stained(draw_protein(scene, protein, rng), optics, rng, photons=protein.brightness * 0.6, white=0.999),
@@ -67,6 +68,13 @@ def draw_hpa(protein: Protein, size_px: int, rng: np.random.Generator) -> DrawnF
         _stained(_er_stain(scene, rng), optics, rng, photons=60, white=0.998),
     ]
     return _drawn(("microtubules", "protein", "nucleus", "er"), np.stack(planes), scene)
+
+
+def _hpa_variety(part: Component) -> Component:
+    """HPA's counterpart of OpenCell's chromatin is Nuclear speckles, so that is what its pictures show."""
+    if part.label != "chromatin":
+        return part
+    return replace(part, traits=replace(part.traits, kind=max(part.traits.kind, 0.8)))
 
 
 def _stained(

@@ -47,6 +47,8 @@ def texture(shape: tuple[int, int], scale_px: float, rng: np.random.Generator) -
     field = _bank()[nearest]
     if max(shape) > _SIZE:  # periodic, so it may be repeated
         field = np.tile(field, (-(-shape[0] // _SIZE), -(-shape[1] // _SIZE)))
-    top, left = (int(value) for value in rng.integers(0, np.array(field.shape) - shape + 1))
+    top, left = (
+        int(value) for value in rng.integers(0, [field.shape[0] - shape[0] + 1, field.shape[1] - shape[1] + 1])
+    )
     down, across = (int(value) for value in rng.choice([-1, 1], 2))
     return field[top : top + shape[0], left : left + shape[1]][::down, ::across]

@@ -26,6 +26,7 @@ class FovJob:
         number: Of the protein's fields in this source, from 0.
         size_px: Edge of the square field.
         entropy: Key of the random numbers, different for each field and independent of how many there are.
+        name: Unique in its source: OpenCell's FID, or HPA's plate, well and field.
         stem: File name without channel and extension.
         plate: HPA plate, "" for OpenCell.
         well: HPA well, "" for OpenCell.
@@ -37,6 +38,7 @@ class FovJob:
     number: int
     size_px: int
     entropy: tuple[int, ...]
+    name: str
     stem: str
     plate: str
     well: str
@@ -50,7 +52,7 @@ class FovJob:
 
     def mask_path(self) -> PurePosixPath:
         """Label image of the cells, relative to the collection."""
-        return PurePosixPath(self.source, "masks", f"{self.stem}_mask.png")
+        return PurePosixPath(self.source, "masks", f"{self.name}_mask.png")
 
     def generator(self, seed: int) -> np.random.Generator:
         """The field's own random numbers."""
@@ -79,6 +81,7 @@ def plan_fovs(
                     number,
                     opencell_px,
                     (2, 0, protein.number, number),
+                    fid,
                     f"OC-FOV_{target}_{protein.cell_line_id}_{fid}",
                     "",
                     "",
@@ -97,6 +100,7 @@ def plan_fovs(
                 number,
                 hpa_px,
                 (2, 1, protein.number, number),
+                f"{plate}_{well}_{number + 1}",
                 f"{plate}_{well}_{number + 1}",
                 plate,
                 well,

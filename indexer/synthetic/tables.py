@@ -154,7 +154,7 @@ def _write_manifest(path: Path, fovs: Sequence[FovJob]) -> None:
         labels = job.protein.graded(3) if opencell else job.protein.hpa_locations
         rows.append(
             (
-                job.stem,
+                job.name,
                 *((paths[0], "nucleus;protein") if opencell else paths),
                 job.protein.gene,
                 job.protein.ensembl_id,
@@ -171,7 +171,7 @@ def _write_cells(path: Path, fovs: Sequence[FovJob], cells: Mapping[FovJob, Sequ
     columns = ("fov", "cell", "top", "left", "bottom", "right", "area_px", "touches_border", "mitotic")
     rows = (
         (
-            job.stem,
+            job.name,
             box.number,
             box.top,
             box.left,

@@ -281,13 +281,17 @@ class Atlas:
             view.ids,
             ks=ks,
             protocol=protocol,
-            group_name=group,
+            group=group,
             folds=folds,
             seed=seed,
             weights=(weights,) if isinstance(weights, str) else tuple(weights),
             temperature=temperature,
             threshold=threshold,
             labels_mode=labels,
+        ).with_context(
+            level=view.level,
+            encoder={"name": stored.spec.name, "fingerprint": stored.fingerprint},
+            where=[str(f) for f in _filters(where)],
         )
 
     def _one_query(

@@ -162,7 +162,7 @@ def sweep_command(atlas: Path, plot: Path | None, csv: Path | None, *, as_json: 
     if csv is not None:
         from pyarrow import csv as arrow_csv
 
-        arrow_csv.write_csv(result.to_arrow(flat=True), csv)
+        arrow_csv.write_csv(result.to_arrow(), csv)
         notice(f"written: {csv}")
     if as_json:
         emit_json(result.to_dict())

@@ -1,0 +1,200 @@
+"""The JSON documents that commands print with --json, as pydantic models: the contract that others rely on.
+
+`docs/schemas/` is generated from them by `scripts/write_schemas.py`; a test compares the two and validates what the
+commands print. Keys may be added; those here stay.
+"""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "DOCUMENTS",
+    "ClassifyDocument",
+    "DemoDocument",
+    "ImportDocument",
+    "IndexDocument",
+    "NeighborsDocument",
+    "StatusDocument",
+    "SweepDocument",
+]
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+
+
+class EncoderName(_Document):
+    """An encoder by name and fingerprint."""
+
+    name: str
+    fingerprint: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class QuarantinedSource(_Document):
+    """A source that could not be used."""
+
+    source: str
+    reason: str
+
+
+class IndexDocument(_Document):
+    """What `index` and `embed` did."""
+
+    fovs: int = Field(ge=0, description="FOVs in the atlas after the run")
+    cells: int = Field(ge=0, description="cells in the atlas after the run")
+    embedded: int = Field(ge=0, description="vectors made in this run")
+    skipped: int = Field(ge=0, description="images there already, unchanged")
+    updated: int = Field(ge=0, description="images whose metadata alone changed")
+    quarantined: list[QuarantinedSource]
+    encoder: EncoderName | None = Field(description="of the FOVs; of the cells where there are only cells")
+    encoders: dict[str, EncoderName] = Field(description="by level")
+    timings_s: dict[str, float] = Field(description="seconds by stage")
+    indices: dict[str, str] = Field(description="what look-ups use, by level, in words")
+
+
+class Hit(_Document):
+    """One neighbor."""
+
+    rank: int = Field(ge=1)
+    id: str
+    protein: str | None
+    similarity: float = Field(description="cosine, in [-1, 1] up to rounding")
+    localizations: list[str]
+
+
+class NeighborsDocument(_Document):
+    """The answer of `neighbors`, nearest first."""
+
+    query: dict[str, Any] = Field(description="protein, id or image")
+    level: str
+    exact: bool
+    encoder: EncoderName
+    exclude: str
+    hits: list[Hit]
+
+
+class Score(_Document):
+    """A localization and the share of the neighbors' weight that carries it."""
+
+    localization: str
+    score: float = Field(ge=0, le=1 + 1e-9)
+
+
+class ClassifiedItem(_Document):
+    """One classified image or protein."""
+
+    id: str
+    protein: str | None
+    annotated: list[str]
+    predicted: list[Score]
+    scores: list[Score]
+    neighbors: list[str] = Field(description="ids that voted, nearest first")
+    similarities: list[float]
+
+
+class ClassifyDocument(_Document):
+    """The answer of `classify`."""
+
+    level: str
+    exact: bool
+    k: int
+    weights: str
+    encoder: EncoderName
+    items: list[ClassifiedItem]
+
+
+class SweepPoint(_Document):
+    """Scores at one k with one kind of vote."""
+
+    k: int = Field(ge=1)
+    weights: str
+    macro_f1: float | None
+    macro_f1_sd: float | None = Field(description="over folds; null for leave-group-out, where there is one score")
+    macro_f1_ci95: list[float] | None = Field(description="bootstrap over groups: low, high")
+    micro_f1: float | None
+    accuracy: float | None
+    balanced_accuracy: float | None
+    per_class_f1: dict[str, float | None]
+
+
+class SweepDocument(_Document):
+    """The answer of `sweep`."""
+
+    protocol: str
+    group: str
+    n: int
+    n_groups: int
+    classes: list[str]
+    results: list[SweepPoint]
+    left_out: dict[str, int] = Field(description="rows not evaluated, by reason")
+    lone_labels: dict[str, int] = Field(description="rows whose class no reference has: they can only be wrong")
+    definitions: dict[str, str] = Field(description="what each number means, in words")
+
+
+class TableState(_Document):
+    """A table of the store."""
+
+    rows: int
+    version: int
+
+
+class EncoderState(EncoderName):
+    """An encoder of an atlas and how much of its level it covers."""
+
+    level: str
+    state: str = Field(pattern="^(building|current|superseded)$")
+    dim: int
+    images: int = Field(description="images at the level")
+    embedded: int = Field(description="of these, with a vector")
+    stale: int = Field(description="vectors made from other pixels than those there now")
+
+
+class StatusDocument(_Document):
+    """The answer of `status`."""
+
+    path: str
+    schema_version: int
+    tables: dict[str, TableState]
+    datasets: dict[str, dict[str, int]] = Field(description="images by level and data set")
+    encoders: list[EncoderState]
+    quarantine: dict[str, int]
+    indices: list[dict[str, Any]]
+    roots: dict[str, dict[str, Any]]
+    runs: list[dict[str, Any]]
+    versions: dict[str, str]
+
+
+class ImportDocument(_Document):
+    """What `import-embeddings` did."""
+
+    imported: int
+    skipped: int
+    dim: int
+    encoder: EncoderName
+
+
+class DemoDocument(_Document):
+    """What `demo` made and found."""
+
+    folder: str
+    atlas: str
+    figure: str
+    images_are_made: bool
+    fovs: int
+    embedded: int
+    neighbors: NeighborsDocument
+    sweep: SweepDocument
+    seconds: dict[str, float]
+
+
+DOCUMENTS: dict[str, type[BaseModel]] = {
+    "index": IndexDocument,
+    "embed": IndexDocument,
+    "import-embeddings": ImportDocument,
+    "neighbors": NeighborsDocument,
+    "classify": ClassifyDocument,
+    "sweep": SweepDocument,
+    "status": StatusDocument,
+    "demo": DemoDocument,
+}

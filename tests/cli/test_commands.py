@@ -1,0 +1,223 @@
+"""Every command on a small atlas of made images: documents, exit codes, one clear line for bad input."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from locatlas.cli import group, main
+from locatlas.cli.documents import DOCUMENTS
+from locatlas.indexer.synthetic import make_collection
+
+CLASSES = ("nucleoplasm", "cytoplasmic", "membrane")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An atlas over 12 + 6 made fields."""
+    folder = tmp_path_factory.mktemp("made")
+    make_collection(
+        folder / "images",
+        classes=CLASSES,
+        proteins_per_class=2,
+        fovs_per_protein=2,
+        hpa_proteins_per_class=2,
+        hpa_fovs_per_protein=1,
+        opencell_px=128,
+        hpa_px=128,
+        workers=1,
+    )
+    for dataset in ("opencell", "hpa"):
+        done = run("index", folder / "images" / dataset, "--atlas", folder / "atlas", "--dataset", dataset)
+        assert done.exit_code == 0, done.output
+    return folder
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(group, [str(a) for a in arguments])
+
+
+def document(command: str, *arguments: object) -> dict[str, Any]:
+    """The command's JSON, checked against its documented schema."""
+    done = run(command, *arguments, "--json")
+    assert done.exit_code == 0, (done.output, done.exception)
+    found: dict[str, Any] = json.loads(done.stdout)
+    DOCUMENTS[command].model_validate(found)
+    return found
+
+
+def proteins(made: Path) -> list[str]:
+    import locatlas
+
+    return sorted(set(locatlas.open(made / "atlas").view().column("protein")))
+
+
+def test_a_second_index_run_does_nothing_and_says_so(made: Path) -> None:
+    found = document("index", made / "images" / "opencell", "--atlas", made / "atlas", "--dataset", "opencell")
+    assert (found["embedded"], found["skipped"], found["quarantined"]) == (0, 12, [])
+    assert (found["fovs"], found["cells"]) == (18, 0)
+
+
+def test_neighbors_of_a_protein_are_not_its_own_images(made: Path) -> None:
+    protein = proteins(made)[0]
+    found = document("neighbors", "--atlas", made / "atlas", "--protein", protein, "-k", 5)
+    assert found["exact"] is True
+    assert [hit["rank"] for hit in found["hits"]] == [1, 2, 3, 4, 5]
+    assert protein not in {hit["protein"] for hit in found["hits"]}
+    similarities = [hit["similarity"] for hit in found["hits"]]
+    assert similarities == sorted(similarities, reverse=True)
+    everything = document("neighbors", "--atlas", made / "atlas", "--protein", protein, "-k", 1, "--exclude", "none")
+    assert everything["hits"][0]["protein"] == protein
+
+
+def test_neighbors_by_protein_are_proteins(made: Path) -> None:
+    names = proteins(made)
+    found = document("neighbors", "--atlas", made / "atlas", "--protein", names[0], "--level", "protein", "-k", 5)
+    assert sorted(hit["id"] for hit in found["hits"]) == names[1:]
+
+
+def test_a_new_image_is_its_own_nearest_when_it_is_one_of_the_atlas(made: Path) -> None:
+    tiff = sorted((made / "images" / "opencell").rglob("*_proj.tif"))[3]
+    found = document("neighbors", "--atlas", made / "atlas", "--image", tiff, "--channels", "nucleus,protein", "-k", 1)
+    assert found["hits"][0]["id"].split("/")[1] in tiff.name
+    assert found["hits"][0]["similarity"] == pytest.approx(1, abs=1e-5)
+
+
+def test_filters_restrict_the_answers(made: Path) -> None:
+    found = document(
+        "neighbors", "--atlas", made / "atlas", "--protein", proteins(made)[0], "-k", 3, "-w", "dataset=hpa"
+    )
+    assert {hit["id"].partition("/")[0] for hit in found["hits"]} == {"hpa"}
+
+
+def test_classify_gives_shares_of_votes_with_evidence(made: Path) -> None:
+    protein = proteins(made)[0]
+    found = document(
+        "classify",
+        "--atlas",
+        made / "atlas",
+        "--protein",
+        protein,
+        "-k",
+        4,
+        "--weights",
+        "uniform",
+        "-w",
+        "dataset=opencell",
+    )
+    assert len(found["items"]) == 3
+    for item in found["items"]:
+        assert len(item["neighbors"]) == 4
+        for entry in item["scores"]:
+            assert (entry["score"] * 4) % 1 == pytest.approx(0, abs=1e-9)
+
+
+def test_sweep_draws_and_tabulates(made: Path, tmp_path: Path) -> None:
+    figure, table = tmp_path / "s.svg", tmp_path / "s.csv"
+    found = document(
+        "sweep", "--atlas", made / "atlas", "--ks", "3,1,2", "--where", "dataset=opencell", "--labels", "multi",
+        "--weights", "uniform", "--weights", "softmax", "--plot", figure, "--csv", table,
+    )  # fmt: skip
+    assert [(r["k"], r["weights"]) for r in found["results"]] == [
+        (k, w) for w in ("uniform", "softmax") for k in (1, 2, 3)
+    ]
+    assert found["n"] == 12
+    assert figure.read_text().lstrip().startswith("<?xml")
+    assert len(table.read_text().splitlines()) == 7
+
+
+def test_embed_adds_a_plan_and_switches_to_it(made: Path, tmp_path: Path) -> None:
+    import shutil
+
+    atlas = tmp_path / "atlas"
+    shutil.copytree(made / "atlas", atlas)
+    found = document("embed", "--atlas", atlas, "--passes", "separate", "--stains", "nucleus,protein")
+    assert found["embedded"] == 18
+    state = document("status", "--atlas", atlas)
+    assert [(e["state"], e["embedded"], e["dim"]) for e in state["encoders"]] == [
+        ("current", 18, 384),
+        ("superseded", 18, 192),
+    ]
+    done = run("index", made / "images" / "hpa", "--atlas", atlas, "--dataset", "hpa", "--channels", "replicate")
+    assert done.exit_code == 1
+    assert "its fov encoder is" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["neighbors", "--protein", "NOSUCHGENE"], "unknown protein 'NOSUCHGENE'"),
+        (["neighbors", "--protein", "{protein}", "-k", "500"], "k = 500: must be from 1 to 18"),
+        (["neighbors"], "one query needed: a protein, an id or an image"),
+        (["neighbors", "--id", "opencell/none"], "unknown fov id"),
+        (["neighbors", "--image", "{images}/README.txt", "--channels", "nucleus,protein"], "README.txt"),
+        (["neighbors", "--image", "{images}/README.txt"], "its channels must be named"),
+        (["neighbors", "--protein", "{protein}", "--where", "colour=red"], "unknown column 'colour'"),
+        (["neighbors", "--protein", "{protein}", "--where", "dataset=none"], "passes the filter"),
+        (["neighbors", "--protein", "{protein}", "--encoder", "other"], "unknown fov encoder in this atlas 'other'"),
+        (["neighbors", "--protein", "{protein}", "--level", "cell"], "no vectors at level cell"),
+        (["neighbors", "--protein", "{protein}", "--approximate"], "no FAISS index"),
+        (["classify", "--protein", "{protein}", "-k", "400"], "k = 400, but only"),
+        (["sweep", "--group", "nothing"], "unknown column 'nothing'"),
+        (["sweep", "--ks", "17"], "k = 17 is too large"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_gets_one_clear_line(
+    made: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    filled = [a.format(protein=proteins(made)[0], images=made / "images") for a in arguments]
+    with pytest.raises(SystemExit) as exit_:
+        main([*filled, "--atlas", str(made / "atlas")])
+    assert exit_.value.code == 1
+    shown = capsys.readouterr()
+    assert said in shown.err
+    assert shown.err.count("\n") == 1
+    assert shown.out == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sweep", "--ks", "0,3"],
+        ["sweep", "--ks", "three"],
+        ["neighbors", "-k", "0"],
+        ["index", ".", "--channels", "random", "--dataset", "opencell"],
+        ["nonsense"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_exits_2(arguments: list[str], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main([*arguments, "--atlas", str(tmp_path)])
+    assert exit_.value.code == 2
+
+
+def test_what_is_not_an_atlas_is_said_to_be_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["status", "--atlas", str(tmp_path / "nowhere")])
+    assert "not an atlas (no such folder)" in capsys.readouterr().err
+
+
+def test_a_failed_index_leaves_no_half_made_atlas(tmp_path: Path, made: Path) -> None:
+    source = made / "images" / "opencell"
+    done = run("index", source, "--atlas", tmp_path / "a", "--dataset", "opencell", "--encoder", "no.such")
+    assert done.exit_code == 1
+    assert not (tmp_path / "a").exists()
+
+
+def _commands() -> list[tuple[str, Callable[..., Any]]]:
+    import click
+
+    context = click.Context(group)
+    return [(name, group.get_command(context, name)) for name in group.list_commands(context)]  # type: ignore[misc]
+
+
+def test_every_command_and_option_has_help_and_every_command_is_in_the_readme() -> None:
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    for name, command in _commands():
+        assert command.help, name  # type: ignore[attr-defined]
+        assert f"locatlas {name}" in readme, name

@@ -19,6 +19,7 @@ __all__ = [
     "current",
     "find",
     "put",
+    "settle",
     "stored_encoders",
     "switch_to",
 ]
@@ -170,7 +171,7 @@ def choose(
         return here
     if request.is_empty and len(known) == 1:
         return known[0]  # an interrupted first run, continued
-    spec = _resolve(request, available=available, like=here.spec if here else (known[0].spec if known else None))
+    spec = settle(request, available=available, like=here.spec if here else (known[0].spec if known else None))
     found = next((e for e in known if e.fingerprint == spec.fingerprint), None)
     if here is not None and not adding and spec.fingerprint != here.fingerprint:
         message = (
@@ -181,7 +182,18 @@ def choose(
     return found or StoredEncoder(level, spec, "building")
 
 
-def _resolve(request: EncoderRequest, *, available: tuple[str, ...], like: EncoderSpec | None) -> EncoderSpec:
+def settle(request: EncoderRequest, *, available: tuple[str, ...], like: EncoderSpec | None) -> EncoderSpec:
+    """The spec that a request means, with its weights known.
+
+    Args:
+        request: What the user asked for.
+        available: Channels of the images at hand.
+        like: Encoder that the atlas already uses, None in a new atlas.
+
+    Raises:
+        UnknownNameError: If no encoder has the name.
+        WeightsError: If its weights are not to be had.
+    """
     from locatlas.models.encode import resolve
     from locatlas.models.hardware import helpful_precision
 

@@ -64,6 +64,9 @@ def index(
             f"{source}: holds nothing that the data set {dataset!r} reads; `locatlas datasets show {dataset}` tells"
         )
         raise InputError(message)
+    if records and not (atlas / "atlas.json").exists():
+        # an encoder that cannot be had must not leave an empty atlas behind
+        encoders.settle(request or EncoderRequest(), available=records[0].channels, like=None)
     store = Store.create(atlas)
     label = name or dataset
     with store.folder.writer(f"index {source}"), Run.record(store, "index", dataset=label) as run:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from locatlas.errors import ImageRejectedError
+from locatlas.indexer.npy import NPY_MAGIC, open_npy
 from locatlas.indexer.planes import (
     MAX_BYTES,
     MAX_RATIO,
@@ -39,7 +40,6 @@ DIGEST_BYTES = 16
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 RASTER_MAGIC = (b"\x89PNG", b"\xff\xd8\xff")
 GZIP_MAGIC = b"\x1f\x8b"
-NPY_MAGIC = b"\x93NUMPY"
 
 # What the decoders raise on damaged bytes, found by feeding them mutated files: imagecodecs' errors are RuntimeErrors,
 # Pillow uses SyntaxError for broken PNG chunks, tifffile lets lookups, divisions and conversions of bad tags through.
@@ -107,7 +107,7 @@ def source_digest(record: ImageRecord) -> str:
     digests = []
     for source in record.sources:
         with _opened(source.path) as (stream, _size):
-            digests.append(_hashed(stream) if record.row is None else _row(stream, source.path, record.row)[1])
+            digests.append(_hashed(stream) if record.row is None else _row(source.path, record.row)[1])
     return _combined(digests)
 
 
@@ -184,7 +184,7 @@ def _read_source(source: Source, row: int | None) -> tuple[NDArray[Any], bytes]:
     """Planes (channels, height, width) and raw digest of one file."""
     with _opened(source.path) as (stream, size):
         if row is not None:
-            plane, digest = _row(stream, source.path, row)
+            plane, digest = _row(source.path, row)
             return as_pixels(_npy_planes(plane, source.channels)), digest
         digest = _hashed(stream)
         return as_pixels(_decoded(stream, source, size)), digest
@@ -205,7 +205,7 @@ def _decoded(stream: IO[bytes], source: Source, size: int) -> NDArray[Any]:
     if head.startswith(RASTER_MAGIC):
         return read_raster(stream, source.channels, encoded_bytes=size)
     if head.startswith(NPY_MAGIC):
-        array = _npy(stream, source.path)
+        array = open_npy(source.path)
         check_declared(array.shape, array.dtype.itemsize, encoded_bytes=size)
         return _npy_planes(np.array(array), source.channels)
     message = f"not an image that can be read (TIFF, PNG, JPEG or npy); it begins with {head[:4]!r}"
@@ -222,17 +222,8 @@ def _gunzipped(stream: IO[bytes], size: int) -> io.BytesIO:
     return io.BytesIO(data)
 
 
-def _npy(stream: IO[bytes], path: Path) -> NDArray[Any]:
-    """The array, memory-mapped; its header is checked against the size of the file by numpy."""
-    if not stream.read(6).startswith(NPY_MAGIC):
-        _reject("not an npy file")
-    stream.seek(0)
-    array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    return array
-
-
-def _row(stream: IO[bytes], path: Path, row: int) -> tuple[NDArray[Any], bytes]:
-    array = _npy(stream, path)
+def _row(path: Path, row: int) -> tuple[NDArray[Any], bytes]:
+    array = open_npy(path)
     if array.ndim < 3 or not 0 <= row < len(array):
         message = f"has no image {row}: an array of shape {array.shape}"
         raise ImageRejectedError(message)

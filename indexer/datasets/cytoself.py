@@ -4,15 +4,14 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from locatlas.errors import InputError
+from locatlas.errors import ImageRejectedError, InputError
 from locatlas.indexer.datasets.options import ReaderOptions
 from locatlas.indexer.datasets.scan import file_problem, find_files, in_order, make_id, shown
 from locatlas.indexer.labels import UnknownLabels, get_vocabulary, parse_labels
+from locatlas.indexer.npy import open_npy
 from locatlas.indexer.records import ImageRecord, RejectedSource, Source
 
 __all__ = ["read"]
@@ -51,23 +50,6 @@ def read(given: ReaderOptions) -> Iterator[ImageRecord | RejectedSource]:
     yield from in_order([*records, *rejected], folder)
 
 
-def _array(path: Path) -> NDArray[Any]:
-    """The array, memory-mapped.
-
-    Raises:
-        InputError: If the file holds Python objects, is truncated, or is no npy file.
-    """
-    try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        if "object" in str(error).lower():
-            message = "holds Python objects, which are not loaded because they can run code; save it as text or numbers"
-        else:
-            message = f"not an npy file that can be read: {' '.join(str(error).split())[:200]}"
-        raise InputError(message) from error
-    return array
-
-
 def _records(
     given: ReaderOptions,
     protein: str,
@@ -83,8 +65,8 @@ def _records(
     shapes = {}
     for part in STAINS:
         try:
-            shapes[part] = _array(files[part]).shape
-        except InputError as error:
+            shapes[part] = open_npy(files[part]).shape
+        except (InputError, ImageRejectedError) as error:
             reject(shown(files[part], given.root), str(error))
             return []
     if shapes["nuc"] != shapes["pro"] or len(shapes["pro"]) not in (3, 4):
@@ -96,14 +78,14 @@ def _records(
     if "label" in files:
         try:
             labels = _labels(files["label"], n_cells)
-        except InputError as error:
+        except (InputError, ImageRejectedError) as error:
             # the images are good, so they are kept without labels, and this line says so
             reject(shown(files["label"], given.root), f"{error}; its cells stay unlabelled")
     return [_record(given, protein, files, row, labels[row] if labels else None, unknown) for row in range(n_cells)]
 
 
 def _labels(path: Path, n_cells: int) -> Sequence[tuple[str, str, str]]:
-    array = _array(path)
+    array = open_npy(path)
     if array.ndim != 2 or array.shape[1] < len(LABEL_COLUMNS) or array.dtype.kind not in "US":
         message = (
             f"shape {array.shape}, dtype {array.dtype}; text of ({n_cells}, 3) expected: {', '.join(LABEL_COLUMNS)}"

@@ -74,6 +74,9 @@ def _check_columns(table: Table) -> None:
     if "path" in columns and "channels" not in columns:
         message = f"{table.path}: 'path' needs a column 'channels', e.g. nucleus;protein in the order of the planes"
         raise InputError(message)
+    if "channels" in columns and "path" not in columns:
+        message = f"{table.path}: 'channels' belongs to 'path', which is missing; path_<channel> needs no 'channels'"
+        raise InputError(message)
     if "path" not in columns and not per_channel:
         message = f"{table.path}: missing column path, or one path_<channel> per channel; columns: {', '.join(columns)}"
         raise InputError(message)

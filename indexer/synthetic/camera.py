@@ -1,5 +1,7 @@
 """From light to pixels: blur, haze, background, vignetting, shot and read noise, digitisation. Pure."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -13,20 +15,21 @@ __all__ = ["Optics", "expose_counts", "expose_display", "make_optics"]
 Field = NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class Optics:
-    """The optics of one field of view: the same vignetting and focus for all its channels.
+    """The optics of one field of view, the same for all its channels.
 
-    Args:
-        shape: (height, width) in pixels.
-        look: The source.
-        rng: Source of randomness.
+    Attributes:
+        sigma_px: SD of the in-focus blur.
+        haze_share: Part of the light that is out of focus, in [0, 1].
+        haze_px: SD of the blur of that part.
+        vignetting: (h, w) float32, transmission in [0, 1].
     """
 
-    def __init__(self, shape: tuple[int, int], look: Look, rng: np.random.Generator) -> None:
-        self.sigma_px = rng.uniform(*look.psf_um) / look.pixel_um
-        self.haze_share = float(rng.uniform(*look.haze))
-        self.haze_px = 3.2 / look.pixel_um
-        self.vignetting = _vignetting(shape, rng)
+    sigma_px: float
+    haze_share: float
+    haze_px: float
+    vignetting: Field
 
     def image(self, light: Field) -> Field:
         """What reaches the camera: in-focus light, plus its share of haze, dimmer toward the corners."""
@@ -36,8 +39,13 @@ class Optics:
 
 
 def make_optics(shape: tuple[int, int], look: Look, rng: np.random.Generator) -> Optics:
-    """Draw the optics of one field of view."""
-    return Optics(shape, look, rng)
+    """Draw the optics of one field of view of `shape` (height, width)."""
+    return Optics(
+        sigma_px=rng.uniform(*look.psf_um) / look.pixel_um,
+        haze_share=float(rng.uniform(*look.haze)),
+        haze_px=3.2 / look.pixel_um,
+        vignetting=_vignetting(shape, rng),
+    )
 
 
 def _vignetting(shape: tuple[int, int], rng: np.random.Generator) -> Field:

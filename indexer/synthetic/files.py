@@ -7,6 +7,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image
+from scipy import ndimage
 
 from locatlas.indexer.synthetic.fov import DrawnFov, draw_hpa, draw_opencell
 from locatlas.indexer.synthetic.looks import LOOKS
@@ -75,8 +76,6 @@ def _write_png(path: Path, plane: NDArray[np.uint16] | NDArray[np.uint8]) -> Non
 
 
 def _boxes(drawn: DrawnFov) -> list[CellBox]:
-    from scipy import ndimage
-
     height, width = drawn.mask.shape
     areas = np.bincount(drawn.mask.ravel(), minlength=len(drawn.mitotic) + 1)
     boxes = []

@@ -63,7 +63,7 @@ def lay_out(shape: tuple[int, int], look: Look, rng: np.random.Generator) -> Sce
         order=order,
         bounds=bounds,
         centres=centres,
-        centrosomes=_centrosomes(centres, radii, angles, rng),
+        centrosomes=_centrosomes(centres, nuclear, angles, rng),
         radii=radii,
         angles=angles,
         mitotic=mitotic,
@@ -260,9 +260,10 @@ def _nucleoli(
 
 
 def _centrosomes(
-    centres: NDArray[np.float32], radii: NDArray[np.float32], angles: NDArray[np.float32], rng: np.random.Generator
+    centres: NDArray[np.float32], nuclear: NDArray[np.float32], angles: NDArray[np.float32], rng: np.random.Generator
 ) -> NDArray[np.float32]:
     """Just outside the nucleus, on either side of its long axis or anywhere around it."""
     turn = angles + rng.normal(0, 0.9, len(angles)) + np.pi * rng.integers(0, 2, len(angles))
-    away = radii * rng.uniform(0.95, 1.3, len(radii))
+    entry = np.floor(turn % (2 * np.pi) / (2 * np.pi) * _N_ANGLES).astype(np.intp) % _N_ANGLES
+    away = nuclear[np.arange(len(angles)), entry] * rng.uniform(1.03, 1.2, len(angles))
     return (centres + np.stack([np.sin(turn), np.cos(turn)], axis=1) * away[:, None]).astype(np.float32)

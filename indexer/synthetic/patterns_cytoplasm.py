@@ -17,7 +17,7 @@ _STEP_PX = 0.9  # between the points of a filament: near enough that blur makes 
 
 def cytoplasmic(scene: Scene, traits: Traits, rng: np.random.Generator) -> Field:
     """Follows the cell's thickness; the nucleus is dark to nearly even; a little grain."""
-    spared = np.float32(between(0.35, 0.92, traits.kind))
+    spared = np.float32(between(0.62, 0.95, traits.kind))
     grain = texture(scene.shape, scene.px(between(0.25, 0.5, traits.size)), rng)
     clouds = texture(scene.shape, scene.px(1.6), rng)
     amplitude = np.float32(between(0.03, 0.22, traits.contrast))
@@ -43,7 +43,7 @@ def membrane(scene: Scene, traits: Traits, rng: np.random.Generator) -> Field:
     along = np.exp(np.float32(between(0.15, 0.6, traits.contrast)) * texture(scene.shape, scene.px(1.0), rng))
     line = blur(scene.borders * along, scene.px(between(0.16, 0.3, traits.size)))
     ruffled = np.exp(-scene.edge_um / np.float32(0.7)) * np.clip(texture(scene.shape, scene.px(0.6), rng), 0, 2)
-    veil = np.float32(between(0.05, 0.2, traits.kind)) * np.minimum(scene.height * 2, 1)
+    veil = np.float32(between(0.03, 0.13, traits.kind)) * np.minimum(scene.height * 2, 1)
     grain = np.exp(np.float32(0.2) * texture(scene.shape, scene.px(0.35), rng))
     inside = (line > 0) | (scene.cells > 0)
     body = line * np.float32(scene.px(0.2)) + np.float32(0.12) * ruffled * (scene.cells > 0) + veil * grain

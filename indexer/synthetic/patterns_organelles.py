@@ -80,7 +80,10 @@ def centrosome(scene: Scene, traits: Traits, rng: np.random.Generator) -> Field:
     offset = np.stack([np.sin(turn), np.cos(turn)], axis=1) * apart[:, None] / 2
     pair = np.concatenate([middle + offset, middle - offset])[np.r_[1:n, n + 1 : 2 * n]]
     light = np.exp(rng.normal(0, 0.3, len(pair))).astype(np.float32)
-    dots = blur(splat(scene, pair.astype(np.float32), light), scene.px(between(0.2, 0.36, traits.size)))
+    dots = blur(
+        splat(scene, pair.astype(np.float32), light, np.tile(np.arange(1, n), 2)),
+        scene.px(between(0.2, 0.36, traits.size)),
+    )
     y, x = np.indices(scene.shape, dtype=np.float32)
     squared = (y - scene.per_cell(scene.centrosomes[:, 0])) ** 2 + (x - scene.per_cell(scene.centrosomes[:, 1])) ** 2
     near = np.exp(-squared / np.float32(2 * scene.px(1.6) ** 2)) * (scene.cells > 0)

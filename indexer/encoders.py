@@ -46,6 +46,10 @@ class StoredEncoder:
         """Name of the table that holds its vectors."""
         return embedding_table_name(self.level, self.fingerprint)
 
+    def is_called(self, name: str) -> bool:
+        """Whether a user means this encoder by its name, or by at least six digits of its fingerprint."""
+        return self.spec.name == name or (len(name) >= 6 and self.fingerprint.startswith(name))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderRequest:
@@ -102,7 +106,7 @@ def find(store: Store, level: str, name: str | None) -> StoredEncoder:
             f"; there are some at {levels}" if levels else ""
         )
         raise InputError(message)
-    fits = [e for e in known if e.spec.name == name or (len(name) >= 6 and e.fingerprint.startswith(name))]
+    fits = [e for e in known if e.is_called(name)]
     if not fits:
         raise UnknownNameError(f"{level} encoder in this atlas", name, [e.spec.name for e in known])
     if len(fits) > 1:

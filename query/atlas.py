@@ -8,21 +8,19 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from locatlas.errors import InputError, UnknownNameError
-from locatlas.indexer import encoders
-from locatlas.indexer.encoders import StoredEncoder
-from locatlas.indexer.faiss_index import FaissIndex, open_index
-from locatlas.indexer.job import image_table
+from locatlas.errors import InputError
+from locatlas.indexer.faiss_index import FaissIndex
 from locatlas.indexer.store import Store
 from locatlas.query import answers
 from locatlas.query.filters import Filter, apply, parse
 from locatlas.query.localize import localize
-from locatlas.query.lookup import Exclude, Queries, look_up
-from locatlas.query.query_image import embed_image
+from locatlas.query.lookup import Exclude, look_up
+from locatlas.query.shelf import Loaded, Shelf
 from locatlas.query.status import status
+from locatlas.query.subjects import Subject
 from locatlas.query.sweep import SweepResult, sweep
-from locatlas.query.unit import normalize
-from locatlas.query.view import NOT_READ, View
+from locatlas.query.view import View
+from locatlas.query.vote import Weights
 from locatlas.types import Level
 
 __all__ = ["Atlas", "Where", "open_atlas"]
@@ -49,7 +47,7 @@ class Atlas:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._views: dict[tuple[str, str], tuple[tuple[int, int], View, FaissIndex | None, str]] = {}
+        self._shelf = Shelf(store)
 
     def __repr__(self) -> str:
         return f"Atlas({str(self.store.folder.path)!r})"
@@ -59,52 +57,31 @@ class Atlas:
         return status(self.store)
 
     def levels(self) -> list[str]:
-        """Image levels that have vectors."""
-        return sorted({e.level for e in encoders.stored_encoders(self.store)}, reverse=True)
+        """Image levels that have vectors, FOVs before cells."""
+        return self._shelf.levels()
 
-    def _image_level(self, level: Level | None, encoder: str | None) -> str:
-        if level in ("fov", "cell"):
-            return str(level)
-        levels = self.levels()
-        if not levels:
-            message = f"{self.store.folder.path}: no vectors yet; `locatlas index` makes some"
-            raise InputError(message)
-        if encoder is not None and len(levels) > 1:
-            fits = [lv for lv in levels if any(_is(e, encoder) for e in encoders.stored_encoders(self.store, lv))]
-            levels = fits or levels
-        return levels[0]  # fov before cell
+    def _searched(self, level: Level | None, encoder: str | None, subject: Subject) -> tuple[Loaded, View]:
+        """The image level a query is taken from, and what is searched: that level, or its proteins.
 
-    def _loaded(self, level: str, encoder: str | None) -> tuple[StoredEncoder, View, FaissIndex | None, str]:
-        stored = encoders.find(self.store, level, encoder)
-        table = image_table(level)
-        if not self.store.has(stored.table):
-            message = f"{self.store.folder.path}: encoder {stored.spec.name} has no vectors at level {level} yet"
-            raise InputError(message)
-        versions = (self.store.version(stored.table), self.store.version(table))
-        key = (level, stored.fingerprint)
-        if key not in self._views or self._views[key][0] != versions:
-            # vectors first: a writer commits an image's row before its vector, so every vector read has its row
-            held = self.store.read_vectors(stored.table)
-            images = self.store.read(table, [c for c in self._columns(table) if c not in NOT_READ])
-            index, state = open_index(self.store, stored, held)
-            self._views[key] = (versions, View.build(level, held.ids, held.vectors, images), index, state)
-        _, view, index, state = self._views[key]
-        return stored, view, index, state
-
-    def _columns(self, table: str) -> list[str]:
-        from locatlas.indexer.schema import CELLS, FOVS
-
-        return list((FOVS if table == "fovs" else CELLS).names)
+        Where no level is named it is the first that has the named protein or id.
+        """
+        levels = [str(level)] if level in ("fov", "cell") else self._shelf.levels(encoder)
+        loaded = self._shelf.load(levels[0], encoder)
+        for other in levels[1:]:
+            if subject.is_in(loaded.view):
+                break
+            if subject.is_in((candidate := self._shelf.load(other, encoder)).view):
+                loaded = candidate
+        return loaded, loaded.view.by_protein() if level == "protein" else loaded.view
 
     def view(self, level: Level | None = None, *, encoder: str | None = None) -> View:
         """Vectors and metadata of a level; proteins are aggregated from FOVs, or from cells where there are no FOVs.
 
         Args:
-            level: "fov", "cell" or "protein"; None for the first the atlas has.
+            level: "fov", "cell" or "protein"; None for the first image level the atlas has.
             encoder: Name or fingerprint; None for the current one.
         """
-        _, view, _, _ = self._loaded(self._image_level(level, encoder), encoder)
-        return view.by_protein() if level == "protein" else view
+        return self._searched(level, encoder, Subject())[1]
 
     def embeddings(
         self, *, level: Level | None = None, encoder: str | None = None
@@ -151,18 +128,15 @@ class Atlas:
             UnknownNameError: If the protein, id, column or encoder is not in the atlas.
             InputError: If the query is not exactly one of protein, id and image, or k does not fit.
         """
-        image_level = self._image_level(level, encoder)
-        stored, base, index, _ = self._loaded(image_level, encoder)
-        view = base.by_protein() if level == "protein" else base
-        queries = self._one_query(stored, base, view, protein, id, image, channels, pixel_size_um)
+        subject = Subject.named(protein, id, image, channels, pixel_size_um)
+        loaded, view = self._searched(level, encoder, subject)
+        queries = subject.as_one(loaded, view)
         allowed = _allowed(view, where)
         _check_k(k, int(allowed.sum()) if allowed is not None else len(view))
-        found, was_exact = look_up(
-            queries, view, k=k, exclude=exclude, allowed=allowed, index=_usable(index, view, exact=exact)
-        )
-        query = {"protein": protein, "id": id, "image": [str(p) for p in _as_list(image)] or None}
+        index = _usable(loaded, view, exact=exact)
+        found, was_exact = look_up(queries, view, k=k, exclude=exclude, allowed=allowed, index=index)
         return answers.neighbor_table(
-            view, found, query={k: v for k, v in query.items() if v}, exact=was_exact, encoder=stored, exclude=exclude
+            view, found, query=subject.said(), exact=was_exact, encoder=loaded.encoder, exclude=exclude
         )
 
     def classify(
@@ -176,7 +150,7 @@ class Atlas:
         level: Level | None = None,
         k: int = 20,
         exclude: Exclude = "protein",
-        weights: Literal["uniform", "distance", "softmax"] = "softmax",
+        weights: Weights = "softmax",
         temperature: float = 0.07,
         threshold: float = 0.5,
         where: Where = (),
@@ -209,15 +183,9 @@ class Atlas:
             UnknownNameError: If the protein, id, column or encoder is not in the atlas.
             InputError: If k does not fit or nothing labelled may vote.
         """
-        image_level = self._image_level(level, encoder)
-        stored, base, index, _ = self._loaded(image_level, encoder)
-        view = base.by_protein() if level == "protein" else base
-        if protein is None and id is None and image is None:
-            queries = Queries.from_rows(view, np.arange(len(view), dtype=np.int64))
-        elif protein is not None and id is None and image is None:
-            queries = Queries.from_rows(view, _rows_of(view, "protein", protein))
-        else:
-            queries = self._one_query(stored, base, view, protein, id, image, channels, pixel_size_um)
+        subject = Subject.named(protein, id, image, channels, pixel_size_um)
+        loaded, view = self._searched(level, encoder, subject)
+        queries = subject.as_many(loaded, view)
         items, was_exact = localize(
             queries,
             view,
@@ -227,9 +195,9 @@ class Atlas:
             temperature=temperature,
             threshold=threshold,
             allowed=_allowed(view, where),
-            index=_usable(index, view, exact=exact),
+            index=_usable(loaded, view, exact=exact),
         )
-        return answers.localized_table(items, level=view.level, exact=was_exact, encoder=stored)
+        return answers.localized_table(items, level=view.level, exact=was_exact, encoder=loaded.encoder)
 
     def sweep(
         self,
@@ -239,7 +207,7 @@ class Atlas:
         protocol: Literal["leave-group-out", "kfold"] = "leave-group-out",
         folds: int = 5,
         seed: int = 0,
-        weights: str | Sequence[str] = "uniform",
+        weights: Weights | Sequence[Weights] = "uniform",
         temperature: float = 0.07,
         threshold: float = 0.5,
         labels: Literal["single", "multi"] = "single",
@@ -270,78 +238,32 @@ class Atlas:
             UnknownNameError: If the group's column or the encoder is not in the atlas.
             InputError: If no row has both a group and a label, or k exceeds the references.
         """
-        stored, base, _, _ = self._loaded(self._image_level(level, encoder), encoder)
-        view = base.by_protein() if level == "protein" else base
+        loaded, view = self._searched(level, encoder, Subject())
         if (allowed := _allowed(view, where)) is not None:
             view = view.take(np.flatnonzero(allowed).astype(np.int64))
+        groups = view.column(group)
+        if all(name is None for name in groups):
+            message = f"group {group!r} is unknown for all {len(view)} images; groups that are known: {_groups(view)}"
+            raise InputError(message)
         return sweep(
             view.vectors,
             view.localizations,
-            view.column(group),
+            groups,
             view.ids,
             ks=ks,
             protocol=protocol,
             group=group,
             folds=folds,
             seed=seed,
-            weights=(weights,) if isinstance(weights, str) else tuple(weights),
+            weights=weights,
             temperature=temperature,
             threshold=threshold,
             labels_mode=labels,
         ).with_context(
             level=view.level,
-            encoder={"name": stored.spec.name, "fingerprint": stored.fingerprint},
+            encoder={"name": loaded.encoder.spec.name, "fingerprint": loaded.encoder.fingerprint},
             where=[str(f) for f in _filters(where)],
         )
-
-    def _one_query(
-        self,
-        stored: StoredEncoder,
-        base: View,
-        view: View,
-        protein: str | None,
-        image_id: str | None,
-        image: str | Path | Sequence[str | Path] | None,
-        channels: Sequence[str],
-        pixel_size_um: float | None,
-    ) -> Queries:
-        if sum(x is not None for x in (protein, image_id, image)) != 1:
-            message = "one query needed: a protein, an id or an image"
-            raise InputError(message)
-        if image is not None:
-            paths = [Path(p) for p in _as_list(image)]
-            vector = embed_image(paths, channels, stored.spec, pixel_size_um=pixel_size_um)
-            return Queries([str(paths[0])], vector[None], [None], [None], [None], [frozenset()])
-        if image_id is not None:
-            source = view if view.level == "protein" else base
-            return Queries.from_rows(source, _rows_of(source, "id", image_id))
-        assert protein is not None
-        rows = _rows_of(base, "protein", protein)
-        mean = normalize(base.vectors[rows]).astype(np.float64).mean(axis=0).astype(np.float32)
-        labels: frozenset[str] = frozenset().union(*(base.localizations[r] for r in rows))
-        own_id = protein if view.level == "protein" else None
-        return Queries([protein], mean[None], [own_id], [None], [protein], [labels])
-
-
-def _is(encoder: StoredEncoder, name: str) -> bool:
-    return encoder.spec.name == name or (len(name) >= 6 and encoder.fingerprint.startswith(name))
-
-
-def _as_list(image: str | Path | Sequence[str | Path] | None) -> list[str | Path]:
-    if image is None:
-        return []
-    return [image] if isinstance(image, str | Path) else list(image)
-
-
-def _rows_of(view: View, column: str, value: str) -> NDArray[np.int64]:
-    values = view.column(column)
-    rows = np.array([row for row, found in enumerate(values) if found == value], dtype=np.int64)
-    if not len(rows):
-        known = {v for v in values if v is not None}
-        close = [v for v in known if v.lower() == value.lower()]
-        hint = f"Did you mean {close[0]}?" if close else ""
-        raise UnknownNameError(column if column != "id" else f"{view.level} id", value, known, hint)
-    return rows
 
 
 def _allowed(view: View, where: Where) -> NDArray[np.bool_] | None:
@@ -367,14 +289,23 @@ def _check_k(k: int, n: int) -> None:
         raise InputError(message)
 
 
-def _usable(index: FaissIndex | None, view: View, *, exact: bool | None) -> FaissIndex | None:
+def _usable(loaded: Loaded, view: View, *, exact: bool | None) -> FaissIndex | None:
     """The index to use: proteins are aggregated on the fly and have none."""
-    if exact is True or view.level == "protein":
-        if exact is False:
-            message = "proteins are aggregated on the fly and searched exactly; leave --approximate out"
-            raise InputError(message)
-        return None
-    if exact is False and index is None:
-        message = "no FAISS index to use; make one with `locatlas embed --faiss ivf`, or leave --approximate out"
+    if exact is not False:
+        return loaded.index if exact is None and view.level != "protein" else None
+    if view.level == "protein":
+        message = "proteins are aggregated on the fly and searched exactly; leave --approximate out"
         raise InputError(message)
-    return index
+    if loaded.index is None:
+        message = f"no FAISS index to use ({loaded.index_state}); `locatlas embed --faiss ivf` makes one"
+        raise InputError(message)
+    return loaded.index
+
+
+_DESCRIPTIVE = {"id", "channels", "localizations", "graded", "qc", "source_digest", "height", "width", "pixel_size_um"}
+
+
+def _groups(view: View) -> str:
+    """Columns that could be groups: text that is known for some rows."""
+    names = [n for n in view.meta.column_names if n not in _DESCRIPTIVE]
+    return ", ".join(n for n in names if view.meta[n].null_count < len(view)) or "none"

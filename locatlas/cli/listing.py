@@ -91,7 +91,7 @@ def encoders_add(
     **described: Any,
 ) -> None:
     """Register your own weights under NAME (architecture.weights); they are checked and copied."""
-    from locatlas.models.own import add
+    from locatlas.models.registry import add
 
     if imagenet_norm:
         if mean or std:

@@ -1,0 +1,83 @@
+"""What an atlas has loaded, vectors with metadata and index, kept until a table changes. Reads the store."""
+
+from dataclasses import dataclass
+
+from locatlas.errors import InputError
+from locatlas.indexer import encoders
+from locatlas.indexer.encoders import StoredEncoder
+from locatlas.indexer.faiss_index import FaissIndex, open_index
+from locatlas.indexer.job import image_table
+from locatlas.indexer.schema import image_schema
+from locatlas.indexer.store import Store
+from locatlas.query.view import NOT_READ, View
+
+__all__ = ["Loaded", "Shelf"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loaded:
+    """One level by one encoder.
+
+    Attributes:
+        encoder: As the atlas knows it.
+        view: Its vectors with the images' metadata.
+        index: FAISS index that was checked against these vectors, or None.
+        index_state: Why there is none, or how far behind it is.
+    """
+
+    encoder: StoredEncoder
+    view: View
+    index: FaissIndex | None
+    index_state: str
+
+
+class Shelf:
+    """Loads what queries look at. Reading again costs two looks at table versions.
+
+    Attributes:
+        store: The atlas' tables.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._kept: dict[tuple[str, str], tuple[tuple[int, int], Loaded]] = {}
+
+    def levels(self, encoder: str | None = None) -> list[str]:
+        """Image levels that have vectors, FOVs before cells; of one encoder if it is named.
+
+        Raises:
+            InputError: If the atlas has no vectors at all.
+        """
+        known = encoders.stored_encoders(self.store)
+        if not known:
+            message = f"{self.store.folder.path}: no vectors yet; `locatlas index` makes some"
+            raise InputError(message)
+        fits = [e for e in known if encoder is None or e.is_called(encoder)] or known
+        return sorted({e.level for e in fits}, reverse=True)
+
+    def load(self, level: str, encoder: str | None) -> Loaded:
+        """Vectors, metadata and index of a level.
+
+        Args:
+            level: "fov" or "cell".
+            encoder: Name or fingerprint, None for the current one.
+
+        Raises:
+            UnknownNameError: If the atlas has no such encoder at the level.
+            InputError: If it has none that is complete, or no vectors by it.
+        """
+        stored = encoders.find(self.store, level, encoder)
+        table = image_table(level)
+        if not self.store.has(stored.table):
+            message = f"{self.store.folder.path}: encoder {stored.spec.name} has no vectors at level {level} yet"
+            raise InputError(message)
+        versions = (self.store.version(stored.table), self.store.version(table))
+        key = (level, stored.fingerprint)
+        if key not in self._kept or self._kept[key][0] != versions:
+            # vectors first: a writer commits an image's row before its vector, so every vector read has its row
+            held = self.store.read_vectors(stored.table)
+            columns = [c for c in image_schema("fov" if level == "fov" else "cell").names if c not in NOT_READ]
+            view = View.build(level, held.ids, held.vectors, self.store.read(table, columns))
+            index, state = open_index(self.store, stored, held)
+            self._kept[key] = (versions, Loaded(stored, view, index, state))
+        return self._kept[key][1]

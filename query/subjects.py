@@ -1,0 +1,126 @@
+"""Who asks: a protein, an image of the atlas, or a new image file, as query vectors. Reads new image files."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from locatlas.errors import InputError, UnknownNameError
+from locatlas.query.lookup import Queries
+from locatlas.query.query_image import embed_image
+from locatlas.query.shelf import Loaded
+from locatlas.query.unit import normalize
+from locatlas.query.view import View
+
+__all__ = ["Subject", "rows_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What a user named; at most one of protein, id and image.
+
+    Attributes:
+        protein: Gene symbol.
+        id: Image id, or at level protein a protein.
+        image: Files of a new image, one in all or one a channel; () for none.
+        channels: Meanings of the new image's planes.
+        pixel_size_um: Of the new image, where known.
+    """
+
+    protein: str | None = None
+    id: str | None = None
+    image: tuple[Path, ...] = ()
+    channels: tuple[str, ...] = ()
+    pixel_size_um: float | None = None
+
+    @classmethod
+    def named(
+        cls,
+        protein: str | None,
+        image_id: str | None,
+        image: str | Path | Sequence[str | Path] | None,
+        channels: Sequence[str],
+        pixel_size_um: float | None,
+    ) -> "Subject":
+        """What a user named.
+
+        Raises:
+            InputError: If that is more than one of protein, id and image.
+        """
+        files = () if image is None else (image,) if isinstance(image, str | Path) else tuple(image)
+        if sum((protein is not None, image_id is not None, bool(files))) > 1:
+            message = "one query needed: a protein, an id or an image"
+            raise InputError(message)
+        paths = tuple(Path(p) for p in files)
+        return cls(protein=protein, id=image_id, image=paths, channels=tuple(channels), pixel_size_um=pixel_size_um)
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether nothing was named."""
+        return self.protein is None and self.id is None and not self.image
+
+    def said(self) -> dict[str, object]:
+        """As told back to the user."""
+        named = {"protein": self.protein, "id": self.id, "image": [str(p) for p in self.image]}
+        return {key: value for key, value in named.items() if value}
+
+    def is_in(self, view: View) -> bool:
+        """Whether the named protein or id occurs in a view; a new image and everything fit any."""
+        if self.protein is not None:
+            return self.protein in view.column("protein")
+        return self.id is None or self.id in view.column("id")
+
+    def as_one(self, loaded: Loaded, view: View) -> Queries:
+        """One query vector: a protein is the mean of the unit vectors of its images.
+
+        Args:
+            loaded: Image level that the query is taken from.
+            view: What is searched: its view, or that of its proteins.
+
+        Raises:
+            UnknownNameError: If the protein or id is not there.
+            InputError: If nothing was named, or the new image's channels are not.
+            ImageRejectedError: If the new image cannot be used.
+        """
+        if self.is_everything:
+            message = "one query needed: a protein, an id or an image"
+            raise InputError(message)
+        if self.image:
+            vector = embed_image(self.image, self.channels, loaded.encoder.spec, pixel_size_um=self.pixel_size_um)
+            return Queries([str(self.image[0])], vector[None], [None], [None], [None], [frozenset()])
+        base = loaded.view
+        if self.id is not None:
+            return Queries.from_rows(view, rows_of(view, "id", self.id))
+        assert self.protein is not None
+        rows = rows_of(base, "protein", self.protein)
+        mean = normalize(base.vectors[rows]).astype(np.float64).mean(axis=0).astype(np.float32)
+        sets = base.localizations
+        labels: frozenset[str] = frozenset().union(*(sets[r] for r in rows))
+        own_id = self.protein if view.level == "protein" else None
+        return Queries([self.protein], mean[None], [own_id], [None], [self.protein], [labels])
+
+    def as_many(self, loaded: Loaded, view: View) -> Queries:
+        """One query an image: all images of the protein, the named or new one, or everything."""
+        if self.is_everything:
+            return Queries.from_rows(view, np.arange(len(view), dtype=np.int64))
+        if self.protein is not None:
+            return Queries.from_rows(view, rows_of(view, "protein", self.protein))
+        return self.as_one(loaded, view)
+
+
+def rows_of(view: View, column: str, value: str) -> NDArray[np.int64]:
+    """Rows of a view whose column has the value.
+
+    Raises:
+        UnknownNameError: If none has; lists the values there are.
+    """
+    values = view.column(column)
+    rows = np.array([row for row, found in enumerate(values) if found == value], dtype=np.int64)
+    if not len(rows):
+        known = {v for v in values if v is not None}
+        close = [v for v in known if v.lower() == value.lower()]
+        hint = f"Did you mean {close[0]}?" if close else ""
+        raise UnknownNameError(f"{view.level} id" if column == "id" else column, value, known, hint)
+    return rows

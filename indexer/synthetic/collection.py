@@ -75,11 +75,13 @@ def make_collection(
         hpa_fovs_per_protein: HPA fields of each of those.
         opencell_px: Edge of an OpenCell field in pixels of 0.2 um.
         hpa_px: Edge of an HPA field in pixels of 0.32 um.
-        workers: Processes; by default as many as the machine offers, at most 8. 1 draws in this process.
+        workers: Processes; by default as many as the machine offers, at most 8. 1 draws in this process. Workers are
+            spawned, so a script that calls this needs the usual `if __name__ == "__main__":`.
         progress: Called with (fields written, fields in all) after each.
 
     Raises:
-        InputError: If a count is negative or above 99, nothing would be made, or a field is smaller than 64 px.
+        InputError: If the seed or a count is negative, a count is above 99, nothing would be made, or a field is
+            smaller than 64 px.
         UnknownNameError: If a class does not exist.
     """
     counts = (proteins_per_class, fovs_per_protein, hpa_proteins_per_class, hpa_fovs_per_protein)
@@ -88,6 +90,9 @@ def make_collection(
         raise InputError(message)
     if max(counts) > _MOST:
         message = f"at most {_MOST} proteins per class and fields per protein have names: {counts}"
+        raise InputError(message)
+    if seed < 0:
+        message = f"the seed must not be negative: {seed}"
         raise InputError(message)
     if min(opencell_px, hpa_px) < _SMALLEST_PX:
         message = f"fields of {opencell_px} and {hpa_px} px: at least {_SMALLEST_PX} px are needed"
@@ -105,7 +110,7 @@ def make_collection(
         hpa_px=hpa_px,
     )
     if not jobs:
-        message = "no field of view to make: all counts of fields are 0"
+        message = "no field of view to make: no class, or all counts of fields are 0"
         raise InputError(message)
     folder.mkdir(parents=True, exist_ok=True)
     cells: dict[FovJob, list[CellBox]] = {}

@@ -44,7 +44,7 @@ def chromatin(scene: Scene, traits: Traits, rng: np.random.Generator) -> Field:
         return bound
     clouds = texture(scene.shape, scene.px(between(0.45, 0.75, traits.size)), rng)
     level = np.float32(between(1.15, 0.65, traits.count))
-    clouds = np.clip((clouds - level) * 2.2, 0, 1.6) * (1 - scene.nucleolar)
+    clouds = np.maximum((clouds - level) * np.float32(1.5), 0) * (1 - scene.nucleolar)
     nucleoplasmic = np.float32(between(0.35, 0.10, traits.contrast)) * (1 - np.float32(0.6) * scene.nucleolar)
     inner = np.clip(scene.depth_um / 0.8, 0, 1)
     return np.asarray(scene.nucleus * (clouds * inner + nucleoplasmic), dtype=np.float32)

@@ -22,7 +22,7 @@ _CELL_LINE = {"opencell": "HEK293T-like", "hpa": "U2OS-like"}
 _README = """\
 The images in this folder are made by a program (locatlas demo). They show no real cell, protein or antibody.
 
-Genes (SYNX-..), Ensembl ids (ENSG99..), cell lines (CID99..), fields (FID99..), antibodies ({antibodies}) and plates
+Genes (SYNX-..), Ensembl ids (ENSG99..), cell lines (CID99..), fields (FID99..), antibodies (HPA90....) and plates
 are invented and lie outside the ranges in use; do not look them up. File names, table columns and label names follow
 OpenCell and the Human Protein Atlas, so that programs that read those can be tried on this folder. Scores reached on
 these images say nothing about scores on real ones.
@@ -70,9 +70,7 @@ def write_tables(folder: Path, jobs: Sequence[FovJob], cells: Mapping[FovJob, Se
         if fovs:
             _write_manifest(folder / source / MANIFEST_CSV, fovs)
             _write_cells(folder / source / CELLS_CSV, fovs, cells)
-    text = _README.format(
-        antibodies="HPA900...", seed=seed, opencell=len(by_source["opencell"]), hpa=len(by_source["hpa"])
-    )
+    text = _README.format(seed=seed, opencell=len(by_source["opencell"]), hpa=len(by_source["hpa"]))
     (folder / "README.txt").write_text(text, encoding="utf-8", newline="\n")
 
 

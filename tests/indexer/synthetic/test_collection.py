@@ -1,5 +1,7 @@
 import csv
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +171,8 @@ def test_progress_is_told_after_every_field(tmp_path: Path) -> None:
         ({"proteins_per_class": 0}, "a protein per class"),
         ({"fovs_per_protein": -1}, "must not be negative"),
         ({"fovs_per_protein": 100}, "at most 99"),
+        ({"seed": -1}, "seed must not be negative"),
+        ({"classes": ()}, "no field of view to make"),
         ({"fovs_per_protein": 0, "hpa_fovs_per_protein": 0}, "no field of view to make"),
     ],
 )
@@ -181,3 +185,10 @@ def test_impossible_requests_are_refused_before_anything_is_written(tmp_path: Pa
 def test_an_unknown_class_is_answered_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match=r"golgy.*golgi"):
         make_collection(tmp_path / "new", classes=["golgy"])
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = "import sys, locatlas.indexer.synthetic; print(*sys.modules)"
+    root = Path(__file__).resolve().parents[3]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert not {"scipy", "tifffile", "PIL", "torch", "lancedb", "faiss"} & set(done.stdout.split())

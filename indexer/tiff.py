@@ -183,7 +183,12 @@ def _project(series: Any, roles: str, encoded_bytes: int) -> NDArray[Any]:
 
 def _slice(series: Any, position: int, shape: tuple[int, int]) -> NDArray[Any]:
     if series.dataoffset is None:
-        plane: NDArray[Any] = np.asarray(series.pages[position].asarray(maxworkers=1)).reshape(shape)
+        try:
+            page = series.pages[position]
+        except IndexError as error:
+            message = f"truncated: slice {position} of the announced {len(series.pages)} is missing"
+            raise ImageRejectedError(message) from error
+        plane: NDArray[Any] = np.asarray(page.asarray(maxworkers=1)).reshape(shape)
         return plane
     # one run of uncompressed pixels, which may have a single page entry for all slices
     count = shape[0] * shape[1]

@@ -258,6 +258,44 @@ class TestBadFiles:
             with pytest.raises(ImageRejectedError, match=r"cut\.tif: "):
                 pixels_of(path, channels)
 
+    @pytest.mark.parametrize("compression", [None, "zlib"])
+    @pytest.mark.parametrize("how", [{"imagej": True}, {"ome": True}, {}], ids=str)
+    def test_a_truncated_stack_never_reads_as_a_shorter_one(self, how, compression, rng, tmp_path: Path) -> None:
+        """One channel is declared, so that only the missing slices can tell."""
+        stack = rng.integers(0, 65536, (6, 20, 20), dtype=np.uint16)
+        whole = tiff_bytes(stack, photometric="minisblack", compression=compression, metadata={"axes": "ZYX"}, **how)
+        for share in (0.1, 0.2, 0.4, 0.6):
+            path = bad(tmp_path, "cut.tif", whole[: int(len(whole) * share)])
+            with pytest.raises(ImageRejectedError, match=r"cut\.tif: "):
+                pixels_of(path, ("protein",))
+        for cut in range(1, len(whole) // 3, 101):
+            path = bad(tmp_path, "cut.tif", whole[:-cut])
+            try:
+                found = pixels_of(path, ("protein",))
+            except ImageRejectedError:
+                continue
+            # ImageJ's pixels stand before the list of pages, so they can be whole in a file that is not
+            np.testing.assert_array_equal(found[0], stack.max(axis=0))
+        np.testing.assert_array_equal(pixels_of(bad(tmp_path, "x.tif", whole), ("protein",))[0], stack.max(axis=0))
+
+    def test_a_damaged_file_read_beside_good_ones_harms_only_itself(self, rng, tmp_path: Path) -> None:
+        """tifffile's log is shared by all threads."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        whole = tiff_bytes(
+            rng.integers(0, 256, (2, 64, 64), dtype=np.uint8), photometric="minisblack", compression="zlib"
+        )
+        paths = [bad(tmp_path, f"{i}.tif", whole[: len(whole) // 2] if i % 3 == 0 else whole) for i in range(60)]
+
+        def outcome(path: Path) -> bool:
+            try:
+                return pixels_of(path).shape == (2, 64, 64)
+            except ImageRejectedError:
+                return False
+
+        with ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(outcome, paths)) == [i % 3 != 0 for i in range(60)]
+
     @pytest.mark.parametrize("share", [0.01, 0.2, 0.6, 0.95])
     @pytest.mark.parametrize("kind", ["png", "jpeg", "gz", "npy"])
     def test_other_truncated_files_are_refused(self, kind: str, share: float, rng, tmp_path: Path) -> None:

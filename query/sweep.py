@@ -218,9 +218,8 @@ def _neighbors(
             f"has {n - largest} references"
         )
         raise InputError(message)
-    codes = [(blocks, blocks)]
-    codes += [encode_names([names[row] for row in rows.chosen]) for names in further.values()]
-    neighbors = exact.search(rows.vectors, rows.vectors, k=k, exclude=codes, device=device)
+    codes = [blocks, *(encode_names([names[row] for row in rows.chosen])[0] for names in further.values())]
+    neighbors = exact.search_within(rows.vectors, k=k, exclude=codes, device=device)
     found = (neighbors.indices >= 0).sum(axis=1)
     if int(found.min()) < k:
         message = (

@@ -4,19 +4,23 @@ The score matrix never exists: a tile of it (<= 8 MiB) is made, excluded pairs a
 beats the row's threshold moves to a short list. On CPUs the tile's size, not the multiplication, decides the speed.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from locatlas.query.exclude import ExclusionIndex
+from locatlas.query.threads import one_blas_thread
 from locatlas.query.unit import unit_rows
 
-__all__ = ["Candidates", "few_queries", "search_tiles"]
+__all__ = ["Candidates", "few_queries", "rank_of_threshold", "search_tiles"]
 
 _BLOCK = 512  # queries and
 _TILE = 4096  # references of one tile: 8 MiB of float32 scores
 _FEW = 64  # up to so many queries, one pass over the references without a copy of them
+_IN_RANGE = (1e-15, 1e15)  # norms whose products with unit vectors stay clear of float32's ends
+_ONE_THREAD = 4  # up to so many queries, reading memory is what takes the time
 _LIST_ENTRIES = 1 << 22  # places of the survivors' lists of one block (48 MiB)
 
 
@@ -79,7 +83,7 @@ class _Survivors:
         self.threshold[full] = np.maximum(self.threshold[full], self.scores[full, : self.width].min(axis=1))
 
 
-def _rank_of_threshold(width: int, n_sample: int, n_references: int) -> int:
+def rank_of_threshold(width: int, n_sample: int, n_references: int) -> int:
     """Rank in a random sample of references that lies below the `width`-th of all, but for about 1 row in 10^4.
 
     The best `width` put a binomial number of members into the sample; four standard deviations above its mean.
@@ -94,16 +98,15 @@ class _Pass:
 
     queries: NDArray[np.float32]
     references: NDArray[np.float32]
-    lengths: NDArray[np.float64] | None  # norms of references that are not yet normalised
+    scale: NDArray[np.float32] | None  # 1 / norm of references that are not normalised
     struck: NDArray[np.bool_] | None  # columns that nobody may find
     exclusions: ExclusionIndex
     width: int
 
     def tile(self, rows: NDArray[np.int64], low: int, high: int) -> NDArray[np.float32]:
-        part = self.references[low:high]
-        if self.lengths is not None:
-            part = unit_rows(part, self.lengths[low:high], slice(None))
-        tile = np.matmul(self.queries[rows], part.T)
+        tile = np.matmul(self.queries[rows], self.references[low:high].T)
+        if self.scale is not None:
+            tile *= self.scale[low:high]
         tile[self.exclusions.pairs(rows, low, high)] = -np.inf
         if self.struck is not None:
             tile[:, self.struck[low:high]] = -np.inf
@@ -121,7 +124,7 @@ class _Pass:
             tile = self.tile(rows, low, min(low + _TILE, n_references))
             if low == 0 and sampled:
                 n_sample = tile.shape[1] // 2
-                rank = _rank_of_threshold(self.width, n_sample, n_references)
+                rank = rank_of_threshold(self.width, n_sample, n_references)
                 if rank < n_sample:
                     sample = np.partition(tile[:, :n_sample], n_sample - rank, axis=1)
                     found.threshold = sample[:, n_sample - rank].copy()
@@ -161,17 +164,26 @@ def search_tiles(
     indices = np.full((n_queries, width), -1, dtype=np.int64)
     similarities = np.full((n_queries, width), -np.inf, dtype=np.float32)
     in_place = columns is None
-    whole = references if columns is None else unit_rows(references, lengths, columns)
-    search = _Pass(queries, whole, lengths if in_place else None, struck, exclusions, width)
+    whole, scale = references, None
+    if columns is not None:
+        whole = unit_rows(references, lengths, columns)
+    elif _IN_RANGE[0] < lengths[lengths > 0].min(initial=1.0) and lengths.max() < _IN_RANGE[1]:
+        scale = np.divide(
+            1.0, lengths, out=np.zeros(len(lengths), dtype=np.float32), where=lengths > 0, casting="same_kind"
+        )
+    else:
+        whole = unit_rows(references, lengths, slice(None))
+    search = _Pass(queries, whole, scale, struck, exclusions, width)
     n_block = max(1, min(_BLOCK, _LIST_ENTRIES // (2 * width + _TILE)))
-    for low in range(0, n_queries, n_block):
-        rows = np.arange(low, min(low + n_block, n_queries))
-        found = search.block(rows, sampled=not in_place)
-        short = rows[found.filled < width]
-        _write(found, rows, indices, similarities)
-        if len(short) and not in_place:
-            # the sample misled these rows (or exclusions leave them few references): again, without it
-            _write(search.block(short, sampled=False), short, indices, similarities)
+    with one_blas_thread() if n_queries <= _ONE_THREAD else nullcontext():
+        for low in range(0, n_queries, n_block):
+            rows = np.arange(low, min(low + n_block, n_queries))
+            found = search.block(rows, sampled=not in_place)
+            short = rows[found.filled < width]
+            _write(found, rows, indices, similarities)
+            if len(short) and not in_place:
+                # the sample misled these rows (or exclusions leave them few references): again, without it
+                _write(search.block(short, sampled=False), short, indices, similarities)
     if columns is not None:
         indices = np.where(indices >= 0, columns[indices], -1)
     return Candidates(indices, similarities)

@@ -1,5 +1,6 @@
 """Unit vectors: checks, norms and L2-normalised copies. Pure."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ from numpy.typing import NDArray
 
 from locatlas.errors import InputError
 
-__all__ = ["check_vectors", "normalize", "norms", "unit_rows"]
+__all__ = ["Prepared", "check_vectors", "normalize", "norms", "prepare", "unit_rows"]
 
 _ROWS_AT_ONCE = 4096  # bounds the float64 temporary
 
@@ -68,3 +69,31 @@ def normalize(vectors: NDArray[Any]) -> NDArray[np.float32]:
     """
     array = check_vectors(vectors, "vectors")
     return unit_rows(array, norms(array), slice(None))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """Checked vectors with their norms, to be searched many times.
+
+    Attributes:
+        vectors: float32 (n, d), finite.
+        lengths: Euclidean norms, float64 (n,).
+    """
+
+    vectors: NDArray[np.float32]
+    lengths: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+
+def prepare(vectors: "NDArray[Any] | Prepared", name: str = "vectors") -> Prepared:
+    """Check vectors and measure them, which takes longer than one look-up; no copy of float32 is made.
+
+    Raises:
+        InputError: As `check_vectors`.
+    """
+    if isinstance(vectors, Prepared):
+        return vectors
+    array = check_vectors(vectors, name)
+    return Prepared(array, norms(array))

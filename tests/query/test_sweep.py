@@ -268,5 +268,5 @@ def test_five_nearest_on_hela_features_are_as_right_as_scikit_learn_says(shared_
         right += int((peer.predict(vectors[own]) == names[own]).sum())
     assert found.n == 862
     assert found.results[0].counts.tp.sum() == right
-    # the data's README measured 0.74 with Euclidean distance, 10 stratified folds of other seeds
-    assert found.results[0].accuracy == pytest.approx(0.76, abs=0.04)
+    # 0.746 to 0.758 with seeds 0 to 3; the data's README measured 0.74 on z-scored columns with other folds
+    assert found.results[0].accuracy == pytest.approx(0.75, abs=0.015)

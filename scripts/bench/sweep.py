@@ -1,0 +1,207 @@
+"""How much faster is one sweep than scikit-learn asked once per k and fold? Same folds, same predictions.
+
+    python scripts/bench/sweep.py                        # N = 20,000, d = 384: minutes
+    python scripts/bench/sweep.py --n 4000 --rounds 3    # seconds
+
+Made data: 17 localizations -> proteins -> cells in a latent space of 24 dimensions, through tanh and sin to d, with a
+common mean. The rivals run in turn, round by round, so that a busy machine slows all of them; the ratio is the median
+over rounds. Predictions must agree, or the script fails; where they differ, it looks in float64 whether the k-th
+neighbor is a tie that float32 cannot settle, and tells.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from locatlas.query.protocols import grouped_folds
+from locatlas.query.sweep import sweep
+
+KS = (1, 3, 5, 10, 20, 50, 100, 200)
+N_CLASSES = 17
+
+
+def clustered(
+    n: int, d: int, n_proteins: int, seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """Vectors (n, d), protein and localization of each row."""
+    rng = np.random.default_rng(seed)
+    latent = 24
+    localization_of = rng.permutation(np.arange(n_proteins) % N_CLASSES)
+    centre = 0.6 * rng.normal(size=(N_CLASSES, latent))
+    proteins = centre[localization_of] + 0.8 * rng.normal(size=(n_proteins, latent))
+    protein = np.concatenate([np.arange(n_proteins), rng.integers(0, n_proteins, n - n_proteins)])
+    cells = proteins[protein] + 0.4 * rng.normal(size=(n, latent))
+    first, second = (rng.normal(size=(latent, d)) / np.sqrt(latent) for _ in range(2))
+    vectors = np.tanh(cells @ first) + 0.5 * np.sin(cells @ second) + 0.2
+    return vectors.astype(np.float32), protein, localization_of[protein]
+
+
+def by_scikit_learn(
+    vectors: NDArray[np.float32], targets: NDArray[np.int64], fold: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Predictions (n_ks, n): a classifier for each k and fold, as its documentation shows."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    predicted = np.empty((len(KS), len(vectors)), dtype=np.int64)
+    for step, k in enumerate(KS):
+        for part in np.unique(fold):
+            own = fold == part
+            classifier = KNeighborsClassifier(k, metric="cosine", algorithm="brute")
+            predicted[step, own] = classifier.fit(vectors[~own], targets[~own]).predict(vectors[own])
+    return predicted
+
+
+def by_faiss_once(
+    vectors: NDArray[np.float32], targets: NDArray[np.int64], fold: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Predictions (n_ks, n): what an expert writes by hand, a flat FAISS index per fold at the largest k."""
+    import faiss
+
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    predicted = np.empty((len(KS), len(vectors)), dtype=np.int64)
+    for part in np.unique(fold):
+        own = fold == part
+        index = faiss.IndexFlatIP(vectors.shape[1])
+        index.add(unit[~own])
+        near = targets[~own][index.search(unit[own], max(KS))[1]]
+        n_own = np.arange(len(near))[:, None] * N_CLASSES
+        for step, k in enumerate(KS):
+            counts = np.bincount((n_own + near[:, :k]).ravel(), minlength=len(near) * N_CLASSES)
+            predicted[step, own] = counts.reshape(-1, N_CLASSES).argmax(axis=1)
+    return predicted
+
+
+def unsettled(vectors: NDArray[np.float32], fold: NDArray[np.int64], rows: NDArray[np.int64], k: int) -> list[float]:
+    """Gap in float64 similarity between the k-th neighbor of each row and the next."""
+    unit = vectors.astype(np.float64)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    gaps = []
+    for row in rows:
+        scores = np.sort((unit @ unit[row])[fold != fold[row]])[::-1]
+        gaps.append(float(scores[k - 1] - scores[k]))
+    return gaps
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds and result."""
+    start = time.perf_counter()
+    result = work()
+    return time.perf_counter() - start, result
+
+
+def main() -> int:
+    """Run the rivals and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--n", type=int, default=20_000)
+    parser.add_argument("--d", type=int, default=384)
+    parser.add_argument("--proteins", type=int, default=1300)
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--bootstrap", type=int, default=0, help="replicates for intervals, which the rivals lack")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    asked = parser.parse_args()
+    vectors, protein, localization = clustered(asked.n, asked.d, min(asked.proteins, asked.n // 4), asked.seed)
+    labels = [(f"class{c:02d}",) for c in localization]
+    groups, ids = [f"protein{p}" for p in protein], [f"row{i}" for i in range(asked.n)]
+    fold = grouped_folds(
+        groups, folds=asked.folds, seed=asked.seed, table=localization[:, None] == np.arange(N_CLASSES)
+    )
+
+    def ours() -> NDArray[np.int64]:
+        found = sweep(
+            vectors,
+            labels,
+            groups,
+            ids,
+            ks=KS,
+            protocol="kfold",
+            folds=asked.folds,
+            seed=asked.seed,
+            ties="first",
+            n_bootstrap=asked.bootstrap,
+            keep_predictions=True,
+        )
+        place = {name: i for i, name in enumerate(found.ids)}
+        order = [place[name] for name in ids]
+        return np.stack([one.predicted[order] for one in found.results])
+
+    rivals: dict[str, Callable[[], NDArray[np.int64]]] = {
+        "locatlas sweep": ours,
+        "FAISS flat, once per fold": lambda: by_faiss_once(vectors, localization, fold),
+        "scikit-learn, per k and fold": lambda: by_scikit_learn(vectors, localization, fold),
+    }
+    small = np.random.default_rng(1).normal(size=(600, 8)).astype(np.float32)  # imports and first calls, untimed
+    by_faiss_once(small, np.zeros(600, np.int64), np.arange(600) % 2)
+    by_scikit_learn(small, np.zeros(600, np.int64), np.arange(600) % 2)
+    seconds: dict[str, list[float]] = {name: [] for name in rivals}
+    predicted: dict[str, NDArray[np.int64]] = {}
+    for number in range(asked.rounds):
+        for name, work in rivals.items():
+            spent, predicted[name] = timed(work)
+            seconds[name].append(spent)
+            print(f"round {number + 1}: {name}: {spent:.2f} s", file=sys.stderr)
+    return report(asked, seconds, predicted, vectors, fold, localization)
+
+
+def report(
+    asked: argparse.Namespace,
+    seconds: dict[str, list[float]],
+    predicted: dict[str, NDArray[np.int64]],
+    vectors: NDArray[np.float32],
+    fold: NDArray[np.int64],
+    localization: NDArray[np.int64],
+) -> int:
+    """Print and write the figures; 1 if predictions differ by more than float32 ties."""
+    mine = predicted["locatlas sweep"]
+    table, failed = {}, False
+    print(f"N = {asked.n}, d = {asked.d}, {asked.folds} folds, k = {', '.join(map(str, KS))}; {os.cpu_count()} cores")
+    print(f"accuracy by k: {', '.join(f'{np.mean(one == localization):.3f}' for one in mine)}")
+    for name, spent in seconds.items():
+        ratio = statistics.median(a / b for a, b in zip(spent, seconds["locatlas sweep"], strict=True))
+        differing = int((predicted[name] != mine).sum())
+        gaps = [
+            gap
+            for step, k in enumerate(KS)
+            for gap in unsettled(vectors, fold, np.flatnonzero(predicted[name][step] != mine[step])[:50], k)
+        ]
+        failed |= any(gap > 1e-6 for gap in gaps)
+        table[name] = {
+            "seconds": spent,
+            "median_s": statistics.median(spent),
+            "times_locatlas": ratio,
+            "predictions": int(mine.size),
+            "differing": differing,
+            "largest_gap_at_k_of_differing": max(gaps, default=None),
+        }
+        note = f", {differing} of {mine.size} predictions differ (float64 gap at k <= {max(gaps):.1e})" if gaps else ""
+        print(f"{name:30s} {statistics.median(spent):8.2f} s  x {ratio:6.2f}{note or ', predictions identical'}")
+    if asked.json:
+        document = {
+            "benchmark": "sweep",
+            "settings": {name: value for name, value in vars(asked).items() if name != "json"},
+            "ks": KS,
+            "machine": {
+                "cores": os.cpu_count(),
+                "processor": platform.processor(),
+                "python": platform.python_version(),
+            },
+            "numpy": np.__version__,
+            "rivals": table,
+        }
+        asked.json.write_text(json.dumps(document, indent=1) + "\n")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

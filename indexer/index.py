@@ -91,9 +91,19 @@ def _read(
             rejected.append(item)
         elif level in ("both", item.level):
             if name is not None and name != item.dataset:
-                item = replace(item, dataset=name, id=f"{name}/{item.id.partition('/')[2]}")
+                item = _renamed(item, name)
             records.append(item)
     return sorted(records, key=lambda r: r.id), rejected
+
+
+def _renamed(record: ImageRecord, name: str) -> ImageRecord:
+    """The record as one of the data set `name`; its id and its FOV's begin with it."""
+
+    def again(i: str) -> str:
+        return f"{name}/{i.removeprefix(f'{record.dataset}/')}"
+
+    fov_id = again(record.fov_id) if record.fov_id else None
+    return replace(record, dataset=name, id=again(record.id), fov_id=fov_id)
 
 
 def _below(source: str, root: Path) -> str:

@@ -60,10 +60,13 @@ class Atlas:
         """Image levels that have vectors, FOVs before cells."""
         return self._shelf.levels()
 
-    def _searched(self, level: Level | None, encoder: str | None, subject: Subject) -> tuple[Loaded, View]:
-        """The image level a query is taken from, and what is searched: that level, or its proteins.
+    def _searched(
+        self, level: Level | None, encoder: str | None, subject: Subject, where: Where
+    ) -> tuple[Loaded, View, NDArray[np.bool_] | None]:
+        """The image level a query is taken from, what is searched, and which of its rows pass the filters.
 
-        Where no level is named it is the first that has the named protein or id.
+        Where no level is named it is the first that has the named protein or id. Proteins are made of the images that
+        pass the filters, so that all of them pass.
         """
         levels = [str(level)] if level in ("fov", "cell") else self._shelf.levels(encoder)
         loaded = self._shelf.load(levels[0], encoder)
@@ -72,7 +75,11 @@ class Atlas:
                 break
             if subject.is_in((candidate := self._shelf.load(other, encoder)).view):
                 loaded = candidate
-        return loaded, loaded.view.by_protein() if level == "protein" else loaded.view
+        allowed = _allowed(loaded.view, where)
+        if level != "protein":
+            return loaded, loaded.view, allowed
+        images = loaded.view if allowed is None else loaded.view.take(np.flatnonzero(allowed).astype(np.int64))
+        return loaded, images.by_protein(), None
 
     def view(self, level: Level | None = None, *, encoder: str | None = None) -> View:
         """Vectors and metadata of a level; proteins are aggregated from FOVs, or from cells where there are no FOVs.
@@ -81,7 +88,7 @@ class Atlas:
             level: "fov", "cell" or "protein"; None for the first image level the atlas has.
             encoder: Name or fingerprint; None for the current one.
         """
-        return self._searched(level, encoder, Subject())[1]
+        return self._searched(level, encoder, Subject(), ())[1]
 
     def embeddings(
         self, *, level: Level | None = None, encoder: str | None = None
@@ -116,7 +123,7 @@ class Atlas:
             level: What is searched: "fov", "cell" or "protein"; None for the first image level the atlas has.
             k: Neighbors, 1 <= k <= number of rows.
             exclude: What the query must not meet: "none", "self", "fov" or "protein", each with those before it.
-            where: Filters on the answers.
+            where: Filters on the images that may answer, or that a protein is made of.
             exact: True to scan, False to use the FAISS index, None to use it where there is one.
             encoder: Name or fingerprint; None for the current one.
 
@@ -129,9 +136,8 @@ class Atlas:
             InputError: If the query is not exactly one of protein, id and image, or k does not fit.
         """
         subject = Subject.named(protein, id, image, channels, pixel_size_um)
-        loaded, view = self._searched(level, encoder, subject)
+        loaded, view, allowed = self._searched(level, encoder, subject, where)
         queries = subject.as_one(loaded, view)
-        allowed = _allowed(view, where)
         _check_k(k, int(allowed.sum()) if allowed is not None else len(view))
         index = _usable(loaded, view, exact=exact)
         found, was_exact = look_up(queries, view, k=k, exclude=exclude, allowed=allowed, index=index)
@@ -171,7 +177,7 @@ class Atlas:
             weights: Of the votes.
             temperature: Of softmax votes.
             threshold: Share of the vote from which a localization is predicted; the top one is, in any case.
-            where: Filters on those that vote.
+            where: Filters on those that vote, and without a query on those that are classified.
             exact: As in `neighbors`.
             encoder: Name or fingerprint; None for the current one.
 
@@ -184,8 +190,8 @@ class Atlas:
             InputError: If k does not fit or nothing labelled may vote.
         """
         subject = Subject.named(protein, id, image, channels, pixel_size_um)
-        loaded, view = self._searched(level, encoder, subject)
-        queries = subject.as_many(loaded, view)
+        loaded, view, allowed = self._searched(level, encoder, subject, where)
+        queries = subject.as_many(loaded, view, allowed)
         items, was_exact = localize(
             queries,
             view,
@@ -194,7 +200,7 @@ class Atlas:
             weights=weights,
             temperature=temperature,
             threshold=threshold,
-            allowed=_allowed(view, where),
+            allowed=allowed,
             index=_usable(loaded, view, exact=exact),
         )
         return answers.localized_table(items, level=view.level, exact=was_exact, encoder=loaded.encoder)
@@ -238,8 +244,8 @@ class Atlas:
             UnknownNameError: If the group's column or the encoder is not in the atlas.
             InputError: If no row has both a group and a label, or k exceeds the references.
         """
-        loaded, view = self._searched(level, encoder, Subject())
-        if (allowed := _allowed(view, where)) is not None:
+        loaded, view, allowed = self._searched(level, encoder, Subject(), where)
+        if allowed is not None:
             view = view.take(np.flatnonzero(allowed).astype(np.int64))
         groups = view.column(group)
         if all(name is None for name in groups):

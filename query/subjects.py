@@ -101,10 +101,11 @@ class Subject:
         own_id = self.protein if view.level == "protein" else None
         return Queries([self.protein], mean[None], [own_id], [None], [self.protein], [labels])
 
-    def as_many(self, loaded: Loaded, view: View) -> Queries:
-        """One query an image: all images of the protein, the named or new one, or everything."""
+    def as_many(self, loaded: Loaded, view: View, allowed: NDArray[np.bool_] | None) -> Queries:
+        """One query an image: all images of the protein, the named or new one, or all that pass the filters."""
         if self.is_everything:
-            return Queries.from_rows(view, np.arange(len(view), dtype=np.int64))
+            rows = np.arange(len(view)) if allowed is None else np.flatnonzero(allowed)
+            return Queries.from_rows(view, rows.astype(np.int64))
         if self.protein is not None:
             return Queries.from_rows(view, rows_of(view, "protein", self.protein))
         return self.as_one(loaded, view)

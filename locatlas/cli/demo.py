@@ -47,10 +47,10 @@ def demo(
     _make_images(root, images, seed=seed, progress=progress)
     seconds["make images"] = time.perf_counter() - start
     start = time.perf_counter()
+    # the protein channel alone: an untrained network would mostly see how many nuclei a field has
+    request = EncoderRequest(name=_ENCODER, stains=("protein",))
     summaries = {
-        name: index(
-            images / name, atlas=atlas_path, dataset=name, request=EncoderRequest(name=_ENCODER), progress=progress
-        )
+        name: index(images / name, atlas=atlas_path, dataset=name, request=request, progress=progress)
         for name in ("opencell", "hpa")
     }
     seconds["index"] = time.perf_counter() - start
@@ -58,7 +58,7 @@ def demo(
     atlas = open_atlas(atlas_path)
     view = atlas.view("fov")
     chosen = min(p for p, d in zip(view.column("protein"), view.column("dataset"), strict=True) if d == "opencell")
-    similar = atlas.neighbors(protein=chosen, level="protein", k=5)
+    similar = atlas.neighbors(protein=chosen, level="protein", k=5, where=["dataset=opencell"])
     localized = atlas.classify(protein=chosen, k=5, where=["dataset=opencell"])
     sweep = atlas.sweep(ks=(1, 3, 5, 10, 20), where=["dataset=opencell"], weights=("uniform", "softmax"))
     figure = sweep.plot(root / "sweep.svg")

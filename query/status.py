@@ -1,4 +1,4 @@
-"""What an atlas holds and in which state: tables, encoders, coverage, indices, roots, runs, versions. Reads the store."""
+"""What an atlas holds and in which state: tables, encoders, coverage, indices, roots, runs. Reads the store."""
 
 import json
 from collections import Counter

@@ -1,6 +1,6 @@
 """Draw the README's figures from a demo folder: a sheet of its made images, and its sweep.
 
-    python scripts/readme_figures.py demo docs/figures
+Run as `python scripts/readme_figures.py demo docs/figures`.
 """
 
 import argparse

@@ -35,7 +35,7 @@ def _encoder_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--precision",
                 type=click.Choice(["fp32", "bf16"]),
-                help="Default: bf16 where the hardware has it and the network gains; an atlas keeps what it began with.",
+                help="Default: bf16 where hardware and network gain from it; an atlas keeps what it began with.",
             ),
             click.option("--level", type=click.Choice(["fov", "cell", "both"]), default="both", show_default=True),
             click.option(
@@ -174,9 +174,7 @@ def _finish(atlas: Path, summary: "IndexSummary", *, faiss: str, as_json: bool) 
             f"{level} encoder: {encoder.spec.name} {encoder.fingerprint[:12]} ({encoder.state}); {indices[level]}"
         )
         if encoder.spec.weights_sha256 and encoder.spec.weights_sha256.startswith("seed:"):
-            notice(
-                "note: this encoder is untrained (random weights from a seed): its neighbors are a baseline, not a result"
-            )
+            notice("note: this encoder is untrained (random weights from a seed): a baseline, not a result")
     if summary.timings_s:
         click.echo("seconds: " + ", ".join(f"{stage} {s:.1f}" for stage, s in summary.timings_s.items()))
     if summary.quarantined:
@@ -191,8 +189,13 @@ def _finish(atlas: Path, summary: "IndexSummary", *, faiss: str, as_json: bool) 
 @click.option("--name", "encoder_name", required=True, help="Names the vectors' encoder.")
 @click.option("--dataset", "-d", default="imported", show_default=True, help="Data set name, first part of the ids.")
 @click.option("--level", type=click.Choice(["fov", "cell"]), default="fov", show_default=True)
-@click.option("--labels", "label_names", callback=name_list, metavar="NAME,...",
-              help="Class names of a DINO4Cells feature file's label columns, in column order; default: HPA's 28, sorted.")  # fmt: skip
+@click.option(
+    "--labels",
+    "label_names",
+    callback=name_list,
+    metavar="NAME,...",
+    help="Names of a DINO4Cells feature file's label columns, in order; default: HPA's 28, sorted.",
+)
 @json_option
 def import_embeddings_command(
     file: Path, atlas: Path, encoder_name: str, dataset: str, level: str, label_names: tuple[str, ...], *, as_json: bool
@@ -207,6 +210,6 @@ def import_embeddings_command(
         emit_json(summary)
         return
     click.echo(
-        f"{atlas}: {summary['imported']} vectors of {summary['dim']} numbers imported as {encoder_name} at level {level}, "
-        f"{summary['skipped']} unchanged"
+        f"{atlas}: {summary['imported']} vectors of {summary['dim']} numbers imported as {encoder_name} "
+        f"at level {level}, {summary['skipped']} unchanged"
     )

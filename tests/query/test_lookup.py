@@ -1,0 +1,109 @@
+"""Look-ups against brute force, with exclusions, filters and a stand-in for an approximate index."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from numpy.typing import NDArray
+
+from locatlas.errors import InputError
+from locatlas.query.localize import localize
+from locatlas.query.lookup import Exclude, Queries, look_up
+from locatlas.query.view import View
+
+
+@pytest.fixture
+def view(rng: np.random.Generator) -> View:
+    """24 cells of 8 FOVs of 4 proteins, two of them unlabelled; ids ascending."""
+    n = 24
+    meta = pa.table(
+        {
+            "id": [f"d/{i:02d}" for i in range(n)],
+            "dataset": ["d"] * n,
+            "protein": [f"P{i // 6}" for i in range(n)],
+            "fov": [f"F{i // 3}" for i in range(n)],
+            "localizations": pa.array(
+                [[] if i in (5, 17) else [["er"], ["golgi"], ["er", "golgi"]][i % 3] for i in range(n)],
+                pa.list_(pa.string()),
+            ),
+        }
+    )
+    return View("cell", meta, rng.normal(size=(n, 5)).astype(np.float32))
+
+
+def brute(view: View, row: int, exclude: Exclude, allowed: NDArray[np.bool_]) -> list[int]:
+    unit = view.vectors.astype(np.float64)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    keys = {"none": [], "self": ["id"], "fov": ["id", "fov"], "protein": ["id", "fov", "protein"]}[exclude]
+    columns = [view.column(key) for key in keys]
+    may = [i for i in range(len(view)) if allowed[i] and not any(c[i] == c[row] for c in columns)]
+    return sorted(may, key=lambda i: (-float(unit[i] @ unit[row]), i))
+
+
+class Half:
+    """An index that proposes every second allowed row."""
+
+    def candidates(self, query: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None) -> NDArray[np.int64]:
+        rows = np.arange(0, 24, 2)
+        return rows if allowed is None else rows[allowed[rows]]
+
+
+@pytest.mark.parametrize("exclude", ["none", "self", "fov", "protein"])
+@pytest.mark.parametrize("filtered", [False, True])
+def test_neighbors_are_those_of_brute_force(
+    view: View, exclude: Exclude, filtered: bool, rng: np.random.Generator
+) -> None:
+    allowed = rng.random(24) < 0.6 if filtered else np.ones(24, dtype=np.bool_)
+    queries = Queries.from_rows(view, np.arange(24))
+    found, exact = look_up(queries, view, k=7, exclude=exclude, allowed=allowed if filtered else None)
+    assert exact
+    for row in range(24):
+        wanted = brute(view, row, exclude, allowed)[:7]
+        assert found.indices[row].tolist() == wanted + [-1] * (7 - len(wanted))
+
+
+def test_an_index_only_proposes_and_exclusions_reach_it(view: View) -> None:
+    found, exact = look_up(Queries.from_rows(view, np.arange(24)), view, k=5, exclude="protein", index=Half())
+    assert not exact
+    even = np.arange(24) % 2 == 0
+    for row in range(24):
+        assert found.indices[row].tolist() == brute(view, row, "protein", even)[:5]
+
+
+def test_a_selective_filter_is_searched_exactly_even_with_an_index(view: View) -> None:
+    allowed = np.zeros(24, dtype=np.bool_)
+    allowed[13] = True
+    found, exact = look_up(
+        Queries.from_rows(view, np.array([0])), view, k=1, exclude="self", allowed=allowed, index=Half()
+    )
+    assert exact
+    assert found.indices.tolist() == [[13]]
+
+
+def test_an_unknown_exclusion_is_refused(view: View) -> None:
+    with pytest.raises(InputError, match="allowed: none, self, fov, protein"):
+        look_up(Queries.from_rows(view, np.array([0])), view, k=1, exclude="plate")  # type: ignore[arg-type]
+
+
+def test_only_labelled_neighbors_vote_and_shares_are_fractions(view: View) -> None:
+    items, _ = localize(Queries.from_rows(view, np.arange(24)), view, k=4, exclude="protein", weights="uniform")
+    sets = view.localizations
+    labelled = np.array([bool(s) for s in sets])
+    for row, item in enumerate(items):
+        voters = brute(view, row, "protein", labelled)[:4]
+        assert item.neighbors == [view.ids[v] for v in voters]
+        shares = {name: sum(name in sets[v] for v in voters) / 4 for name in ("er", "golgi")}
+        assert dict(item.scores) == {name: share for name, share in shares.items() if share}
+        assert {name for name, _ in item.predicted} >= {name for name, share in shares.items() if share >= 0.5}
+        assert item.predicted
+
+
+def test_classifying_refuses_more_voters_than_there_are(view: View) -> None:
+    with pytest.raises(InputError, match="k = 23, but only 22 labelled"):
+        localize(Queries.from_rows(view, np.array([0])), view, k=23, exclude="self")
+
+
+def test_classifying_without_labels_says_so(view: View) -> None:
+    allowed = np.zeros(24, dtype=np.bool_)
+    allowed[5] = True
+    with pytest.raises(InputError, match="none of the images that may answer has a localization"):
+        localize(Queries.from_rows(view, np.array([0])), view, k=1, exclude="self", allowed=allowed)

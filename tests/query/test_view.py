@@ -1,0 +1,76 @@
+"""Vectors joined with metadata by id, columns of groups and metadata, and proteins as means."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from locatlas.errors import UnknownNameError
+from locatlas.indexer.schema import CELLS, FOVS
+from locatlas.query.view import View
+
+
+def image(i: str, **given: Any) -> dict[str, Any]:
+    row: dict[str, Any] = dict.fromkeys(CELLS.names)
+    row |= {"id": i, "dataset": "d", "channels": ["protein"], "localizations": [], "graded": [], "source_digest": "x"}
+    row |= {"groups": [], "metadata": [], "sources": [], "qc": []}
+    return row | given
+
+
+def pair(name: str, value: str) -> dict[str, str]:
+    return {"name": name, "value": value}
+
+
+def table(rows: list[dict[str, Any]], schema: pa.Schema = FOVS) -> pa.Table:
+    return pa.Table.from_pylist([{k: v for k, v in r.items() if k in schema.names} for r in rows], schema=schema)
+
+
+def test_rows_join_by_id_and_images_without_a_vector_stay_out() -> None:
+    images = table([image("d/a", protein="A"), image("d/b", protein="B"), image("d/c", protein="C")])
+    view = View.build("fov", ["d/a", "d/c"], np.eye(2, dtype=np.float32), images)
+    assert view.ids == ["d/a", "d/c"]
+    assert view.column("protein") == ["A", "C"]
+    assert view.column("fov") == ["d/a", "d/c"]
+
+
+def test_a_vector_without_its_image_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        View.build("fov", ["d/a"], np.eye(1, dtype=np.float32), table([image("d/b")]))
+
+
+def test_groups_and_metadata_become_columns_and_never_shadow_others() -> None:
+    rows = [
+        image("d/a", plate="p1", groups=[pair("composite", "c1"), pair("plate", "other")], metadata=[pair("dye", "x")]),
+        image("d/b", metadata=[pair("composite", "meta")]),
+    ]
+    view = View.build("fov", ["d/a", "d/b"], np.eye(2, dtype=np.float32), table(rows))
+    assert view.column("composite") == ["c1", None]
+    assert view.column("group_composite") == ["c1", None]
+    assert view.column("plate") == ["p1", None]
+    assert view.column("group_plate") == ["other", None]
+    assert view.column("metadata_composite") == [None, "meta"]
+    assert view.column("dye") == ["x", None]
+    with pytest.raises(UnknownNameError, match="unknown column 'colour'"):
+        view.column("colour")
+
+
+def test_cells_know_their_field_of_view() -> None:
+    rows = table([image("d/1/1", fov_id="d/1"), image("d/1/2", fov_id="d/1")], CELLS)
+    assert View.build("cell", ["d/1/1", "d/1/2"], np.eye(2, dtype=np.float32), rows).column("fov") == ["d/1", "d/1"]
+
+
+def test_a_protein_is_the_mean_of_unit_vectors_with_all_its_localizations() -> None:
+    rows = [
+        image("d/a", protein="A", localizations=["er"]),
+        image("d/b", protein="A", localizations=["golgi"], dataset="e"),
+        image("d/c", protein=None),
+        image("d/d", protein="B"),
+    ]
+    vectors = np.array([[3, 4], [0, 2], [9, 9], [5, 0]], dtype=np.float32)
+    proteins = View.build("fov", ["d/a", "d/b", "d/c", "d/d"], vectors, table(rows)).by_protein()
+    assert proteins.ids == ["A", "B"]
+    np.testing.assert_allclose(proteins.vectors, [[3 / 10, 9 / 10], [1, 0]], atol=1e-7)
+    assert proteins.localizations == [frozenset({"er", "golgi"}), frozenset()]
+    assert proteins.column("dataset") == ["d+e", "d"]
+    assert proteins.column("n_images") == [2, 1]

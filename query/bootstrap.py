@@ -25,11 +25,16 @@ def replicate_statistics(
     strata: NDArray[np.int64] | None = None,
     n_replicates: int = DEFAULT_REPLICATES,
     seed: int = 0,
+    fixed_classes: bool = False,
 ) -> dict[str, NDArray[np.float64]] | None:
     """Statistics of replicates in which groups are drawn with replacement, as many as there are.
 
-    Groups (proteins) are drawn, not rows: the cells of one protein are not independent. A replicate is scored as the
-    data are, so its macro F1 runs over the classes present in *its* targets: rare classes come and go.
+    Groups (proteins) are drawn, not rows: the cells of one protein are not independent.
+
+    A replicate may lack a rare class. A mean over the classes that it happens to have estimates another quantity: if
+    the rare class is the hard one, most of the interval would lie above the score. With `fixed_classes` every replicate
+    therefore means over the same classes, and one that was not drawn keeps the counts that it has in the data.
+    That understates the spread due to classes of one or two groups, of which little can be known.
 
     Args:
         counts: Per group and result, each (n_groups, n_results, n_classes).
@@ -38,6 +43,7 @@ def replicate_statistics(
             replicate's value is the mean over strata, like that of the folds. None for one stratum.
         n_replicates: At least 1.
         seed: Equal seeds draw equal groups; all results share the draws, so they differ by nothing else.
+        fixed_classes: As above; for statistics that are means over classes.
 
     Returns:
         Per statistic (n_replicates, n_results); None if a stratum has fewer than two groups to draw from.
@@ -65,8 +71,13 @@ def replicate_statistics(
             times = np.bincount(picks.ravel(), minlength=n_drawn * len(at)).reshape(n_drawn, len(at))
             drawn = np.rint(times.astype(np.float64) @ flat).astype(np.int64)
             tp, fp, fn = np.moveaxis(drawn.reshape(n_drawn, 3, n_results, n_classes), 1, 0)
+            replicate = Counts(tp, fp, fn)
+            if fixed_classes:
+                lacking = replicate.support == 0
+                whole = np.rint(flat.sum(axis=0)).astype(np.int64).reshape(3, n_results, n_classes)
+                replicate = Counts(*(np.where(lacking, w, r) for w, r in zip(whole, (tp, fp, fn), strict=True)))
             for name, statistic in statistics.items():
-                totals[name][low : low + n_drawn] += statistic(Counts(tp, fp, fn)) / np.count_nonzero(sizes)
+                totals[name][low : low + n_drawn] += statistic(replicate) / np.count_nonzero(sizes)
     return totals
 
 
@@ -78,6 +89,7 @@ def bootstrap_intervals(
     n_replicates: int = DEFAULT_REPLICATES,
     seed: int = 0,
     level: float = 0.95,
+    fixed_classes: bool = False,
 ) -> dict[str, NDArray[np.float64]] | None:
     """Percentile intervals of statistics over groups; arguments as `replicate_statistics`.
 
@@ -88,6 +100,7 @@ def bootstrap_intervals(
         n_replicates: At least 1.
         seed: Of the draws.
         level: Share of the replicates inside, in (0, 1).
+        fixed_classes: As `replicate_statistics`.
 
     Returns:
         Per statistic lower and upper bounds (n_results, 2); None if a stratum has fewer than two groups.
@@ -98,7 +111,9 @@ def bootstrap_intervals(
     if not 0 < level < 1:
         message = f"level = {level}: inside (0, 1) needed"
         raise InputError(message)
-    values = replicate_statistics(counts, statistics, strata=strata, n_replicates=n_replicates, seed=seed)
+    values = replicate_statistics(
+        counts, statistics, strata=strata, n_replicates=n_replicates, seed=seed, fixed_classes=fixed_classes
+    )
     if values is None:
         return None
     tails = [(1 - level) / 2, (1 + level) / 2]

@@ -12,11 +12,8 @@ from locatlas.query.sweep_result import KResult
 
 __all__ = ["Evaluation", "score"]
 
-_STATISTICS: dict[str, Statistic] = {
-    "macro_f1": macro_f1,
-    "micro_f1": micro_f1,
-    "balanced_accuracy": balanced_accuracy,
-}
+_MEANS_OVER_CLASSES: dict[str, Statistic] = {"macro_f1": macro_f1, "balanced_accuracy": balanced_accuracy}
+_STATISTICS: dict[str, Statistic] = _MEANS_OVER_CLASSES | {"micro_f1": micro_f1}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,9 +121,15 @@ def _intervals(
     if not n_replicates:
         return [{} for _ in counts]
     drawn: dict[str, NDArray[np.float64]] = {}
-    accuracy: dict[str, Statistic] = {"accuracy": balanced_accuracy}
-    for stacked, statistics in ((counts, _STATISTICS), (right, accuracy)):
+    jobs: tuple[tuple[list[Counts], dict[str, Statistic], bool], ...] = (
+        (counts, _MEANS_OVER_CLASSES, True),
+        (counts, {"micro_f1": micro_f1}, False),
+        (right, {"accuracy": balanced_accuracy}, False),
+    )
+    for stacked, statistics, fixed in jobs:
         whole = Counts(*(np.stack([getattr(one, name) for one in stacked], axis=1) for name in ("tp", "fp", "fn")))
-        bounds = bootstrap_intervals(whole, statistics, strata=strata, n_replicates=n_replicates, seed=seed)
+        bounds = bootstrap_intervals(
+            whole, statistics, strata=strata, n_replicates=n_replicates, seed=seed, fixed_classes=fixed
+        )
         drawn |= bounds or {}
     return [{name: bounds[step] for name, bounds in drawn.items()} for step in range(len(counts))]

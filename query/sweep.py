@@ -265,8 +265,8 @@ def _definitions(protocol: Protocol) -> dict[str, str]:
     return DEFINITIONS | {
         "k": "number of neighbors that vote, from one search at the largest k; cosine similarity",
         "scores": how,
-        "macro_f1_ci95": "95 % percentile bootstrap over groups (inside folds for kfold), each replicate scored over "
-        "the classes present in its own targets; null with fewer than two groups to draw from",
+        "macro_f1_ci95": "95 % percentile bootstrap over groups (inside folds for kfold), over the same classes as the "
+        "score: a class that a replicate does not draw keeps its counts; null with fewer than two groups to draw from",
         "macro_f1_pooled": "macro F1 over all rows at once, whatever the protocol",
         "lone_labels": "rows whose class no reference outside their group or fold has; evaluated, and always wrong",
     }

@@ -54,6 +54,25 @@ def test_a_replicate_is_scored_over_its_own_classes() -> None:
     np.testing.assert_array_equal(values["f"], 1)
 
 
+def test_with_fixed_classes_a_rare_hard_class_does_not_lift_the_interval() -> None:
+    """Nine easy groups of one class, one hard group of another: the score is (18/19 + 0) / 2 and stays in the middle.
+
+    A replicate without the hard class scores 1 over its own classes; over the same classes as the data, 1/2.
+    """
+    targets = np.zeros((10, 2), dtype=bool)
+    targets[:9, 0] = targets[9, 1] = True
+    counts = stacked(targets, [np.tile([True, False], (10, 1))], np.arange(10))
+    free = replicate_statistics(counts, {"f": macro_f1}, n_replicates=300)
+    fixed = replicate_statistics(counts, {"f": macro_f1}, n_replicates=300, fixed_classes=True)
+    assert free is not None
+    assert fixed is not None
+    assert free["f"].max() == 1
+    assert fixed["f"].max() <= 1 / 2
+    without = free["f"] == 1
+    np.testing.assert_array_equal(fixed["f"][without], 1 / 2)
+    np.testing.assert_array_equal(fixed["f"][~without], free["f"][~without])
+
+
 def test_equal_seeds_give_equal_intervals_and_results_share_their_draws(rng: np.random.Generator) -> None:
     targets, (predicted, _), groups = labelled(rng, 100, 10)
     counts = stacked(targets, [predicted, predicted], groups)

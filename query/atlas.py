@@ -208,7 +208,7 @@ class Atlas:
     def sweep(
         self,
         *,
-        ks: Sequence[int] = (1, 3, 5, 10, 20, 50, 100, 200),
+        ks: Sequence[int] | None = None,
         group: str = "protein",
         protocol: Literal["leave-group-out", "kfold"] = "leave-group-out",
         folds: int = 5,
@@ -224,7 +224,7 @@ class Atlas:
         """How well k-NN recovers the annotated localizations, at every neighborhood size, from one search.
 
         Args:
-            ks: Neighborhood sizes.
+            ks: Neighborhood sizes; None for 1 to 200 as far as there are references enough.
             group: Column whose values must not be split: rows of the query's own group never vote.
             protocol: Leave one group out, or grouped k-fold.
             folds: Of kfold.

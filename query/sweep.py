@@ -20,9 +20,12 @@ from locatlas.query.unit import check_vectors, norms
 from locatlas.query.vote import DEFAULT_TEMPERATURE, Ties, Weights, predict_multi, predict_single, votes
 from locatlas.types import Neighbors
 
-__all__ = ["PROTOCOLS", "Protocol", "SweepResult", "sweep"]
+__all__ = ["DEFAULT_KS", "PROTOCOLS", "Protocol", "SweepResult", "sweep"]
 
 Protocol = Literal["leave-group-out", "kfold"]
+DEFAULT_KS = (1, 3, 5, 10, 20, 50, 100, 200)
+"""Neighborhood sizes of a sweep where none are named."""
+
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 
 
@@ -45,7 +48,7 @@ def sweep(
     groups: Sequence[str | None],
     ids: Sequence[str],
     *,
-    ks: Sequence[int],
+    ks: Sequence[int] | None = None,
     protocol: Protocol = "leave-group-out",
     group: str = "group",
     folds: int = 5,
@@ -72,7 +75,7 @@ def sweep(
         labels: Localizations of each row, a set; empty or None where not annotated.
         groups: What must not be its own neighbor, for each row (protein; FOV for a split by FOV); None has none.
         ids: Distinct names of the rows.
-        ks: Neighborhood sizes, any order.
+        ks: Neighborhood sizes, any order; None for those of `DEFAULT_KS` for which there are references enough.
         protocol: As above.
         group: What the groups are, for the record.
         folds: Number of folds, with `kfold`.
@@ -96,7 +99,7 @@ def sweep(
         InputError: If lengths differ, ids repeat, an option is unknown, nothing can be evaluated, or a k exceeds
             the references that some query may meet.
     """
-    sizes = sorted(_checked_ks(ks))
+    asked = None if ks is None else sorted(_checked_ks(ks))
     rules = (weights,) if isinstance(weights, str) else tuple(dict.fromkeys(weights))
     further = dict(exclude or {})
     rows = _rows(vectors, labels, groups, ids, labels_mode, further)
@@ -107,6 +110,7 @@ def sweep(
         fold_of = grouped_folds(rows.groups, folds=folds, seed=seed, table=rows.table)
     group_of = encode_names(rows.groups)[0]
     blocks = fold_of if protocol == "kfold" else group_of
+    sizes = asked or _fitting_ks(blocks)
     neighbors = _neighbors(rows, blocks, further, sizes[-1], "fold" if protocol == "kfold" else group, device)
     evaluation = Evaluation(
         rows.table, group_of, fold_of if protocol == "kfold" else None, single=labels_mode == "single"
@@ -140,6 +144,12 @@ def sweep(
         definitions=_definitions(protocol),
         ids=tuple(rows.ids),
     )
+
+
+def _fitting_ks(blocks: NDArray[np.int64]) -> list[int]:
+    """The default sizes for which every query has references enough; at least the smallest, which is then refused."""
+    most = len(blocks) - int(np.bincount(blocks).max())
+    return [k for k in DEFAULT_KS if k <= most] or list(DEFAULT_KS[:1])
 
 
 def _checked_ks(ks: Sequence[int]) -> set[int]:

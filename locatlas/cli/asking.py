@@ -121,7 +121,12 @@ def classify_command(
 
 @click.command("sweep")
 @atlas_option
-@click.option("--ks", default="1,3,5,10,20,50,100,200", show_default=True, callback=number_list, metavar="K,...")
+@click.option(
+    "--ks",
+    callback=number_list,
+    metavar="K,...",
+    help="Default: 1,3,5,10,20,50,100,200 as far as there are references enough.",
+)
 @click.option("--group", default="protein", show_default=True, help="Column that must not be split.", metavar="NAME")
 @click.option(
     "--protocol", type=click.Choice(["leave-group-out", "kfold"]), default="leave-group-out", show_default=True

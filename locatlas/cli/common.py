@@ -101,8 +101,10 @@ def name_list(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     return tuple(part.strip() for part in (value or "").split(",") if part.strip())
 
 
-def number_list(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
+def number_list(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
     """Option callback: "1,3,5" to (1, 3, 5), ascending without repeats."""
+    if value is None:
+        return None
     try:
         numbers = tuple(sorted({int(part) for part in value.split(",") if part.strip()}))
     except ValueError:

@@ -122,7 +122,7 @@ def datasets_list(*, as_json: bool) -> None:
 
     specs = list_datasets()
     if as_json:
-        emit_json({"datasets": [asdict(s) for s in specs]})
+        emit_json({"datasets": [{**asdict(s), "options": dict(s.options)} for s in specs]})
         return
     print_table(
         ("name", "what", "level", "channels"), [(s.name, s.title, s.level, "+".join(s.channels)) for s in specs]
@@ -139,10 +139,13 @@ def datasets_show(name: str, *, as_json: bool) -> None:
     from locatlas.indexer.datasets import get_dataset
 
     document = asdict(get_dataset(name))
+    document["options"] = dict(document["options"])
     if as_json:
         emit_json(document)
         return
-    print_table(("field", "value"), list(document.items()))
+    options = document.pop("options")
+    rows = [*document.items(), *((f"--option {key}=…", meaning) for key, meaning in options.items())]
+    print_table(("field", "value"), rows)
 
 
 @click.command("status")

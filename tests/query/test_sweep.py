@@ -270,3 +270,14 @@ def test_five_nearest_on_hela_features_are_as_right_as_scikit_learn_says(shared_
     assert found.results[0].counts.tp.sum() == right
     # 0.746 to 0.758 with seeds 0 to 3; the data's README measured 0.74 on z-scored columns with other folds
     assert found.results[0].accuracy == pytest.approx(0.75, abs=0.015)
+
+
+def test_without_sizes_those_that_fit_are_swept(made: dict[str, Any]) -> None:
+    largest = max(made["groups"].count(name) for name in made["groups"])
+    assert 200 <= 240 - largest
+    assert [r.k for r in sweep(**made, n_bootstrap=0).results] == [1, 3, 5, 10, 20, 50, 100, 200]
+    few = {name: values[:60] for name, values in made.items()}
+    assert [r.k for r in sweep(**few, n_bootstrap=0).results] == [1, 3, 5, 10, 20, 50]
+    alone = {name: values[:3] for name, values in made.items()} | {"groups": ["p", "p", "p"]}
+    with pytest.raises(InputError, match="k = 1 is too large"):
+        sweep(**alone, n_bootstrap=0)

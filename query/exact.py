@@ -21,10 +21,10 @@ from locatlas.types import Neighbors
 
 __all__ = ["Prepared", "normalize", "prepare", "search", "search_within"]
 
-JOIN_FROM = 4096
+JOIN_FROM = 2048
 """Rows from which a search within one set is done as a join."""
 
-JOIN_BYTES = 4 << 30
+JOIN_BYTES = 2 << 30
 """Memory that a join's lists may take; above, the set is searched block by block."""
 
 _ROWS_AT_ONCE = 1024

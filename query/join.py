@@ -57,7 +57,7 @@ class Lists:
     @staticmethod
     def capacity(width: int) -> int:
         """Places of a row."""
-        return 4 * width + 256
+        return 3 * width + 160
 
     @classmethod
     def row_bytes(cls, width: int) -> int:
@@ -98,16 +98,18 @@ class Lists:
         """Columns and scores of the `width` best, nearest first; -1 and -inf where fewer were listed."""
         filled = self.filled[rows]
         used = max(int(filled.max(initial=0)), self.width)
-        scores = np.where(np.arange(used) < filled[:, None], self.scores[rows, :used], -np.inf)
+        scores = np.where(np.arange(used) < filled[:, None], self.scores[rows, :used], np.float32(-np.inf))
+        columns = self.columns[rows, :used]
         if used > self.width:
-            kept = np.argpartition(scores, used - self.width, axis=1)[:, used - self.width :]
-            scores = np.take_along_axis(scores, kept, axis=1)
-            columns = np.take_along_axis(self.columns[rows, :used], kept, axis=1)
-        else:
-            columns = self.columns[rows, :used]
+            cut = np.partition(scores, used - self.width, axis=1)[:, used - self.width]
+            flat = np.flatnonzero(scores >= cut[:, None])
+            if len(flat) == len(scores) * self.width:
+                kept = flat.reshape(len(scores), self.width) % used
+            else:  # equal scores at the cut
+                kept = np.argpartition(scores, used - self.width, axis=1)[:, used - self.width :]
+            scores, columns = np.take_along_axis(scores, kept, axis=1), np.take_along_axis(columns, kept, axis=1)
         order = np.argsort(-scores, axis=1)
-        scores = np.take_along_axis(scores, order, axis=1)
-        columns = np.take_along_axis(columns, order, axis=1)
+        scores, columns = np.take_along_axis(scores, order, axis=1), np.take_along_axis(columns, order, axis=1)
         return np.where(scores > -np.inf, columns, -1).astype(np.int64), scores
 
 

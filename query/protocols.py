@@ -61,8 +61,8 @@ def encode_labels(labels: Sequence[Collection[str] | None], mode: LabelMode) -> 
     classes = tuple(sorted({name for row, used in zip(sets, usable, strict=True) if used for name in row}))
     column = {name: place for place, name in enumerate(classes)}
     table = np.zeros((len(sets), len(classes)), dtype=np.bool_)
-    for row in np.flatnonzero(usable):
-        table[row, [column[name] for name in sets[row]]] = True
+    marks = [(row, column[name]) for row in np.flatnonzero(usable).tolist() for name in sets[row]]
+    table[tuple(np.array(marks, dtype=np.int64).reshape(-1, 2).T)] = True
     left_out = {"unlabelled": int((n_of == 0).sum()), "several labels": int(((n_of > 1) & ~usable).sum())}
     return LabelTable(classes, table, usable, {reason: count for reason, count in left_out.items() if count})
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import click
+import rich_click as click
 
 from locatlas.cli.common import atlas_option, emit_json, json_option, name_list, notice, number_list, print_table
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import click
+import rich_click as click
 
 from locatlas.cli.common import atlas_option, emit_json, json_option, name_list, notice, print_table, progress_bar
 

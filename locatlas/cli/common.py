@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import click
+import rich_click as click
 
 __all__ = [
     "atlas_option",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import click
+import rich_click as click
 
 from locatlas.cli.common import emit_json, json_option, notice, print_table, progress_bar
 from locatlas.errors import InputError

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-import click
+import rich_click as click
 
 from locatlas.cli.common import atlas_option, emit_json, json_option, name_list, print_table
 

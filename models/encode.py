@@ -15,6 +15,10 @@ from locatlas.types import ChannelImage
 
 __all__ = ["Encoder", "load_encoder", "resolve"]
 
+_BATCH_CPU = 4
+_BATCH_CUDA = 64
+"""Images per forward pass where the caller names no number."""
+
 _PREPARED_AT_ONCE = 256
 """Images that `encode` holds ready in memory, 0.6 MB each at 224 px with three slots."""
 
@@ -150,7 +154,9 @@ class Encoder:
 
         Args:
             inputs: One tensor per image, (passes, slots, h, w); different sizes are fine, and are batched by size.
-            batch_size: Images per forward pass; None chooses by device.
+            batch_size: Images per forward pass; None chooses by device. The last batch is filled up to it, so that a
+                vector's bits depend on this size alone, not on how many images come along; 1 is quickest for a
+                single image.
 
         Returns:
             Float32, (len(inputs), spec.dim), in the order of the inputs, finite, not normalized.
@@ -159,14 +165,17 @@ class Encoder:
             WeightsError: If the network gives a number that is not finite.
         """
         out = np.empty((len(inputs), self.spec.dim), dtype=np.float32)
-        size = batch_size or (64 if self.device.type == "cuda" else 8)
+        size = batch_size or (_BATCH_CUDA if self.device.type == "cuda" else _BATCH_CPU)
         by_shape: dict[torch.Size, list[int]] = {}
         for i, tensor in enumerate(inputs):
             by_shape.setdefault(tensor.shape, []).append(i)
         for indices in by_shape.values():
             for start in range(0, len(indices), size):
                 rows = indices[start : start + size]
-                out[rows] = self._forward(torch.stack([inputs[i] for i in rows]))
+                # matrix products pick their kernels by size: only batches of one size give an image the same bits in
+                # a run that was interrupted and continued
+                spare = [inputs[rows[0]]] * (size - len(rows))
+                out[rows] = self._forward(torch.stack([inputs[i] for i in rows] + spare))[: len(rows)]
         if not np.isfinite(out).all():
             message = f"encoder {self.spec.name} gives numbers that are not finite: its weights are damaged"
             raise WeightsError(message)
@@ -177,7 +186,7 @@ class Encoder:
 
         Args:
             images: Of any sizes and types; not changed.
-            batch_size: Images per forward pass; None chooses by device.
+            batch_size: Images per forward pass, as `encode_prepared`; None chooses by device.
 
         Returns:
             Float32, (n, spec.dim), in the order of the images, finite, not normalized. The parts of separate passes

@@ -4,7 +4,6 @@ import hashlib
 import http.client
 import os
 import tempfile
-import urllib.error
 import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -90,7 +89,7 @@ def download(url: str, target: Path, *, sha256: str | None = None, timeout_s: fl
             message = f"{url}: sha256 is {digest.hexdigest()}, expected {expected}"
             raise WeightsError(message)
         part.replace(target)
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+    except (OSError, http.client.HTTPException) as error:
         raise WeightsError(f"{url}: {error}") from error
     finally:
         part.unlink(missing_ok=True)

@@ -85,7 +85,7 @@ def check_usable(image: ChannelImage, *, unit_range: bool) -> None:
         low, high = float(plane.min()), float(plane.max())
         if unit_range and (low < 0 or high > 1):
             message = (
-                f"channel {name} holds floats from {low:g} to {high:g}; intensity 'unit' takes floats in [0, 1] as they "
-                "are: divide them by the camera's range first, or use another intensity"
+                f"channel {name} holds floats from {low:g} to {high:g}; intensity 'unit' takes floats in [0, 1] "
+                "as they are: divide them by the camera's range first, or use another intensity"
             )
             raise ImageRejectedError(message)

@@ -2,8 +2,10 @@
 
 import functools
 import json
+import os
 import re
 import tomllib
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from importlib import resources
 from pathlib import Path
@@ -11,9 +13,9 @@ from typing import Any
 
 from locatlas.errors import InputError, UnknownNameError
 from locatlas.models.home import encoders_folder
-from locatlas.models.spec import EncoderSpec
+from locatlas.models.spec import EncoderSpec, Intensity, Pooling, Precision, Resize
 
-__all__ = ["get", "list_encoders", "own_encoder_path"]
+__all__ = ["add", "get", "list_encoders", "own_encoder_path"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -43,6 +45,97 @@ def get(name: str) -> EncoderSpec:
     raise UnknownNameError("encoder", name, known, hint="`locatlas encoders add` registers your own")
 
 
+def add(
+    name: str,
+    *,
+    weights: Path,
+    architecture: str,
+    slots: Sequence[str],
+    input_px: int,
+    pooling: Pooling | None = None,
+    intensity: Intensity = "percentile",
+    percentiles: tuple[float, float] = (0.0, 99.8),
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    resize: Resize = "square",
+    pixel_size_um: float | None = None,
+    precision: Precision = "fp32",
+    source: str = "file",
+    license: str = "",  # noqa: A002  the spec's own name
+    paper: str = "",
+    parent: str | None = None,
+    notes: str = "",
+) -> EncoderSpec:
+    """Register a user's own encoder: its weights are checked, converted and copied to $LOCATLAS_HOME/encoders.
+
+    The network is built and the weights are loaded into it, every tensor accounted for, before anything is written.
+
+    Args:
+        name: New name, by convention `architecture.weights`.
+        weights: A file in any of the layouts of `layouts.convert`; it is not changed and not needed afterwards.
+        architecture: As `EncoderSpec`.
+        slots: As `EncoderSpec`; as many as the file's patch embedding has inputs.
+        input_px: As `EncoderSpec`.
+        pooling: As `EncoderSpec`; None takes that of the architecture, `gated_attention` for SubCell, else `cls`.
+        intensity: As `EncoderSpec`, and so are the arguments that follow.
+        percentiles: See there.
+        mean: See there.
+        std: See there.
+        resize: See there.
+        pixel_size_um: See there.
+        precision: See there.
+        source: See there.
+        license: See there.
+        paper: See there.
+        parent: See there.
+        notes: See there.
+
+    Returns:
+        The spec as `get` will give it; `weights_sha256` is that of the safetensors file that was written.
+
+    Raises:
+        InputError: If the name is taken or cannot be one, or the fields contradict each other.
+        WeightsError: If the file cannot be read safely or does not fit the architecture exactly.
+        UnknownNameError: If neither locatlas nor timm has the architecture.
+    """
+    from locatlas.models import vit  # torch: not needed to list names
+    from locatlas.models import weights as weights_io
+
+    path = own_encoder_path(name)
+    if name in _shipped() or path.exists():
+        message = f"encoder {name!r} exists already; choose another name"
+        raise InputError(message)
+    spec = EncoderSpec(
+        name=name,
+        architecture=architecture,
+        slots=tuple(slots),
+        input_px=input_px,
+        embedding_dim=1,  # known once the network is built
+        pooling=pooling or vit.default_pooling(architecture),
+        intensity=intensity,
+        percentiles=percentiles,
+        mean=None if mean is None else tuple(mean),
+        std=None if std is None else tuple(std),
+        resize=resize,
+        pixel_size_um=pixel_size_um,
+        precision=precision,
+        source=source,
+        license=license,
+        paper=paper,
+        parent=parent,
+        notes=notes,
+    )
+    network = vit.build(spec)
+    state = weights_io.load_state(weights)
+    weights_io.fill_from(network, state, weights)
+    digest = weights_io.save(state.tensors, path.with_name(f"{name}.safetensors"))
+    spec = spec.with_changes(embedding_dim=vit.embedding_dim(network), weights_sha256=digest)
+    part = path.with_name(f".{name}.json.part")
+    part.write_text(spec.to_json() + "\n", encoding="utf-8")
+    os.replace(part, path)
+    return spec
+
+
 def own_encoder_path(name: str) -> Path:
     """Where the description of a user's encoder lies; the file need not exist.
 
@@ -62,7 +155,7 @@ def _own_names() -> list[str]:
 def _read_own(path: Path) -> EncoderSpec:
     try:
         spec = EncoderSpec.from_json(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, InputError) as error:
         message = f"{path}: not the description of an encoder ({error})"
         raise InputError(message) from error
     if spec.name != path.stem:

@@ -7,7 +7,16 @@ from typing import Any, Literal, Self, get_args
 
 from locatlas.errors import InputError
 
-__all__ = ["IDENTITY_VERSION", "EncoderSpec", "Mapping", "Passes", "Precision"]
+__all__ = [
+    "IDENTITY_VERSION",
+    "EncoderSpec",
+    "Intensity",
+    "Mapping",
+    "Passes",
+    "Pooling",
+    "Precision",
+    "Resize",
+]
 
 IDENTITY_VERSION = 1
 """Raised when the meaning of a field changes, so that old fingerprints no longer match."""
@@ -159,7 +168,7 @@ class EncoderSpec:
         Raises:
             InputError: If a field is unknown or missing.
         """
-        raw: dict[str, Any] = json.loads(text)
+        raw: Any = json.loads(text)
         if not isinstance(raw, dict):
             message = f"encoder spec is a {type(raw).__name__}, not an object of fields"
             raise InputError(message)

@@ -15,7 +15,7 @@ import torch
 
 __all__ = ["import_timm"]
 
-# Signatures as in torchvision/csrc/ops/nms.cpp and quantized/cpu/qnms_kernel.cpp: those that torchvision's import needs.
+# Signatures as in torchvision/csrc/ops/nms.cpp and quantized/cpu/qnms_kernel.cpp: what torchvision's import needs.
 _SCHEMAS = {
     "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",

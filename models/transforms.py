@@ -20,6 +20,9 @@ __all__ = ["MAX_EDGE_PX", "network_input", "pad_to_patch", "resize_and_crop", "s
 MAX_EDGE_PX = 16384
 """Rescaling to the encoder's pixel size is refused beyond this edge: the pixel size is then surely wrong."""
 
+_FLAT = 1e-6
+"""A plane whose values differ relatively by less is flat: resizing a constant leaves rounding, not to be blown up."""
+
 _EPS = 1e-7  # DINO4Cells_code, self_normalize; a flat channel becomes 0 / 1e-7 = 0
 
 
@@ -76,7 +79,7 @@ def scale_intensity(pixels: NDArray[Any], spec: EncoderSpec) -> NDArray[np.float
     """
     if spec.intensity in ("unit", "standardize"):
         scaled = pixels.astype(np.float32)
-        return scaled / np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else scaled
+        return scaled / np.float32(np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1)
     if spec.intensity == "minmax_joint":
         return _stretch(pixels, float(pixels.min()), float(pixels.max()))
     planes = []
@@ -105,7 +108,8 @@ def standardize(planes: Tensor) -> Tensor:
     wide = planes.double()
     mean = wide.mean(dim=(-2, -1), keepdim=True)
     sd = wide.std(dim=(-2, -1), keepdim=True, correction=0)
-    flat = planes.amax(dim=(-2, -1), keepdim=True) == planes.amin(dim=(-2, -1), keepdim=True)
+    low, high = planes.amin(dim=(-2, -1), keepdim=True), planes.amax(dim=(-2, -1), keepdim=True)
+    flat = high - low <= _FLAT * torch.maximum(high.abs(), low.abs())
     return torch.where(flat, 0.0, (wide - mean) / (sd + _EPS)).float()
 
 
@@ -115,7 +119,8 @@ def resize_and_crop(planes: Tensor, spec: EncoderSpec, *, pixel_size_um: float |
     Args:
         planes: Float32, (channels, height, width).
         spec: Gives `resize`, `input_px`, `interpolation` and `pixel_size_um`.
-        pixel_size_um: Of the image; None where unknown, then nothing is rescaled to the encoder's pixel size.
+        pixel_size_um: Of the image; None where unknown, then nothing is rescaled to the encoder's pixel size. Without
+            influence where a resize to `input_px` follows.
 
     Returns:
         Float32, (channels, h, w): `input_px` squared for `square` and `short_edge_crop`, at most that for
@@ -125,7 +130,8 @@ def resize_and_crop(planes: Tensor, spec: EncoderSpec, *, pixel_size_um: float |
         ImageRejectedError: If rescaling would give an edge of 0 or beyond `MAX_EDGE_PX`.
     """
     height, width = planes.shape[-2:]
-    if spec.pixel_size_um is not None and pixel_size_um is not None:
+    fixed_scale = spec.resize in ("center_crop_pad", "none_pad_to_patch") or not spec.input_px
+    if fixed_scale and spec.pixel_size_um is not None and pixel_size_um is not None:
         factor = pixel_size_um / spec.pixel_size_um
         height, width = round(height * factor), round(width * factor)
         if min(height, width) < 1 or max(height, width) > MAX_EDGE_PX:

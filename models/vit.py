@@ -9,11 +9,20 @@ from torch import Tensor, nn
 
 from locatlas.errors import InputError, UnknownNameError
 from locatlas.models.architectures import OWN, VitShape
-from locatlas.models.spec import EncoderSpec
+from locatlas.models.spec import EncoderSpec, Pooling
 from locatlas.models.subcell import GatedAttentionPooler, SubCellEncoder
 from locatlas.models.torchvision_shim import import_timm
 
-__all__ = ["PooledViT", "build", "embedding_dim", "inner_vit", "patch_px", "seed_weights", "weights_module"]
+__all__ = [
+    "PooledViT",
+    "build",
+    "default_pooling",
+    "embedding_dim",
+    "inner_vit",
+    "patch_px",
+    "seed_weights",
+    "weights_module",
+]
 
 
 class PooledViT(nn.Module):
@@ -58,6 +67,12 @@ def build(spec: EncoderSpec) -> nn.Module:
     return network.eval().requires_grad_(requires_grad=False)
 
 
+def default_pooling(architecture: str) -> Pooling:
+    """`gated_attention` for an architecture that has it, else `cls`."""
+    shape = OWN.get(architecture)
+    return "gated_attention" if shape is not None and shape.pool_heads else "cls"
+
+
 def _size_arguments(spec: EncoderSpec, patch: int) -> dict[str, Any]:
     """Arguments of timm for the input's size: fixed and rounded up to the patch, or any."""
     if spec.input_px and spec.resize != "none_pad_to_patch":
@@ -93,6 +108,8 @@ def _timm_vit(spec: EncoderSpec) -> nn.Module:
         message = f"architecture {spec.architecture} is timm's {module}; locatlas takes its vision_transformer and eva"
         raise InputError(message)
     arguments: dict[str, Any] = {"in_chans": len(spec.slots), "num_classes": 0, "global_pool": "token"}
+    if module == "vision_transformer":
+        arguments["weight_init"] = "skip"  # seconds of random numbers that are overwritten
     # the patch must be known before the size can be given; on "meta" nothing is allocated
     patch = timm.create_model(spec.architecture, device="meta", **arguments).patch_embed.patch_size[0]
     vit: nn.Module = timm.create_model(spec.architecture, **arguments, **_size_arguments(spec, patch))

@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import logging
+import os
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -23,7 +24,7 @@ from locatlas.models.layouts import Converted, check_fit, convert
 from locatlas.models.spec import EncoderSpec
 from locatlas.models.torchvision_shim import import_timm
 
-__all__ = ["fill", "fill_from", "load_state", "locate", "read_checkpoint", "sha256_file"]
+__all__ = ["fill", "fill_from", "load_state", "locate", "read_checkpoint", "save", "sha256_file"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ def _unpickling_reason(error: pickle.UnpicklingError) -> str:
     """One line out of torch's paragraph of advice, which ends in how to switch the protection off."""
     lines = [line.strip() for line in str(error).splitlines()]
     detail = next((line for line in lines if "GLOBAL" in line or "Unsupported" in line), "")
-    detail = detail.partition("GLOBAL ")[2].partition(" was not")[0] or "objects"
+    detail = detail.partition("GLOBAL ")[2].split(" ")[0] or "objects"
     return f"holds {detail} beside tensors; refused without running it (save the tensors alone, e.g. as safetensors)"
 
 
@@ -105,6 +106,25 @@ def load_state(path: Path) -> Converted:
         if str(path) in str(error):
             raise
         raise WeightsError(f"{path}: {error}") from error
+
+
+def save(tensors: Mapping[str, Tensor], path: Path) -> str:
+    """Write tensors as safetensors, complete or not at all; equal tensors give equal bytes.
+
+    Args:
+        tensors: By name, of any type; not changed.
+        path: Overwritten if it exists; its folder is made.
+
+    Returns:
+        sha256 of the file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # cloned: safetensors refuses tensors that share memory, as views of one checkpoint tensor do
+    safetensors.torch.save_file({name: tensors[name].detach().clone().contiguous() for name in sorted(tensors)}, part)
+    digest = sha256_file(part)
+    part.replace(path)
+    return digest
 
 
 def sha256_file(path: Path) -> str:

@@ -14,7 +14,7 @@ from locatlas.indexer.store import Store
 from locatlas.query import answers
 from locatlas.query.filters import Filter, apply, parse
 from locatlas.query.localize import localize
-from locatlas.query.lookup import Exclude, look_up
+from locatlas.query.lookup import look_up
 from locatlas.query.shelf import Loaded, Shelf
 from locatlas.query.status import status
 from locatlas.query.subjects import Subject
@@ -107,7 +107,7 @@ class Atlas:
         pixel_size_um: float | None = None,
         level: Level | None = None,
         k: int = 10,
-        exclude: Exclude = "protein",
+        exclude: str = "protein",
         where: Where = (),
         exact: bool | None = None,
         encoder: str | None = None,
@@ -122,7 +122,8 @@ class Atlas:
             pixel_size_um: Of the new image, where known.
             level: What is searched: "fov", "cell" or "protein"; None for the first image level the atlas has.
             k: Neighbors, 1 <= k <= number of rows.
-            exclude: What the query must not meet: "none", "self", "fov" or "protein", each with those before it.
+            exclude: What the query must not meet: "none", "self", "fov" or "protein", each with those before it, or a
+                column, e.g. "plate": itself, its FOV and its equals.
             where: Filters on the images that may answer, or that a protein is made of.
             exact: True to scan, False to use the FAISS index, None to use it where there is one.
             encoder: Name or fingerprint; None for the current one.
@@ -155,7 +156,7 @@ class Atlas:
         pixel_size_um: float | None = None,
         level: Level | None = None,
         k: int = 20,
-        exclude: Exclude = "protein",
+        exclude: str = "protein",
         weights: Weights = "softmax",
         temperature: float = 0.07,
         threshold: float = 0.5,
@@ -173,7 +174,7 @@ class Atlas:
             pixel_size_um: Of the new image, where known.
             level: As in `neighbors`.
             k: Neighbors that vote.
-            exclude: What a query must not meet.
+            exclude: What a query must not meet, as in `neighbors`.
             weights: Of the votes.
             temperature: Of softmax votes.
             threshold: Share of the vote from which a localization is predicted; the top one is, in any case.
@@ -247,7 +248,7 @@ class Atlas:
         loaded, view, allowed = self._searched(level, encoder, Subject(), where)
         if allowed is not None:
             view = view.take(np.flatnonzero(allowed).astype(np.int64))
-        groups = view.column(group)
+        groups = view.names(group)
         if all(name is None for name in groups):
             message = f"group {group!r} is unknown for all {len(view)} images; groups that are known: {_groups(view)}"
             raise InputError(message)

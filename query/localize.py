@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locatlas.errors import InputError
-from locatlas.query.lookup import CandidateIndex, Exclude, Queries, look_up
+from locatlas.query.lookup import CandidateIndex, Queries, look_up
 from locatlas.query.view import View
 from locatlas.query.vote import DEFAULT_TEMPERATURE, Weights, predict_multi, vote
 
@@ -54,7 +54,7 @@ def localize(
     view: View,
     *,
     k: int,
-    exclude: Exclude,
+    exclude: str,
     weights: Weights = "softmax",
     temperature: float = DEFAULT_TEMPERATURE,
     threshold: float = 0.5,
@@ -98,7 +98,7 @@ def localize(
     neighbors, exact = look_up(queries, view, k=k, exclude=exclude, allowed=voters, index=index)
     scores = vote(neighbors, labels, k=k, weights=weights, temperature=temperature)
     called = predict_multi(scores, threshold=threshold, top_if_none=True)
-    ids = view.ids
+    ids, proteins = view.ids, queries.column("protein")
     answers = []
     for i, name in enumerate(queries.names):
         ranked = [(classes[c], float(scores[i, c])) for c in np.argsort(-scores[i], kind="stable") if scores[i, c] > 0]
@@ -106,7 +106,7 @@ def localize(
         answers.append(
             Localized(
                 name=name,
-                protein=queries.proteins[i],
+                protein=proteins[i],
                 annotated=sorted(queries.localizations[i]),
                 predicted=[(label, score) for label, score in ranked if called[i, place[label]]],
                 scores=ranked,

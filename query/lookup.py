@@ -1,22 +1,21 @@
 """Nearest neighbors of query vectors among the rows of a view, with exclusions and filters. Pure, given the view."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol, get_args
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from locatlas.errors import InputError
 from locatlas.query.exact import search
 from locatlas.query.exclude import Exclusion, encode_names
 from locatlas.query.view import View
 from locatlas.types import Neighbors
 
-__all__ = ["CandidateIndex", "Exclude", "Queries", "look_up"]
+__all__ = ["STEPS", "CandidateIndex", "Queries", "look_up"]
 
-Exclude = Literal["none", "self", "fov", "protein"]
-"""What a query must not meet; each includes those before it."""
+STEPS = ("none", "self", "fov", "protein")
+"""What a query must not meet; each includes those before it. Any other word names a column: self and its equals."""
 
 EXACT_BELOW_SELECTIVITY = 0.05
 """Below this share of rows allowed, an index loses recall silently while a scan of the few is fast: scan."""
@@ -36,41 +35,36 @@ class Queries:
     Attributes:
         names: What each query is called: an id, a protein, a file.
         vectors: (n, d) float32.
-        ids: Image ids, None for what is not in the atlas or is no image.
-        fovs: FOV of each, None where unknown.
-        proteins: Protein of each, None where unknown.
         localizations: Annotated localizations of each.
+        known: Columns that are known of queries that are no rows of a view, e.g. {"protein": [...]}.
+        rows: The queries as rows of a view, None for a protein's mean or a new image.
     """
 
     names: list[str]
     vectors: NDArray[np.float32]
-    ids: list[str | None]
-    fovs: list[str | None]
-    proteins: list[str | None]
     localizations: list[frozenset[str]]
+    known: dict[str, list[str | None]] = field(default_factory=dict)
+    rows: View | None = None
 
     @classmethod
     def from_rows(cls, view: View, rows: NDArray[np.int64]) -> "Queries":
         """Rows of a view as queries."""
         part = view.take(rows)
-        ids: list[str | None] = list(part.ids)
-        fovs = part.column("fov") if view.level != "protein" else [None] * len(rows)
-        return cls(part.ids, part.vectors, ids, fovs, part.column("protein"), part.localizations)
+        return cls(part.ids, part.vectors, part.localizations, rows=part)
+
+    def column(self, name: str) -> list[Any]:
+        """One value a query, None where it is not known."""
+        if name in self.known:
+            return self.known[name]
+        return self.rows.column(name) if self.rows is not None else [None] * len(self.names)
 
 
-def _exclusions(queries: Queries, view: View, exclude: Exclude) -> list[Exclusion]:
-    if exclude not in get_args(Exclude):
-        message = f"exclude {exclude!r}; allowed: {', '.join(get_args(Exclude))}"
-        raise InputError(message)
-    steps = get_args(Exclude).index(exclude)
-    wanted: list[tuple[Sequence[Any], Sequence[Any]]] = []
-    if steps >= 1:
-        wanted.append((queries.ids, view.ids))
-    if steps >= 2 and view.level != "protein":
-        wanted.append((queries.fovs, view.column("fov")))
-    if steps >= 3:
-        wanted.append((queries.proteins, view.column("protein")))
-    return [encode_names(mine, theirs) for mine, theirs in wanted]
+def _exclusions(queries: Queries, view: View, exclude: str) -> list[Exclusion]:
+    """Codes of what must not meet, by id and by the columns that `exclude` stands for."""
+    columns = ["id", "fov", "protein"][: STEPS.index(exclude)] if exclude in STEPS else ["id", "fov", exclude]
+    if view.level == "protein":
+        columns = [c for c in columns if c != "fov"]
+    return [encode_names(queries.column(c), view.names(c)) for c in columns]
 
 
 def look_up(
@@ -78,7 +72,7 @@ def look_up(
     view: View,
     *,
     k: int,
-    exclude: Exclude,
+    exclude: str,
     allowed: NDArray[np.bool_] | None = None,
     index: CandidateIndex | None = None,
 ) -> tuple[Neighbors, bool]:
@@ -88,7 +82,7 @@ def look_up(
         queries: Who asks.
         view: Who is searched.
         k: Wanted neighbors, >= 1; fewer are found where fewer remain.
-        exclude: What a query must not meet.
+        exclude: What a query must not meet: one of `STEPS`, or a column (itself, its FOV and its equals).
         allowed: (n,) rows that may be answers.
         index: Approximate index over the view's rows, or None to search exactly.
 
@@ -96,6 +90,7 @@ def look_up(
         Neighbors as rows of the view, and whether the search was exact. Similarities are exact in either case.
 
     Raises:
+        UnknownNameError: If `exclude` is neither a step nor a column.
         InputError: If k < 1, or the vectors have different lengths.
     """
     exclusions = _exclusions(queries, view, exclude)

@@ -89,7 +89,7 @@ class Subject:
             raise InputError(message)
         if self.image:
             vector = embed_image(self.image, self.channels, loaded.encoder.spec, pixel_size_um=self.pixel_size_um)
-            return Queries([str(self.image[0])], vector[None], [None], [None], [None], [frozenset()])
+            return Queries([str(self.image[0])], vector[None], [frozenset()])
         base = loaded.view
         if self.id is not None:
             return Queries.from_rows(view, rows_of(view, "id", self.id))
@@ -98,8 +98,10 @@ class Subject:
         mean = normalize(base.vectors[rows]).astype(np.float64).mean(axis=0).astype(np.float32)
         sets = base.localizations
         labels: frozenset[str] = frozenset().union(*(sets[r] for r in rows))
-        own_id = self.protein if view.level == "protein" else None
-        return Queries([self.protein], mean[None], [own_id], [None], [self.protein], [labels])
+        known: dict[str, list[str | None]] = {"protein": [self.protein]}
+        if view.level == "protein":
+            known["id"] = [self.protein]
+        return Queries([self.protein], mean[None], [labels], known)
 
     def as_many(self, loaded: Loaded, view: View, allowed: NDArray[np.bool_] | None) -> Queries:
         """One query an image: all images of the protein, the named or new one, or all that pass the filters."""

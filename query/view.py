@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from locatlas.errors import UnknownNameError
+from locatlas.errors import InputError, UnknownNameError
 from locatlas.query.unit import normalize
 
 __all__ = ["NOT_READ", "View"]
@@ -90,6 +90,20 @@ class View:
             if candidate in self.meta.column_names:
                 return list(self.meta[candidate].to_pylist())
         raise UnknownNameError("column", name, self.meta.column_names)
+
+    def names(self, column: str) -> list[str | None]:
+        """A column that can be a group: text, None where unknown.
+
+        Raises:
+            UnknownNameError: If there is no such column.
+            InputError: If it holds lists or numbers.
+        """
+        values = self.column(column)
+        wrong = next((v for v in values if v is not None and not isinstance(v, str)), None)
+        if wrong is not None:
+            message = f"column {column!r} holds {type(wrong).__name__} values; a group needs names"
+            raise InputError(message)
+        return values
 
     def take(self, rows: NDArray[np.int64]) -> Self:
         """Some of the rows."""

@@ -58,9 +58,8 @@ def main(argv: list[str] | None = None) -> Any:
     """
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        group.main(args=argv, prog_name="locatlas", standalone_mode=False)
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
+        # without standalone mode, click returns the code of an Exit
+        code = group.main(args=argv, prog_name="locatlas", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -78,7 +77,7 @@ def main(argv: list[str] | None = None) -> Any:
         where = f"{error.filename}: " if error.filename else ""
         click.echo(f"locatlas: {where}{error.strerror or error}", err=True)
         sys.exit(1)
-    sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _terminated(number: int, frame: object) -> None:

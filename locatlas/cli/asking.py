@@ -19,10 +19,10 @@ _WHERE = click.option(
 )
 _EXCLUDE = click.option(
     "--exclude",
-    type=click.Choice(["none", "self", "fov", "protein"]),
     default="protein",
     show_default=True,
-    help="What a query must not meet; each includes those before it.",
+    metavar="none|self|fov|protein|COLUMN",
+    help="What a query must not meet; each includes those before. COLUMN: itself, its FOV and its equals, e.g. plate.",
 )
 
 

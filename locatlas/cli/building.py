@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import rich_click as click
+from click.exceptions import Exit
 
 from locatlas.cli.common import atlas_option, emit_json, json_option, name_list, notice, print_table, progress_bar
 
@@ -125,7 +126,7 @@ def index_command(
         )
     _finish(atlas, summary, faiss=faiss, as_json=as_json)
     if summary.quarantined and (strict or summary.fovs + summary.cells == 0):
-        raise click.exceptions.Exit(1)
+        raise Exit(1)
 
 
 @click.command("embed")

@@ -196,6 +196,22 @@ def test_wrong_usage_exits_2(arguments: list[str], tmp_path: Path) -> None:
     assert exit_.value.code == 2
 
 
+def test_strict_exits_1_when_a_source_cannot_be_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in").mkdir()
+    make_collection(tmp_path / "made", classes=("er",), proteins_per_class=1, hpa_proteins_per_class=0, opencell_px=96,
+                    workers=1)  # fmt: skip
+    broken = next((tmp_path / "made" / "opencell").rglob("*_proj.tif"))
+    broken.write_bytes(broken.read_bytes()[:2000])
+    arguments = ["index", str(tmp_path / "made" / "opencell"), "--dataset", "opencell", "--atlas", str(tmp_path / "a")]
+    for strict, code in (([], 0), (["--strict"], 1)):
+        with pytest.raises(SystemExit) as exit_:
+            main([*arguments, *strict])
+        assert exit_.value.code == code
+    shown = capsys.readouterr().out
+    assert broken.name in shown
+    assert "1 in quarantine" in shown
+
+
 def test_what_is_not_an_atlas_is_said_to_be_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["status", "--atlas", str(tmp_path / "nowhere")])

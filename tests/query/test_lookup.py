@@ -5,9 +5,9 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from locatlas.errors import InputError
+from locatlas.errors import InputError, UnknownNameError
 from locatlas.query.localize import localize
-from locatlas.query.lookup import Exclude, Queries, look_up
+from locatlas.query.lookup import Queries, look_up
 from locatlas.query.view import View
 
 
@@ -21,6 +21,7 @@ def view(rng: np.random.Generator) -> View:
             "dataset": ["d"] * n,
             "protein": [f"P{i // 6}" for i in range(n)],
             "fov": [f"F{i // 3}" for i in range(n)],
+            "plate": [None if i == 3 else f"plate {i % 3}" for i in range(n)],
             "localizations": pa.array(
                 [[] if i in (5, 17) else [["er"], ["golgi"], ["er", "golgi"]][i % 3] for i in range(n)],
                 pa.list_(pa.string()),
@@ -30,12 +31,12 @@ def view(rng: np.random.Generator) -> View:
     return View("cell", meta, rng.normal(size=(n, 5)).astype(np.float32))
 
 
-def brute(view: View, row: int, exclude: Exclude, allowed: NDArray[np.bool_]) -> list[int]:
+def brute(view: View, row: int, exclude: str, allowed: NDArray[np.bool_]) -> list[int]:
     unit = view.vectors.astype(np.float64)
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
-    keys = {"none": [], "self": ["id"], "fov": ["id", "fov"], "protein": ["id", "fov", "protein"]}[exclude]
+    keys = {"none": [], "self": ["id"], "fov": ["id", "fov"]}.get(exclude, ["id", "fov", exclude])
     columns = [view.column(key) for key in keys]
-    may = [i for i in range(len(view)) if allowed[i] and not any(c[i] == c[row] for c in columns)]
+    may = [i for i in range(len(view)) if allowed[i] and not any(c[i] == c[row] is not None for c in columns)]
     return sorted(may, key=lambda i: (-float(unit[i] @ unit[row]), i))
 
 
@@ -47,11 +48,9 @@ class Half:
         return rows if allowed is None else rows[allowed[rows]]
 
 
-@pytest.mark.parametrize("exclude", ["none", "self", "fov", "protein"])
+@pytest.mark.parametrize("exclude", ["none", "self", "fov", "protein", "plate"])
 @pytest.mark.parametrize("filtered", [False, True])
-def test_neighbors_are_those_of_brute_force(
-    view: View, exclude: Exclude, filtered: bool, rng: np.random.Generator
-) -> None:
+def test_neighbors_are_those_of_brute_force(view: View, exclude: str, filtered: bool, rng: np.random.Generator) -> None:
     allowed = rng.random(24) < 0.6 if filtered else np.ones(24, dtype=np.bool_)
     queries = Queries.from_rows(view, np.arange(24))
     found, exact = look_up(queries, view, k=7, exclude=exclude, allowed=allowed if filtered else None)
@@ -80,8 +79,8 @@ def test_a_selective_filter_is_searched_exactly_even_with_an_index(view: View) -
 
 
 def test_an_unknown_exclusion_is_refused(view: View) -> None:
-    with pytest.raises(InputError, match="allowed: none, self, fov, protein"):
-        look_up(Queries.from_rows(view, np.array([0])), view, k=1, exclude="plate")  # type: ignore[arg-type]
+    with pytest.raises(UnknownNameError, match="unknown column 'antibody'"):
+        look_up(Queries.from_rows(view, np.array([0])), view, k=1, exclude="antibody")
 
 
 def test_only_labelled_neighbors_vote_and_shares_are_fractions(view: View) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from locatlas.errors import UnknownNameError
+from locatlas.errors import InputError, UnknownNameError
 from locatlas.indexer.schema import CELLS, FOVS
 from locatlas.query.view import View
 
@@ -53,6 +53,12 @@ def test_groups_and_metadata_become_columns_and_never_shadow_others() -> None:
     assert view.column("dye") == ["x", None]
     with pytest.raises(UnknownNameError, match="unknown column 'colour'"):
         view.column("colour")
+
+
+def test_a_column_of_lists_is_no_group() -> None:
+    view = View.build("fov", ["d/a"], np.eye(1, dtype=np.float32), table([image("d/a", localizations=["er"])]))
+    with pytest.raises(InputError, match="'localizations' holds list values; a group needs names"):
+        view.names("localizations")
 
 
 def test_cells_know_their_field_of_view() -> None:

@@ -10,7 +10,7 @@ from locatlas.errors import InputError, UnknownNameError
 from locatlas.indexer.datasets import get_dataset, list_datasets, read_records
 from locatlas.indexer.labels import get_vocabulary
 
-NAMES = ["cytoself", "dino4cells", "hpa", "hpa-kaggle", "manifest", "opencell"]
+NAMES = ["cytoself", "dino4cells", "hpa", "hpa-kaggle", "manifest", "opencell", "synthetic"]
 
 
 def test_the_list_is_sorted_and_complete() -> None:

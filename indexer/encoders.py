@@ -13,6 +13,7 @@ from locatlas.models.spec import EncoderSpec, Mapping, Passes, Precision
 
 __all__ = [
     "DEFAULT_ENCODER",
+    "IMPORTED",
     "EncoderRequest",
     "StoredEncoder",
     "choose",
@@ -25,6 +26,10 @@ __all__ = [
 ]
 
 DEFAULT_ENCODER = "locatlas_pico.untrained"
+
+IMPORTED = "imported"
+"""Architecture of the encoders of imported vectors."""
+
 State = Literal["building", "current", "superseded"]
 
 
@@ -46,6 +51,11 @@ class StoredEncoder:
         """Name of the table that holds its vectors."""
         return embedding_table_name(self.level, self.fingerprint)
 
+    @property
+    def is_imported(self) -> bool:
+        """Whether its vectors were made elsewhere, so that it cannot embed."""
+        return self.spec.architecture == IMPORTED
+
     def is_called(self, name: str) -> bool:
         """Whether a user means this encoder by its name, or by at least six digits of its fingerprint."""
         return self.spec.name == name or (len(name) >= 6 and self.fingerprint.startswith(name))
@@ -66,6 +76,12 @@ class EncoderRequest:
     def is_empty(self) -> bool:
         """Whether nothing was asked for, so that the atlas' own encoder is meant."""
         return self == EncoderRequest()
+
+    def fits(self, spec: EncoderSpec) -> bool:
+        """Whether a spec is all that was asked for."""
+        asked = (self.name, self.mapping, self.passes, self.stains or None, self.seed, self.precision)
+        has = (spec.name, spec.mapping, spec.passes, spec.stains, spec.mapping_seed, spec.precision)
+        return all(mine is None or mine == its for mine, its in zip(asked, has, strict=True))
 
 
 def stored_encoders(store: Store, level: str | None = None) -> list[StoredEncoder]:
@@ -138,7 +154,17 @@ def _row(encoder: StoredEncoder) -> dict[str, Any]:
 
 
 def put(store: Store, *encoders: StoredEncoder) -> None:
-    """Write encoders and their states in one commit."""
+    """Write encoders and their states in one commit.
+
+    Raises:
+        EncoderMismatchError: If another encoder of the atlas has a table of that name already: the names are cut
+            fingerprints, and two encoders' vectors must never meet.
+    """
+    tables = {(known.table, known.fingerprint) for known in stored_encoders(store)}
+    for encoder in encoders:
+        if any(table == encoder.table and other != encoder.fingerprint for table, other in tables):
+            message = f"{store.folder.path}: {encoder.fingerprint} and another encoder share the table {encoder.table}"
+            raise EncoderMismatchError(message)
     store.upsert("encoders", pa.Table.from_pylist([_row(e) for e in encoders], schema=ENCODERS))
 
 
@@ -168,12 +194,24 @@ def choose(
 
     Raises:
         EncoderMismatchError: If not `adding` and something else than the current encoder was asked for.
+        InputError: If nothing was asked for and it is not clear which encoder is meant.
     """
     here = current(store, level)
-    known = stored_encoders(store, level)
-    if request.is_empty and here is not None:
+    if here is not None and here.is_imported:
+        if adding and request.is_empty:
+            message = f"{store.folder.path}: vectors of {here.spec.name} were imported; name an encoder with --encoder"
+            raise InputError(message)
+        here = None
+    known = [e for e in stored_encoders(store, level) if not e.is_imported]
+    if here is not None and (request.is_empty or (not adding and request.fits(here.spec))):
         return here
-    if request.is_empty and len(known) == 1:
+    if request.is_empty and len(known) > 1:
+        message = (
+            f"{store.folder.path}: several {level} encoders were begun and none is complete; name one with --encoder: "
+            + ", ".join(sorted(_shown(e.spec) for e in known))
+        )
+        raise InputError(message)
+    if len(known) == 1 and (request.is_empty or request.fits(known[0].spec)) and here is None:
         return known[0]  # an interrupted first run, continued
     spec = settle(request, available=available, like=here.spec if here else (known[0].spec if known else None))
     found = next((e for e in known if e.fingerprint == spec.fingerprint), None)

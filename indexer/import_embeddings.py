@@ -1,6 +1,8 @@
 """Bring vectors that were made elsewhere into an atlas, with their metadata, under an encoder of their own. I/O."""
 
 import hashlib
+import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -8,9 +10,9 @@ from typing import Any, Literal
 from locatlas.errors import EncoderMismatchError, InputError
 from locatlas.indexer import encoders
 from locatlas.indexer.encoders import StoredEncoder
-from locatlas.indexer.job import image_table
 from locatlas.indexer.ledger import Run
 from locatlas.indexer.rows import image_rows, pairs
+from locatlas.indexer.schema import image_schema, image_table
 from locatlas.indexer.store import Store
 from locatlas.indexer.vector_files import VectorFile, read_vector_file
 from locatlas.models.spec import EncoderSpec
@@ -18,6 +20,7 @@ from locatlas.models.spec import EncoderSpec
 __all__ = ["import_embeddings"]
 
 _TEXT_COLUMNS = ("protein", "ensembl_id", "antibody", "cell_line", "plate", "well")
+_METADATA = (*_TEXT_COLUMNS, "channels", "pixel_size_um", "localizations", "groups", "metadata", "fov_id")
 _COMMIT_ROWS = 8192
 
 
@@ -33,7 +36,8 @@ def import_embeddings(
     """Import a file of vectors; a second import of the same file does nothing.
 
     Ids that the atlas already has at this level (as they stand, or as "<dataset>/<id>") get one more vector, by this
-    encoder, and keep their metadata. Others get a row with the file's metadata and no image.
+    encoder, and keep their metadata. Others get a row with the file's metadata and no image; importing the file again
+    with other metadata brings that row up to date.
 
     Args:
         file: Parquet, npz or DINO4Cells .pth, see `read_vector_file`.
@@ -44,12 +48,14 @@ def import_embeddings(
         label_names: Names of a .pth's label columns.
 
     Returns:
-        imported, skipped, dim, encoder {name, fingerprint, state}.
+        imported, updated, skipped, dim, encoder {name, fingerprint, state}.
 
     Raises:
         InputError: If the file cannot be used.
-        EncoderMismatchError: If the vectors of that name here have another length.
+        EncoderMismatchError: If the vectors of that name here have another length, or were embedded here.
+        AtlasLockedError: If another process writes.
     """
+    _check_arguments(name, dataset, level)
     found = read_vector_file(file, label_names=label_names)
     dim = found.vectors.shape[1]
     spec = _imported_spec(name, dim)
@@ -61,30 +67,51 @@ def import_embeddings(
         known = encoders.stored_encoders(store, level)
         for other in known:
             if other.spec.name == name and other.fingerprint != spec.fingerprint:
-                message = (
-                    f"{file}: vectors of {dim} numbers; {name!r} in {atlas} has {other.spec.dim}. Choose another --name"
-                )
-                raise EncoderMismatchError(message)
+                raise EncoderMismatchError(_taken(file, atlas, other, dim))
         encoder = next((e for e in known if e.fingerprint == spec.fingerprint), StoredEncoder(level, spec, "building"))
-        imported = _write(store, encoder, found, dataset, run)
+        imported, updated = _write(store, encoder, found, file, dataset, run)
         if encoder.state == "building":
             # beside images that were embedded here it stands ready by name; alone it is what queries use
             others = any(e.state == "current" for e in known)
             encoder = StoredEncoder(level, spec, "superseded" if others else "current")
             run.touched()
             encoders.put(store, encoder)
+        for table in (encoder.table, image_table(level)):
+            store.compact(table)
     return {
         "imported": imported,
-        "skipped": len(found.ids) - imported,
+        "updated": updated,
+        "skipped": len(found.ids) - imported - updated,
         "dim": dim,
         "encoder": {"name": name, "fingerprint": spec.fingerprint, "state": encoder.state},
     }
 
 
+def _taken(file: Path, atlas: Path, other: StoredEncoder, dim: int) -> str:
+    if not other.is_imported:
+        return f"{file}: {other.spec.name!r} is an encoder of {atlas} that embeds images itself; choose another --name"
+    return (
+        f"{file}: vectors of {dim} numbers; {other.spec.name!r} in {atlas} has {other.spec.dim}. Choose another --name"
+    )
+
+
+def _check_arguments(name: str, dataset: str, level: str) -> None:
+    if level not in ("fov", "cell"):
+        message = f"level {level!r}: vectors are imported at level fov or cell"
+        raise InputError(message)
+    for what, value in (("encoder name", name), ("data set name", dataset)):
+        if not value or not value.isprintable() or value != unicodedata.normalize("NFC", value):
+            message = f"{what} {value!r}: must not be empty, and have no control characters, NFC only"
+            raise InputError(message)
+    if "/" in dataset:
+        message = f"data set name {dataset!r}: must have no '/', which ends it in the ids"
+        raise InputError(message)
+
+
 def _imported_spec(name: str, dim: int) -> EncoderSpec:
     return EncoderSpec(
         name=name,
-        architecture="imported",
+        architecture=encoders.IMPORTED,
         slots=("unknown",),
         input_px=0,
         embedding_dim=dim,
@@ -94,48 +121,80 @@ def _imported_spec(name: str, dim: int) -> EncoderSpec:
     )
 
 
-def _write(store: Store, encoder: StoredEncoder, found: VectorFile, dataset: str, run: Run) -> int:
+def _write(
+    store: Store, encoder: StoredEncoder, found: VectorFile, file: Path, dataset: str, run: Run
+) -> tuple[int, int]:
+    """How many vectors were written, and how many rows of unchanged vectors got new metadata."""
     table = image_table(encoder.level)
-    images = set(store.read(table, ["id"])["id"].to_pylist())
+    images = _images(store, table)
     ids = [i if i in images or i.startswith(f"{dataset}/") else f"{dataset}/{i}" for i in found.ids]
-    if len(set(ids)) != len(ids):
-        message = (
-            f"ids meet once the data set's name stands before them, e.g. {next(i for i in ids if ids.count(i) > 1)!r}"
-        )
+    if twice := next((i for i, n in Counter(ids).items() if n > 1), None):
+        message = f"{file}: ids meet once the data set's name stands before them: {twice!r}"
         raise InputError(message)
     digests = [hashlib.blake2b(v.tobytes(), digest_size=16).hexdigest() for v in found.vectors]
+    rows = [_image_row(i, n, found, file, dataset, digests[n]) for n, i in enumerate(ids)]
     have: dict[str, str] = {}
     if store.has(encoder.table):
-        rows = store.read(encoder.table, ["id", "source_digest"])
-        have = dict(zip(rows["id"].to_pylist(), rows["source_digest"].to_pylist(), strict=True))
-    todo = [row for row, i in enumerate(ids) if have.get(i) != digests[row] or i not in images]
-    for start in range(0, len(todo), _COMMIT_ROWS):
-        part = todo[start : start + _COMMIT_ROWS]
-        new = [_image_row(ids[row], row, found, dataset, digests[row]) for row in part if ids[row] not in images]
-        if new:
-            store.upsert(table, image_rows(new, encoder.level))
-        chosen = [ids[row] for row in part]
-        store.put_embeddings(
-            encoder.level, encoder.fingerprint, chosen, [digests[row] for row in part], found.vectors[part]
-        )
-        run.wrote(chosen)
-    run.counts["imported"] = len(todo)
+        stored = store.read(encoder.table, ["id", "source_digest"])
+        have = dict(zip(stored["id"].to_pylist(), stored["source_digest"].to_pylist(), strict=True))
+    described = {i: anew for i, row in zip(ids, rows, strict=True) if (anew := _described_anew(images.get(i), row))}
+    todo = [n for n, i in enumerate(ids) if have.get(i) != digests[n]]
     run.level, run.fingerprint = encoder.level, encoder.fingerprint
-    return len(todo)
+    for start in range(0, len(ids), _COMMIT_ROWS):
+        part = range(start, min(start + _COMMIT_ROWS, len(ids)))
+        # rows first: a vector never stands without its image row
+        if new := [described[ids[n]] for n in part if ids[n] in described]:
+            run.touched()
+            store.upsert(table, image_rows(new, encoder.level))
+        if chosen := [n for n in part if have.get(ids[n]) != digests[n]]:
+            run.touched()
+            store.put_embeddings(
+                encoder.level,
+                encoder.fingerprint,
+                [ids[n] for n in chosen],
+                [digests[n] for n in chosen],
+                found.vectors[chosen],
+            )
+        run.wrote([ids[n] for n in part if ids[n] in described or have.get(ids[n]) != digests[n]])
+    updated = len(described.keys() - {ids[n] for n in todo})
+    run.counts["imported"], run.counts["updated"] = len(todo), updated
+    return len(todo), updated
 
 
-def _image_row(image_id: str, row: int, found: VectorFile, dataset: str, digest: str) -> Mapping[str, Any]:
+def _images(store: Store, table: str) -> dict[str, dict[str, Any]]:
+    """The rows of an image table by id, without pictures."""
+    fields = image_schema("fov" if table == "fovs" else "cell").names
+    return {row["id"]: row for row in store.read(table, [f for f in fields if f != "thumbnail"]).to_pylist()}
+
+
+def _described_anew(here: Mapping[str, Any] | None, row: dict[str, Any]) -> dict[str, Any] | None:
+    """The row as it is to be written; None where it may stay.
+
+    Images keep what their data set says of them. Of a row without an image, what this file says replaces what stands
+    there, and what it does not say stays.
+    """
+    if here is None:
+        return row
+    if here["sources"]:
+        return None
+    told = {name: row[name] for name in _METADATA if row.get(name) not in (None, [])}
+    for name in ("groups", "metadata"):
+        before, said = ({p["name"]: p["value"] for p in r[name]} for r in (here, row))
+        told[name] = pairs(before | said)
+    return {**here, **told} if any(here.get(name) != value for name, value in told.items()) else None
+
+
+def _image_row(image_id: str, row: int, found: VectorFile, file: Path, dataset: str, digest: str) -> dict[str, Any]:
     """A row without an image, from the manifest's metadata columns."""
     given = {name: values[row] for name, values in found.columns.items() if values[row] not in (None, "")}
     own = {*_TEXT_COLUMNS, "localizations", "pixel_size_um", "fov_id", "path", "channels", "level", "dataset"}
     localizations = sorted({part.strip() for part in (given.get("localizations") or "").split(";") if part.strip()})
-    size = given.get("pixel_size_um")
     return {
         "id": image_id,
         "dataset": dataset,
         **{name: given.get(name) for name in _TEXT_COLUMNS},
         "channels": [c for c in (given.get("channels") or "").split(";") if c],
-        "pixel_size_um": float(size) if size else None,
+        "pixel_size_um": _size_um(given.get("pixel_size_um"), file, image_id),
         "localizations": localizations,
         "graded": [],
         "groups": pairs({n.removeprefix("group_"): v for n, v in given.items() if n.startswith("group_") and v}),
@@ -145,3 +204,16 @@ def _image_row(image_id: str, row: int, found: VectorFile, dataset: str, digest:
         "qc": [],
         "fov_id": given.get("fov_id"),
     }
+
+
+def _size_um(text: str | None, file: Path, image_id: str) -> float | None:
+    if text is None:
+        return None
+    try:
+        size = float(text)
+    except ValueError:
+        size = 0.0
+    if not 0 < size < float("inf"):
+        message = f"{file}: pixel_size_um of {image_id!r} must be a positive number of micrometres, got {text!r}"
+        raise InputError(message)
+    return size

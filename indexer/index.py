@@ -1,20 +1,22 @@
 """Bring a data set into an atlas: plan what is new or changed, embed it, keep the rest as it is. I/O."""
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from locatlas.errors import ImageRejectedError, InputError
+from locatlas.errors import InputError
 from locatlas.indexer import encoders
 from locatlas.indexer.datasets import read_records
-from locatlas.indexer.encoders import EncoderRequest, StoredEncoder
-from locatlas.indexer.job import IndexSummary, Job, image_table
+from locatlas.indexer.encoders import EncoderRequest
+from locatlas.indexer.job import IndexSummary, Job, image_table, usual_channels
 from locatlas.indexer.ledger import Run
-from locatlas.indexer.pipeline import COMMIT_ROWS, Pending, Progress, source_name
+from locatlas.indexer.pipeline import COMMIT_ROWS, Progress
+from locatlas.indexer.plan import make_plan
 from locatlas.indexer.quarantine import Quarantine, Rejection
 from locatlas.indexer.records import ImageRecord, RejectedSource
-from locatlas.indexer.rows import METADATA_COLUMNS, described, image_rows, source_stat
+from locatlas.indexer.rows import image_rows
 from locatlas.indexer.store import Store
 
 __all__ = ["index"]
@@ -48,7 +50,7 @@ def index(
         commit_rows: Images a commit.
 
     Raises:
-        InputError: If the source or the data set cannot be used at all.
+        InputError: If the source, the data set or the name cannot be used at all.
         EncoderMismatchError: If another encoder than the atlas' own is asked for.
         AtlasLockedError: If another process writes.
     """
@@ -56,6 +58,8 @@ def index(
     if not source.exists():
         message = f"{source}: no such file or folder"
         raise InputError(message)
+    if name is not None:
+        _check_name(name)
     root = source if source.is_dir() else source.parent
     reader_options = {**(options or {}), **({"roots": list(roots)} if roots else {})}
     records, rejected = _read(dataset, source, reader_options, name=name, level=level)
@@ -66,19 +70,30 @@ def index(
         raise InputError(message)
     if records and not (atlas / "atlas.json").exists():
         # an encoder that cannot be had must not leave an empty atlas behind
-        encoders.settle(request or EncoderRequest(), available=records[0].channels, like=None)
+        encoders.settle(request or EncoderRequest(), available=usual_channels(r.channels for r in records), like=None)
     store = Store.create(atlas)
-    label = name or dataset
+    label = dataset if name is None else name
     with store.folder.writer(f"index {source}"), Run.record(store, "index", dataset=label) as run:
         declared = {store.folder.root_name(p, prefer=label): p.resolve() for p in [root, *roots]}
         job = Job(store, run, Quarantine(store), declared, progress, commit_rows)
         for bad in rejected:
-            job.quarantine.put(Rejection(label, _below(bad.source, root), bad.reason))
+            job.quarantine.put(
+                Rejection(dataset=label, root=next(iter(declared)), source=_below(bad.source, root), reason=bad.reason)
+            )
         for one_level in ("fov", "cell"):
             mine = [r for r in records if r.level == one_level]
             if mine:
-                _index_level(job, one_level, mine, request or EncoderRequest())
+                _index_level(job, one_level, mine, request or EncoderRequest(), replaces=source.is_dir())
+        if level == "both":
+            for root_name in declared:
+                job.quarantine.forget(label, root_name)
         return job.finish()
+
+
+def _check_name(name: str) -> None:
+    if not name or "/" in name or not name.isprintable() or unicodedata.normalize("NFC", name) != name:
+        message = f"data set name {name!r}: must not be empty, and have no '/', no control characters, NFC only"
+        raise InputError(message)
 
 
 def _read(
@@ -111,62 +126,18 @@ def _below(source: str, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_absolute() and path.is_relative_to(root) else source
 
 
-def _index_level(job: Job, level: str, records: Sequence[ImageRecord], request: EncoderRequest) -> None:
-    encoder = encoders.choose(job.store, level, request, available=records[0].channels, adding=False)
-    work, changed = _plan(job, encoder, records)
-    job.embed(encoder, work)
-    if changed:
-        job.store.upsert(image_table(level), image_rows(changed, level))
-        job.run.wrote([row["id"] for row in changed])
-        job.summary.updated += len(changed)
+def _index_level(
+    job: Job, level: str, records: Sequence[ImageRecord], request: EncoderRequest, *, replaces: bool
+) -> None:
+    available = usual_channels(r.channels for r in records)
+    encoder = encoders.choose(job.store, level, request, available=available, adding=False)
+    plan = make_plan(job, encoder, records, replaces=replaces)
+    job.invalidate(level, plan.redeclared, plan.rescaled)
+    job.embed(encoder, plan.work)
+    if plan.described_anew:
+        job.run.touched()
+        job.store.upsert(image_table(level), image_rows(plan.described_anew, level))
+        job.run.wrote([row["id"] for row in plan.described_anew])
+        job.summary.updated += len(plan.described_anew)
+    job.summary.skipped += plan.unchanged
     job.complete(encoder)
-
-
-def _plan(
-    job: Job, encoder: StoredEncoder, records: Sequence[ImageRecord]
-) -> tuple[list[Pending], list[dict[str, Any]]]:
-    """What has to be embedded, and rows whose metadata alone changed."""
-    table = image_table(encoder.level)
-    stored = {row["id"]: row for row in job.store.read(table).drop_columns(["thumbnail"]).to_pylist()}
-    embedded = job.digests(encoder)
-    work: list[Pending] = []
-    stale: dict[str, dict[str, Any]] = {}
-    for position, record in enumerate(records):
-        name = source_name(record, job.roots)
-        try:
-            stat = source_stat(record.sources)
-            said = described(record, roots=job.roots)
-        except ImageRejectedError as error:
-            job.quarantine.put(Rejection(record.dataset, name, str(error)))
-            continue
-        here = stored.get(said["id"])
-        if here is None:
-            if job.quarantine.still(record.dataset, name, stat) is None:
-                work.append(Pending(position, record))
-        elif (clash := _clash(here, said, job.store)) is not None:
-            job.quarantine.put(Rejection(record.dataset, name, clash, stat))
-        elif here["source_stat"] != stat or embedded.get(said["id"]) != here["source_digest"]:
-            if job.quarantine.still(record.dataset, name, stat) is None:
-                work.append(Pending(position, record))
-        elif any(here[c] != said[c] for c in METADATA_COLUMNS) or here.get("fov_id") != said.get("fov_id"):
-            stale[said["id"]] = {**here, **said}
-        else:
-            job.summary.skipped += 1
-    if stale:
-        for row in job.store.read_rows(table, list(stale), ["id", "thumbnail"]).to_pylist():
-            stale[row["id"]]["thumbnail"] = row["thumbnail"]
-    return work, list(stale.values())
-
-
-def _clash(here: Mapping[str, Any], said: Mapping[str, Any], store: Store) -> str | None:
-    """Why a record must not replace the row of its id: another image that still exists has it."""
-    if (here["root"], here["row"], here["sources"]) == (said["root"], said["row"], said["sources"]) or not here[
-        "sources"
-    ]:
-        return None
-    before = store.folder.root_path(here["root"]) / here["sources"][0]["path"]
-    if not before.exists():
-        return None  # the data moved
-    return (
-        f"id {said['id']} already belongs to {before}; give the data set another name with --name, or the image an id"
-    )

@@ -1,24 +1,32 @@
 """What `index` and `embed` share: the job in hand, its summary, embedding of what is pending, and the switch. I/O."""
 
-from collections.abc import Mapping, Sequence
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from locatlas.errors import InputError
 from locatlas.indexer import encoders
 from locatlas.indexer.encoders import StoredEncoder
-from locatlas.indexer.ledger import Run
+from locatlas.indexer.ledger import Run, versions
 from locatlas.indexer.pipeline import COMMIT_ROWS, Pending, Progress, embed_pending
-from locatlas.indexer.quarantine import Quarantine, Rejection
+from locatlas.indexer.quarantine import Quarantine, Rejection, rejection_id
+from locatlas.indexer.records import ImageRecord
+from locatlas.indexer.rows import row_source
+from locatlas.indexer.schema import image_table
 from locatlas.indexer.store import Store
 from locatlas.models.encode import load_encoder
 
-__all__ = ["IndexSummary", "Job", "image_table"]
+__all__ = ["IndexSummary", "Job", "image_table", "usual_channels"]
 
 
-def image_table(level: str) -> str:
-    """Name of the table that holds the images of a level."""
-    return "fovs" if level == "fov" else "cells"
+def usual_channels(channels: Iterable[Sequence[str]]) -> tuple[str, ...]:
+    """The channels that most images have, which decide the passes of a new encoder; () where there are no images."""
+    counts = Counter(tuple(names) for names in channels)
+    return counts.most_common(1)[0][0] if counts else ()
 
 
 @dataclass(slots=True)
@@ -77,6 +85,7 @@ class Job:
         progress: Told of what goes on.
         commit_rows: Images a commit.
         summary: What was done so far.
+        program: Version of locatlas: a newer one may read what this one cannot.
     """
 
     store: Store
@@ -86,6 +95,41 @@ class Job:
     progress: Progress | None = None
     commit_rows: int = COMMIT_ROWS
     summary: IndexSummary = field(default_factory=IndexSummary)
+    program: str = field(default_factory=lambda: versions().get("locatlas", ""))
+
+    def pending(
+        self, position: int, record: ImageRecord, row: Mapping[str, Any], stat: str, encoder: StoredEncoder
+    ) -> Pending:
+        """A record to be embedded, with a digest of all that decides whether it can be: a new attempt needs a change.
+
+        Args:
+            position: In the sorted list of records.
+            record: What to read.
+            row: Its row without what its pixels tell.
+            stat: Size and time of its sources.
+            encoder: Which is to take it.
+        """
+        planes = [(source["path"], source["channels"]) for source in row["sources"]]
+        decides = [stat, planes, row["row"], row["pixel_size_um"], encoder.fingerprint, self.program]
+        tried = hashlib.blake2b(json.dumps(decides).encode(), digest_size=16).hexdigest()
+        return Pending(position, record, row, stat, tried)
+
+    def invalidate(self, level: str, redeclared: Collection[str], rescaled: Collection[str]) -> None:
+        """Delete vectors of pixels that are to be read in another way, before the rows say so.
+
+        A vector knows the digest of its files only. Were it not deleted, a kill between row and vector, or another
+        encoder, would keep the vector of swapped channels.
+
+        Args:
+            level: "fov" or "cell".
+            redeclared: Ids whose channels, or whose row of a stacked file, are others.
+            rescaled: Ids whose pixel size is another, which matters to encoders that rescale.
+        """
+        for encoder in encoders.stored_encoders(self.store, level):
+            wrong = {*redeclared, *(rescaled if encoder.spec.pixel_size_um is not None else ())}
+            if not encoder.is_imported and (there := sorted(wrong & self.digests(encoder).keys())):
+                self.run.touched()
+                self.store.delete(encoder.table, there)
 
     def digests(self, encoder: StoredEncoder) -> dict[str, str]:
         """Digest of the source that each vector of an encoder was made from, by id."""
@@ -98,6 +142,9 @@ class Job:
         """Embed what is pending and commit it; a new encoder is written as building first."""
         if not work:
             return
+        if encoder.is_imported:
+            message = f"encoder {encoder.spec.name} was imported, so no image can be embedded with it; name another"
+            raise InputError(message)
         if self.progress:
             self.progress("loading encoder", 0, len(work))
         with self.run.timed("load encoder"):
@@ -107,23 +154,31 @@ class Job:
             self.run.touched()
             encoders.put(self.store, encoder)
         embed_pending(
-            self.store, encoder.level, encoder.fingerprint, work, loaded,
-            roots=self.roots, run=self.run, quarantine=self.quarantine,
-            progress=self.progress, commit_rows=self.commit_rows,
-        )  # fmt: skip
+            self.store,
+            encoder.level,
+            encoder.fingerprint,
+            work,
+            loaded,
+            run=self.run,
+            quarantine=self.quarantine,
+            progress=self.progress,
+            commit_rows=self.commit_rows,
+        )
 
     def complete(self, encoder: StoredEncoder) -> None:
-        """Make an encoder current once every image of its level has its vector, quarantined ones excepted."""
+        """Make an encoder current once every image of its level has its vector, quarantined and lost ones excepted."""
         self.summary.encoders[encoder.level] = encoder
         if encoder.state == "current" or not self.store.has(encoder.table):
             return
-        images = self.store.read(image_table(encoder.level), ["id", "sources", "dataset"]).to_pylist()
-        embedded, held = self.digests(encoder), self.quarantine.seen
+        images = self.store.read(image_table(encoder.level), ["id", "dataset", "root", "sources", "row"]).to_pylist()
+        embedded = self.digests(encoder)
         for row in images:
             # a row without a source was imported with the vector of another encoder: this one cannot have it
             if row["id"] in embedded or not row["sources"]:
                 continue
-            if Rejection(row["dataset"], row["sources"][0]["path"], "").id not in held:
+            if self.quarantine.holds(rejection_id(row["dataset"], row["root"], row_source(row))):
+                continue
+            if (self.store.folder.root_path(row["root"]) / row["sources"][0]["path"]).exists():
                 return
         self.run.touched()
         encoders.switch_to(self.store, encoder)
@@ -131,8 +186,7 @@ class Job:
 
     def finish(self) -> IndexSummary:
         """Commit the quarantine, compact where there are many fragments, and fill in the summary."""
-        if self.quarantine.commit(self.run.id):
-            self.run.touched()
+        self.quarantine.commit(self.run)
         for table in self.store.tables():
             self.store.compact(table)
         summary = self.summary

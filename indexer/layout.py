@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -12,22 +13,37 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from locatlas.errors import AtlasLockedError, InputError, StoreDamagedError
+from locatlas.errors import AtlasLockedError, InputError, LocatlasError, StoreDamagedError
 
 __all__ = ["AtlasFolder", "write_atomically"]
 
 FORMAT = "locatlas atlas"
+CREATION_TIMEOUT_S = 5.0
+
+_LEFT_BY_A_KILL = re.compile(r"\.lock|\.lock-owner|\.\.lock-owner\.\d+\.tmp|\.atlas\.json\.\d+\.tmp")
 
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write to a temporary name beside `path`, flush to disk, rename: a reader sees the old or the new, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as f:
-        f.write(data)
-        f.flush()
-        os.fsync(f.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)  # a full disk must not be left fuller
+        if error.filename is None:  # as when the disk is full
+            error.filename = str(path)
+        raise
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +80,8 @@ class AtlasFolder:
             info: First contents of `atlas.json`.
 
         Raises:
-            InputError: If the path is a file, or a folder with other things in it.
+            InputError: If the path is a file, a folder with other things in it, or cannot be written.
+            StoreDamagedError: If there are tables but no `atlas.json`.
         """
         folder = cls(path.expanduser().resolve())
         if folder.info_path.is_file():
@@ -72,13 +89,31 @@ class AtlasFolder:
         if folder.path.exists() and not folder.path.is_dir():
             message = f"{path}: is a file; an atlas is a folder"
             raise InputError(message)
-        # a creation that was killed may have left the lock and an empty db/; anything else belongs to somebody
-        if folder.path.is_dir() and (other := sorted(set(os.listdir(folder.path)) - {"db", ".lock", ".lock-owner"})):
+        names = sorted(os.listdir(folder.path)) if folder.path.is_dir() else []
+        # a creation that was killed may have left a lock and an empty db/; anything else belongs to somebody
+        if other := [name for name in names if name != "db" and not _LEFT_BY_A_KILL.fullmatch(name)]:
             message = f"{path}: not an atlas, and not empty (holds {other[0]!r}); name an atlas or an empty folder"
             raise InputError(message)
-        folder.db.mkdir(parents=True, exist_ok=True)
-        folder.write_info({"format": FORMAT, "roots": {}, **info})
+        try:
+            folder.db.mkdir(parents=True, exist_ok=True)
+            # two processes may want the same new atlas: the second must not write over the roots of the first
+            with FileLock(folder.path / ".lock", timeout=CREATION_TIMEOUT_S):
+                if not folder.info_path.is_file():
+                    folder._write_first_info({"format": FORMAT, "roots": {}, **info})
+        except Timeout:
+            if not folder.info_path.is_file():
+                raise AtlasLockedError(folder._locked_message()) from None
+        except LocatlasError:
+            raise
+        except (OSError, NotImplementedError) as error:
+            raise InputError(f"{path}: {_unwritable(error)}") from error
         return folder
+
+    def _write_first_info(self, info: dict[str, Any]) -> None:
+        if any(self.db.iterdir()):
+            message = f"{self.info_path}: missing, though there are tables in db/; restore it from a backup"
+            raise StoreDamagedError(message)
+        self.write_info(info)
 
     @classmethod
     def open(cls, path: Path) -> "AtlasFolder":
@@ -105,7 +140,7 @@ class AtlasFolder:
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             message = f"{self.info_path}: cannot be read ({error}); restore it from a backup"
             raise StoreDamagedError(message) from error
-        if not isinstance(info, dict) or info.get("format") != FORMAT:
+        if not isinstance(info, dict) or info.get("format") != FORMAT or not isinstance(info.get("roots"), dict):
             message = f"{self.info_path}: not written by locatlas"
             raise StoreDamagedError(message)
         return info
@@ -152,25 +187,43 @@ class AtlasFolder:
         Raises:
             AtlasLockedError: If another process writes; names it, its host and since when.
         """
-        owner_path = self.path / ".lock-owner"
         lock = FileLock(self.path / ".lock", timeout=0)
         try:
             lock.acquire()
         except Timeout:
-            raise AtlasLockedError(self._locked_message(owner_path)) from None
+            raise AtlasLockedError(self._locked_message()) from None
+        except (OSError, NotImplementedError) as error:
+            raise InputError(f"{self.path}: {_unwritable(error)}") from error
         try:
+            self._remove_leftovers()
             owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time(), "command": command}
-            write_atomically(owner_path, json.dumps(owner).encode())
+            write_atomically(self._owner_path, json.dumps(owner).encode())
             yield
         finally:
-            owner_path.unlink(missing_ok=True)
+            self._owner_path.unlink(missing_ok=True)
             lock.release()
 
-    def _locked_message(self, owner_path: Path) -> str:
+    @property
+    def _owner_path(self) -> Path:
+        return self.path / ".lock-owner"
+
+    def _remove_leftovers(self) -> None:
+        """Temporary files of writers that were killed; we hold the lock, so nobody is writing them."""
+        for folder in (self.path, self.indices):
+            for path in folder.glob(".*.tmp"):
+                path.unlink(missing_ok=True)
+
+    def _locked_message(self) -> str:
         try:
-            owner = json.loads(owner_path.read_text())
+            owner = json.loads(self._owner_path.read_text())
             age = max(0, round(time.time() - owner["since"]))
             who = f"`{owner['command']}`, process {owner['pid']} on {owner['host']}, for {age} s"
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):  # not written yet, or no longer there
             who = "another process"
         return f"{self.path}: another writer holds this atlas ({who}); wait for it or stop it. Queries keep working"
+
+
+def _unwritable(error: OSError | NotImplementedError) -> str:
+    if isinstance(error, NotImplementedError):
+        return "its file system has no file locks, which writing needs; put the atlas on another disk"
+    return f"cannot be written ({error.strerror or error})"

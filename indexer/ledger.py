@@ -5,14 +5,15 @@ import hashlib
 import json
 import os
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import pyarrow as pa
 
+from locatlas.errors import StoreDamagedError
 from locatlas.indexer.schema import RUNS
 from locatlas.indexer.store import Store
 
@@ -61,7 +62,7 @@ class Run:
         self.level: str | None = None
         self.fingerprint: str | None = None
         self.counts: Counter[str] = Counter()
-        self.timings_s: Counter[str] = Counter()
+        self.timings_s: defaultdict[str, float] = defaultdict(float)
         self._digest = hashlib.blake2b(digest_size=16)
         self._wrote = False
 
@@ -69,11 +70,9 @@ class Run:
         """Note ids whose rows are committed."""
         for i in ids:
             self._digest.update(i.encode() + b"\n")
-        if ids:
-            self.touched()
 
     def touched(self) -> None:
-        """Note that something was committed; the first time, the run is written as running."""
+        """Say that something is about to be committed; the first time, the run is written as running."""
         if not self._wrote:
             self._wrote = True
             self.start()
@@ -119,14 +118,17 @@ class Run:
     def record(cls, store: Store, command: str, *, dataset: str | None = None) -> Iterator["Run"]:
         """A run that is written at its first commit, and closed as done or failed.
 
-        A run that changes nothing leaves no trace: the second run of a command does nothing.
+        A run that changes nothing leaves no trace: the second run of a command does nothing. One that was stopped by
+        a signal is closed as interrupted, like one that was killed, which the next run closes.
         """
         run = cls(store, command, dataset=dataset)
         try:
             yield run
-        except BaseException:
+        except BaseException as error:
             if run._wrote:
-                run._save("failed", finished=True)
+                # what went wrong first is what matters: the ledger may be unwritable for the same reason
+                with suppress(StoreDamagedError):
+                    run._save("failed" if isinstance(error, Exception) else "interrupted", finished=True)
             raise
         if run._wrote:
             run._save("done", finished=True)

@@ -1,7 +1,8 @@
 """From records to committed rows: read and check in threads, encode in batches, commit by chunk. I/O.
 
-Chunks and batches are cut by position in the sorted list of records, not by what happens to be left, so that a run
-that was killed and continued encodes in the same batches as one that was not, and ends bit-identical.
+Chunks are cut by position in the sorted list of records, not by what happens to be left, and batches are cut within
+chunks, so that a run that was killed and continued encodes in the same batches as one that was not, and ends
+bit-identical.
 """
 
 import os
@@ -10,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,19 +19,23 @@ from numpy.typing import NDArray
 from locatlas.errors import ImageRejectedError
 from locatlas.indexer.images import read_image, thumbnail
 from locatlas.indexer.ledger import Run
-from locatlas.indexer.quarantine import Quarantine, Rejection
+from locatlas.indexer.quarantine import Quarantine, Rejection, rejection_id
 from locatlas.indexer.records import ImageRecord
-from locatlas.indexer.rows import described, image_rows, source_stat
-from locatlas.indexer.store import Store
+from locatlas.indexer.rows import image_rows, row_source
+from locatlas.indexer.schema import embedding_table_name, image_table
+from locatlas.indexer.store import FRAGMENTS_BEFORE_COMPACTION, Store
 from locatlas.models.qc import qc_flags
 
-__all__ = ["COMMIT_ROWS", "EncoderLike", "Pending", "Progress", "embed_pending", "source_name"]
+__all__ = ["COMMIT_ROWS", "FROM_PIXELS", "EncoderLike", "Pending", "Progress", "embed_pending"]
 
 COMMIT_ROWS = 256
 """Images a commit: a kill loses at most this many. At 10 images a second on a CPU that is half a minute."""
 
 BATCH_IMAGES = 32
-"""Images handed to the encoder at once; part of what makes a continued run bit-identical, so never machine-dependent."""
+"""Images handed to the encoder at once; never machine-dependent, so that a run may be continued elsewhere."""
+
+FROM_PIXELS = ("height", "width", "source_digest", "source_stat", "qc", "thumbnail")
+"""Columns of the image tables that are known once an image was read."""
 
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, total)."""
@@ -52,14 +56,33 @@ class Pending:
     """A record to be embedded.
 
     Attributes:
-        position: Its place in the sorted list of all records of its level; decides chunk and batch.
+        position: Its place in the sorted list of all records of its level; decides the chunk.
         record: What to read.
-        row: Stored row whose metadata is kept (`embed`), or None to write it from the record (`index`).
+        row: Its row as far as it is known without pixels: from the record (`index`), or as stored (`embed`).
+        stat: Size and time of its sources, looked at before they are read.
+        tried: Digest of all that decides whether it can be used.
     """
 
     position: int
     record: ImageRecord
-    row: Mapping[str, Any] | None = None
+    row: Mapping[str, Any]
+    stat: str
+    tried: str
+
+    @property
+    def key(self) -> str:
+        """Its place in quarantine."""
+        return rejection_id(self.row["dataset"], self.row["root"], row_source(self.row))
+
+    def rejected(self, reason: str) -> Rejection:
+        """Its entry in quarantine."""
+        return Rejection(
+            dataset=self.row["dataset"],
+            root=self.row["root"],
+            source=row_source(self.row),
+            reason=reason,
+            tried=self.tried,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,48 +91,44 @@ class _Loaded:
     row: dict[str, Any]
     prepared: Any
 
+    @property
+    def is_new(self) -> bool:
+        """Whether the row says something of the pixels that the stored one does not."""
+        before, after = self.pending.row, self.row
+        return any(c not in before or before[c] != after[c] for c in FROM_PIXELS if c != "thumbnail")
 
-def source_name(record: ImageRecord, roots: Mapping[str, Path]) -> str:
-    """How a record's source is called in messages: path below its root, with the row of a stacked file."""
-    path = record.sources[0].path
-    name = next((path.relative_to(r).as_posix() for r in roots.values() if path.is_relative_to(r)), str(path))
-    return name if record.row is None else f"{name}[{record.row}]"
 
-
-def _load(pending: Pending, encoder: EncoderLike, roots: Mapping[str, Path]) -> _Loaded | Rejection:
-    record, stat = pending.record, None
+def _load(pending: Pending, encoder: EncoderLike) -> _Loaded | Rejection:
     try:
-        stat = source_stat(record.sources)
-        row = dict(pending.row) if pending.row is not None else described(record, roots=roots)
-        image, digest = read_image(record)
-        qc = qc_flags(image)
+        image, digest = read_image(pending.record)
         prepared = encoder.prepare(image)
-        row |= {
-            "height": image.pixels.shape[1],
-            "width": image.pixels.shape[2],
-            "source_digest": digest,
-            "source_stat": stat,
-            "qc": list(qc),
-            "thumbnail": thumbnail(image),
-        }
     except ImageRejectedError as error:
-        return Rejection(record.dataset, source_name(record, roots), str(error), stat)
+        # the network's reasons do not know the file
+        path = str(pending.record.sources[0].path)
+        return pending.rejected(str(error) if path in str(error) else f"{path}: {error}")
+    row = {
+        **pending.row,
+        "height": image.pixels.shape[1],
+        "width": image.pixels.shape[2],
+        "source_digest": digest,
+        "source_stat": pending.stat,
+        "qc": list(qc_flags(image)),
+        "thumbnail": thumbnail(image),
+    }
     return _Loaded(pending, row, prepared)
 
 
-def _in_order(
-    work: Sequence[Pending], encoder: EncoderLike, roots: Mapping[str, Path], pool: ThreadPoolExecutor
-) -> Iterator[_Loaded | Rejection]:
+def _in_order(work: Sequence[Pending], encoder: EncoderLike, pool: ThreadPoolExecutor) -> Iterator[_Loaded | Rejection]:
     """Load ahead of the encoder by at most two batches, in order."""
     waiting: deque[Future[_Loaded | Rejection]] = deque()
     todo = iter(work)
     ahead = 2 * BATCH_IMAGES
     for pending in islice(todo, ahead):
-        waiting.append(pool.submit(_load, pending, encoder, roots))
+        waiting.append(pool.submit(_load, pending, encoder))
     while waiting:
         done = waiting.popleft().result()
         for pending in islice(todo, 1):
-            waiting.append(pool.submit(_load, pending, encoder, roots))
+            waiting.append(pool.submit(_load, pending, encoder))
         yield done
 
 
@@ -131,7 +150,6 @@ def embed_pending(
     work: Sequence[Pending],
     encoder: EncoderLike,
     *,
-    roots: Mapping[str, Path],
     run: Run,
     quarantine: Quarantine,
     progress: Progress | None = None,
@@ -140,6 +158,8 @@ def embed_pending(
     """Read, encode and commit records, chunk by chunk: image rows first, then vectors, then quarantine.
 
     A vector never stands without its image row; an image row without its vector is taken up again by the next run.
+    Files are read ahead across chunks. Once commits have left many fragments they are merged on the way, because each
+    commit looks at all of them.
 
     Args:
         store: The atlas; its writer lock is held.
@@ -147,7 +167,6 @@ def embed_pending(
         fingerprint: Of the encoder.
         work: What to embed, by position.
         encoder: Loaded encoder.
-        roots: Declared folders by name.
         run: Ledger entry; counts "embedded" and "quarantined".
         quarantine: Takes what cannot be used.
         progress: Told after each batch.
@@ -155,20 +174,20 @@ def embed_pending(
     """
     done = 0
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="locatlas-read") as pool:
-        for chunk in _chunks(work, commit_rows):
+        loaded = _in_order(work, encoder, pool)
+        for number, chunk in enumerate(_chunks(work, commit_rows), start=1):
             good: list[_Loaded] = []
             batch: list[_Loaded] = []
             vectors: list[NDArray[np.float32]] = []
-            loaded = _in_order(chunk, encoder, roots, pool)
-            while True:
+            for left in reversed(range(len(chunk))):
                 with run.timed("read"):
-                    item = next(loaded, None)
+                    item = next(loaded)
                 if isinstance(item, Rejection):
                     quarantine.put(item)
                     run.counts["quarantined"] += 1
-                elif item is not None:
+                else:
                     batch.append(item)
-                if batch and (item is None or len(batch) == BATCH_IMAGES):
+                if batch and (not left or len(batch) == BATCH_IMAGES):
                     with run.timed("encode"):
                         vectors.append(encoder.encode_prepared([b.prepared for b in batch]))
                     # the pixels of a batch are not needed once it is encoded
@@ -176,10 +195,11 @@ def embed_pending(
                     batch = []
                     if progress:
                         progress("embedding", done + len(good), len(work))
-                if item is None:
-                    break
             with run.timed("commit"):
                 _commit(store, level, fingerprint, good, vectors, run, quarantine)
+                if number % FRAGMENTS_BEFORE_COMPACTION == 0:
+                    for table in (image_table(level), embedding_table_name(level, fingerprint)):
+                        store.compact(table)
             done += len(chunk)
             if progress:
                 progress("embedding", done, len(work))
@@ -195,14 +215,14 @@ def _commit(
     quarantine: Quarantine,
 ) -> None:
     if good:
-        table = "fovs" if level == "fov" else "cells"
+        run.touched()
         ids = [item.row["id"] for item in good]
-        store.upsert(table, image_rows([item.row for item in good], level))
+        if new := [item.row for item in good if item.is_new]:
+            store.upsert(image_table(level), image_rows(new, level))
         digests = [item.row["source_digest"] for item in good]
         store.put_embeddings(level, fingerprint, ids, digests, np.concatenate(vectors))
         for item in good:
-            quarantine.release(item.row["dataset"], [item.row["sources"][0]["path"]])
+            quarantine.release(item.pending.key)
         run.counts["embedded"] += len(ids)
         run.wrote(ids)
-    if quarantine.commit(run.id):
-        run.touched()
+    quarantine.commit(run)

@@ -1,5 +1,6 @@
 """Between records and rows of the image tables, both ways. Pure, apart from `source_stat`."""
 
+import json
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,17 @@ from locatlas.errors import ImageRejectedError
 from locatlas.indexer.records import ImageRecord, Source
 from locatlas.indexer.schema import image_schema
 
-__all__ = ["METADATA_COLUMNS", "described", "image_rows", "pairs", "record_from_row", "source_stat"]
+__all__ = [
+    "METADATA_COLUMNS",
+    "described",
+    "image_rows",
+    "pairs",
+    "record_from_row",
+    "root_of",
+    "row_source",
+    "source_name",
+    "source_stat",
+]
 
 METADATA_COLUMNS = (
     "dataset",
@@ -21,6 +32,7 @@ METADATA_COLUMNS = (
     "cell_line",
     "plate",
     "well",
+    "channels",
     "pixel_size_um",
     "localizations",
     "graded",
@@ -56,6 +68,27 @@ def source_stat(sources: Iterable[Source]) -> str:
     return ";".join(parts)
 
 
+def root_of(path: Path, roots: Mapping[str, Path]) -> str | None:
+    """Name of the first declared root that holds a path once links are followed, or None."""
+    resolved = path.resolve()
+    return next((name for name, root in roots.items() if resolved.is_relative_to(root)), None)
+
+
+def source_name(record: ImageRecord, roots: Mapping[str, Path]) -> str:
+    """How a record's source is called: path below its root, with the row of a stacked file."""
+    path, name = record.sources[0].path.resolve(), root_of(record.sources[0].path, roots)
+    return _with_row(str(path) if name is None else path.relative_to(roots[name]).as_posix(), record.row)
+
+
+def row_source(row: Mapping[str, Any]) -> str:
+    """What `source_name` says of the record that a row was made from."""
+    return _with_row(row["sources"][0]["path"], row["row"])
+
+
+def _with_row(name: str, row: int | None) -> str:
+    return name if row is None else f"{name}[{row}]"
+
+
 def _relative(path: Path, root: Path) -> str:
     try:
         return path.resolve().relative_to(root).as_posix()
@@ -72,11 +105,12 @@ def described(record: ImageRecord, *, roots: Mapping[str, Path]) -> dict[str, An
         roots: Declared folders by name; the first that holds the record's first source is taken for all of them.
 
     Raises:
-        ImageRejectedError: If the sources do not lie together under one declared root.
+        ImageRejectedError: If the sources do not lie together under one declared root, or a text or number is none
+            that can be stored.
     """
-    first = record.sources[0].path.resolve()
-    name, root = next(((n, r) for n, r in roots.items() if first.is_relative_to(r)), next(iter(roots.items())))
-    return {
+    name = root_of(record.sources[0].path, roots) or next(iter(roots))
+    root = roots[name]
+    said = {
         "id": unicodedata.normalize("NFC", record.id),
         "dataset": record.dataset,
         "protein": record.protein,
@@ -97,6 +131,15 @@ def described(record: ImageRecord, *, roots: Mapping[str, Path]) -> dict[str, An
         "mask": _relative(record.mask_path, root) if record.mask_path else None,
         **({"fov_id": record.fov_id} if record.level == "cell" else {}),
     }
+    if not said["id"] or any(unicodedata.category(c) == "Cc" for c in record.id):
+        message = f"{record.sources[0].path}: id {record.id!r} is empty or has control characters"
+        raise ImageRejectedError(message)
+    try:
+        json.dumps(said, ensure_ascii=False, allow_nan=False).encode()
+    except (UnicodeEncodeError, ValueError) as error:
+        message = f"{record.sources[0].path}: cannot be stored ({error})"
+        raise ImageRejectedError(message.encode("utf-8", "backslashreplace").decode()) from error
+    return said
 
 
 def image_rows(rows: Sequence[Mapping[str, Any]], level: str) -> pa.Table:
@@ -119,12 +162,16 @@ def record_from_row(row: Mapping[str, Any], *, level: str, roots: Mapping[str, P
         roots: Declared folders by name.
 
     Raises:
-        ImageRejectedError: If the row has no source (vectors made elsewhere), or a path would leave its root.
+        ImageRejectedError: If the row has no source (vectors made elsewhere), its root is not declared, or a path would
+            leave it.
     """
     if not row["sources"]:
         message = f"{row['id']}: has no image (its vector was imported), so it cannot be embedded"
         raise ImageRejectedError(message)
-    root = roots[row["root"]]
+    if row["root"] not in roots:
+        message = f"{row['id']}: its root {row['root']!r} is not declared; known: {', '.join(sorted(roots))}"
+        raise ImageRejectedError(message)
+    root = roots[row["root"]].resolve()  # the folder may have become a link since it was declared
 
     def inside(relative: str) -> Path:
         path = root / relative

@@ -1,5 +1,6 @@
 """The contract of the store: table names, exact Arrow schemas, and the check every write passes. Pure."""
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +20,7 @@ __all__ = [
     "embedding_schema",
     "embedding_table_name",
     "image_schema",
+    "image_table",
 ]
 
 SCHEMA_VERSION = 1
@@ -88,7 +90,7 @@ RUNS = pa.schema(
     [
         _required("id", pa.string()),
         _required("command", pa.string()),
-        _required("state", pa.string()),  # running, done, failed
+        _required("state", pa.string()),  # running, done, failed, interrupted
         _required("started_at", pa.timestamp("us", tz="UTC")),
         pa.field("finished_at", pa.timestamp("us", tz="UTC")),
         pa.field("dataset", pa.string()),
@@ -105,9 +107,10 @@ QUARANTINE = pa.schema(
     [
         _required("id", pa.string()),
         _required("dataset", pa.string()),
+        pa.field("root", pa.string()),  # name of the declared root that the source lies under
         _required("source", pa.string()),
         _required("reason", pa.string()),
-        pa.field("source_stat", pa.string()),  # null: no file to look at, so it is tried again each time
+        pa.field("tried", pa.string()),  # digest of what decided; null: tried again each time
         _required("run_id", pa.string()),
     ]
 )
@@ -116,6 +119,11 @@ QUARANTINE = pa.schema(
 def image_schema(level: Literal["fov", "cell"]) -> pa.Schema:
     """The schema of the table that holds the images of a level."""
     return FOVS if level == "fov" else CELLS
+
+
+def image_table(level: str) -> str:
+    """Name of the table that holds the images of a level."""
+    return "fovs" if level == "fov" else "cells"
 
 
 def embedding_schema(dim: int) -> pa.Schema:
@@ -146,8 +154,8 @@ def check_rows(rows: pa.Table, schema: pa.Schema, *, table: str) -> None:
         table: Its name, for the message.
 
     Raises:
-        SchemaMismatchError: If columns, types or order differ, a required value is null, an id is empty, has control
-            characters or occurs twice, or a vector is not finite.
+        SchemaMismatchError: If columns, types or order differ, a required value or an item of a list is null, an id
+            is empty, not NFC, has control characters or occurs twice, or a number or vector is not finite.
     """
 
     def refuse(why: str) -> None:
@@ -164,25 +172,49 @@ def check_rows(rows: pa.Table, schema: pa.Schema, *, table: str) -> None:
             refuse(f"column {expected.name} is {got}, must be {expected.type}")
         if not expected.nullable and rows[expected.name].null_count:
             refuse(f"column {expected.name} has {rows[expected.name].null_count} nulls")
-    ids = rows["id"]
+    _check_ids(rows["id"], refuse)
+    for field in schema:
+        _check_values(field, rows, refuse)
+
+
+def _check_ids(ids: Any, refuse: Callable[[str], None]) -> None:
     if (n_distinct := pc.count_distinct(ids).as_py()) != len(ids):
         counts = {entry["values"]: entry["counts"] for entry in pc.value_counts(ids).to_pylist()}
         twice = [i for i, count in counts.items() if count > 1][:5]
         refuse(f"{len(ids) - n_distinct} ids occur more than once, e.g. {twice}")
-    bad = pc.filter(ids, pc.or_(pc.equal(pc.utf8_length(ids), 0), pc.match_substring_regex(ids, r"[\x00-\x1f\x7f]")))
+    bad = pc.filter(ids, pc.or_(pc.equal(pc.utf8_length(ids), 0), pc.match_substring_regex(ids, r"\p{Cc}")))
     if len(bad):
         refuse(f"id {bad[0].as_py()!r} is empty or has control characters")
-    if "vector" in schema.names and len(rows):
-        _check_vectors(rows, refuse)
+    other = pc.filter(ids, pc.not_equal(ids, pc.utf8_normalize(ids, form="NFC")))
+    if len(other):
+        refuse(f"id {other[0].as_py()!r} is not NFC-normalised")
 
 
-def _check_vectors(rows: pa.Table, refuse: Any) -> None:
-    column = rows["vector"].combine_chunks()
-    flat = (column.chunk(0) if isinstance(column, pa.ChunkedArray) else column).flatten()
-    if flat.null_count:
-        refuse("a vector has nulls")
-    values = flat.to_numpy(zero_copy_only=False).reshape(len(rows), -1)
-    finite = np.isfinite(values).all(axis=1)
-    if not finite.all():
-        first = rows["id"][int(np.argmin(finite))].as_py()
-        refuse(f"{int((~finite).sum())} vectors are not finite, first: {first}")
+def _check_values(field: Any, rows: pa.Table, refuse: Callable[[str], None]) -> None:
+    """Nulls and numbers that no table means, which Arrow lets through inside of lists."""
+    column = rows[field.name]
+    if pa.types.is_fixed_size_list(field.type):
+        _check_vectors(column, rows["id"], refuse)
+        return
+    if pa.types.is_list(field.type):
+        column = pc.list_flatten(column)
+        parts = [column]
+        if pa.types.is_struct(field.type.value_type):
+            parts += [pc.struct_field(column, [i]) for i in range(field.type.value_type.num_fields)]
+        if nulls := sum(part.null_count for part in parts):
+            refuse(f"column {field.name} has {nulls} nulls inside of its lists")
+    if pa.types.is_floating(column.type) and pc.all(pc.is_finite(column)).as_py() is False:  # None: all are null
+        refuse(f"column {field.name} has numbers that are not finite")
+
+
+def _check_vectors(column: Any, ids: Any, refuse: Callable[[str], None]) -> None:
+    first = 0
+    for chunk in column.chunks:
+        flat = chunk.flatten()
+        if flat.null_count:
+            refuse("a vector has nulls")
+        finite = np.isfinite(flat.to_numpy(zero_copy_only=False).reshape(len(chunk), -1)).all(axis=1)
+        if not finite.all():
+            row = first + int(np.argmin(finite))
+            refuse(f"{int((~finite).sum())} vectors are not finite, first: {ids[row].as_py()}")
+        first += len(chunk)

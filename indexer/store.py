@@ -6,7 +6,8 @@ merge_insert duplicates rows, and with a scalar index on the key it does so agai
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from locatlas.errors import SchemaMismatchError, StoreDamagedError, UnknownNameError
+from locatlas.errors import LocatlasError, SchemaMismatchError, StoreDamagedError, UnknownNameError
 from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.schema import (
     CELLS,
@@ -39,6 +40,9 @@ _FIXED = {"fovs": FOVS, "cells": CELLS, "encoders": ENCODERS, "runs": RUNS, "qua
 
 FRAGMENTS_BEFORE_COMPACTION = 64
 """Each commit adds a fragment; scans slow down from about a hundred (measured by LanceDB's own documentation)."""
+
+COMPACTED_ROWS = 131_072
+"""Fragments of this many rows are left alone, so that compaction during a long run does not rewrite all each time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,18 +85,21 @@ class Store:
 
     def tables(self) -> list[str]:
         """Names of the tables that exist, sorted."""
-        return sorted(p.stem for p in self.folder.db.glob("*.lance"))
+        return sorted(p.stem for p in self.folder.db.glob("*.lance") if self.has(p.stem))
 
     def _schema(self, table: str) -> pa.Schema:
         if table in _FIXED:
             return _FIXED[table]
         return self._dataset(table).schema.remove_metadata()
 
+    def _dim(self, table: str) -> int:
+        return int(self._dataset(table).schema.field("vector").type.list_size)
+
     def _path(self, table: str) -> Path:
         return self.folder.db / f"{table}.lance"
 
     def _dataset(self, table: str) -> Any:
-        if not self._path(table).is_dir():
+        if not self.has(table):
             raise UnknownNameError("table", table, self.tables())
         try:
             return lance.dataset(str(self._path(table)))
@@ -105,10 +112,10 @@ class Store:
             import lancedb
 
             self._db = lancedb.connect(str(self.folder.db))
-        if self._path(table).is_dir():
-            opened = self._db.open_table(table)
-        else:
-            opened = self._db.create_table(table, schema=schema)
+        opened = self._db.open_table(table) if self.has(table) else self._db.create_table(table, schema=schema)
+        if opened.schema != schema:
+            message = f"table {table} on disk has other columns than this locatlas writes; nothing was written"
+            raise SchemaMismatchError(message)
         if b"lance-schema:unenforced-primary-key:position" not in (opened.schema.field("id").metadata or {}):
             # also after a kill between the two calls, when the table exists without its key
             opened.set_unenforced_primary_key(["id"])
@@ -124,13 +131,26 @@ class Store:
 
         Raises:
             SchemaMismatchError: If `check_rows` refuses them.
+            StoreDamagedError: If they cannot be written, e.g. because the disk is full; what was committed stays.
         """
         expected = schema or self._schema(table)
         check_rows(rows, expected, table=table)
-        opened = self._writable(table, expected)
-        if len(rows):
-            merge = opened.merge_insert("id").use_index(False)  # noqa: FBT003 (lancedb's signature)
-            merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
+        with self._writing(table):
+            opened = self._writable(table, expected)
+            if len(rows):
+                merge = opened.merge_insert("id").use_index(False)  # noqa: FBT003 (lancedb's signature)
+                merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
+
+    @contextmanager
+    def _writing(self, table: str) -> Iterator[None]:
+        """Lance's errors, which are of many types and many lines, as one."""
+        try:
+            yield
+        except LocatlasError:
+            raise
+        except (OSError, RuntimeError, ValueError) as error:
+            message = f"{self._path(table)}: cannot be written ({_first_line(error)}); what was committed before stays"
+            raise StoreDamagedError(message) from error
 
     def put_embeddings(
         self, level: str, fingerprint: str, ids: Sequence[str], digests: Sequence[str], vectors: NDArray[np.float32]
@@ -143,15 +163,25 @@ class Store:
             ids: (n,) image ids.
             digests: (n,) digests of the sources they were made from.
             vectors: (n, d) float32, finite.
+
+        Raises:
+            SchemaMismatchError: If they do not fit each other or the table, or `check_rows` refuses them.
+            StoreDamagedError: If they cannot be written.
         """
+        table = embedding_table_name(level, fingerprint)
+        if vectors.dtype != np.float32 or vectors.ndim != 2 or not len(ids) == len(digests) == len(vectors):
+            message = (
+                f"table {table}: {len(ids)} ids, {len(digests)} digests and {vectors.dtype} vectors of shape "
+                f"{vectors.shape}; as many of each and float32 (n, d) needed; nothing was written"
+            )
+            raise SchemaMismatchError(message)
         schema = embedding_schema(vectors.shape[1])
-        flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))
+        flat = pa.array(np.ascontiguousarray(vectors).reshape(-1))
         columns = [pa.array(ids, pa.string()), pa.array(digests, pa.string())]
         column = pa.FixedSizeListArray.from_arrays(flat, type=schema.field("vector").type)
         rows = pa.table([*columns, column], schema=schema)
-        table = embedding_table_name(level, fingerprint)
-        if self.has(table) and (known := self._schema(table)) != schema:
-            message = f"table {table} holds {known.field('vector').type.list_size} dims, got {vectors.shape[1]}"
+        if self.has(table) and (dim := self._dim(table)) != vectors.shape[1]:
+            message = f"table {table} holds vectors of {dim} numbers, got {vectors.shape[1]}; nothing was written"
             raise SchemaMismatchError(message)
         self.upsert(table, rows, schema=schema)
 
@@ -161,13 +191,24 @@ class Store:
             return
         from lancedb.expr import col
 
-        opened = self._writable(table, self._schema(table))
-        for start in range(0, len(ids), 1000):
-            opened.delete(col("id").isin(list(ids[start : start + 1000])).to_sql())
+        with self._writing(table):
+            opened = self._writable(table, self._schema(table))
+            for start in range(0, len(ids), 1000):
+                opened.delete(col("id").isin(list(ids[start : start + 1000])).to_sql())
 
     def has(self, table: str) -> bool:
-        """Whether the table exists."""
-        return self._path(table).is_dir()
+        """Whether the table exists: a folder without a version was left by a process that died while making it.
+
+        Raises:
+            StoreDamagedError: If there are data but no version that says what they are.
+        """
+        path = self._path(table)
+        if any(path.glob("_versions/*.manifest")):
+            return True
+        if any(path.glob("data/*.lance")):
+            message = f"{path}: has data but no manifest; restore _versions/ from a backup"
+            raise StoreDamagedError(message)
+        return False
 
     def version(self, table: str) -> int:
         """Lance version of the table; every commit raises it."""
@@ -183,27 +224,27 @@ class Store:
             schema = _FIXED[table]
             rows = schema.empty_table()
             return rows if columns is None else rows.select(list(columns))
+        rows = self._to_table(table, columns, None)
+        return rows.sort_by("id") if "id" in rows.column_names else rows
+
+    def _to_table(self, table: str, columns: Sequence[str] | None, only: Any) -> pa.Table:
         dataset = self._dataset(table)
         try:
-            rows = dataset.to_table(columns=list(columns) if columns is not None else None)
+            return dataset.to_table(columns=list(columns) if columns is not None else None, filter=only)
         except (OSError, ValueError) as error:
             message = f"{self._path(table)}: cannot be read ({_first_line(error)})"
             raise StoreDamagedError(message) from error
-        return rows.sort_by("id") if "id" in rows.column_names else rows
 
     def read_rows(self, table: str, ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
         """The rows of these ids; ids that are absent are simply not in the answer."""
         import pyarrow.compute as pc
 
-        rows = self._dataset(table).to_table(
-            columns=list(columns) if columns is not None else None, filter=pc.field("id").isin(list(ids))
-        )
-        return rows.sort_by("id")
+        return self._to_table(table, columns, pc.field("id").isin(list(ids))).sort_by("id")
 
     def read_vectors(self, table: str) -> TableVectors:
         """All vectors of an embedding table, sorted by id, in one array."""
         dataset = self._dataset(table)
-        dim = dataset.schema.field("vector").type.list_size
+        dim = self._dim(table)
         n = dataset.count_rows()
         vectors = np.empty((n, dim), dtype=np.float32)
         ids: list[str] = []
@@ -220,8 +261,13 @@ class Store:
 
     def compact(self, table: str) -> None:
         """Merge small fragments once there are many; old versions stay, so readers are not disturbed."""
-        if self.has(table) and len(self._dataset(table).get_fragments()) > FRAGMENTS_BEFORE_COMPACTION:
-            self._writable(table, self._schema(table)).compact_files()
+        if not self.has(table):
+            return
+        small = [f for f in self._dataset(table).get_fragments() if f.metadata.num_rows < COMPACTED_ROWS]
+        if len(small) > FRAGMENTS_BEFORE_COMPACTION:
+            with self._writing(table):
+                # through pylance: lancedb's own compact_files is the same call
+                self._dataset(table).optimize.compact_files(target_rows_per_fragment=COMPACTED_ROWS)
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,18 +1,35 @@
-"""Read vectors that were made elsewhere: Parquet, npz, DINO4Cells feature files. Reads files, unpickles nothing freely."""
+"""Vectors that were made elsewhere: Parquet, npz, DINO4Cells feature files. Reads files; unpickles nothing freely."""
 
-from collections.abc import Sequence
+import struct
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from locatlas.errors import InputError, LocatlasError
+from locatlas.indexer.labels import get_vocabulary
 
 __all__ = ["VectorFile", "read_vector_file"]
+
+# The functions that unpickle numpy's arrays and numbers; their module is private, and numpy 1 called it otherwise.
+_ARRAY, _NUMBER = np.zeros(0).__reduce__()[0], np.float64(0).__reduce__()[0]
+_DTYPES = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?", "U1")
+_ALLOWED: list[Any] = [
+    np.ndarray,
+    np.dtype,
+    *(type(np.dtype(code)) for code in _DTYPES),
+    *((_ARRAY, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
+    *((_NUMBER, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,7 +37,7 @@ class VectorFile:
     """Vectors with what the file says of each.
 
     Attributes:
-        ids: (n,) as in the file.
+        ids: (n,) as in the file, NFC-normalised.
         vectors: (n, d) float32.
         columns: Metadata, one list of (n,) texts (None where unknown) each.
     """
@@ -52,8 +69,18 @@ def read_vector_file(path: Path, *, label_names: Sequence[str] = ()) -> VectorFi
         found = readers[path.suffix.lower()](path, label_names)
     except LocatlasError:
         raise
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-        message = f"{path}: cannot be read ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+    # what numpy and Arrow raise on damaged or unfitting files; zipfile's own error is a plain Exception
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+        pa.ArrowException,
+    ) as error:
+        message = f"{path}: cannot be read ({_reason(error)})"
         raise InputError(message) from error
     _check(path, found)
     return found
@@ -70,15 +97,31 @@ def _check(path: Path, found: VectorFile) -> None:
         seen: set[str] = set()
         twice = next(i for i in found.ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
         why = f"id {twice!r} occurs twice"
-    elif bad := next((i for i in found.ids if not i or not i.isprintable()), None):
-        why = f"id {bad!r} has control characters"
     elif "" in found.ids:
-        why = "an id is empty"
+        why = f"the id of row {found.ids.index('')} is empty"
+    elif bad := next((i for i in found.ids if any(unicodedata.category(c) == "Cc" for c in i)), None):
+        why = f"id {bad!r} has control characters"
     else:
-        why = next((f"{name}: {len(v)} values for {n} ids" for name, v in found.columns.items() if len(v) != n), None)
+        why = next(
+            (f"column {name}: {len(v)} values for {n} ids" for name, v in found.columns.items() if len(v) != n), None
+        )
     if why:
         message = f"{path}: {why}"
         raise InputError(message)
+
+
+def _ids(values: Iterable[Any]) -> list[str]:
+    return [unicodedata.normalize("NFC", _text(v) or "") for v in values]
+
+
+def _numbers(values: Any) -> NDArray[np.float32]:
+    """Float32 of an array of real numbers; what is too large becomes infinite, which is refused later."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiu":
+        message = f"vectors of {array.dtype} are no real numbers"
+        raise ValueError(message)
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32)
 
 
 def _parquet(path: Path, label_names: Sequence[str]) -> VectorFile:
@@ -86,53 +129,75 @@ def _parquet(path: Path, label_names: Sequence[str]) -> VectorFile:
     if missing := [c for c in ("id", "vector") if c not in table.column_names]:
         message = f"{path}: no column {' or '.join(missing)}; it has {', '.join(table.column_names)}"
         raise InputError(message)
-    column = table["vector"].combine_chunks()
-    lengths = {len(v) if v is not None else -1 for v in column.to_pylist()} if not _fixed(column) else {0}
-    if len(lengths) > 1 or -1 in lengths:
-        message = f"{path}: vectors of different lengths or null"
+    vectors = _list_column(path, table["vector"])
+    names = [n for n in table.column_names if n not in ("id", "vector") and not n.startswith("__index_level_")]
+    columns = {name: [_text(v) for v in table[name].to_pylist()] for name in names}
+    return VectorFile(_ids(table["id"].to_pylist()), vectors, columns)
+
+
+def _list_column(path: Path, column: Any) -> NDArray[np.float32]:
+    """(n, d) of a column of lists, of fixed size or not."""
+    kind, is_list = column.type, pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
+    if not (is_list or pa.types.is_fixed_size_list(kind)):
+        message = f"{path}: column vector is {kind}; a list of numbers a row needed"
         raise InputError(message)
-    flat = column.flatten().to_numpy(zero_copy_only=False)
-    vectors = np.asarray(flat, dtype=np.float32).reshape(len(table), -1) if len(table) else np.empty((0, 0), np.float32)
-    ids = [_text(v) or "" for v in table["id"].to_pylist()]
-    columns = {name: [_text(v) for v in table[name].to_pylist()] for name in table.column_names}
-    return VectorFile(ids, vectors, {k: v for k, v in columns.items() if k not in ("id", "vector")})
-
-
-def _fixed(column: Any) -> bool:
-    return pa.types.is_fixed_size_list(column.type) and column.null_count == 0
+    lengths = pc.unique(pc.list_value_length(column)).to_pylist()
+    if len(lengths) > 1 or lengths == [None]:
+        shown = sorted("null" if n is None else str(n) for n in lengths)
+        message = f"{path}: vectors of different lengths or null ({', '.join(shown[:5])})"
+        raise InputError(message)
+    # nulls inside of a vector become NaN, which is refused as not finite
+    flat = pc.list_flatten(column)
+    return _numbers(flat.to_numpy()).reshape(len(column), -1) if len(column) else np.empty((0, 0), np.float32)
 
 
 def _npz(path: Path, label_names: Sequence[str]) -> VectorFile:
-    with np.load(path, allow_pickle=False) as held:
+    held = np.load(path, allow_pickle=False)
+    if not isinstance(held, np.lib.npyio.NpzFile):
+        message = f"{path}: a single array, not an npz with ids and vectors"
+        raise InputError(message)
+    with held:
         if missing := [c for c in ("ids", "vectors") if c not in held.files]:
             message = f"{path}: no array {' or '.join(missing)}; it has {', '.join(held.files)}"
             raise InputError(message)
-        vectors = np.asarray(held["vectors"], dtype=np.float32)
-        names = [name for name in held.files if name != "vectors"]
-        columns = {name: [_text(v) for v in held[name].tolist()] for name in names}
-    ids = [i or "" for i in columns.pop("ids")]
-    return VectorFile(ids, vectors, columns)
+        arrays = {name: held[name] for name in held.files}
+    if scalar := next((name for name, array in arrays.items() if array.ndim == 0), None):
+        message = f"{path}: array {scalar} is a single value; one a vector needed"
+        raise InputError(message)
+    vectors = _numbers(arrays.pop("vectors"))
+    ids = _ids(arrays.pop("ids").tolist())
+    return VectorFile(ids, vectors, {name: [_text(v) for v in array.tolist()] for name, array in arrays.items()})
 
 
 def _features(path: Path, label_names: Sequence[str]) -> VectorFile:
-    from locatlas.indexer.labels import KAGGLE_2018
-
     held = _safe_load(path)
     if not isinstance(held, list | tuple) or len(held) < 4:
         message = f"{path}: not a DINO4Cells feature file: a list of features, labels, cell lines and ids expected"
         raise InputError(message)
-    vectors = np.asarray(held[0], dtype=np.float32)
-    ids = [str(v) for v in held[3]]
+    features, hots, cell_lines, ids = (_plain(item) for item in held[:4])
     # the data set sorted its label columns, so they are alphabetical and not in Kaggle's order
-    names = list(label_names) or sorted(KAGGLE_2018)
+    names = list(label_names) or sorted(get_vocabulary("kaggle-2018").labels)
     labels: list[str | None] = []
-    for row in held[1]:
+    for row in hots:
         hot = np.asarray(row).reshape(-1)
         if len(hot) != len(names):
             message = f"{path}: {len(hot)} label columns for {len(names)} class names; give theirs with --labels"
             raise InputError(message)
-        labels.append(";".join(name for name, on in zip(names, hot, strict=True) if on))
-    return VectorFile(ids, vectors, {"localizations": labels, "cell_line": [_text(v) for v in held[2]]})
+        labels.append(";".join(name for name, on in zip(names, hot, strict=True) if on > 0))
+    columns = {"localizations": labels, "cell_line": [_text(v) for v in cell_lines]}
+    return VectorFile(_ids(ids), _numbers(features), columns)
+
+
+def _plain(value: Any) -> Any:
+    """Arrays of tensors, and lists of what stands in them, without torch."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        # numpy knows no bfloat16, and one number alone is a text or a label
+        array = value.detach().cpu()
+        array = array.float() if array.is_floating_point() else array
+        return array.numpy() if array.ndim else array.item()
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _safe_load(path: Path) -> Any:
@@ -141,28 +206,26 @@ def _safe_load(path: Path) -> Any:
 
     import torch
 
-    multiarray = np._core.multiarray
-    allowed: list[Any] = [
-        multiarray._reconstruct,
-        (multiarray._reconstruct, "numpy.core.multiarray._reconstruct"),  # the name of numpy 1
-        multiarray.scalar,
-        (multiarray.scalar, "numpy.core.multiarray.scalar"),
-        np.ndarray,
-        np.dtype,
-        *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "u1", "?")),
-    ]
     try:
-        with torch.serialization.safe_globals(allowed):
+        with torch.serialization.safe_globals(_ALLOWED):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        message = (
-            f"{path}: holds objects beside tensors, lists and text (a fifth item that is a DataFrame, perhaps); refused "
-            f"without running it. Save the first four items alone, or write Parquet"
-        )
+        if "GLOBAL" not in str(error) and "Unsupported" not in str(error):
+            message = f"{path}: not a complete torch file ({_reason(error)})"
+        else:
+            message = (
+                f"{path}: holds objects beside tensors, lists and text (a fifth item that is a DataFrame, perhaps); "
+                f"refused without running it. Save the first four items alone, or write Parquet"
+            )
         raise InputError(message) from error
-    except (RuntimeError, EOFError) as error:
-        message = f"{path}: not a complete torch file ({str(error).splitlines()[0]})"
+    # damaged pickles fail in whatever the next opcode happened to need
+    except (RuntimeError, EOFError, LookupError, AttributeError, TypeError, ValueError, struct.error) as error:
+        message = f"{path}: not a complete torch file ({_reason(error)})"
         raise InputError(message) from error
+
+
+def _reason(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:200]
 
 
 def _text(value: Any) -> str | None:
@@ -170,6 +233,6 @@ def _text(value: Any) -> str | None:
         return None
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="strict")
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | np.ndarray):
         return ";".join(str(v) for v in value)
     return str(value)

@@ -1,0 +1,173 @@
+"""What a data set means for an atlas: which images are new, changed, described anew, unchanged or not usable. I/O."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from locatlas.errors import ImageRejectedError
+from locatlas.indexer.encoders import StoredEncoder
+from locatlas.indexer.images import source_digest
+from locatlas.indexer.job import Job
+from locatlas.indexer.pipeline import FROM_PIXELS, Pending
+from locatlas.indexer.quarantine import Rejection
+from locatlas.indexer.records import ImageRecord
+from locatlas.indexer.rows import METADATA_COLUMNS, described, root_of, source_name, source_stat
+from locatlas.indexer.schema import image_schema, image_table
+
+__all__ = ["Plan", "make_plan"]
+
+
+@dataclass(slots=True)
+class Plan:
+    """What is to be done for the records of one level.
+
+    Attributes:
+        work: Images to embed, by position.
+        described_anew: Rows whose metadata changed while the pixels did not.
+        unchanged: Images with nothing to do.
+        redeclared: Ids whose channels, or whose row of a stacked file, are others than before.
+        rescaled: Ids whose pixel size is another.
+    """
+
+    work: list[Pending] = field(default_factory=list)
+    described_anew: list[dict[str, Any]] = field(default_factory=list)
+    unchanged: int = 0
+    redeclared: set[str] = field(default_factory=set)
+    rescaled: set[str] = field(default_factory=set)
+
+
+def make_plan(job: Job, encoder: StoredEncoder, records: Sequence[ImageRecord], *, replaces: bool) -> Plan:
+    """Compare records with what the atlas holds. What cannot be used goes to the job's quarantine.
+
+    Args:
+        job: The run.
+        encoder: Whose vectors the images are to have.
+        records: Of one level, sorted by id.
+        replaces: Whether an id may go over to another file below the same root: a folder's reader has seen both and
+            chose, while two manifests of a folder know nothing of each other.
+    """
+    plan = Plan()
+    table, fields = image_table(encoder.level), image_schema("fov" if encoder.level == "fov" else "cell").names
+    stored = {row["id"]: row for row in job.store.read(table, [f for f in fields if f != "thumbnail"]).to_pylist()}
+    embedded = job.digests(encoder)
+    taken: set[str] = set()
+    for position, record in enumerate(records):
+        root = root_of(record.sources[0].path, job.roots) or next(iter(job.roots))
+        try:
+            stat = source_stat(record.sources)
+            said = described(record, roots=job.roots)
+            if said["id"] in taken:
+                message = f"{record.sources[0].path}: id {said['id']!r} is already that of another image"
+                raise ImageRejectedError(message)
+            taken.add(said["id"])
+            here = stored.get(said["id"])
+            if here is not None and here["sources"]:
+                said |= _settled_source(job, here, said, replaces=replaces)
+            _plan_one(job, encoder, plan, position, record, stat, said, here, embedded)
+        except ImageRejectedError as error:
+            job.quarantine.put(
+                Rejection(dataset=record.dataset, root=root, source=source_name(record, job.roots), reason=str(error))
+            )
+    _add_pictures(job, table, plan)
+    return plan
+
+
+def _plan_one(
+    job: Job,
+    encoder: StoredEncoder,
+    plan: Plan,
+    position: int,
+    record: ImageRecord,
+    stat: str,
+    said: dict[str, Any],
+    here: Mapping[str, Any] | None,
+    embedded: Mapping[str, str],
+) -> None:
+    image_id = said["id"]
+    row = {k: v for k, v in (here or {}).items() if k not in FROM_PIXELS} | said
+    pending = job.pending(position, record, row, stat, encoder)
+    if here is None or not here["sources"]:
+        if not job.quarantine.still(pending.key, pending.tried):
+            plan.work.append(pending)
+        return
+    redeclared = _planes(here) != _planes(said) or here["row"] != said["row"]
+    rescaled = here["pixel_size_um"] != said["pixel_size_um"]
+    again = (
+        redeclared
+        or (rescaled and encoder.spec.pixel_size_um is not None)
+        or embedded.get(image_id) != here["source_digest"]
+    )
+    if not again and (here["source_stat"], _paths(here)) != (stat, _paths(said)):
+        if job.quarantine.still(pending.key, pending.tried):
+            return
+        # touched, copied or moved: only other bytes are another image
+        again = source_digest(record) != here["source_digest"]
+    if again:
+        if not job.quarantine.still(pending.key, pending.tried):
+            plan.work.append(pending)
+            plan.redeclared |= {image_id} if redeclared else set()
+            plan.rescaled |= {image_id} if rescaled else set()
+    elif here["source_stat"] != stat or any(
+        here[c] != said.get(c, here[c]) for c in (*METADATA_COLUMNS, "fov_id") if c in here
+    ):
+        plan.described_anew.append({**here, **said, "source_stat": stat})
+        plan.rescaled |= {image_id} if rescaled else set()
+    else:
+        plan.unchanged += 1
+
+
+def _planes(row: Mapping[str, Any]) -> list[list[str]]:
+    return [source["channels"] for source in row["sources"]]
+
+
+def _paths(row: Mapping[str, Any]) -> tuple[str, list[str]]:
+    return row["root"], [source["path"] for source in row["sources"]]
+
+
+def _settled_source(job: Job, here: Mapping[str, Any], said: Mapping[str, Any], *, replaces: bool) -> dict[str, Any]:
+    """Root and sources as the row is to have them.
+
+    Raises:
+        ImageRejectedError: If the id is that of another image, which is still there.
+    """
+    if _paths(here) == _paths(said):
+        return {}
+    before, now = _absolute(job, here), _absolute(job, said)
+    if before == now:
+        # the same files below another root, e.g. a folder within the one that was indexed: the row keeps its own
+        kept = [{**mine, "path": its["path"]} for mine, its in zip(said["sources"], here["sources"], strict=True)]
+        return {"root": here["root"], "sources": kept, "mask": _mask_below(job, here, said)}
+    if not before[0].exists() or (replaces and here["root"] == said["root"]):
+        return {}  # moved, or replaced by the reader's own choice
+    message = (
+        f"{now[0]}: id {said['id']} already belongs to {before[0]}; give the data set another name with --name, "
+        "or the image an id"
+    )
+    raise ImageRejectedError(message)
+
+
+def _absolute(job: Job, row: Mapping[str, Any]) -> list[Path]:
+    root = job.store.folder.root_path(row["root"])
+    return [(root / source["path"]).resolve() for source in row["sources"]]
+
+
+def _mask_below(job: Job, here: Mapping[str, Any], said: Mapping[str, Any]) -> str | None:
+    """The mask's path below the row's own root."""
+    if said["mask"] is None:
+        return None
+    mask = (job.store.folder.root_path(said["root"]) / said["mask"]).resolve()
+    root = job.store.folder.root_path(here["root"]).resolve()
+    if not mask.is_relative_to(root):
+        message = f"{mask}: lies outside {root}, where the image of the atlas lies"
+        raise ImageRejectedError(message)
+    return mask.relative_to(root).as_posix()
+
+
+def _add_pictures(job: Job, table: str, plan: Plan) -> None:
+    """Thumbnails of the rows that are written anew: they were not read with the rest."""
+    if not plan.described_anew:
+        return
+    rows = {row["id"]: row for row in plan.described_anew}
+    for row in job.store.read_rows(table, list(rows), ["id", "thumbnail"]).to_pylist():
+        rows[row["id"]]["thumbnail"] = row["thumbnail"]

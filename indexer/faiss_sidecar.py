@@ -1,0 +1,93 @@
+"""What a FAISS file was made from: the record beside it, and the digests that tie it to its table. Pure."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["SIDECAR_VERSION", "Sidecar", "blake2b", "id_lines", "rows_digest"]
+
+SIDECAR_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sidecar:
+    """What a FAISS file was made from.
+
+    Attributes:
+        sidecar_version: Layout of this record.
+        table: Embedding table.
+        version: Lance version of the table at that time.
+        fingerprint: Of the encoder.
+        metric: Always "cosine": inner product of unit vectors.
+        kind: Index type.
+        params: Its build and search parameters.
+        count: Vectors in the file.
+        dim: Their length.
+        vectors_digest: blake2b-128 over ids and float32 vectors, in file order.
+        file_digest: blake2b-128 of the FAISS file.
+        faiss: FAISS version.
+        recall_at_10: Share of the exact ten nearest found, over sampled rows of the table themselves.
+        ids_digest: blake2b-128 of the file of ids.
+    """
+
+    sidecar_version: int
+    table: str
+    version: int
+    fingerprint: str
+    metric: str
+    kind: str
+    params: dict[str, int]
+    count: int
+    dim: int
+    vectors_digest: str
+    file_digest: str
+    faiss: str
+    recall_at_10: float
+    ids_digest: str
+
+    def to_json(self) -> str:
+        """All fields, and a digest over them."""
+        fields = asdict(self)
+        return json.dumps({**fields, "sidecar_digest": _sealed(fields)}, indent=2, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """What `to_json` wrote.
+
+        Raises:
+            ValueError: If it is not that.
+        """
+        raw = json.loads(text)
+        if not isinstance(raw, dict) or raw.pop("sidecar_digest", None) != _sealed(raw):
+            message = "sidecar does not match its own digest"
+            raise ValueError(message)
+        if raw["sidecar_version"] != SIDECAR_VERSION:
+            message = f"sidecar of version {raw['sidecar_version']}, this locatlas reads {SIDECAR_VERSION}"
+            raise ValueError(message)
+        return cls(**raw)
+
+
+def _sealed(values: dict[str, Any]) -> str:
+    return blake2b(json.dumps(values, sort_keys=True).encode())
+
+
+def blake2b(data: bytes | memoryview) -> str:
+    """blake2b-128 in hex."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def id_lines(ids: list[str]) -> bytes:
+    """The ids as a file holds them, one a line."""
+    return "\n".join(ids).encode()  # ids have no control characters
+
+
+def rows_digest(ids: list[str], vectors: NDArray[np.float32]) -> str:
+    """blake2b-128 over ids and (n, d) vectors, in hex."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(id_lines(ids))
+    digest.update(np.ascontiguousarray(vectors).data)
+    return digest.hexdigest()

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locatlas.query.exact import search
-from locatlas.query.exclude import Exclusion, encode_names
+from locatlas.query.exclude import Exclusion
 from locatlas.query.view import View
 from locatlas.types import Neighbors
 
@@ -64,7 +64,13 @@ def _exclusions(queries: Queries, view: View, exclude: str) -> list[Exclusion]:
     columns = ["id", "fov", "protein"][: STEPS.index(exclude)] if exclude in STEPS else ["id", "fov", exclude]
     if view.level == "protein":
         columns = [c for c in columns if c != "fov"]
-    return [encode_names(queries.column(c), view.names(c)) for c in columns]
+    exclusions = []
+    for column in columns:
+        known, codes = view.coded(column)
+        # a name that no reference has excludes nothing
+        asked = [known.get(name, -1) if name is not None else -1 for name in queries.column(column)]
+        exclusions.append((np.array(asked, dtype=np.int64), codes))
+    return exclusions
 
 
 def look_up(
@@ -96,7 +102,7 @@ def look_up(
     exclusions = _exclusions(queries, view, exclude)
     selective = allowed is not None and allowed.mean() < EXACT_BELOW_SELECTIVITY
     if index is None or selective:
-        return search(queries.vectors, view.vectors, k=k, exclude=exclusions, allowed=allowed), True
+        return search(queries.vectors, view.prepared, k=k, exclude=exclusions, allowed=allowed), True
     found = [_by_index(queries.vectors[i], i, view, index, k, exclusions, allowed) for i in range(len(queries.names))]
     return Neighbors(np.concatenate([f.indices for f in found]), np.concatenate([f.similarities for f in found])), False
 

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -10,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from locatlas.errors import InputError, UnknownNameError
-from locatlas.query.unit import normalize
+from locatlas.query.unit import Prepared, normalize, prepare
 
 __all__ = ["NOT_READ", "View"]
 
@@ -28,7 +29,7 @@ def _spread(rows: list[list[dict[str, str]]], taken: set[str], prefix: str) -> d
     return columns
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class View:
     """All embedded images (or proteins) of one level by one encoder, sorted by id.
 
@@ -70,10 +71,33 @@ class View:
     def __len__(self) -> int:
         return len(self.vectors)
 
-    @property
+    @cached_property
     def ids(self) -> list[str]:
         """Ids, ascending."""
         return list(self.meta["id"].to_pylist())
+
+    @cached_property
+    def prepared(self) -> Prepared:
+        """The vectors, checked and measured once for many searches."""
+        return prepare(self.vectors)
+
+    @cached_property
+    def _codes(self) -> dict[str, tuple[dict[str, int], NDArray[np.int64]]]:
+        return {}
+
+    def coded(self, column: str) -> tuple[dict[str, int], NDArray[np.int64]]:
+        """A group's names as integers, kept for many searches: name to code, and the code of each row, -1 for none.
+
+        Raises:
+            UnknownNameError: If there is no such column.
+            InputError: If it is no group.
+        """
+        if column not in self._codes:
+            names = self.names(column)
+            known = {name: code for code, name in enumerate(sorted({n for n in names if n is not None}))}
+            codes = np.fromiter((-1 if n is None else known[n] for n in names), dtype=np.int64, count=len(names))
+            self._codes[column] = (known, codes)
+        return self._codes[column]
 
     @property
     def localizations(self) -> list[frozenset[str]]:

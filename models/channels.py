@@ -32,7 +32,7 @@ def slot_permutation(slots: Sequence[str], seed: int) -> tuple[int, ...]:
 
     Example:
         >>> slot_permutation(("microtubules", "protein", "nucleus", "er"), seed=0)
-        (0, 3, 1, 2)
+        (3, 1, 0, 2)
     """
     keys = [hashlib.sha256(f"{seed}/{slot}".encode()).digest() for slot in slots]
     return tuple(sorted(range(len(slots)), key=lambda i: keys[i]))

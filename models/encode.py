@@ -40,7 +40,7 @@ def resolve(
     Args:
         name: Registry name.
         mapping: `natural`, `random` or `replicate`; None keeps the registered one (`natural` for nearly all).
-        passes: `joint` or `separate`; None keeps the registered one, and is `separate` for `replicate`.
+        passes: `joint` or `separate`; None keeps the registered one. `replicate` is always `separate`.
         stains: Channels to use, in the order of the vector's parts; () uses, for `joint`, all that fit a slot of the
             encoder, and for `separate` the channels in `available`, in the order of the slots.
         seed: Of `random`, which needs one.
@@ -54,8 +54,7 @@ def resolve(
     """
     spec = registry.get(name)
     mapping = mapping or spec.mapping
-    if passes is None:
-        passes = "separate" if mapping == "replicate" else spec.passes
+    passes = "separate" if mapping == "replicate" else passes or spec.passes
     chosen = tuple(stains) or (spec.stains if passes == "separate" else ())
     if passes == "separate" and not stains and available:
         chosen = _in_slot_order(spec, available, mapping)

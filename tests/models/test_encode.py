@@ -183,6 +183,7 @@ def test_cuda_gives_the_same_bits_for_any_number_of_images(images: list) -> None
             ("protein", "nucleus", "actin"),
             576,
         ),
+        ({"mapping": "replicate", "passes": "joint", "stains": ("er",)}, "replicate", "separate", ("er",), 192),
         ({"mapping": "random", "seed": 4}, "random", "joint", (), 192),
     ],
 )
@@ -199,7 +200,6 @@ def test_resolve_fills_in_the_plan(
     [
         ({"mapping": "random"}, "mapping_seed belongs to"),
         ({"seed": 1}, "mapping_seed belongs to"),
-        ({"mapping": "replicate", "passes": "joint", "stains": ("protein",)}, "passes must be 'separate'"),
         ({"mapping": "replicate"}, "separate passes need the channels named"),
         ({"passes": "separate", "available": ("actin",)}, "separate passes need the channels named"),
         ({"stains": ("actin",)}, "no slot for actin among microtubules, protein, nucleus, er"),

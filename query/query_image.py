@@ -55,5 +55,5 @@ def embed_image(
         sources = tuple(Source(path, (channel,)) for path, channel in zip(absolute, channels, strict=True))
     record = ImageRecord(id="query/image", level="fov", dataset="query", sources=sources, pixel_size_um=pixel_size_um)
     image, _ = read_image(record)
-    vector: NDArray[np.float32] = _encoder(spec).encode([image])[0]
+    vector: NDArray[np.float32] = _encoder(spec).encode([image], batch_size=1)[0]
     return vector

@@ -71,6 +71,15 @@ def _floats(ctx: click.Context, param: click.Parameter, value: str | None) -> tu
     default="percentile",
     show_default=True,
 )
+@click.option(
+    "--pooling", type=click.Choice(["cls", "mean", "gated_attention"]), help="Default: the architecture's own."
+)
+@click.option(
+    "--resize",
+    type=click.Choice(["square", "short_edge_crop", "center_crop_pad", "none_pad_to_patch"]),
+    default="square",
+    show_default=True,
+)
 @click.option("--mean", callback=_floats, metavar="X,...", help="Per slot, subtracted after --intensity.")
 @click.option("--std", callback=_floats, metavar="X,...", help="Per slot, divided by after --mean.")
 @click.option("--imagenet-norm", is_flag=True, help="ImageNet's mean and std (three slots).")

@@ -1,6 +1,6 @@
 """How many images a second an encoder embeds in fp32 and in bf16, and how far the two vectors of an image differ.
 
-Run as `python scripts/bench/encode.py --encoder NAME`. Made fields (2 x 600 x 600, uint16); the two precisions take turns,
+Run as `python scripts/bench/encode.py --encoder NAME`. Made fields (2 x 600 x 600, uint16); the precisions take turns,
 round by round, so that a busy machine slows both; the ratio is that of the medians.
 """
 

@@ -86,7 +86,7 @@ def train_and_add(index: Any, unit: NDArray[np.float32], kind: Kind) -> None:
     # a quantizer refuses fewer vectors than centroids, so few are shown to it several times
     at_least = _POINTS_A_CENTROID * 16 if kind == "ivfpq" else 1
     index.train(np.tile(unit, (-(-at_least // len(unit)), 1)) if len(unit) < at_least else unit)
-    if on_gpu is not None:
+    if ivf is not None and on_gpu is not None:
         ivf.clustering_index = None  # FAISS does not own it
     index.add(unit)
 

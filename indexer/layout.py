@@ -90,8 +90,10 @@ class AtlasFolder:
             message = f"{path}: is a file; an atlas is a folder"
             raise InputError(message)
         names = sorted(os.listdir(folder.path)) if folder.path.is_dir() else []
-        # a creation that was killed may have left a lock and an empty db/; anything else belongs to somebody
-        if other := [name for name in names if name != "db" and not _LEFT_BY_A_KILL.fullmatch(name)]:
+        # a creation that was killed may have left a lock and an empty db/, one that goes on now atlas.json as well;
+        # anything else belongs to somebody
+        mine = {"db", folder.info_path.name}
+        if other := [name for name in names if name not in mine and not _LEFT_BY_A_KILL.fullmatch(name)]:
             message = f"{path}: not an atlas, and not empty (holds {other[0]!r}); name an atlas or an empty folder"
             raise InputError(message)
         try:

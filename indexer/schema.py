@@ -213,7 +213,7 @@ def _check_vectors(column: Any, ids: Any, refuse: Callable[[str], None]) -> None
         flat = chunk.flatten()
         if flat.null_count:
             refuse("a vector has nulls")
-        finite = np.isfinite(flat.to_numpy(zero_copy_only=False).reshape(len(chunk), -1)).all(axis=1)
+        finite = np.isfinite(flat.to_numpy(zero_copy_only=False).reshape(len(chunk), chunk.type.list_size)).all(axis=1)
         if not finite.all():
             row = first + int(np.argmin(finite))
             refuse(f"{int((~finite).sum())} vectors are not finite, first: {ids[row].as_py()}")

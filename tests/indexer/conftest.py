@@ -1,0 +1,40 @@
+"""An encoder that costs nothing in place of the network, and collections that are made once."""
+
+from pathlib import Path
+
+import pytest
+
+from locatlas.indexer.index import index
+from locatlas.indexer.store import Store
+from tests.indexer.made import PlainEncoder, write_collection
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The jobs' networks are replaced: what is tested is what becomes of vectors."""
+    monkeypatch.setattr("locatlas.indexer.job.load_encoder", PlainEncoder)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Six fields, annotated."""
+    return write_collection(tmp_path / "source")
+
+
+@pytest.fixture
+def atlas(plain: None, source: Path, tmp_path: Path) -> Path:
+    """An atlas of the six fields."""
+    index(source, atlas=tmp_path / "atlas", dataset="opencell", commit_rows=4)
+    return tmp_path / "atlas"
+
+
+@pytest.fixture
+def store(atlas: Path) -> Store:
+    """Its tables."""
+    return Store.open(atlas)
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Store:
+    """The tables of a new atlas."""
+    return Store.create(tmp_path / "empty")

@@ -6,8 +6,9 @@ import json
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -35,6 +36,11 @@ _PACKAGES = (
 
 def versions() -> dict[str, str]:
     """Versions of the packages that a result depends on; absent ones are left out."""
+    return dict(_versions())
+
+
+@cache
+def _versions() -> Mapping[str, str]:
     found = {}
     for package in _PACKAGES:
         try:
@@ -75,7 +81,7 @@ class Run:
         """Say that something is about to be committed; the first time, the run is written as running."""
         if not self._wrote:
             self._wrote = True
-            self.start()
+            self._save("running", finished=False)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -103,15 +109,13 @@ class Run:
         }
         self._store.upsert("runs", pa.Table.from_pylist([row], schema=RUNS))
 
-    def start(self) -> None:
-        """Write the run as running; whatever still says so is from a process that died, because we hold the lock."""
-        dead = [
-            row for row in self._store.read("runs").to_pylist() if row["state"] == "running" and row["id"] != self.id
-        ]
+    @staticmethod
+    def _close_dead(store: Store) -> None:
+        """Close what still says that it runs: it is of a process that died, because we hold the lock."""
+        dead = [row for row in store.read("runs").to_pylist() if row["state"] == "running"]
         if dead:
             rows = [{**row, "state": "interrupted"} for row in dead]
-            self._store.upsert("runs", pa.Table.from_pylist(rows, schema=RUNS))
-        self._save("running", finished=False)
+            store.upsert("runs", pa.Table.from_pylist(rows, schema=RUNS))
 
     @classmethod
     @contextmanager
@@ -119,8 +123,10 @@ class Run:
         """A run that is written at its first commit, and closed as done or failed.
 
         A run that changes nothing leaves no trace: the second run of a command does nothing. One that was stopped by
-        a signal is closed as interrupted, like one that was killed, which the next run closes.
+        a signal is closed as interrupted, like one that was killed, which the next run closes even if it does nothing.
+        The writer lock must be held.
         """
+        cls._close_dead(store)
         run = cls(store, command, dataset=dataset)
         try:
             yield run

@@ -66,9 +66,11 @@ def test_a_run_that_ends_early_says_whether_it_failed_or_was_stopped(
     assert empty.read("runs")["finished_at"].null_count == 0
 
 
-def test_what_still_runs_when_the_next_one_writes_was_interrupted(empty: Store) -> None:
+def test_what_still_runs_when_the_next_one_begins_was_interrupted_though_that_does_nothing(empty: Store) -> None:
     dead = Run(empty, "index", dataset="opencell")
     dead.touched()
+    with Run.record(empty, "index"):
+        assert states(empty) == ["interrupted"]
     with Run.record(empty, "embed") as run:
         run.touched()
     rows = {row["id"]: row for row in empty.read("runs").to_pylist()}

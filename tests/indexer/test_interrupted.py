@@ -1,0 +1,278 @@
+"""Runs that die at any step, continue, and end bit-identical to one that was not interrupted."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from locatlas.indexer import encoders, layout
+from locatlas.indexer.embed import embed
+from locatlas.indexer.encoders import EncoderRequest
+from locatlas.indexer.faiss_index import build, open_index
+from locatlas.indexer.import_embeddings import import_embeddings
+from locatlas.indexer.index import index
+from locatlas.indexer.store import Store
+from tests.indexer.made import contents, name_of, pixels, write_annotations, write_collection, write_field
+
+OTHER = EncoderRequest(mapping="random", seed=3)
+FIELDS = 4
+COMMIT_ROWS = 2
+
+
+class KilledError(BaseException):
+    """No handler of the program may catch it and go on."""
+
+
+class Steps:
+    """Counts the steps at which something is written, and dies before one of them, for good.
+
+    After death every further write fails as well: a process that was killed cannot tidy up.
+    """
+
+    def __init__(self, die_at: int) -> None:
+        self.die_at = die_at
+        self.taken: list[str] = []
+
+    def wrapped(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*args: Any, **options: Any) -> Any:
+            if len(self.taken) == self.die_at - 1:
+                raise KilledError
+            self.taken.append(name)
+            return real(*args, **options)
+
+        return step
+
+
+@contextmanager
+def dying(die_at: int) -> Iterator[Steps]:
+    """Every single write is a step: all of the store's, the ledger's and the encoder states' are made of these."""
+    import lancedb.db
+    import lancedb.merge
+    import lancedb.table
+
+    steps = Steps(die_at)
+    targets: list[tuple[Any, str]] = [
+        (lancedb.db.LanceDBConnection, "create_table"),
+        (lancedb.table.LanceTable, "set_unenforced_primary_key"),
+        (lancedb.merge.LanceMergeInsertBuilder, "execute"),
+        (lancedb.table.LanceTable, "delete"),
+        (Store, "compact"),
+        (layout, "write_atomically"),
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name in targets:
+            patch.setattr(owner, name, steps.wrapped(name, getattr(owner, name)))
+        yield steps
+
+
+def survives(
+    prepare: Callable[[Path], Path], command: Callable[[Path], Any], tmp_path: Path
+) -> tuple[list[str], list[list[str]]]:
+    """Run a command on copies of a prepared atlas, killed before its n-th write for every n, and again.
+
+    Returns:
+        The steps of an uninterrupted run, and the states of the ledger after each of the others.
+    """
+    whole = prepare(tmp_path / "whole")
+    with dying(0) as steps:
+        command(whole)
+    expected, states = contents(Store.open(whole)), []
+    for n in range(1, len(steps.taken) + 1):
+        path = prepare(tmp_path / f"killed-{n}")
+        with dying(n) as now, pytest.raises(KilledError):
+            command(path)
+        assert now.taken == steps.taken[: n - 1]
+        command(path)
+        store = Store.open(path)
+        assert contents(store) == expected, f"killed before step {n}, {steps.taken[n - 1]}"
+        rows = store.read("runs").to_pylist()
+        states.append([row["state"] for row in sorted(rows, key=lambda row: row["id"])])
+        assert set(states[-1]) <= {"done", "interrupted"}
+    command(path)
+    assert store.count("runs") == len(rows)
+    return steps.taken, states
+
+
+@pytest.fixture
+def made(tmp_path: Path, plain: None) -> Path:
+    """Fields one of which cannot be read."""
+    folder = write_collection(tmp_path / "source", range(FIELDS))
+    (folder / name_of(3)).write_bytes(b"no image")
+    return folder
+
+
+def test_a_first_index_run_killed_at_any_step_continues_to_the_same_atlas(made: Path, tmp_path: Path) -> None:
+    steps, states = survives(
+        lambda path: path,
+        lambda atlas: index(made, atlas=atlas, dataset="opencell", commit_rows=COMMIT_ROWS),
+        tmp_path,
+    )
+    assert steps.count("set_unenforced_primary_key") == steps.count("create_table") == 5
+    assert steps.count("execute") >= 2 * 2 + 4  # rows and vectors of two chunks, ledger, states, quarantine
+    assert ["interrupted", "done"] in states
+    assert states[0] == ["done"]  # killed before the first write
+    assert states[-1] == ["interrupted"]  # killed before the last one, which says that it is done
+
+
+def test_a_run_over_new_changed_moved_and_described_images_killed_at_any_step_continues(
+    made: Path, tmp_path: Path
+) -> None:
+    original = tmp_path / "original"
+    index(made, atlas=original, dataset="opencell", commit_rows=COMMIT_ROWS)
+    embed(atlas=original, request=OTHER)
+    write_field(made, 1, pixels(81))
+    write_field(made, 3)
+    write_field(made, 7)
+    (made / name_of(0)).rename(made / name_of(0).replace("GENE0", "GENE9"))
+    (made / name_of(2)).write_bytes(b"no image any more")
+    write_annotations(made, dict.fromkeys(range(8), "chromatin"))
+    steps, states = survives(
+        copied(original),
+        lambda atlas: index(made, atlas=atlas, dataset="opencell", commit_rows=COMMIT_ROWS),
+        tmp_path,
+    )
+    assert {"execute", "delete"} <= set(steps)
+    assert ["done", "done", "interrupted", "done"] in states
+
+
+def test_swapped_channels_killed_at_any_step_never_keep_the_old_vector(tmp_path: Path, plain: None) -> None:
+    folder = tmp_path / "images"
+    manifest = folder / "images.csv"
+    for n in range(3):
+        write_field(folder, n)
+
+    def declare(channels: str) -> None:
+        manifest.write_text("id,path,channels\n" + "".join(f"{n},{name_of(n)},{channels}\n" for n in range(3)))
+
+    declare("protein;nucleus")
+    original = tmp_path / "original"
+    index(manifest, atlas=original, dataset="manifest")
+    embed(atlas=original, request=OTHER)
+    declare("nucleus;protein")
+    steps, _ = survives(
+        copied(original),
+        lambda atlas: index(manifest, atlas=atlas, dataset="manifest", commit_rows=COMMIT_ROWS),
+        tmp_path,
+    )
+    assert steps.count("delete") == 2
+    index(manifest, atlas=tmp_path / "fresh", dataset="manifest", request=OTHER)
+    fresh = Store.open(tmp_path / "fresh")
+    table = next(t for t in fresh.tables() if t.startswith("emb_"))
+    assert contents(fresh)[table] == contents(Store.open(tmp_path / "killed-1"))[table]
+
+
+def test_another_encoder_killed_at_any_step_continues_and_switches_once(made: Path, tmp_path: Path) -> None:
+    original = tmp_path / "original"
+    index(made, atlas=original, dataset="opencell", commit_rows=COMMIT_ROWS)
+    steps, _ = survives(
+        copied(original), lambda atlas: embed(atlas=atlas, request=OTHER, commit_rows=COMMIT_ROWS), tmp_path
+    )
+    assert steps.count("create_table") == 1
+
+
+def test_an_import_killed_at_any_step_continues_to_the_same_atlas(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("locatlas.indexer.import_embeddings._COMMIT_ROWS", 3)
+    file = tmp_path / "v.npz"
+    made = np.random.default_rng(0).standard_normal((7, 5)).astype(np.float32)
+    np.savez(file, ids=np.array([f"x{n}" for n in range(7)]), vectors=made, protein=np.array(list("ABCDEFG")))
+    steps, _ = survives(
+        lambda path: path, lambda atlas: import_embeddings(file, atlas=atlas, name="elsewhere"), tmp_path
+    )
+    assert steps.count("execute") >= 2 * 3 + 3  # rows and vectors of three commits, ledger, states
+
+
+def copied(original: Path) -> Callable[[Path], Path]:
+    import shutil
+
+    return lambda path: Path(shutil.copytree(original, path))
+
+
+def test_an_index_build_killed_at_any_step_leaves_one_that_is_right_or_none(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    atlas = tmp_path / "atlas"
+    index(made, atlas=atlas, dataset="opencell")
+    store = Store.open(atlas)
+    encoder = encoders.current(store, "fov")
+    assert encoder is not None
+    held = store.read_vectors(encoder.table)
+    real = layout.write_atomically
+    for killed_at in range(4):
+        build(store, encoder, "hnsw")
+        written: list[Path] = []
+
+        def write(path: Path, data: bytes, *, at: int = killed_at, written: list[Path] = written) -> None:
+            if len(written) == at:
+                raise KilledError
+            written.append(path)
+            real(path, data)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("locatlas.indexer.faiss_index.write_atomically", write)
+            if killed_at < 3:
+                with pytest.raises(KilledError):
+                    build(store, encoder, "flat")
+            else:
+                build(store, encoder, "flat")
+        found, said = open_index(store, encoder, held)
+        assert (found is None, said) == ((True, "no index") if killed_at < 3 else (False, "up to date"))
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from locatlas.indexer import job, pipeline
+from locatlas.indexer.index import index
+from tests.indexer.made import PlainEncoder
+job.load_encoder = PlainEncoder
+print("ready", flush=True)
+index(Path(sys.argv[1]), atlas=Path(sys.argv[2]), dataset="opencell", commit_rows=1)
+print("done", flush=True)
+"""
+
+
+def killed_runs(source: Path, atlas: Path, kills: int, delays: Iterator[float]) -> None:
+    """Start the command and kill it with SIGKILL some times; then let it end."""
+    command = [sys.executable, "-c", DRIVER, str(source), str(atlas)]
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    for n in range(kills + 1):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            if n < kills:
+                time.sleep(next(delays))
+                process.send_signal(signal.SIGKILL)
+            else:
+                assert process.stdout.readline() == "done\n"
+
+
+def check_killed(source: Path, tmp_path: Path, kills: int, seed: int, longest_s: float) -> None:
+    index(source, atlas=tmp_path / "whole", dataset="opencell", commit_rows=1)
+    chance = random.Random(seed)
+    killed_runs(source, tmp_path / "killed", kills, iter(lambda: chance.uniform(0, longest_s), None))
+    store = Store.open(tmp_path / "killed")
+    assert contents(store) == contents(Store.open(tmp_path / "whole"))
+    states = [row["state"] for row in store.read("runs").to_pylist()]
+    assert set(states) <= {"done", "interrupted"}
+    assert not (tmp_path / "killed" / ".lock-owner").exists()
+
+
+def test_a_process_killed_by_the_system_continues_to_the_same_atlas(tmp_path: Path, plain: None) -> None:
+    check_killed(write_collection(tmp_path / "source", range(12)), tmp_path, kills=1, seed=1, longest_s=0.8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_a_process_killed_many_times_continues_to_the_same_atlas(tmp_path: Path, plain: None, seed: int) -> None:
+    check_killed(write_collection(tmp_path / "source", range(120)), tmp_path, kills=8, seed=seed, longest_s=2.0)

@@ -58,7 +58,9 @@ def neighbors_document(table: pa.Table) -> dict[str, Any]:
     return {**context(table), "hits": table.to_pylist()}
 
 
-def localized_table(items: Sequence[Localized], *, level: str, exact: bool, encoder: StoredEncoder) -> pa.Table:
+def localized_table(
+    items: Sequence[Localized], *, level: str, exact: bool, encoder: StoredEncoder, notes: Sequence[str]
+) -> pa.Table:
     """One row a classified item."""
     schema = pa.schema(
         [
@@ -72,4 +74,4 @@ def localized_table(items: Sequence[Localized], *, level: str, exact: bool, enco
         ]
     )
     table = pa.Table.from_pylist([item.to_dict() for item in items], schema=schema)
-    return _with_context(table, level=level, exact=exact, encoder=_encoder(encoder))
+    return _with_context(table, level=level, exact=exact, encoder=_encoder(encoder), notes=list(notes))

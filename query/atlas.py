@@ -1,6 +1,8 @@
 """The atlas as a user holds it: open, status, vectors, neighbors, classify, sweep. Reads the store."""
 
+import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,8 +22,11 @@ from locatlas.query.status import status
 from locatlas.query.subjects import Subject
 from locatlas.query.sweep import SweepResult, sweep
 from locatlas.query.view import View
+from locatlas.query.vocabulary import mixed, with_mapped_labels
 from locatlas.query.vote import Weights
 from locatlas.types import Level
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["Atlas", "Where", "open_atlas"]
 
@@ -61,7 +66,7 @@ class Atlas:
         return self._shelf.levels()
 
     def _searched(
-        self, level: Level | None, encoder: str | None, subject: Subject, where: Where
+        self, level: Level | None, encoder: str | None, subject: Subject, where: Where, map_labels: str | None = None
     ) -> tuple[Loaded, View, NDArray[np.bool_] | None]:
         """The image level a query is taken from, what is searched, and which of its rows pass the filters.
 
@@ -75,6 +80,8 @@ class Atlas:
                 break
             if subject.is_in((candidate := self._shelf.load(other, encoder)).view):
                 loaded = candidate
+        if map_labels is not None:
+            loaded = replace(loaded, view=with_mapped_labels(loaded.view, map_labels))
         allowed = _allowed(loaded.view, where)
         if level != "protein":
             return loaded, loaded.view, allowed
@@ -160,6 +167,7 @@ class Atlas:
         weights: Weights = "softmax",
         temperature: float = 0.07,
         threshold: float = 0.5,
+        map_labels: str | None = None,
         where: Where = (),
         exact: bool | None = None,
         encoder: str | None = None,
@@ -178,6 +186,7 @@ class Atlas:
             weights: Of the votes.
             temperature: Of softmax votes.
             threshold: Share of the vote from which a localization is predicted; the top one is, in any case.
+            map_labels: Map that brings all localizations into one vocabulary, e.g. "hpa->opencell".
             where: Filters on those that vote, and without a query on those that are classified.
             exact: As in `neighbors`.
             encoder: Name or fingerprint; None for the current one.
@@ -191,7 +200,7 @@ class Atlas:
             InputError: If k does not fit or nothing labelled may vote.
         """
         subject = Subject.named(protein, id, image, channels, pixel_size_um)
-        loaded, view, allowed = self._searched(level, encoder, subject, where)
+        loaded, view, allowed = self._searched(level, encoder, subject, where, map_labels)
         queries = subject.as_many(loaded, view, allowed)
         items, was_exact = localize(
             queries,
@@ -204,7 +213,9 @@ class Atlas:
             allowed=allowed,
             index=_usable(loaded, view, exact=exact),
         )
-        return answers.localized_table(items, level=view.level, exact=was_exact, encoder=loaded.encoder)
+        return answers.localized_table(
+            items, level=view.level, exact=was_exact, encoder=loaded.encoder, notes=_notes(view, allowed)
+        )
 
     def sweep(
         self,
@@ -219,8 +230,11 @@ class Atlas:
         threshold: float = 0.5,
         labels: Literal["single", "multi"] = "single",
         level: Level | None = None,
+        exclude: Literal["self", "fov", "protein"] = "protein",
+        map_labels: str | None = None,
         where: Where = (),
         encoder: str | None = None,
+        device: str = "cpu",
     ) -> SweepResult:
         """How well k-NN recovers the annotated localizations, at every neighborhood size, from one search.
 
@@ -235,8 +249,12 @@ class Atlas:
             threshold: Of multi-label predictions.
             labels: "single" takes rows with exactly one localization, "multi" all labelled rows.
             level: As in `neighbors`.
+            exclude: What else never votes, beside the query's group: "self", "fov" or "protein", each with those before
+                it. A split by FOV, as papers often make it, is group "fov" with exclude "fov".
+            map_labels: Map that brings all localizations into one vocabulary, e.g. "hpa->opencell".
             where: Filters on the rows that take part at all.
             encoder: Name or fingerprint; None for the current one.
+            device: Where the search runs: "cpu", or a torch device; the result is the same.
 
         Returns:
             Scores by k and vote, with what was left out and the definitions; `.plot(path)`, `.to_arrow()`.
@@ -245,7 +263,7 @@ class Atlas:
             UnknownNameError: If the group's column or the encoder is not in the atlas.
             InputError: If no row has both a group and a label, or k exceeds the references.
         """
-        loaded, view, allowed = self._searched(level, encoder, Subject(), where)
+        loaded, view, allowed = self._searched(level, encoder, Subject(), where, map_labels)
         if allowed is not None:
             view = view.take(np.flatnonzero(allowed).astype(np.int64))
         groups = view.names(group)
@@ -266,10 +284,14 @@ class Atlas:
             temperature=temperature,
             threshold=threshold,
             labels_mode=labels,
+            exclude=_further(view, exclude, group),
+            device=device,
         ).with_context(
             level=view.level,
             encoder={"name": loaded.encoder.spec.name, "fingerprint": loaded.encoder.fingerprint},
             where=[str(f) for f in _filters(where)],
+            map_labels=map_labels,
+            notes=_notes(view, None),
         )
 
 
@@ -294,6 +316,31 @@ def _check_k(k: int, n: int) -> None:
     if not 1 <= k <= n:
         message = f"k = {k}: must be from 1 to {n}, the number of images (or proteins) that may answer"
         raise InputError(message)
+
+
+def _further(view: View, exclude: str, group: str) -> dict[str, list[Any]]:
+    """What never votes beside the query's group, by column; columns that are unknown throughout are passed over."""
+    steps = ("self", "fov", "protein")
+    if exclude not in steps:
+        message = (
+            f"exclude {exclude!r}; allowed in a sweep: {', '.join(steps)} (a query and its group never meet anyway)"
+        )
+        raise InputError(message)
+    columns = ["fov", "protein"][: steps.index(exclude)]
+    named = {c: view.names(c) for c in columns if c != group and not (c == "fov" and view.level == "protein")}
+    return {c: names for c, names in named.items() if any(name is not None for name in names)}
+
+
+def _notes(view: View, allowed: NDArray[np.bool_] | None) -> list[str]:
+    """What a reader of a vote must know: here, that two words for one place split it."""
+    sets = view.localizations
+    rows = range(len(sets)) if allowed is None else np.flatnonzero(allowed)
+    name = mixed(frozenset().union(*(sets[row] for row in rows)))
+    if name is None:
+        return []
+    note = f"localizations of two vocabularies are mixed and split the vote: map them ({name}) or filter by data set"
+    logger.warning(note)
+    return [note]
 
 
 def _usable(loaded: Loaded, view: View, *, exact: bool | None) -> FaissIndex | None:

@@ -22,7 +22,6 @@ def replicate_statistics(
     counts: Counts,
     statistics: Mapping[str, Statistic],
     *,
-    strata: NDArray[np.int64] | None = None,
     n_replicates: int = DEFAULT_REPLICATES,
     seed: int = 0,
     fixed_classes: bool = False,
@@ -39,14 +38,12 @@ def replicate_statistics(
     Args:
         counts: Per group and result, each (n_groups, n_results, n_classes).
         statistics: What to compute.
-        strata: Stratum of each group, >= 0, (n_groups,), e.g. its fold: groups are drawn inside their stratum and a
-            replicate's value is the mean over strata, like that of the folds. None for one stratum.
         n_replicates: At least 1.
         seed: Equal seeds draw equal groups; all results share the draws, so they differ by nothing else.
         fixed_classes: As above; for statistics that are means over classes.
 
     Returns:
-        Per statistic (n_replicates, n_results); None if a stratum has fewer than two groups to draw from.
+        Per statistic (n_replicates, n_results); None with fewer than two groups to draw from.
 
     Raises:
         InputError: If `n_replicates` < 1.
@@ -55,29 +52,25 @@ def replicate_statistics(
         message = f"{n_replicates} bootstrap replicates: at least 1 needed"
         raise InputError(message)
     n_groups, n_results, n_classes = counts.tp.shape
-    place = np.zeros(n_groups, dtype=np.int64) if strata is None else strata
-    sizes = np.bincount(place, minlength=1)
-    if not n_groups or sizes[sizes > 0].min() < 2:
+    if n_groups < 2:
         return None
     rng = np.random.default_rng(seed)
-    totals = {name: np.zeros((n_replicates, n_results)) for name in statistics}
-    for stratum in np.flatnonzero(sizes):
-        at = np.flatnonzero(place == stratum)
-        flat = np.stack([counts.tp[at], counts.fp[at], counts.fn[at]], axis=1).reshape(len(at), -1).astype(np.float64)
-        for low in range(0, n_replicates, _AT_ONCE):
-            n_drawn = min(_AT_ONCE, n_replicates - low)
-            # which groups were drawn, counted per replicate: a multinomial, several times faster than numpy's own
-            picks = rng.integers(len(at), size=(n_drawn, len(at))) + np.arange(n_drawn)[:, None] * len(at)
-            times = np.bincount(picks.ravel(), minlength=n_drawn * len(at)).reshape(n_drawn, len(at))
-            drawn = np.rint(times.astype(np.float64) @ flat).astype(np.int64)
-            tp, fp, fn = np.moveaxis(drawn.reshape(n_drawn, 3, n_results, n_classes), 1, 0)
-            replicate = Counts(tp, fp, fn)
-            if fixed_classes:
-                lacking = replicate.support == 0
-                whole = np.rint(flat.sum(axis=0)).astype(np.int64).reshape(3, n_results, n_classes)
-                replicate = Counts(*(np.where(lacking, w, r) for w, r in zip(whole, (tp, fp, fn), strict=True)))
-            for name, statistic in statistics.items():
-                totals[name][low : low + n_drawn] += statistic(replicate) / np.count_nonzero(sizes)
+    totals = {name: np.empty((n_replicates, n_results)) for name in statistics}
+    flat = np.stack([counts.tp, counts.fp, counts.fn], axis=1).reshape(n_groups, -1).astype(np.float64)
+    whole = np.rint(flat.sum(axis=0)).astype(np.int64).reshape(3, n_results, n_classes)
+    for low in range(0, n_replicates, _AT_ONCE):
+        n_drawn = min(_AT_ONCE, n_replicates - low)
+        # which groups were drawn, counted per replicate: a multinomial, several times faster than numpy's own
+        picks = rng.integers(n_groups, size=(n_drawn, n_groups)) + np.arange(n_drawn)[:, None] * n_groups
+        times = np.bincount(picks.ravel(), minlength=n_drawn * n_groups).reshape(n_drawn, n_groups)
+        drawn = np.rint(times.astype(np.float64) @ flat).astype(np.int64)
+        parts = np.moveaxis(drawn.reshape(n_drawn, 3, n_results, n_classes), 1, 0)
+        replicate = Counts(*parts)
+        if fixed_classes:
+            lacking = replicate.support == 0
+            replicate = Counts(*(np.where(lacking, all_of, some) for all_of, some in zip(whole, parts, strict=True)))
+        for name, statistic in statistics.items():
+            totals[name][low : low + n_drawn] = statistic(replicate)
     return totals
 
 
@@ -85,7 +78,6 @@ def bootstrap_intervals(
     counts: Counts,
     statistics: Mapping[str, Statistic],
     *,
-    strata: NDArray[np.int64] | None = None,
     n_replicates: int = DEFAULT_REPLICATES,
     seed: int = 0,
     level: float = 0.95,
@@ -96,14 +88,13 @@ def bootstrap_intervals(
     Args:
         counts: Per group and result, each (n_groups, n_results, n_classes).
         statistics: What to compute.
-        strata: Stratum of each group, or None.
         n_replicates: At least 1.
         seed: Of the draws.
         level: Share of the replicates inside, in (0, 1).
         fixed_classes: As `replicate_statistics`.
 
     Returns:
-        Per statistic lower and upper bounds (n_results, 2); None if a stratum has fewer than two groups.
+        Per statistic lower and upper bounds (n_results, 2); None with fewer than two groups.
 
     Raises:
         InputError: If `n_replicates` < 1 or `level` is outside (0, 1).
@@ -111,9 +102,7 @@ def bootstrap_intervals(
     if not 0 < level < 1:
         message = f"level = {level}: inside (0, 1) needed"
         raise InputError(message)
-    values = replicate_statistics(
-        counts, statistics, strata=strata, n_replicates=n_replicates, seed=seed, fixed_classes=fixed_classes
-    )
+    values = replicate_statistics(counts, statistics, n_replicates=n_replicates, seed=seed, fixed_classes=fixed_classes)
     if values is None:
         return None
     tails = [(1 - level) / 2, (1 + level) / 2]

@@ -1,12 +1,13 @@
 """Nearest neighbors of query vectors among the rows of a view, with exclusions and filters. Pure, given the view."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from locatlas.errors import InputError
 from locatlas.query.exact import search
 from locatlas.query.exclude import Exclusion
 from locatlas.query.view import View
@@ -19,6 +20,10 @@ STEPS = ("none", "self", "fov", "protein")
 
 EXACT_BELOW_SELECTIVITY = 0.05
 """Below this share of rows allowed, an index loses recall silently while a scan of the few is fast: scan."""
+
+
+EXACT_FROM_QUERIES = 32
+"""From so many queries on, one matrix product beats asking an index one by one (measured at 60,000 x 384)."""
 
 
 class CandidateIndex(Protocol):
@@ -36,15 +41,16 @@ class Queries:
         names: What each query is called: an id, a protein, a file.
         vectors: (n, d) float32.
         localizations: Annotated localizations of each.
-        known: Columns that are known of queries that are no rows of a view, e.g. {"protein": [...]}.
-        rows: The queries as rows of a view, None for a protein's mean or a new image.
+        rows: The queries as rows of a view, None where they are none.
+        made_of: Rows of a view that the one query was made of: the images of a protein, or those whose file is the
+            new image. Excluded is what any of them excludes.
     """
 
     names: list[str]
     vectors: NDArray[np.float32]
     localizations: list[frozenset[str]]
-    known: dict[str, list[str | None]] = field(default_factory=dict)
     rows: View | None = None
+    made_of: View | None = None
 
     @classmethod
     def from_rows(cls, view: View, rows: NDArray[np.int64]) -> "Queries":
@@ -53,24 +59,47 @@ class Queries:
         return cls(part.ids, part.vectors, part.localizations, rows=part)
 
     def column(self, name: str) -> list[Any]:
-        """One value a query, None where it is not known."""
-        if name in self.known:
-            return self.known[name]
+        """One value a query, None where it is not known or not one."""
+        if self.made_of is not None and len(values := set(self.made_of.column(name))) == 1:
+            return [values.pop()]
         return self.rows.column(name) if self.rows is not None else [None] * len(self.names)
 
 
-def _exclusions(queries: Queries, view: View, exclude: str) -> list[Exclusion]:
-    """Codes of what must not meet, by id and by the columns that `exclude` stands for."""
+def _columns(view: View, exclude: str) -> list[str]:
+    """The columns in which a query and its neighbors must differ."""
     columns = ["id", "fov", "protein"][: STEPS.index(exclude)] if exclude in STEPS else ["id", "fov", exclude]
-    if view.level == "protein":
-        columns = [c for c in columns if c != "fov"]
+    return [c for c in columns if c != "fov"] if view.level == "protein" else columns
+
+
+def _exclusions(queries: Queries, view: View, exclude: str) -> list[Exclusion]:
+    """Codes of what must not meet, where the queries are rows of a view.
+
+    Raises:
+        InputError: If a column was named and is unknown for a query: its equals could not be excluded.
+    """
     exclusions = []
-    for column in columns:
+    for column in _columns(view, exclude):
         known, codes = view.coded(column)
+        names = queries.column(column)
+        if exclude not in STEPS and column == exclude and None in names:
+            message = f"{column} of {queries.names[names.index(None)]} is unknown, so its equals cannot be excluded"
+            raise InputError(message)
         # a name that no reference has excludes nothing
-        asked = [known.get(name, -1) if name is not None else -1 for name in queries.column(column)]
+        asked = [known.get(name, -1) if name is not None else -1 for name in names]
         exclusions.append((np.array(asked, dtype=np.int64), codes))
     return exclusions
+
+
+def _may_meet(made_of: View, view: View, exclude: str) -> NDArray[np.bool_]:
+    """Rows of the view that share nothing excluded with any row that the query was made of."""
+    may = np.ones(len(view), dtype=np.bool_)
+    for column in _columns(view, exclude):
+        known, codes = view.coded(column)
+        # a row of the proteins' view is named by the protein
+        source = "protein" if view.level == "protein" and column == "id" else column
+        mine = [known[name] for name in set(made_of.column(source)) if name in known]
+        may &= ~np.isin(codes, mine)
+    return may
 
 
 def look_up(
@@ -97,11 +126,15 @@ def look_up(
 
     Raises:
         UnknownNameError: If `exclude` is neither a step nor a column.
-        InputError: If k < 1, or the vectors have different lengths.
+        InputError: If k < 1, the vectors have different lengths, or an excluded column is unknown for a query.
     """
-    exclusions = _exclusions(queries, view, exclude)
+    if queries.made_of is not None:
+        may, exclusions = _may_meet(queries.made_of, view, exclude), []
+        allowed = may if allowed is None else allowed & may
+    else:
+        exclusions = _exclusions(queries, view, exclude)
     selective = allowed is not None and allowed.mean() < EXACT_BELOW_SELECTIVITY
-    if index is None or selective:
+    if index is None or selective or len(queries.names) > EXACT_FROM_QUERIES:
         return search(queries.vectors, view.prepared, k=k, exclude=exclusions, allowed=allowed), True
     found = [_by_index(queries.vectors[i], i, view, index, k, exclusions, allowed) for i in range(len(queries.names))]
     return Neighbors(np.concatenate([f.indices for f in found]), np.concatenate([f.similarities for f in found])), False

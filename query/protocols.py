@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from locatlas.errors import InputError
 
-__all__ = ["LabelMode", "LabelTable", "encode_labels", "grouped_folds", "hashed_order", "lone_labels", "split_units"]
+__all__ = ["LabelMode", "LabelTable", "encode_labels", "grouped_folds", "hashed_order", "lone_labels"]
 
 LabelMode = Literal["single", "multi"]
 
@@ -133,54 +133,6 @@ def grouped_folds(
         fold_of[group] = fold
         filled[fold] += profile[group]
     return np.where(there, fold_of[codes], -1)
-
-
-def split_units(
-    units: Sequence[str | None],
-    within: Sequence[str | None],
-    *,
-    fractions: Sequence[float],
-    seed: int = 0,
-) -> NDArray[np.int64]:
-    """Parts that no unit (a FOV) is split over, drawn inside each stratum (its protein).
-
-    This is the split by FOV of cytoself (0.82 / 0.098 / 0.082): every protein with enough FOVs is in every part. It
-    measures how a known protein is recognised again, not how a new one is localized.
-
-    Args:
-        units: Unit of each row; None or "" has none.
-        within: Stratum of each row; rows of one unit must agree.
-        fractions: Share of each part, positive, summing to 1.
-        seed: Decides the hashes.
-
-    Returns:
-        Part of each row, int64 (n,), 0 <= part < len(fractions); -1 for rows without unit or stratum.
-
-    Raises:
-        InputError: If the fractions do not sum to 1, or a unit lies in two strata.
-    """
-    if not fractions or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-9:
-        message = f"fractions {list(fractions)}: positive numbers that sum to 1 needed"
-        raise InputError(message)
-    stratum_of: dict[str, str] = {}
-    for unit, stratum in zip(units, within, strict=True):
-        if unit and stratum and stratum_of.setdefault(unit, stratum) != stratum:
-            message = f"unit {unit!r} lies in {stratum_of[unit]!r} and in {stratum!r}"
-            raise InputError(message)
-    members: dict[str, list[str]] = {}
-    for unit, stratum in stratum_of.items():
-        members.setdefault(stratum, []).append(unit)
-    edges = np.cumsum(fractions)[:-1]
-    part_of: dict[str, int] = {}
-    for stratum, inside in members.items():
-        ranked = sorted(inside, key=lambda unit: _digest(seed, unit))
-        # a stratum of few units starts at a hashed place, so that small parts are not always empty
-        offset = int.from_bytes(_digest(seed, stratum)[:8], "big") / 2**64
-        for rank, unit in enumerate(ranked):
-            part_of[unit] = int(np.searchsorted(edges, (rank + offset) / len(ranked) % 1.0, side="right"))
-    return np.array(
-        [part_of[u] if u and s else -1 for u, s in zip(units, within, strict=True)], dtype=np.int64
-    ).reshape(-1)
 
 
 def lone_labels(table: NDArray[np.bool_], blocks: NDArray[np.int64]) -> NDArray[np.int64]:

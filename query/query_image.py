@@ -23,8 +23,8 @@ def _encoder(spec: EncoderSpec) -> Encoder:
 
 def embed_image(
     paths: Sequence[Path], channels: Sequence[str], spec: EncoderSpec, *, pixel_size_um: float | None = None
-) -> NDArray[np.float32]:
-    """The vector of an image that is not in the atlas.
+) -> tuple[NDArray[np.float32], str]:
+    """The vector of an image file, and the digest of its bytes.
 
     Args:
         paths: One file with all channels, or one file a channel.
@@ -33,7 +33,7 @@ def embed_image(
         pixel_size_um: Of the image, where known; matters to encoders that rescale.
 
     Returns:
-        (d,) float32.
+        (d,) float32, and the digest as the store keeps it.
 
     Raises:
         InputError: If channels are not named, or the vectors were imported, so that no image can be embedded.
@@ -54,6 +54,6 @@ def embed_image(
     else:
         sources = tuple(Source(path, (channel,)) for path, channel in zip(absolute, channels, strict=True))
     record = ImageRecord(id="query/image", level="fov", dataset="query", sources=sources, pixel_size_um=pixel_size_um)
-    image, _ = read_image(record)
+    image, digest = read_image(record)
     vector: NDArray[np.float32] = _encoder(spec).encode([image], batch_size=1)[0]
-    return vector
+    return vector, digest

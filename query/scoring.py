@@ -1,4 +1,9 @@
-"""Scores of a sweep's predictions: over all rows, per fold, and with bootstrap intervals over groups. Pure."""
+"""Scores of a sweep's predictions: over all rows, per fold, and with bootstrap intervals over groups. Pure.
+
+Counts are pooled over folds before F1 is taken, rather than F1 averaged over folds: a fold that lacks a class would
+average another set of classes, and the false positives of that class would be lost. Source: Forman and Scholz 2010,
+"Apples-to-apples in cross-validation studies", SIGKDD Explorations 12(1), their F_tp,fp.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +18,6 @@ from locatlas.query.sweep_result import KResult
 __all__ = ["Evaluation", "score"]
 
 _MEANS_OVER_CLASSES: dict[str, Statistic] = {"macro_f1": macro_f1, "balanced_accuracy": balanced_accuracy}
-_STATISTICS: dict[str, Statistic] = _MEANS_OVER_CLASSES | {"micro_f1": micro_f1}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,14 +35,6 @@ class Evaluation:
     groups: NDArray[np.int64]
     folds: NDArray[np.int64] | None
     single: bool
-
-    @property
-    def strata(self) -> NDArray[np.int64]:
-        """Fold of each group; 0 without folds."""
-        out = np.zeros(int(self.groups.max(initial=-1)) + 1, dtype=np.int64)
-        if self.folds is not None:
-            out[self.groups] = self.folds
-        return out
 
 
 def score(
@@ -62,37 +58,41 @@ def score(
         seed: Of the bootstrap.
         keep_predictions: Put the predictions into the results.
     """
-    strata = evaluation.strata
+    n_groups = int(evaluation.groups.max(initial=-1)) + 1
     counts, right = [], []
     for at_k in predicted:
         chosen = _as_table(at_k, evaluation.table.shape[1])
-        counts.append(Counts.by_group(evaluation.table, chosen, evaluation.groups, len(strata)))
+        counts.append(Counts.by_group(evaluation.table, chosen, evaluation.groups, n_groups))
         hit = (chosen == evaluation.table).all(axis=1)
         # rows right and wrong as counts of one class, whose recall is the accuracy
-        n_right = np.bincount(evaluation.groups, weights=hit, minlength=len(strata)).astype(np.int64)
-        n_rows = np.bincount(evaluation.groups, minlength=len(strata))
+        n_right = np.bincount(evaluation.groups, weights=hit, minlength=n_groups).astype(np.int64)
+        n_rows = np.bincount(evaluation.groups, minlength=n_groups)
         right.append(Counts(n_right[:, None], np.zeros_like(n_right)[:, None], (n_rows - n_right)[:, None]))
-    intervals = _intervals(counts, right, strata, n_bootstrap, seed)
+    intervals = _intervals(counts, right, n_bootstrap, seed)
+    fold_of_group = np.zeros(n_groups, dtype=np.int64)
+    if evaluation.folds is not None:
+        fold_of_group[evaluation.groups] = evaluation.folds
     results = []
     for step, k in enumerate(ks):
         confusion = None
         if evaluation.single:
             targets = evaluation.table.argmax(axis=1)
             confusion = confusion_matrix(targets, predicted[step], evaluation.table.shape[1])
-        parts = [strata == fold for fold in np.unique(strata)]
-        per_part = {name: _per_part(counts[step], parts, statistic) for name, statistic in _STATISTICS.items()}
-        per_part["accuracy"] = _per_part(right[step], parts, balanced_accuracy)
         pooled = counts[step].summed()
-        folded = evaluation.folds is not None
+        folds: list[float] = []
+        if evaluation.folds is not None:
+            folds = [float(macro_f1(counts[step].summed(fold_of_group == fold))) for fold in np.unique(fold_of_group)]
         results.append(
             KResult(
                 k=k,
                 weights=weights,
-                **{name: float(values.mean()) for name, values in per_part.items()},
-                macro_f1_sd=float(per_part["macro_f1"].std(ddof=1)) if folded else None,
+                macro_f1=float(macro_f1(pooled)),
+                micro_f1=float(micro_f1(pooled)),
+                balanced_accuracy=float(balanced_accuracy(pooled)),
+                accuracy=float(balanced_accuracy(right[step].summed())),
+                macro_f1_sd=float(np.std(folds, ddof=1)) if folds else None,
+                macro_f1_folds=tuple(folds),
                 ci95={name: (float(low), float(high)) for name, (low, high) in intervals[step].items()},
-                macro_f1_pooled=float(macro_f1(pooled)),
-                fold_macro_f1=tuple(per_part["macro_f1"].tolist()) if folded else (),
                 counts=pooled,
                 per_class_f1=f1(pooled),
                 confusion=confusion,
@@ -109,13 +109,8 @@ def _as_table(predicted: NDArray[Any], n_classes: int) -> NDArray[np.bool_]:
     return predicted[:, None] == np.arange(n_classes)
 
 
-def _per_part(counts: Counts, parts: list[NDArray[np.bool_]], statistic: Statistic) -> NDArray[np.float64]:
-    """A statistic of each fold, (n_parts,)."""
-    return np.array([float(statistic(counts.summed(part))) for part in parts])
-
-
 def _intervals(
-    counts: list[Counts], right: list[Counts], strata: NDArray[np.int64], n_replicates: int, seed: int
+    counts: list[Counts], right: list[Counts], n_replicates: int, seed: int
 ) -> list[dict[str, NDArray[np.float64]]]:
     """Bounds by statistic at each k; empty without replicates or with too few groups."""
     if not n_replicates:
@@ -128,8 +123,6 @@ def _intervals(
     )
     for stacked, statistics, fixed in jobs:
         whole = Counts(*(np.stack([getattr(one, name) for one in stacked], axis=1) for name in ("tp", "fp", "fn")))
-        bounds = bootstrap_intervals(
-            whole, statistics, strata=strata, n_replicates=n_replicates, seed=seed, fixed_classes=fixed
-        )
+        bounds = bootstrap_intervals(whole, statistics, n_replicates=n_replicates, seed=seed, fixed_classes=fixed)
         drawn |= bounds or {}
     return [{name: bounds[step] for name, bounds in drawn.items()} for step in range(len(counts))]

@@ -87,21 +87,22 @@ class Subject:
         if self.is_everything:
             message = "one query needed: a protein, an id or an image"
             raise InputError(message)
-        if self.image:
-            vector = embed_image(self.image, self.channels, loaded.encoder.spec, pixel_size_um=self.pixel_size_um)
-            return Queries([str(self.image[0])], vector[None], [frozenset()])
         base = loaded.view
+        if self.image:
+            vector, digest = embed_image(
+                self.image, self.channels, loaded.encoder.spec, pixel_size_um=self.pixel_size_um
+            )
+            # the same file may be in the atlas already: then it must not be its own neighbor
+            same = np.flatnonzero([found == digest for found in base.column("source_digest")])
+            made_of = base.take(same.astype(np.int64)) if len(same) else None
+            return Queries([str(self.image[0])], vector[None], [frozenset()], made_of=made_of)
         if self.id is not None:
             return Queries.from_rows(view, rows_of(view, "id", self.id))
         assert self.protein is not None
-        rows = rows_of(base, "protein", self.protein)
-        mean = normalize(base.vectors[rows]).astype(np.float64).mean(axis=0).astype(np.float32)
-        sets = base.localizations
-        labels: frozenset[str] = frozenset().union(*(sets[r] for r in rows))
-        known: dict[str, list[str | None]] = {"protein": [self.protein]}
-        if view.level == "protein":
-            known["id"] = [self.protein]
-        return Queries([self.protein], mean[None], [labels], known)
+        images = base.take(rows_of(base, "protein", self.protein))
+        mean = normalize(images.vectors).astype(np.float64).mean(axis=0).astype(np.float32)
+        labels: frozenset[str] = frozenset().union(*images.localizations)
+        return Queries([self.protein], mean[None], [labels], made_of=images)
 
     def as_many(self, loaded: Loaded, view: View, allowed: NDArray[np.bool_] | None) -> Queries:
         """One query an image: all images of the protein, the named or new one, or all that pass the filters."""
@@ -119,11 +120,10 @@ def rows_of(view: View, column: str, value: str) -> NDArray[np.int64]:
     Raises:
         UnknownNameError: If none has; lists the values there are.
     """
-    values = view.column(column)
-    rows = np.array([row for row, found in enumerate(values) if found == value], dtype=np.int64)
-    if not len(rows):
-        known = {v for v in values if v is not None}
+    codes, of_row = view.coded(column)
+    if value not in codes:
+        known = set(codes)
         close = [v for v in known if v.lower() == value.lower()]
         hint = f"Did you mean {close[0]}?" if close else ""
         raise UnknownNameError(f"{view.level} id" if column == "id" else column, value, known, hint)
-    return rows
+    return np.flatnonzero(of_row == codes[value]).astype(np.int64)

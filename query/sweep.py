@@ -141,7 +141,7 @@ def sweep(
         lone_labels={name: int(n) for name, n in zip(rows.classes, alone, strict=True) if n},
         excluded=("id", *further),
         settings=settings,
-        definitions=_definitions(protocol),
+        definitions=_definitions(),
         ids=tuple(rows.ids),
     )
 
@@ -266,17 +266,15 @@ def _predictions(
     return out
 
 
-def _definitions(protocol: Protocol) -> dict[str, str]:
+def _definitions() -> dict[str, str]:
     """What the numbers mean, in words that can be quoted."""
-    if protocol == "kfold":
-        how = "mean over folds; macro_f1_sd is their sample standard deviation (n - 1)"
-    else:
-        how = "over all rows at once; macro_f1_sd is null, there is one score"
     return DEFINITIONS | {
         "k": "number of neighbors that vote, from one search at the largest k; cosine similarity",
-        "scores": how,
-        "macro_f1_ci95": "95 % percentile bootstrap over groups (inside folds for kfold), over the same classes as the "
-        "score: a class that a replicate does not draw keeps its counts; null with fewer than two groups to draw from",
-        "macro_f1_pooled": "macro F1 over all rows at once, whatever the protocol",
+        "scores": "from the counts of all rows, pooled over folds before F1 is taken (Forman and Scholz 2010)",
+        "macro_f1_folds": "macro F1 of each fold over the classes present in it; macro_f1_sd is their sample standard "
+        "deviation (n - 1), null for leave-group-out",
+        "macro_f1_ci95": "95 % percentile bootstrap over groups as queries, the references being kept, over the same "
+        "classes as the score (a class that a replicate does not draw keeps its counts); too narrow where a class has "
+        "few groups; null with fewer than two groups",
         "lone_labels": "rows whose class no reference outside their group or fold has; evaluated, and always wrong",
     }

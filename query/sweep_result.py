@@ -24,14 +24,13 @@ class KResult:
     Attributes:
         k: Neighbors that vote.
         weights: `uniform`, `distance` or `softmax`.
-        macro_f1: Leave-group-out: over all rows. k-fold: mean over folds, as the next three.
+        macro_f1: From the counts of all rows, whatever the protocol; so are the next three.
         micro_f1: As above.
         accuracy: As above.
         balanced_accuracy: As above.
-        macro_f1_sd: Sample standard deviation (n - 1) over folds; None with leave-group-out, which gives one score.
+        macro_f1_sd: Sample standard deviation (n - 1) of `macro_f1_folds`; None with leave-group-out.
+        macro_f1_folds: Of each fold over the classes present in it; empty with leave-group-out.
         ci95: 95 % bootstrap intervals over groups of the four scores by name; empty with too few groups.
-        macro_f1_pooled: Over all rows at once, whatever the protocol.
-        fold_macro_f1: Per fold; empty with leave-group-out.
         counts: True and false positives and false negatives per class, over all rows.
         per_class_f1: From `counts`, (n_classes,).
         confusion: Single-label: int64 (n_classes, n_classes + 1), annotated along the rows, last column without
@@ -47,9 +46,8 @@ class KResult:
     accuracy: float
     balanced_accuracy: float
     macro_f1_sd: float | None
+    macro_f1_folds: tuple[float, ...]
     ci95: dict[str, tuple[float, float]]
-    macro_f1_pooled: float
-    fold_macro_f1: tuple[float, ...]
     counts: Counts
     per_class_f1: NDArray[np.float64]
     confusion: NDArray[np.int64] | None
@@ -69,8 +67,7 @@ class KResult:
             "accuracy": _number(self.accuracy),
             "balanced_accuracy": _number(self.balanced_accuracy),
             "ci95": {name: list(bounds) for name, bounds in self.ci95.items()},
-            "macro_f1_pooled": _number(self.macro_f1_pooled),
-            "fold_macro_f1": [_number(value) for value in self.fold_macro_f1],
+            "macro_f1_folds": [_number(value) for value in self.macro_f1_folds],
             "per_class_f1": {
                 name: float(value) if n else None
                 for name, value, n in zip(classes, self.per_class_f1, support, strict=True)
@@ -158,7 +155,7 @@ class SweepResult:
             low, high = found["macro_f1_ci95"] or (None, None)
             row = {name: found[name] for name in ("k", "weights", "macro_f1", "macro_f1_sd")}
             row |= {"macro_f1_ci95_low": low, "macro_f1_ci95_high": high}
-            row |= {name: found[name] for name in ("micro_f1", "accuracy", "balanced_accuracy", "macro_f1_pooled")}
+            row |= {name: found[name] for name in ("micro_f1", "accuracy", "balanced_accuracy")}
             row |= {f"f1/{name}": value for name, value in found["per_class_f1"].items()}
             row |= {f"support/{name}": value for name, value in found["support"].items()}
             rows.append(row)

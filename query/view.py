@@ -63,9 +63,12 @@ class View:
         groups, metadata = meta["groups"].to_pylist(), meta["metadata"].to_pylist()
         meta = meta.drop_columns(["groups", "metadata", *(["fov_id"] if level == "cell" else [])])
         columns = {name: meta[name] for name in meta.column_names} | {"fov": fov}
+        # a column of the table that the source left empty must not hide a group of the same name
+        taken = {name for name, values in columns.items() if values.null_count < len(values) or not len(values)}
         for prefix, rows in (("group_", groups), ("metadata_", metadata)):
-            for name, values in sorted(_spread(rows, set(columns), prefix).items()):
+            for name, values in sorted(_spread(rows, taken, prefix).items()):
                 columns[name] = pa.chunked_array([pa.array(values, pa.string())])
+            taken |= set(columns)
         return cls(level, pa.table(columns), vectors)
 
     def __len__(self) -> int:

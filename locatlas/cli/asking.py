@@ -6,7 +6,16 @@ from typing import Any
 
 import rich_click as click
 
-from locatlas.cli.common import atlas_option, emit_json, json_option, name_list, notice, number_list, print_table
+from locatlas.cli.common import (
+    atlas_option,
+    emit_json,
+    interval,
+    json_option,
+    name_list,
+    notice,
+    number_list,
+    print_table,
+)
 
 _LEVEL = click.option(
     "--level",
@@ -16,6 +25,9 @@ _LEVEL = click.option(
 _ENCODER = click.option("--encoder", "-e", help="Name or fingerprint; default: the current one.", metavar="NAME")
 _WHERE = click.option(
     "--where", "-w", multiple=True, metavar="FILTER", help="e.g. dataset=opencell, localizations=er, cell_line!=U-2 OS."
+)
+_MAP_LABELS = click.option(
+    "--map-labels", metavar="FROM:TO", help="Bring localizations into one vocabulary, e.g. hpa:opencell."
 )
 _EXCLUDE = click.option(
     "--exclude",
@@ -89,6 +101,7 @@ def neighbors_command(
 @click.option("--temperature", default=0.07, show_default=True, type=click.FloatRange(min=0, min_open=True))
 @click.option("--threshold", default=0.5, show_default=True, type=click.FloatRange(0, 1, min_open=True),
               help="Share of the vote from which a localization is predicted; the top one always is.")  # fmt: skip
+@_MAP_LABELS
 @json_option
 def classify_command(
     atlas: Path, image_id: str | None, image: tuple[Path, ...], *, as_json: bool, **asked: Any
@@ -115,6 +128,8 @@ def classify_command(
     said = answers.context(table)
     title = f"{len(rows)} classified by {asked['k']} neighbors ({asked['weights']} votes, {said['encoder']['name']})"
     print_table(("id", "protein", "annotated", "predicted (share of votes)", "nearest"), rows[:50], title=title)
+    for note in said["notes"]:
+        notice(f"note: {note}")
     if len(rows) > 50:
         notice(f"first 50 of {len(rows)}; --json has all")
 
@@ -151,8 +166,17 @@ def classify_command(
     help="single: images with exactly one localization; multi: all that have any.",
 )
 @_LEVEL
+@click.option(
+    "--exclude",
+    type=click.Choice(["self", "fov", "protein"]),
+    default="protein",
+    show_default=True,
+    help="What else never votes, beside the query's group.",
+)
+@_MAP_LABELS
 @_WHERE
 @_ENCODER
+@click.option("--device", default="cpu", show_default=True, help="Where the search runs, e.g. cuda; same result.")
 @click.option("--plot", "plot", type=click.Path(path_type=Path), help="Draw macro F1 against k (svg, png, pdf).")
 @click.option("--csv", "csv", type=click.Path(path_type=Path), help="Write the table.")
 @json_option
@@ -183,7 +207,7 @@ def sweep_command(atlas: Path, plot: Path | None, csv: Path | None, *, as_json: 
             r["k"],
             r["weights"],
             r["macro_f1"],
-            " – ".join(f"{bound:.3f}" for bound in r["macro_f1_ci95"]),
+            interval(r["macro_f1_ci95"]),
             r["macro_f1_sd"],
             r["micro_f1"],
             r["accuracy"],
@@ -192,6 +216,8 @@ def sweep_command(atlas: Path, plot: Path | None, csv: Path | None, *, as_json: 
         for r in document["results"]
     ]
     print_table(columns, rows, title=title)
+    for note in document["notes"]:
+        notice(f"note: {note}")
     for reason, count in document["left_out"].items():
         if count:
             notice(f"left out: {count} ({reason})")

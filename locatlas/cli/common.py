@@ -13,6 +13,7 @@ import rich_click as click
 __all__ = [
     "atlas_option",
     "emit_json",
+    "interval",
     "json_option",
     "name_list",
     "notice",
@@ -73,6 +74,11 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def interval(bounds: Sequence[float] | None) -> str | None:
+    """Bounds as a table shows them; None where there are too few groups for any."""
+    return " – ".join(f"{bound:.3f}" for bound in bounds) if bounds else None
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 
 import rich_click as click
 
-from locatlas.cli.common import emit_json, json_option, notice, print_table, progress_bar
+from locatlas.cli.common import emit_json, interval, json_option, notice, print_table, progress_bar
 from locatlas.errors import InputError
 
 __all__ = ["demo", "demo_command"]
@@ -59,7 +59,7 @@ def demo(
     view = atlas.view("fov")
     chosen = min(p for p, d in zip(view.column("protein"), view.column("dataset"), strict=True) if d == "opencell")
     similar = atlas.neighbors(protein=chosen, level="protein", k=5, where=["dataset=opencell"])
-    localized = atlas.classify(protein=chosen, k=5, where=["dataset=opencell"])
+    localized = atlas.classify(protein=chosen, k=5, map_labels="hpa->opencell")
     sweep = atlas.sweep(ks=(1, 3, 5, 10, 20), where=["dataset=opencell"], weights=("uniform", "softmax"))
     figure = sweep.plot(root / "sweep.svg")
     seconds["ask"] = time.perf_counter() - start
@@ -126,8 +126,7 @@ def _tell(done: dict[str, Any], folder: Path) -> None:
     )
     sweep = done["sweep"]
     scores = [
-        (r["k"], r["weights"], r["macro_f1"], " – ".join(f"{b:.2f}" for b in r["macro_f1_ci95"]), r["accuracy"])
-        for r in sweep["results"]
+        (r["k"], r["weights"], r["macro_f1"], interval(r["macro_f1_ci95"]), r["accuracy"]) for r in sweep["results"]
     ]
     title = (
         f"Sweep over {sweep['n']} OpenCell-like images, {sweep['n_groups']} proteins, {len(sweep['classes'])} classes; "

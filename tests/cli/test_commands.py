@@ -79,11 +79,70 @@ def test_neighbors_by_protein_are_proteins(made: Path) -> None:
     assert sorted(hit["id"] for hit in found["hits"]) == names[1:]
 
 
-def test_a_new_image_is_its_own_nearest_when_it_is_one_of_the_atlas(made: Path) -> None:
+def test_a_new_image_that_is_in_the_atlas_is_itself_and_excluded_as_such(made: Path) -> None:
     tiff = sorted((made / "images" / "opencell").rglob("*_proj.tif"))[3]
-    found = document("neighbors", "--atlas", made / "atlas", "--image", tiff, "--channels", "nucleus,protein", "-k", 1)
-    assert found["hits"][0]["id"].split("/")[1] in tiff.name
-    assert found["hits"][0]["similarity"] == pytest.approx(1, abs=1e-5)
+    asked = ("--atlas", made / "atlas", "--image", tiff, "--channels", "nucleus,protein", "-k", 3)
+    itself = document("neighbors", *asked, "--exclude", "none")["hits"][0]
+    assert itself["id"].split("/")[1] in tiff.name
+    assert itself["similarity"] == pytest.approx(1, abs=1e-5)
+    for exclude in ("self", "fov", "protein"):
+        hits = document("neighbors", *asked, "--exclude", exclude)["hits"]
+        assert itself["id"] not in {hit["id"] for hit in hits}
+    assert itself["protein"] not in {hit["protein"] for hit in hits}
+
+
+def test_a_protein_never_meets_its_own_images_unless_asked_to(made: Path) -> None:
+    protein = proteins(made)[0]
+    for exclude in ("self", "fov", "protein"):
+        found = document("neighbors", "--atlas", made / "atlas", "--protein", protein, "-k", 15, "--exclude", exclude)
+        assert protein not in {hit["protein"] for hit in found["hits"]}
+    found = document("neighbors", "--atlas", made / "atlas", "--protein", protein, "-k", 18, "--exclude", "dataset")
+    assert found["hits"] == []
+
+
+def test_two_vocabularies_in_one_vote_are_told_and_can_be_mapped(made: Path) -> None:
+    asked = ("classify", "--atlas", made / "atlas", "--protein", proteins(made)[0], "-k", 5)
+    assert "hpa->opencell" in document(*asked)["notes"][0]
+    mapped = document(*asked, "--map-labels", "hpa:opencell")
+    assert mapped["notes"] == []
+    named = {s["localization"] for item in mapped["items"] for s in item["scores"]}
+    assert named <= {
+        *CLASSES,
+        "chromatin",
+        "er",
+        "golgi",
+        "vesicles",
+        "nuclear_punctae",
+        "mitochondria",
+        "cytoskeleton",
+    }
+    sweep = document("sweep", "--atlas", made / "atlas", "--ks", 1, "--map-labels", "hpa:opencell", "--labels", "multi")
+    assert sweep["n"] == 18
+
+
+def test_a_sweep_that_has_no_interval_still_prints(made: Path) -> None:
+    done = run(
+        "sweep", "--atlas", made / "atlas", "--protocol", "kfold", "--folds", 6, "--ks", 1, "-w", "dataset=opencell"
+    )
+    assert done.exit_code == 0, (done.output, done.exception)
+
+
+def test_the_groups_own_fov_and_protein_never_vote_in_a_sweep(made: Path) -> None:
+    asked = (
+        "sweep",
+        "--atlas",
+        made / "atlas",
+        "--ks",
+        1,
+        "--group",
+        "fov",
+        "--labels",
+        "multi",
+        "-w",
+        "dataset=opencell",
+    )
+    assert document(*asked)["excluded"] == ["id", "protein"]
+    assert document(*asked, "--exclude", "fov")["excluded"] == ["id"]
 
 
 def test_filters_restrict_the_answers(made: Path) -> None:

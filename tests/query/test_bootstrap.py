@@ -85,19 +85,6 @@ def test_equal_seeds_give_equal_intervals_and_results_share_their_draws(rng: np.
     assert (first["f"] != other["f"]).any()
 
 
-def test_groups_are_drawn_inside_their_stratum() -> None:
-    """One fold is all right, the other all wrong: the mean over folds has no spread."""
-    targets = np.ones((8, 1), dtype=bool)
-    predicted = np.repeat([True, False], 4)[:, None]
-    counts = stacked(targets, [predicted], np.arange(8))
-    drawn = replicate_statistics(counts, {"f": macro_f1}, strata=np.repeat([0, 1], 4), n_replicates=30)
-    free = replicate_statistics(counts, {"f": macro_f1}, n_replicates=30)
-    assert drawn is not None
-    assert free is not None
-    np.testing.assert_array_equal(drawn["f"], 1 / 2)
-    assert free["f"].std() > 0.05
-
-
 def test_one_group_gives_no_interval() -> None:
     counts = stacked(np.ones((4, 1), dtype=bool), [np.ones((4, 1), dtype=bool)], np.zeros(4, dtype=np.int64))
     assert bootstrap_intervals(counts, {"f": macro_f1}) is None

@@ -21,7 +21,8 @@ def view(rng: np.random.Generator) -> View:
             "dataset": ["d"] * n,
             "protein": [f"P{i // 6}" for i in range(n)],
             "fov": [f"F{i // 3}" for i in range(n)],
-            "plate": [None if i == 3 else f"plate {i % 3}" for i in range(n)],
+            "plate": [f"plate {i % 3}" for i in range(n)],
+            "batch": [None if i == 3 else "b" for i in range(n)],
             "localizations": pa.array(
                 [[] if i in (5, 17) else [["er"], ["golgi"], ["er", "golgi"]][i % 3] for i in range(n)],
                 pa.list_(pa.string()),
@@ -36,7 +37,7 @@ def brute(view: View, row: int, exclude: str, allowed: NDArray[np.bool_]) -> lis
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
     keys = {"none": [], "self": ["id"], "fov": ["id", "fov"]}.get(exclude, ["id", "fov", exclude])
     columns = [view.column(key) for key in keys]
-    may = [i for i in range(len(view)) if allowed[i] and not any(c[i] == c[row] is not None for c in columns)]
+    may = [i for i in range(len(view)) if allowed[i] and not any(c[i] == c[row] for c in columns)]
     return sorted(may, key=lambda i: (-float(unit[i] @ unit[row]), i))
 
 
@@ -81,6 +82,26 @@ def test_a_selective_filter_is_searched_exactly_even_with_an_index(view: View) -
 def test_an_unknown_exclusion_is_refused(view: View) -> None:
     with pytest.raises(UnknownNameError, match="unknown column 'antibody'"):
         look_up(Queries.from_rows(view, np.array([0])), view, k=1, exclude="antibody")
+
+
+def test_a_column_that_is_unknown_for_the_query_is_refused(view: View) -> None:
+    with pytest.raises(InputError, match="batch of d/03 is unknown, so its equals cannot be excluded"):
+        look_up(Queries.from_rows(view, np.array([3])), view, k=1, exclude="batch")
+
+
+@pytest.mark.parametrize("exclude", ["none", "self", "fov", "protein", "plate"])
+@pytest.mark.parametrize("index", [None, Half()])
+def test_a_query_made_of_several_rows_meets_nothing_that_any_of_them_may_not(
+    view: View, exclude: str, index: Half | None
+) -> None:
+    rows = np.array([4, 6])
+    mean = view.vectors[rows].mean(axis=0, keepdims=True)
+    query = Queries(["both"], mean, [frozenset()], made_of=view.take(rows))
+    found, _ = look_up(query, view, k=24, exclude=exclude, index=index)
+    keys = {"none": [], "self": ["id"], "fov": ["id", "fov"]}.get(exclude, ["id", "fov", exclude])
+    own = [{view.column(key)[row] for row in rows} for key in keys]
+    may = {i for i in range(24) if not any(view.column(key)[i] in names for key, names in zip(keys, own, strict=True))}
+    assert {i for i in found.indices[0] if i >= 0} == {i for i in may if index is None or i % 2 == 0}
 
 
 def test_only_labelled_neighbors_vote_and_shares_are_fractions(view: View) -> None:

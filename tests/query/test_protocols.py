@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from locatlas.errors import InputError
-from locatlas.query.protocols import encode_labels, grouped_folds, hashed_order, lone_labels, split_units
+from locatlas.query.protocols import encode_labels, grouped_folds, hashed_order, lone_labels
 
 ROWS = [{"er"}, {"golgi", "er"}, set(), None, ["golgi", "golgi"], {"membrane", "er"}]
 
@@ -86,25 +86,6 @@ def test_the_hashed_order_depends_on_names_and_seed_only() -> None:
     assert order == [names[::-1][i] for i in hashed_order(names[::-1])]
     assert order != names
     assert order != [names[i] for i in hashed_order(names, seed=1)]
-
-
-def test_fovs_are_never_split_and_every_protein_with_enough_is_in_every_part() -> None:
-    fovs = [f"p{p}/{f}" for p in range(20) for f in range(20) for _ in range(3)]
-    proteins = [name.split("/")[0] for name in fovs]
-    part = split_units(fovs, proteins, fractions=[0.8, 0.1, 0.1])
-    for name in set(fovs):
-        assert len(set(part[[i for i, f in enumerate(fovs) if f == name]])) == 1
-    for name in set(proteins):
-        sizes = np.bincount(part[[i for i, p in enumerate(proteins) if p == name]], minlength=3) / 3
-        assert sizes.tolist() == [16, 2, 2]
-    assert split_units([None, "f"], ["p", None], fractions=[1.0]).tolist() == [-1, -1]
-
-
-def test_a_fov_of_two_proteins_and_wrong_fractions_are_refused() -> None:
-    with pytest.raises(InputError, match="'f' lies in 'p' and in 'q'"):
-        split_units(["f", "f"], ["p", "q"], fractions=[1.0])
-    with pytest.raises(InputError, match="sum to 1"):
-        split_units(["f"], ["p"], fractions=[0.5, 0.4])
 
 
 def test_lone_labels_are_rows_whose_class_nobody_outside_their_block_has() -> None:

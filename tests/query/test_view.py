@@ -55,6 +55,12 @@ def test_groups_and_metadata_become_columns_and_never_shadow_others() -> None:
         view.column("colour")
 
 
+def test_a_group_is_not_hidden_by_an_empty_column_of_its_name() -> None:
+    rows = [image("d/a", groups=[pair("plate", "p")]), image("d/b", groups=[pair("plate", "q")])]
+    view = View.build("fov", ["d/a", "d/b"], np.eye(2, dtype=np.float32), table(rows))
+    assert view.column("plate") == view.column("group_plate") == ["p", "q"]
+
+
 def test_a_column_of_lists_is_no_group() -> None:
     view = View.build("fov", ["d/a"], np.eye(1, dtype=np.float32), table([image("d/a", localizations=["er"])]))
     with pytest.raises(InputError, match="'localizations' holds list values; a group needs names"):

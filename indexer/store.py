@@ -53,13 +53,20 @@ class TableVectors:
         table: Table name.
         version: Lance version that was read.
         ids: (n,) ids as Python strings, ascending by code point.
+        digests: (n,) digest of the source that each vector was made from.
         vectors: (n, d) float32, row i belongs to ids[i].
     """
 
     table: str
     version: int
     ids: list[str]
+    digests: list[str]
     vectors: NDArray[np.float32]
+
+    def take(self, rows: Sequence[int]) -> "TableVectors":
+        """Some of the rows, in the order given."""
+        ids, digests = [self.ids[i] for i in rows], [self.digests[i] for i in rows]
+        return TableVectors(self.table, self.version, ids, digests, self.vectors[list(rows)])
 
 
 class Store:
@@ -248,16 +255,18 @@ class Store:
         n = dataset.count_rows()
         vectors = np.empty((n, dim), dtype=np.float32)
         ids: list[str] = []
+        digests: list[str] = []
         try:
-            for batch in dataset.to_batches(columns=["id", "vector"], batch_size=8192):
+            for batch in dataset.to_batches(columns=["id", "source_digest", "vector"], batch_size=8192):
                 flat = batch.column("vector").flatten().to_numpy(zero_copy_only=True)
                 vectors[len(ids) : len(ids) + batch.num_rows] = flat.reshape(-1, dim)
                 ids.extend(batch.column("id").to_pylist())
+                digests.extend(batch.column("source_digest").to_pylist())
         except (OSError, ValueError) as error:
             message = f"{self._path(table)}: cannot be read ({_first_line(error)})"
             raise StoreDamagedError(message) from error
         order = sorted(range(len(ids)), key=ids.__getitem__)
-        return TableVectors(table, int(dataset.version), [ids[i] for i in order], vectors[order])
+        return TableVectors(table, int(dataset.version), ids, digests, vectors).take(order)
 
     def compact(self, table: str) -> None:
         """Merge small fragments once there are many; old versions stay, so readers are not disturbed."""

@@ -16,7 +16,7 @@ from locatlas.types import ChannelImage
 __all__ = ["Encoder", "load_encoder", "resolve"]
 
 _BATCH_CPU = 4
-_BATCH_CUDA = 64
+_BATCH_CUDA = 32
 """Images per forward pass where the caller names no number."""
 
 _PREPARED_AT_ONCE = 256
@@ -211,6 +211,8 @@ class Encoder:
     def _forward(self, batch: Tensor) -> NDArray[np.float32]:
         """(b, passes, slots, h, w) -> (b, passes * d)."""
         flat = batch.flatten(0, 1).to(device=self.device, dtype=self._dtype)
-        features = self._network(flat).float().cpu()
+        # cuDNN rounds float32 convolutions to TF32 unless told otherwise; "fp32" in a fingerprint must mean fp32
+        with torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False):
+            features = self._network(flat).float().cpu()
         embeddings: NDArray[np.float32] = features.reshape(batch.shape[0], -1).numpy()
         return embeddings

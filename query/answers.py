@@ -32,7 +32,14 @@ def _encoder(encoder: StoredEncoder) -> dict[str, str]:
 
 
 def neighbor_table(
-    view: View, found: Neighbors, *, query: Mapping[str, Any], exact: bool, encoder: StoredEncoder, exclude: str
+    view: View,
+    found: Neighbors,
+    *,
+    query: Mapping[str, Any],
+    exact: bool,
+    encoder: StoredEncoder,
+    exclude: str,
+    notes: Sequence[str],
 ) -> pa.Table:
     """Hits of one query, nearest first, rank from 1."""
     rows = found.indices[0][found.indices[0] >= 0]
@@ -49,7 +56,13 @@ def neighbor_table(
         }
     )
     return _with_context(
-        table, query=dict(query), level=view.level, exact=exact, encoder=_encoder(encoder), exclude=exclude
+        table,
+        query=dict(query),
+        level=view.level,
+        exact=exact,
+        encoder=_encoder(encoder),
+        exclude=exclude,
+        notes=list(notes),
     )
 
 

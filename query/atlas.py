@@ -15,7 +15,7 @@ from locatlas.indexer.faiss_index import FaissIndex
 from locatlas.indexer.store import Store
 from locatlas.query import answers
 from locatlas.query.filters import Filter, apply, parse
-from locatlas.query.localize import localize
+from locatlas.query.localize import Localized, localize
 from locatlas.query.lookup import look_up
 from locatlas.query.shelf import Loaded, Shelf
 from locatlas.query.status import status
@@ -150,7 +150,13 @@ class Atlas:
         index = _usable(loaded, view, exact=exact)
         found, was_exact = look_up(queries, view, k=k, exclude=exclude, allowed=allowed, index=index)
         return answers.neighbor_table(
-            view, found, query=subject.said(), exact=was_exact, encoder=loaded.encoder, exclude=exclude
+            view,
+            found,
+            query=subject.said(),
+            exact=was_exact,
+            encoder=loaded.encoder,
+            exclude=exclude,
+            notes=loaded.notes(),
         )
 
     def classify(
@@ -214,7 +220,11 @@ class Atlas:
             index=_usable(loaded, view, exact=exact),
         )
         return answers.localized_table(
-            items, level=view.level, exact=was_exact, encoder=loaded.encoder, notes=_notes(view, allowed)
+            items,
+            level=view.level,
+            exact=was_exact,
+            encoder=loaded.encoder,
+            notes=[*loaded.notes(), *_few(items, k), *_notes(view, allowed)],
         )
 
     def sweep(
@@ -291,7 +301,7 @@ class Atlas:
             encoder={"name": loaded.encoder.spec.name, "fingerprint": loaded.encoder.fingerprint},
             where=[str(f) for f in _filters(where)],
             map_labels=map_labels,
-            notes=_notes(view, None),
+            notes=[*loaded.notes(), *_notes(view, None)],
         )
 
 
@@ -316,6 +326,11 @@ def _check_k(k: int, n: int) -> None:
     if not 1 <= k <= n:
         message = f"k = {k}: must be from 1 to {n}, the number of images (or proteins) that may answer"
         raise InputError(message)
+
+
+def _few(items: Sequence[Localized], k: int) -> list[str]:
+    few = sum(len(item.neighbors) < k for item in items)
+    return [f"{few} of {len(items)} had fewer than {k} labelled neighbors left to vote"] if few else []
 
 
 def _further(view: View, exclude: str, group: str) -> dict[str, list[Any]]:

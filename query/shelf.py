@@ -23,12 +23,22 @@ class Loaded:
         view: Its vectors with the images' metadata.
         index: FAISS index that was checked against these vectors, or None.
         index_state: Why there is none, or how far behind it is.
+        n_stale: Vectors left out, because they were made from other pixels than those there now.
     """
 
     encoder: StoredEncoder
     view: View
     index: FaissIndex | None
     index_state: str
+    n_stale: int
+
+    def notes(self) -> list[str]:
+        """What an answer must say of the vectors it was made from."""
+        if not self.n_stale:
+            return []
+        return [
+            f"{self.n_stale} images changed since {self.encoder.spec.name} embedded them and are left out; embed again"
+        ]
 
 
 class Shelf:
@@ -75,9 +85,16 @@ class Shelf:
         key = (level, stored.fingerprint)
         if key not in self._kept or self._kept[key][0] != versions:
             # vectors first: a writer commits an image's row before its vector, so every vector read has its row
-            held = self.store.read_vectors(stored.table)
+            held, n_stale = self.store.read_vectors(stored.table), 0
             columns = [c for c in image_schema("fov" if level == "fov" else "cell").names if c not in NOT_READ]
-            view = View.build(level, held.ids, held.vectors, self.store.read(table, columns))
+            images = self.store.read(table, columns)
+            if not stored.is_imported:
+                now = dict(zip(images["id"].to_pylist(), images["source_digest"].to_pylist(), strict=True))
+                fresh = [i for i, (name, digest) in enumerate(zip(held.ids, held.digests, strict=True))
+                         if now.get(name) == digest]  # fmt: skip
+                n_stale = len(held.ids) - len(fresh)
+                held = held.take(fresh) if n_stale else held
+            view = View.build(level, held.ids, held.vectors, images)
             index, state = open_index(self.store, stored, held)
-            self._kept[key] = (versions, Loaded(stored, view, index, state))
+            self._kept[key] = (versions, Loaded(stored, view, index, state, n_stale))
         return self._kept[key][1]

@@ -89,6 +89,8 @@ def neighbors_command(
     title = f"Neighbors of {query} (level {document['level']}, {document['encoder']['name']}, cosine, {how})"
     columns = ("rank", "id", "protein", "similarity", "localizations")
     print_table(columns, [[hit[c] for c in columns] for hit in document["hits"]], title=title)
+    for note in document["notes"]:
+        notice(f"note: {note}")
     if len(document["hits"]) < asked["k"]:
         notice(f"{len(document['hits'])} of {asked['k']} wanted: no more are left under --exclude {asked['exclude']}")
 

@@ -72,6 +72,7 @@ class NeighborsDocument(_Document):
     encoder: EncoderName
     exclude: str
     hits: list[Hit]
+    notes: list[str] = Field(description="what a reader must know")
 
 
 class Score(_Document):
@@ -102,6 +103,7 @@ class ClassifyDocument(_Document):
     weights: str
     encoder: EncoderName
     items: list[ClassifiedItem]
+    notes: list[str] = Field(description="what a reader must know")
 
 
 class SweepPoint(_Document):
@@ -110,7 +112,8 @@ class SweepPoint(_Document):
     k: int = Field(ge=1)
     weights: str
     macro_f1: float | None
-    macro_f1_sd: float | None = Field(description="over folds; null for leave-group-out, where there is one score")
+    macro_f1_sd: float | None = Field(description="of macro_f1_folds; null for leave-group-out")
+    macro_f1_folds: list[float | None] = Field(description="macro F1 of each fold over the classes present in it")
     macro_f1_ci95: list[float] | None = Field(description="bootstrap over groups: low, high")
     micro_f1: float | None
     accuracy: float | None
@@ -129,6 +132,7 @@ class SweepDocument(_Document):
     results: list[SweepPoint]
     left_out: dict[str, int] = Field(description="rows not evaluated, by reason")
     lone_labels: dict[str, int] = Field(description="rows whose class no reference has: they can only be wrong")
+    notes: list[str] = Field(description="what a reader must know")
     definitions: dict[str, str] = Field(description="what each number means, in words")
 
 

@@ -2,6 +2,7 @@
 
 import struct
 import unicodedata
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
@@ -22,6 +23,10 @@ __all__ = ["VectorFile", "read_vector_file"]
 
 # The functions that unpickle numpy's arrays and numbers; their module is private, and numpy 1 called it otherwise.
 _ARRAY, _NUMBER = np.zeros(0).__reduce__()[0], np.float64(0).__reduce__()[0]
+# What numpy, zipfile and Arrow raise on damaged or unfitting files; zipfile's own error is a plain Exception.
+_DAMAGE = (
+    OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, pa.ArrowException
+)  # fmt: skip
 _DTYPES = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?", "U1")
 _ALLOWED: list[Any] = [
     np.ndarray,
@@ -69,17 +74,7 @@ def read_vector_file(path: Path, *, label_names: Sequence[str] = ()) -> VectorFi
         found = readers[path.suffix.lower()](path, label_names)
     except LocatlasError:
         raise
-    # what numpy and Arrow raise on damaged or unfitting files; zipfile's own error is a plain Exception
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        EOFError,
-        zipfile.BadZipFile,
-        zlib.error,
-        pa.ArrowException,
-    ) as error:
+    except _DAMAGE as error:
         message = f"{path}: cannot be read ({_reason(error)})"
         raise InputError(message) from error
     _check(path, found)
@@ -138,7 +133,8 @@ def _parquet(path: Path, label_names: Sequence[str]) -> VectorFile:
 def _list_column(path: Path, column: Any) -> NDArray[np.float32]:
     """(n, d) of a column of lists, of fixed size or not."""
     kind, is_list = column.type, pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
-    if not (is_list or pa.types.is_fixed_size_list(kind)):
+    is_list = is_list or pa.types.is_fixed_size_list(kind)
+    if not is_list or not (pa.types.is_integer(kind.value_type) or pa.types.is_floating(kind.value_type)):
         message = f"{path}: column vector is {kind}; a list of numbers a row needed"
         raise InputError(message)
     lengths = pc.unique(pc.list_value_length(column)).to_pylist()
@@ -152,11 +148,11 @@ def _list_column(path: Path, column: Any) -> NDArray[np.float32]:
 
 
 def _npz(path: Path, label_names: Sequence[str]) -> VectorFile:
-    held = np.load(path, allow_pickle=False)
-    if not isinstance(held, np.lib.npyio.NpzFile):
-        message = f"{path}: a single array, not an npz with ids and vectors"
-        raise InputError(message)
-    with held:
+    with path.open("rb") as stream:
+        held = np.load(stream, allow_pickle=False)
+        if not isinstance(held, np.lib.npyio.NpzFile):
+            message = f"{path}: a single array, not an npz with ids and vectors"
+            raise InputError(message)
         if missing := [c for c in ("ids", "vectors") if c not in held.files]:
             message = f"{path}: no array {' or '.join(missing)}; it has {', '.join(held.files)}"
             raise InputError(message)
@@ -207,7 +203,8 @@ def _safe_load(path: Path) -> Any:
     import torch
 
     try:
-        with torch.serialization.safe_globals(_ALLOWED):
+        with torch.serialization.safe_globals(_ALLOWED), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # torch's doubts about pickles that it then refuses
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "GLOBAL" not in str(error) and "Unsupported" not in str(error):

@@ -1,6 +1,6 @@
 """Which encoder an atlas uses at a level: the `encoders` table, its states, and the choice of a new one. I/O."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -71,6 +71,11 @@ class EncoderRequest:
     stains: tuple[str, ...] = ()
     seed: int | None = None
     precision: Precision | None = None
+
+    @property
+    def names_no_plan(self) -> bool:
+        """Whether mapping, passes, stains and seed were all left open."""
+        return (self.mapping, self.passes, self.stains, self.seed) == (None, None, (), None)
 
     @property
     def is_empty(self) -> bool:
@@ -230,7 +235,8 @@ def settle(request: EncoderRequest, *, available: tuple[str, ...], like: Encoder
     Args:
         request: What the user asked for.
         available: Channels of the images at hand.
-        like: Encoder that the atlas already uses, None in a new atlas.
+        like: Encoder that the atlas already uses, None in a new atlas. Where the request names no other, it gives the
+            name; where it names no plan and no other encoder, it gives the plan and the precision, too.
 
     Raises:
         UnknownNameError: If no encoder has the name.
@@ -240,10 +246,11 @@ def settle(request: EncoderRequest, *, available: tuple[str, ...], like: Encoder
     from locatlas.models.hardware import helpful_precision
 
     name = request.name or (like.name if like else DEFAULT_ENCODER)
-    precision = request.precision
-    if precision is None:
-        # an atlas stays at the precision it began with, whatever machine continues it
-        precision = like.precision if like is not None and like.name == name else helpful_precision(registry.get(name))
+    same = like if like is not None and like.name == name else None
+    # an atlas stays at the precision it began with, whatever machine continues it
+    precision = request.precision or (same.precision if same else helpful_precision(registry.get(name)))
+    if same and request.names_no_plan:
+        request = replace(request, mapping=same.mapping, passes=same.passes, stains=same.stains, seed=same.mapping_seed)
     return resolve(
         name,
         mapping=request.mapping,

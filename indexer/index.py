@@ -34,6 +34,7 @@ def index(
     roots: Sequence[Path] = (),
     progress: Progress | None = None,
     commit_rows: int = COMMIT_ROWS,
+    prune: bool = False,
 ) -> IndexSummary:
     """Bring a data set into an atlas: rows, vectors, quarantine. A second run does nothing; a killed one continues.
 
@@ -48,6 +49,7 @@ def index(
         roots: Further folders in which sources may lie.
         progress: Told of what goes on.
         commit_rows: Images a commit.
+        prune: Remove images of the data set whose files are gone; otherwise they are told and stay.
 
     Raises:
         InputError: If the source, the data set or the name cannot be used at all.
@@ -84,9 +86,13 @@ def index(
             mine = [r for r in records if r.level == one_level]
             if mine:
                 _index_level(job, one_level, mine, request or EncoderRequest(), replaces=source.is_dir())
+            if level in ("both", one_level):
+                job.look_for_gone(one_level, label, {r.id for r in mine}, prune=prune)
         if level == "both":
+            # other tables in the same folder have sources of their own
+            begins = "" if source.is_dir() else f"{source.name} "
             for root_name in declared:
-                job.quarantine.forget(label, root_name)
+                job.quarantine.forget(label, root_name, begins=begins)
         return job.finish()
 
 

@@ -39,6 +39,7 @@ class IndexSummary:
         embedded: Vectors made.
         skipped: Images that were there already, unchanged.
         updated: Images whose metadata changed while the pixels did not.
+        gone: Ids whose files are not there any more; they stay, unless they are pruned.
         quarantined: Sources of this data set that cannot be used, now or from an earlier run.
         encoders: Encoder by level.
         timings_s: Seconds by stage.
@@ -49,6 +50,7 @@ class IndexSummary:
     embedded: int = 0
     skipped: int = 0
     updated: int = 0
+    gone: list[str] = field(default_factory=list)
     quarantined: list[Rejection] = field(default_factory=list)
     encoders: dict[str, StoredEncoder] = field(default_factory=dict)
     timings_s: dict[str, float] = field(default_factory=dict)
@@ -66,6 +68,7 @@ class IndexSummary:
             "embedded": self.embedded,
             "skipped": self.skipped,
             "updated": self.updated,
+            "gone": self.gone,
             "quarantined": [{"source": r.source, "reason": r.reason} for r in self.quarantined],
             "encoder": first,
             "encoders": by_level,
@@ -170,11 +173,14 @@ class Job:
         self.summary.encoders[encoder.level] = encoder
         if encoder.state == "current" or not self.store.has(encoder.table):
             return
-        images = self.store.read(image_table(encoder.level), ["id", "dataset", "root", "sources", "row"]).to_pylist()
+        images = self.store.read(
+            image_table(encoder.level), ["id", "dataset", "root", "sources", "row", "source_digest"]
+        )
+        images = images.to_pylist()
         embedded = self.digests(encoder)
         for row in images:
             # a row without a source was imported with the vector of another encoder: this one cannot have it
-            if row["id"] in embedded or not row["sources"]:
+            if embedded.get(row["id"]) == row["source_digest"] or not row["sources"]:
                 continue
             if self.quarantine.holds(rejection_id(row["dataset"], row["root"], row_source(row))):
                 continue
@@ -183,6 +189,27 @@ class Job:
         self.run.touched()
         encoders.switch_to(self.store, encoder)
         self.summary.encoders[encoder.level] = replace(encoder, state="current")
+
+    def look_for_gone(self, level: str, dataset: str, listed: Collection[str], *, prune: bool) -> None:
+        """Images of a data set that its reader does not list and whose files are gone: tell, or remove them.
+
+        Args:
+            level: "fov" or "cell".
+            dataset: Name of the data set.
+            listed: Ids that the reader gave or refused.
+            prune: Delete them, with their vectors by every encoder.
+        """
+        rows = self.store.read(image_table(level), ["id", "dataset", "root", "sources"]).to_pylist()
+        mine = [r for r in rows if r["dataset"] == dataset and r["sources"] and r["id"] not in listed]
+        folders = {name: self.store.folder.root_path(name) for name in {row["root"] for row in mine}}
+        gone = [r["id"] for r in mine if not all((folders[r["root"]] / s["path"]).exists() for s in r["sources"])]
+        if gone and prune:
+            self.run.touched()
+            for encoder in encoders.stored_encoders(self.store, level):
+                self.store.delete(encoder.table, gone)
+            self.store.delete(image_table(level), gone)
+            self.run.counts["pruned"] += len(gone)
+        self.summary.gone += gone
 
     def finish(self) -> IndexSummary:
         """Commit the quarantine, compact where there are many fragments, and fill in the summary."""

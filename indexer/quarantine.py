@@ -96,10 +96,16 @@ class Quarantine:
         if key in self._known and key not in self.seen:
             self._drop.add(key)
 
-    def forget(self, dataset: str, root: str) -> None:
-        """After a whole data set below a root was looked at: what it did not meet is repaired or gone."""
+    def forget(self, dataset: str, root: str, *, begins: str = "") -> None:
+        """After a whole data set below a root was looked at: what it did not meet is repaired or gone.
+
+        Args:
+            dataset: Name of the data set.
+            root: Name of the root.
+            begins: How a source must begin to be one that was looked at.
+        """
         for key, known in self._known.items():
-            if (known.dataset, known.root) == (dataset, root):
+            if (known.dataset, known.root) == (dataset, root) and known.source.startswith(begins):
                 self.release(key)
 
     def commit(self, run: Run) -> None:

@@ -89,6 +89,7 @@ def _request(
 @click.option(
     "--root", "roots", multiple=True, type=click.Path(path_type=Path), help="A further folder sources lie in."
 )
+@click.option("--prune", is_flag=True, help="Remove images of the data set whose files are gone.")
 @click.option("--strict", is_flag=True, help="Exit 1 if any source could not be used.")
 @json_option
 def index_command(
@@ -101,6 +102,7 @@ def index_command(
     options: tuple[str, ...],
     roots: tuple[Path, ...],
     *,
+    prune: bool,
     strict: bool,
     as_json: bool,
     **encoder: Any,
@@ -123,8 +125,12 @@ def index_command(
             options=_key_values(options),
             roots=roots,
             progress=progress,
+            prune=prune,
         )
     _finish(atlas, summary, faiss=faiss, as_json=as_json)
+    if summary.gone and not as_json:
+        did = "removed" if prune else "they stay in the atlas; --prune removes them"
+        click.echo(f"{len(summary.gone)} images whose files are gone, e.g. {summary.gone[0]}: {did}")
     if summary.quarantined and (strict or summary.fovs + summary.cells == 0):
         raise Exit(1)
 

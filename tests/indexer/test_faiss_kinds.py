@@ -1,0 +1,107 @@
+"""Kinds of index: choice, tiny sizes, recall, and searches among few allowed rows."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from locatlas.indexer.faiss_kinds import (
+    AUTO_EXACT_BELOW,
+    AUTO_PQ_ABOVE,
+    Kind,
+    choose_kind,
+    find_candidates,
+    measure_recall,
+    new_index,
+    train_and_add,
+    unit_vectors,
+)
+
+KINDS: tuple[Kind, ...] = ("flat", "ivf", "hnsw", "ivfpq")
+
+
+def clustered(n: int, d: int, seed: int = 0) -> NDArray[np.float32]:
+    """Unit vectors around a few centres, as embeddings are."""
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((20, d))
+    return unit_vectors((centres[rng.integers(0, 20, n)] + 0.5 * rng.standard_normal((n, d))).astype(np.float32))
+
+
+def test_small_tables_need_no_index_and_large_ones_are_compressed() -> None:
+    assert choose_kind(AUTO_EXACT_BELOW - 1) is None
+    assert choose_kind(AUTO_EXACT_BELOW) == "ivf"
+    assert choose_kind(AUTO_PQ_ABOVE) == "ivfpq"
+
+
+def test_unit_vectors_have_length_one_and_zero_stays_zero() -> None:
+    made = unit_vectors(np.array([[3, 4], [0, 0], [1e-30, 0]], np.float32))
+    np.testing.assert_allclose(made, [[0.6, 0.8], [0, 0], [1, 0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("n", [1, 2, 3, 17, 40])
+@pytest.mark.parametrize("d", [1, 3, 8])
+def test_tiny_tables_can_be_indexed_and_every_row_is_found(kind: Kind, n: int, d: int) -> None:
+    unit = clustered(n, d)
+    index, params = new_index(kind, n, d)
+    train_and_add(index, unit, kind)
+    found = find_candidates(index, kind, params, unit, 5, None)
+    assert index.ntotal == n
+    assert set(found[0].tolist()) <= set(range(-1, n))
+    if n <= 5:
+        assert all(set(range(n)) <= set(row.tolist()) for row in found)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_recall_is_that_of_a_count_by_hand(kind: Kind) -> None:
+    unit = clustered(600, 16)
+    index, params = new_index(kind, 600, 16)
+    train_and_add(index, unit, kind)
+    sample = np.random.default_rng(0).choice(600, 200, replace=False)
+    similarities = unit[sample].astype(np.float64) @ unit.T.astype(np.float64)
+    exact = np.argsort(-similarities, axis=1)[:, :10]
+    found = find_candidates(index, kind, params, unit[sample], 10, None)
+    by_hand = np.mean([len(set(e) & set(f)) / 10 for e, f in zip(exact.tolist(), found.tolist(), strict=True)])
+    measured = measure_recall(index, kind, params, unit, seed=0)
+    assert measured == pytest.approx(by_hand, abs=1e-9)
+    assert measured == 1.0 if kind == "flat" else measured > 0.9
+
+
+def test_recall_of_an_index_that_finds_half_is_a_half() -> None:
+    """An index over other vectors than those it is measured with."""
+    unit = clustered(400, 8)
+    index, params = new_index("flat", 400, 8)
+    other = unit.copy()
+    other[200:] = -unit[200:]
+    train_and_add(index, other, "flat")
+    assert 0.2 < measure_recall(index, "flat", params, unit, seed=0) < 0.8
+
+
+def test_equal_vectors_do_not_lower_recall() -> None:
+    unit = np.repeat(clustered(10, 8), 30, axis=0)
+    index, params = new_index("hnsw", 300, 8)
+    train_and_add(index, unit, "hnsw")
+    assert measure_recall(index, "hnsw", params, unit, seed=0) > 0.95
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("share", [0.5, 0.05])
+def test_only_allowed_rows_are_found_and_few_of_them_cost_little_recall(kind: Kind, share: float) -> None:
+    unit = clustered(2000, 16)
+    index, params = new_index(kind, 2000, 16)
+    train_and_add(index, unit, kind)
+    allowed = np.random.default_rng(1).random(2000) < share
+    queries = unit[:50]
+    found = find_candidates(index, kind, params, queries, 10, allowed)
+    assert allowed[found[found >= 0]].all()
+    similarities = np.where(allowed, queries.astype(np.float64) @ unit.T.astype(np.float64), -2)
+    exact = np.argsort(-similarities, axis=1)[:, :10]
+    recall = np.mean([len(set(e) & set(f)) / 10 for e, f in zip(exact.tolist(), found.tolist(), strict=True)])
+    assert recall > 0.85
+
+
+def test_an_index_of_many_vectors_has_more_bits_and_lists() -> None:
+    assert new_index("ivfpq", 9983, 16)[1]["bits"] == 4
+    assert new_index("ivfpq", 9984, 16)[1]["bits"] == 8
+    lists = [new_index("ivf", n, 4)[1]["n_list"] for n in (1, 100, 10_000, 1_000_000)]
+    assert lists == [1, 2, 256, 4000]
+    assert new_index("ivfpq", 100, 386)[1]["m"] == 2  # divides 386 = 2 x 193

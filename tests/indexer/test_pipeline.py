@@ -1,0 +1,151 @@
+"""From records to commits: chunks by position, batches within chunks, one rejected image among good ones."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from locatlas.indexer import pipeline
+from locatlas.indexer.ledger import Run
+from locatlas.indexer.pipeline import Pending, _chunks, embed_pending
+from locatlas.indexer.quarantine import Quarantine
+from locatlas.indexer.records import ImageRecord, Source
+from locatlas.indexer.rows import described, source_stat
+from locatlas.indexer.store import Store
+from tests.indexer.made import PlainEncoder, id_of, name_of, write_field
+from tests.indexer.test_encoders import spec
+
+FINGERPRINT = "0123456789ab" + "c" * 52
+TABLE = "emb_fov_0123456789ab"
+
+
+class Watched(PlainEncoder):
+    """Notes the batches that it is given."""
+
+    def __init__(self) -> None:
+        super().__init__(spec())
+        self.batches: list[int] = []
+
+    def encode_prepared(self, prepared: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        self.batches.append(len(prepared))
+        return super().encode_prepared(prepared)
+
+
+def pending(folder: Path, n: int, position: int | None = None) -> Pending:
+    record = ImageRecord(
+        id=id_of(n), level="fov", dataset="opencell", sources=(Source(folder / name_of(n), ("nucleus", "protein")),)
+    )
+    row = described(record, roots={"r": folder})
+    return Pending(n if position is None else position, record, row, source_stat(record.sources), f"tried {n}")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for n in range(7):
+        write_field(tmp_path / "images", n)
+    return tmp_path / "images"
+
+
+def embedded(store: Store, work: list[Pending], encoder: Watched, **options: Any) -> Run:
+    run, quarantine = Run(store, "index", dataset="opencell"), Quarantine(store)
+    embed_pending(store, "fov", FINGERPRINT, work, encoder, run=run, quarantine=quarantine, **options)
+    return run
+
+
+def test_batches_end_with_their_chunk_and_are_no_larger_than_a_batch(
+    empty: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "BATCH_IMAGES", 2)
+    encoder = Watched()
+    run = embedded(empty, [pending(folder, n) for n in range(7)], encoder, commit_rows=3)
+    assert encoder.batches == [2, 1, 2, 1, 1]
+    assert run.counts["embedded"] == 7
+    assert empty.version(TABLE) == 2 + 3  # made, key declared, three chunks
+
+
+def test_a_continued_run_cuts_the_chunks_that_are_left_as_the_first_would_have(empty: Store, folder: Path) -> None:
+    encoder = Watched()
+    embedded(empty, [pending(folder, n) for n in (4, 5, 6)], encoder, commit_rows=3)
+    assert encoder.batches == [2, 1]
+
+
+def test_an_image_that_is_rejected_takes_no_other_with_it(empty: Store, folder: Path) -> None:
+    work = [pending(folder, n) for n in range(7)]
+    (folder / name_of(2)).write_bytes(b"no image")
+    (folder / name_of(5)).unlink()
+    run = embedded(empty, work, Watched(), commit_rows=3)
+    assert empty.read(TABLE, ["id"])["id"].to_pylist() == [id_of(n) for n in (0, 1, 3, 4, 6)]
+    assert {r["source"]: r["tried"] for r in empty.read("quarantine").to_pylist()} == {
+        name_of(2): "tried 2",
+        name_of(5): "tried 5",
+    }
+    assert (run.counts["embedded"], run.counts["quarantined"]) == (5, 2)
+
+
+def test_a_chunk_of_nothing_but_bad_images_commits_only_its_rejections(empty: Store, folder: Path) -> None:
+    work = [pending(folder, 0)]
+    (folder / name_of(0)).write_bytes(b"no image")
+    embedded(empty, work, Watched())
+    assert empty.tables() == ["quarantine", "runs"]
+
+
+def test_the_row_is_committed_before_its_vector(empty: Store, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables: list[str] = []
+    upsert = Store.upsert
+
+    def noted(self: Store, table: str, *args: Any, **options: Any) -> None:
+        tables.append(table)
+        upsert(self, table, *args, **options)
+
+    monkeypatch.setattr(Store, "upsert", noted)
+    embedded(empty, [pending(folder, 0)], Watched())
+    assert tables == ["runs", "fovs", TABLE]
+
+
+def test_rows_have_what_pixels_tell(empty: Store, folder: Path) -> None:
+    work = [pending(folder, 0)]
+    embedded(empty, work, Watched())
+    row = empty.read("fovs").to_pylist()[0]
+    assert (row["height"], row["width"], row["qc"], row["source_stat"]) == (40, 40, [], work[0].stat)
+    assert len(row["source_digest"]) == 32
+    assert row["source_digest"] == empty.read(TABLE).to_pylist()[0]["source_digest"]
+
+
+def test_many_commits_are_merged_on_the_way(empty: Store, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "FRAGMENTS_BEFORE_COMPACTION", 3)
+    monkeypatch.setattr("locatlas.indexer.store.FRAGMENTS_BEFORE_COMPACTION", 2)
+    embedded(empty, [pending(folder, n) for n in range(7)], Watched(), commit_rows=1)
+    for table in (TABLE, "fovs"):
+        assert len(empty._dataset(table).get_fragments()) <= 3
+        assert empty.count(table) == 7
+
+
+def test_an_error_of_the_encoder_ends_the_run_and_keeps_what_was_committed(
+    empty: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = Watched()
+
+    def fail(prepared: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        if encoder.batches:
+            message = "CUDA out of memory"
+            raise RuntimeError(message)
+        return Watched.encode_prepared(encoder, prepared)
+
+    monkeypatch.setattr(encoder, "encode_prepared", fail)
+    with pytest.raises(RuntimeError, match="CUDA out of memory"):
+        embedded(empty, [pending(folder, n) for n in range(7)], encoder, commit_rows=3)
+    assert empty.count(TABLE) == empty.count("fovs") == 3
+
+
+@given(st.sets(st.integers(0, 60)), st.integers(1, 9))
+def test_chunks_are_the_runs_of_equal_quotients(positions: set[int], commit_rows: int) -> None:
+    work = [Pending(n, None, {}, "", "") for n in sorted(positions)]  # type: ignore[arg-type]
+    chunks = [[p.position for p in chunk] for chunk in _chunks(work, commit_rows)]
+    assert [n for chunk in chunks for n in chunk] == sorted(positions)
+    assert all(len({n // commit_rows for n in chunk}) == 1 for chunk in chunks)
+    assert len(chunks) == len({n // commit_rows for n in positions})

@@ -11,9 +11,10 @@ from locatlas.indexer import encoders
 from locatlas.indexer.datasets import read_records
 from locatlas.indexer.encoders import EncoderRequest
 from locatlas.indexer.job import IndexSummary, Job, image_table, usual_channels
+from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.ledger import Run
 from locatlas.indexer.pipeline import COMMIT_ROWS, Progress
-from locatlas.indexer.plan import make_plan
+from locatlas.indexer.plan import Plan, make_plan
 from locatlas.indexer.quarantine import Quarantine, Rejection
 from locatlas.indexer.records import ImageRecord, RejectedSource
 from locatlas.indexer.rows import image_rows
@@ -23,9 +24,9 @@ __all__ = ["index"]
 
 
 def index(
-    source: Path,
+    source: str | Path,
     *,
-    atlas: Path,
+    atlas: str | Path,
     dataset: str,
     request: EncoderRequest | None = None,
     name: str | None = None,
@@ -56,14 +57,17 @@ def index(
         EncoderMismatchError: If another encoder than the atlas' own is asked for.
         AtlasLockedError: If another process writes.
     """
-    source = source.expanduser().resolve()
+    source, atlas = Path(source).expanduser().resolve(), Path(atlas)
     if not source.exists():
         message = f"{source}: no such file or folder"
         raise InputError(message)
     if name is not None:
         _check_name(name)
     root = source if source.is_dir() else source.parent
-    reader_options = {**(options or {}), **({"roots": list(roots)} if roots else {})}
+    named = [root, *(Path(p).expanduser().resolve() for p in roots)]
+    # a folder that was declared once stays declared
+    known = [p for p in _declared(atlas) if p not in named]
+    reader_options = {**(options or {}), "roots": [*named[1:], *known]}
     records, rejected = _read(dataset, source, reader_options, name=name, level=level)
     if not records and not rejected:
         message = (
@@ -76,7 +80,7 @@ def index(
     store = Store.create(atlas)
     label = dataset if name is None else name
     with store.folder.writer(f"index {source}"), Run.record(store, "index", dataset=label) as run:
-        declared = {store.folder.root_name(p, prefer=label): p.resolve() for p in [root, *roots]}
+        declared = {store.folder.root_name(p, prefer=label): p.resolve() for p in [*named, *known]}
         job = Job(store, run, Quarantine(store), declared, progress, commit_rows)
         for bad in rejected:
             job.quarantine.put(
@@ -87,13 +91,21 @@ def index(
             if mine:
                 _index_level(job, one_level, mine, request or EncoderRequest(), replaces=source.is_dir())
             if level in ("both", one_level):
-                job.look_for_gone(one_level, label, {r.id for r in mine}, prune=prune)
+                job.look_for_gone(one_level, label, prune=prune)
         if level == "both":
             # other tables in the same folder have sources of their own
             begins = "" if source.is_dir() else f"{source.name} "
-            for root_name in declared:
+            for root_name in list(declared)[: len(named)]:
                 job.quarantine.forget(label, root_name, begins=begins)
+        job.summary.labelled = sum(bool(r.localizations) for r in records)
         return job.finish()
+
+
+def _declared(atlas: Path) -> list[Path]:
+    """Folders that the atlas has as roots and that are there now; none for a new atlas."""
+    if not (atlas / "atlas.json").exists():
+        return []
+    return [p for p in map(Path, AtlasFolder.open(atlas).info()["roots"].values()) if p.is_dir()]
 
 
 def _check_name(name: str) -> None:
@@ -132,12 +144,28 @@ def _below(source: str, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_absolute() and path.is_relative_to(root) else source
 
 
+def _check_labels(plan: Plan, records: Sequence[ImageRecord]) -> None:
+    """Refuse a run that would take away every label: surely its table or option was left out.
+
+    Raises:
+        InputError: If images have labels now and no record has any.
+    """
+    erased = len(plan.erased)
+    if erased and not any(record.localizations for record in records):
+        message = (
+            f"nothing is labelled in this reading, which would take away the localizations of {erased} images; was a "
+            f"table or an --option left out? `locatlas datasets show` names them"
+        )
+        raise InputError(message)
+
+
 def _index_level(
     job: Job, level: str, records: Sequence[ImageRecord], request: EncoderRequest, *, replaces: bool
 ) -> None:
     available = usual_channels(r.channels for r in records)
     encoder = encoders.choose(job.store, level, request, available=available, adding=False)
     plan = make_plan(job, encoder, records, replaces=replaces)
+    _check_labels(plan, records)
     job.invalidate(level, plan.redeclared, plan.rescaled)
     job.embed(encoder, plan.work)
     if plan.described_anew:

@@ -39,6 +39,7 @@ class IndexSummary:
         embedded: Vectors made.
         skipped: Images that were there already, unchanged.
         updated: Images whose metadata changed while the pixels did not.
+        labelled: Images of this reading that have a localization.
         gone: Ids whose files are not there any more; they stay, unless they are pruned.
         quarantined: Sources of this data set that cannot be used, now or from an earlier run.
         encoders: Encoder by level.
@@ -50,6 +51,7 @@ class IndexSummary:
     embedded: int = 0
     skipped: int = 0
     updated: int = 0
+    labelled: int = 0
     gone: list[str] = field(default_factory=list)
     quarantined: list[Rejection] = field(default_factory=list)
     encoders: dict[str, StoredEncoder] = field(default_factory=dict)
@@ -68,6 +70,7 @@ class IndexSummary:
             "embedded": self.embedded,
             "skipped": self.skipped,
             "updated": self.updated,
+            "labelled": self.labelled,
             "gone": self.gone,
             "quarantined": [{"source": r.source, "reason": r.reason} for r in self.quarantined],
             "encoder": first,
@@ -190,17 +193,16 @@ class Job:
         encoders.switch_to(self.store, encoder)
         self.summary.encoders[encoder.level] = replace(encoder, state="current")
 
-    def look_for_gone(self, level: str, dataset: str, listed: Collection[str], *, prune: bool) -> None:
-        """Images of a data set that its reader does not list and whose files are gone: tell, or remove them.
+    def look_for_gone(self, level: str, dataset: str, *, prune: bool) -> None:
+        """Images of a data set whose files are gone, once those that moved have their new place: tell, or remove them.
 
         Args:
             level: "fov" or "cell".
             dataset: Name of the data set.
-            listed: Ids that the reader gave or refused.
             prune: Delete them, with their vectors by every encoder.
         """
         rows = self.store.read(image_table(level), ["id", "dataset", "root", "sources"]).to_pylist()
-        mine = [r for r in rows if r["dataset"] == dataset and r["sources"] and r["id"] not in listed]
+        mine = [r for r in rows if r["dataset"] == dataset and r["sources"]]
         folders = {name: self.store.folder.root_path(name) for name in {row["root"] for row in mine}}
         gone = [r["id"] for r in mine if not all((folders[r["root"]] / s["path"]).exists() for s in r["sources"])]
         if gone and prune:

@@ -6,6 +6,7 @@ bit-identical.
 """
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,7 +30,10 @@ from locatlas.models.qc import qc_flags
 __all__ = ["COMMIT_ROWS", "FROM_PIXELS", "EncoderLike", "Pending", "Progress", "embed_pending"]
 
 COMMIT_ROWS = 256
-"""Images a commit: a kill loses at most this many. At 10 images a second on a CPU that is half a minute."""
+"""Images a commit, at most."""
+
+COMMIT_S = 10.0
+"""Seconds after which what is embedded is committed, whole batches only: what a kill loses of a slow encoder's work."""
 
 BATCH_IMAGES = 32
 """Images handed to the encoder at once; never machine-dependent, so that a run may be continued elsewhere."""
@@ -172,7 +176,7 @@ def embed_pending(
         progress: Told after each batch.
         commit_rows: Images a commit.
     """
-    done = 0
+    done, committed_at = 0, time.monotonic()
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="locatlas-read") as pool:
         loaded = _in_order(work, encoder, pool)
         for number, chunk in enumerate(_chunks(work, commit_rows), start=1):
@@ -193,14 +197,19 @@ def embed_pending(
                     # the pixels of a batch are not needed once it is encoded
                     good += [_Loaded(b.pending, b.row, None) for b in batch]
                     batch = []
+                    if time.monotonic() - committed_at > COMMIT_S:
+                        # at the end of a batch: what is left of the chunk makes the same batches in the next run
+                        with run.timed("commit"):
+                            _commit(store, level, fingerprint, good, vectors, run, quarantine)
+                        good, vectors, committed_at = [], [], time.monotonic()
                     if progress:
-                        progress("embedding", done + len(good), len(work))
+                        progress("embedding", done + len(chunk) - left, len(work))
             with run.timed("commit"):
                 _commit(store, level, fingerprint, good, vectors, run, quarantine)
                 if number % FRAGMENTS_BEFORE_COMPACTION == 0:
                     for table in (image_table(level), embedding_table_name(level, fingerprint)):
                         store.compact(table)
-            done += len(chunk)
+            done, committed_at = done + len(chunk), time.monotonic()
             if progress:
                 progress("embedding", done, len(work))
 

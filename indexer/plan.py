@@ -28,6 +28,7 @@ class Plan:
         unchanged: Images with nothing to do.
         redeclared: Ids whose channels, or whose row of a stacked file, are others than before.
         rescaled: Ids whose pixel size is another.
+        erased: Ids that have localizations now and would have none.
     """
 
     work: list[Pending] = field(default_factory=list)
@@ -35,6 +36,7 @@ class Plan:
     unchanged: int = 0
     redeclared: set[str] = field(default_factory=set)
     rescaled: set[str] = field(default_factory=set)
+    erased: set[str] = field(default_factory=set)
 
 
 def make_plan(job: Job, encoder: StoredEncoder, records: Sequence[ImageRecord], *, replaces: bool) -> Plan:
@@ -63,7 +65,8 @@ def make_plan(job: Job, encoder: StoredEncoder, records: Sequence[ImageRecord], 
             taken.add(said["id"])
             here = stored.get(said["id"])
             if here is not None and here["sources"]:
-                said |= _settled_source(job, here, said, replaces=replaces)
+                said |= _settled_source(job, here, said, record, replaces=replaces)
+                plan.erased |= {said["id"]} if here["localizations"] and not said["localizations"] else set()
             _plan_one(job, encoder, plan, position, record, stat, said, here, embedded)
         except ImageRejectedError as error:
             job.quarantine.put(
@@ -125,7 +128,9 @@ def _paths(row: Mapping[str, Any]) -> tuple[str, list[str]]:
     return row["root"], [source["path"] for source in row["sources"]]
 
 
-def _settled_source(job: Job, here: Mapping[str, Any], said: Mapping[str, Any], *, replaces: bool) -> dict[str, Any]:
+def _settled_source(
+    job: Job, here: Mapping[str, Any], said: Mapping[str, Any], record: ImageRecord, *, replaces: bool
+) -> dict[str, Any]:
     """Root and sources as the row is to have them.
 
     Raises:
@@ -138,10 +143,14 @@ def _settled_source(job: Job, here: Mapping[str, Any], said: Mapping[str, Any], 
         # the same files below another root, e.g. a folder within the one that was indexed: the row keeps its own
         kept = [{**mine, "path": its["path"]} for mine, its in zip(said["sources"], here["sources"], strict=True)]
         return {"root": here["root"], "sources": kept, "mask": _mask_below(job, here, said)}
-    if not before[0].exists() or (replaces and here["root"] == said["root"]):
-        return {}  # moved, or replaced by the reader's own choice
+    if replaces and here["root"] == said["root"]:
+        return {}  # replaced by the reader's own choice
+    gone = not before[0].exists()
+    if gone and source_digest(record) == here["source_digest"]:
+        return {}  # moved
+    where = f"{before[0]}{' (not there now)' if gone else ''}"
     message = (
-        f"{now[0]}: id {said['id']} already belongs to {before[0]}; give the data set another name with --name, "
+        f"{now[0]}: id {said['id']} already belongs to {where}; give the data set another name with --name, "
         "or the image an id"
     )
     raise ImageRejectedError(message)

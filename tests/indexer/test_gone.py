@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from locatlas.errors import InputError
+from locatlas.indexer import pipeline
 from locatlas.indexer.embed import embed
 from locatlas.indexer.encoders import EncoderRequest, current, stored_encoders
 from locatlas.indexer.index import index
 from locatlas.indexer.store import Store
-from tests.indexer.made import contents, id_of, name_of, vectors, write_collection, write_field
+from tests.indexer.made import PlainEncoder, contents, id_of, name_of, vectors, write_collection, write_field
 
 
 @pytest.fixture
@@ -66,3 +68,52 @@ def test_another_precision_keeps_the_plan_that_the_atlas_has(source: Path, tmp_p
     now = current(Store.open(tmp_path / "a"), "fov")
     assert now is not None
     assert (now.spec.mapping, now.spec.stains, now.spec.precision) == ("replicate", ("protein",), "bf16")
+
+
+def test_a_missing_file_is_not_taken_for_moved_when_another_image_has_its_id(tmp_path: Path, plain: None) -> None:
+    for folder, n in (("m1", 1), ("m2", 2)):
+        path = write_field(tmp_path / folder, n)
+        (tmp_path / folder / "m.csv").write_text(f"id,path,channels,protein\nx,{path.name},nucleus;protein,P{n}\n")
+    index(tmp_path / "m1" / "m.csv", atlas=tmp_path / "a", dataset="manifest")
+    (tmp_path / "m1").rename(tmp_path / "elsewhere")
+    (rejected,) = index(tmp_path / "m2" / "m.csv", atlas=tmp_path / "a", dataset="manifest").quarantined
+    assert "already belongs to" in rejected.reason
+    assert "(not there now)" in rejected.reason
+    assert Store.open(tmp_path / "a").read("fovs", ["id", "protein"]).to_pylist() == [
+        {"id": "manifest/x", "protein": "P1"}
+    ]
+    moved = index(tmp_path / "elsewhere" / "m.csv", atlas=tmp_path / "a", dataset="manifest")
+    assert (moved.embedded, moved.updated, moved.quarantined) == (0, 1, [])
+
+
+def test_a_reading_without_any_label_does_not_erase_those_there_are(source: Path, tmp_path: Path, plain: None) -> None:
+    index(source, atlas=tmp_path / "a", dataset="opencell")
+    before = contents(Store.open(tmp_path / "a"))
+    (source / "opencell-localization-annotations.csv").unlink()
+    with pytest.raises(InputError, match="take away the localizations of 4 images"):
+        index(source, atlas=tmp_path / "a", dataset="opencell")
+    assert contents(Store.open(tmp_path / "a")) == before
+
+
+def test_a_root_that_was_declared_once_need_not_be_named_again(tmp_path: Path, plain: None) -> None:
+    path = write_field(tmp_path / "images", 1)
+    (tmp_path / "tables").mkdir()
+    manifest = tmp_path / "tables" / "m.csv"
+    manifest.write_text(f"id,path,channels\nx,{path},nucleus;protein\n")
+    first = index(str(manifest), atlas=str(tmp_path / "a"), dataset="manifest", roots=[tmp_path / "images"])
+    again = index(manifest, atlas=tmp_path / "a", dataset="manifest")
+    assert (first.embedded, again.skipped, again.quarantined) == (1, 1, [])
+
+
+def test_what_a_slow_encoder_made_is_committed_between_chunks(
+    source: Path, tmp_path: Path, plain: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "COMMIT_S", -1.0)
+    monkeypatch.setattr(pipeline, "BATCH_IMAGES", 1)
+    index(source, atlas=tmp_path / "slow", dataset="opencell")
+    monkeypatch.undo()
+    monkeypatch.setattr("locatlas.indexer.job.load_encoder", PlainEncoder)
+    index(source, atlas=tmp_path / "quick", dataset="opencell")
+    slow, quick = Store.open(tmp_path / "slow"), Store.open(tmp_path / "quick")
+    assert contents(slow) == contents(quick)
+    assert slow.version("fovs") == quick.version("fovs") + 3

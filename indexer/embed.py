@@ -20,7 +20,7 @@ __all__ = ["embed"]
 
 def embed(
     *,
-    atlas: Path,
+    atlas: str | Path,
     request: EncoderRequest,
     levels: Iterable[str] = ("fov", "cell"),
     progress: Progress | None = None,
@@ -41,7 +41,7 @@ def embed(
         InputError: If the atlas holds no images, their folder is not there, or the encoder in use was imported.
         AtlasLockedError: If another process writes.
     """
-    store = Store.open(atlas)
+    store = Store.open(Path(atlas))
     with store.folder.writer("embed"), Run.record(store, "embed") as run:
         roots = {name: Path(path) for name, path in store.folder.info()["roots"].items()}
         job = Job(store, run, Quarantine(store), roots, progress, commit_rows)

@@ -129,7 +129,8 @@ def find(store: Store, level: str, name: str | None) -> StoredEncoder:
         raise InputError(message)
     fits = [e for e in known if e.is_called(name)]
     if not fits:
-        raise UnknownNameError(f"{level} encoder in this atlas", name, [e.spec.name for e in known])
+        named = [f"{e.spec.name} ({e.fingerprint[:12]})" for e in known]
+        raise UnknownNameError(f"{level} encoder in this atlas", name, named)
     if len(fits) > 1:
         listed = ", ".join(f"{e.fingerprint[:12]} ({_plan(e.spec)}, {e.state})" for e in fits)
         message = f"encoder {name!r} is in this atlas several times; name one by fingerprint: {listed}"

@@ -25,9 +25,9 @@ _COMMIT_ROWS = 8192
 
 
 def import_embeddings(
-    file: Path,
+    file: str | Path,
     *,
-    atlas: Path,
+    atlas: str | Path,
     name: str,
     dataset: str = "imported",
     level: Literal["fov", "cell"] | str = "fov",
@@ -56,6 +56,7 @@ def import_embeddings(
         AtlasLockedError: If another process writes.
     """
     _check_arguments(name, dataset, level)
+    file, atlas = Path(file), Path(atlas)
     found = read_vector_file(file, label_names=label_names)
     dim = found.vectors.shape[1]
     spec = _imported_spec(name, dim)

@@ -39,7 +39,7 @@ class IndexSummary:
         embedded: Vectors made.
         skipped: Images that were there already, unchanged.
         updated: Images whose metadata changed while the pixels did not.
-        labelled: Images of this reading that have a localization.
+        labelled: Images of this reading that have a localization; None where no source was read.
         gone: Ids whose files are not there any more; they stay, unless they are pruned.
         quarantined: Sources of this data set that cannot be used, now or from an earlier run.
         encoders: Encoder by level.
@@ -51,7 +51,7 @@ class IndexSummary:
     embedded: int = 0
     skipped: int = 0
     updated: int = 0
-    labelled: int = 0
+    labelled: int | None = None
     gone: list[str] = field(default_factory=list)
     quarantined: list[Rejection] = field(default_factory=list)
     encoders: dict[str, StoredEncoder] = field(default_factory=dict)

@@ -179,6 +179,23 @@ class AtlasFolder:
             raise StoreDamagedError(message)
         return Path(roots[name])
 
+    def is_being_written(self) -> bool:
+        """Whether a writer holds the atlas, as far as its note tells: one of a process that died does not count."""
+        try:
+            owner = json.loads(self._owner_path.read_text())
+            pid, host = int(owner["pid"]), owner["host"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        if host != socket.gethostname():
+            return True
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
+
     @contextmanager
     def writer(self, command: str) -> Iterator[None]:
         """Hold the one-writer lock. It is the operating system's, so a dead process leaves none behind.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from locatlas.cli.demo import demo
     from locatlas.indexer.embed import embed
+    from locatlas.indexer.encoders import EncoderRequest
     from locatlas.indexer.import_embeddings import import_embeddings
     from locatlas.indexer.index import index
     from locatlas.query.atlas import Atlas
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["Atlas", "__version__", "demo", "embed", "import_embeddings", "index", "open"]
+__all__ = ["Atlas", "EncoderRequest", "__version__", "demo", "embed", "import_embeddings", "index", "open"]
 
 _WHERE = {
     "Atlas": ("locatlas.query.atlas", "Atlas"),
@@ -27,6 +28,7 @@ _WHERE = {
     "index": ("locatlas.indexer.index", "index"),
     "embed": ("locatlas.indexer.embed", "embed"),
     "import_embeddings": ("locatlas.indexer.import_embeddings", "import_embeddings"),
+    "EncoderRequest": ("locatlas.indexer.encoders", "EncoderRequest"),
     "demo": ("locatlas.cli.demo", "demo"),
 }
 

@@ -26,7 +26,7 @@ class UnknownNameError(LocatlasError, KeyError):
         kind: What was looked for, e.g. "encoder".
         name: The name that was not found.
         known: The names that exist.
-        hint: A closing sentence, e.g. how to add one.
+        hint: A phrase of advice, without a full stop, e.g. how to add one.
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
@@ -34,8 +34,8 @@ class UnknownNameError(LocatlasError, KeyError):
         self.name = name
         self.known = sorted(known)
         shown = ", ".join(self.known[:30]) + (f", ... ({len(self.known)} in all)" if len(self.known) > 30 else "")
-        message = f"unknown {kind} {name!r}; known: {shown or 'none'}"
-        super().__init__(f"{message}. {hint}" if hint else message)
+        message = f"unknown {kind} {name!r}{f' ({hint})' if hint else ''}; known: {shown or 'none'}"
+        super().__init__(message)
 
     def __str__(self) -> str:  # KeyError would show the repr
         return str(self.args[0])

@@ -72,7 +72,7 @@ def neighbors_document(table: pa.Table) -> dict[str, Any]:
 
 
 def localized_table(
-    items: Sequence[Localized], *, level: str, exact: bool, encoder: StoredEncoder, notes: Sequence[str]
+    items: Sequence[Localized], *, level: str, exact: bool, encoder: StoredEncoder, k: int, notes: Sequence[str]
 ) -> pa.Table:
     """One row a classified item."""
     schema = pa.schema(
@@ -87,4 +87,4 @@ def localized_table(
         ]
     )
     table = pa.Table.from_pylist([item.to_dict() for item in items], schema=schema)
-    return _with_context(table, level=level, exact=exact, encoder=_encoder(encoder), notes=list(notes))
+    return _with_context(table, level=level, exact=exact, encoder=_encoder(encoder), k=k, notes=list(notes))

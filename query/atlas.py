@@ -1,7 +1,6 @@
 """The atlas as a user holds it: open, status, vectors, neighbors, classify, sweep. Reads the store."""
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -10,28 +9,37 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from locatlas.errors import InputError
-from locatlas.indexer.faiss_index import FaissIndex
+from locatlas.errors import InputError, UnknownNameError
 from locatlas.indexer.store import Store
 from locatlas.query import answers
-from locatlas.query.filters import Filter, apply, parse
-from locatlas.query.localize import Localized, localize
+from locatlas.query.localize import localize
 from locatlas.query.lookup import look_up
+from locatlas.query.notes import mixed_vocabularies, too_few_voters
+from locatlas.query.selection import (
+    Where,
+    allowed_rows,
+    check_k,
+    filters_of,
+    further_exclusions,
+    known_groups,
+    usable_index,
+)
 from locatlas.query.shelf import Loaded, Shelf
 from locatlas.query.status import status
 from locatlas.query.subjects import Subject
 from locatlas.query.sweep import SweepResult, sweep
 from locatlas.query.view import View
-from locatlas.query.vocabulary import mixed, with_mapped_labels
+from locatlas.query.vocabulary import with_mapped_labels
 from locatlas.query.vote import Weights
-from locatlas.types import Level
-
-logger = logging.getLogger(__name__)
+from locatlas.types import LEVELS, Level
 
 __all__ = ["Atlas", "Where", "open_atlas"]
 
-Where = Sequence[str] | Mapping[str, Any]
-"""Filters that all must hold: ["dataset=opencell", "pixel_size_um<0.3"], or {"dataset": "opencell"}."""
+DEFAULT_K = 10
+"""Neighbors of a look-up where no number is given."""
+
+DEFAULT_VOTERS = 20
+"""Neighbors that vote where no number is given."""
 
 
 def open_atlas(path: str | Path) -> "Atlas":
@@ -73,6 +81,8 @@ class Atlas:
         Where no level is named it is the first that has the named protein or id. Proteins are made of the images that
         pass the filters, so that all of them pass.
         """
+        if level not in (None, *LEVELS):
+            raise UnknownNameError("level", str(level), LEVELS)
         levels = [str(level)] if level in ("fov", "cell") else self._shelf.levels(encoder)
         loaded = self._shelf.load(levels[0], encoder)
         for other in levels[1:]:
@@ -82,7 +92,7 @@ class Atlas:
                 loaded = candidate
         if map_labels is not None:
             loaded = replace(loaded, view=with_mapped_labels(loaded.view, map_labels))
-        allowed = _allowed(loaded.view, where)
+        allowed = allowed_rows(loaded.view, where)
         if level != "protein":
             return loaded, loaded.view, allowed
         images = loaded.view if allowed is None else loaded.view.take(np.flatnonzero(allowed).astype(np.int64))
@@ -113,7 +123,7 @@ class Atlas:
         channels: Sequence[str] = (),
         pixel_size_um: float | None = None,
         level: Level | None = None,
-        k: int = 10,
+        k: int | None = None,
         exclude: str = "protein",
         where: Where = (),
         exact: bool | None = None,
@@ -128,7 +138,7 @@ class Atlas:
             channels: Meanings of the image's planes in order, e.g. ("nucleus", "protein").
             pixel_size_um: Of the new image, where known.
             level: What is searched: "fov", "cell" or "protein"; None for the first image level the atlas has.
-            k: Neighbors, 1 <= k <= number of rows.
+            k: Neighbors, 1 <= k <= number of rows that may answer; None for 10, or as many as there are.
             exclude: What the query must not meet: "none", "self", "fov" or "protein", each with those before it, or a
                 column, e.g. "plate": itself, its FOV and its equals.
             where: Filters on the images that may answer, or that a protein is made of.
@@ -146,8 +156,10 @@ class Atlas:
         subject = Subject.named(protein, id, image, channels, pixel_size_um)
         loaded, view, allowed = self._searched(level, encoder, subject, where)
         queries = subject.as_one(loaded, view)
-        _check_k(k, int(allowed.sum()) if allowed is not None else len(view))
-        index = _usable(loaded, view, exact=exact)
+        n_rows = int(allowed.sum()) if allowed is not None else len(view)
+        k = min(DEFAULT_K, n_rows) if k is None else k
+        check_k(k, n_rows)
+        index = usable_index(loaded, view, exact=exact)
         found, was_exact = look_up(queries, view, k=k, exclude=exclude, allowed=allowed, index=index)
         return answers.neighbor_table(
             view,
@@ -156,7 +168,7 @@ class Atlas:
             exact=was_exact,
             encoder=loaded.encoder,
             exclude=exclude,
-            notes=loaded.notes(),
+            notes=[*loaded.notes(), *subject.notes(loaded.view)],
         )
 
     def classify(
@@ -168,7 +180,7 @@ class Atlas:
         channels: Sequence[str] = (),
         pixel_size_um: float | None = None,
         level: Level | None = None,
-        k: int = 20,
+        k: int | None = None,
         exclude: str = "protein",
         weights: Weights = "softmax",
         temperature: float = 0.07,
@@ -187,7 +199,7 @@ class Atlas:
             channels: Meanings of the image's planes.
             pixel_size_um: Of the new image, where known.
             level: As in `neighbors`.
-            k: Neighbors that vote.
+            k: Neighbors that vote, 1 <= k <= number of labelled rows; None for 20, or as many as there are.
             exclude: What a query must not meet, as in `neighbors`.
             weights: Of the votes.
             temperature: Of softmax votes.
@@ -208,6 +220,10 @@ class Atlas:
         subject = Subject.named(protein, id, image, channels, pixel_size_um)
         loaded, view, allowed = self._searched(level, encoder, subject, where, map_labels)
         queries = subject.as_many(loaded, view, allowed)
+        if k is None:
+            voters = [bool(names) for names in view.localizations]
+            n_voters = sum(voters) if allowed is None else int(np.array(voters)[allowed].sum())
+            k = max(1, min(DEFAULT_VOTERS, n_voters))
         items, was_exact = localize(
             queries,
             view,
@@ -217,14 +233,20 @@ class Atlas:
             temperature=temperature,
             threshold=threshold,
             allowed=allowed,
-            index=_usable(loaded, view, exact=exact),
+            index=usable_index(loaded, view, exact=exact),
         )
         return answers.localized_table(
             items,
             level=view.level,
             exact=was_exact,
             encoder=loaded.encoder,
-            notes=[*loaded.notes(), *_few(items, k), *_notes(view, allowed)],
+            k=k,
+            notes=[
+                *loaded.notes(),
+                *subject.notes(loaded.view),
+                *too_few_voters(items, k),
+                *mixed_vocabularies(view, allowed),
+            ],
         )
 
     def sweep(
@@ -278,7 +300,9 @@ class Atlas:
             view = view.take(np.flatnonzero(allowed).astype(np.int64))
         groups = view.names(group)
         if all(name is None for name in groups):
-            message = f"group {group!r} is unknown for all {len(view)} images; groups that are known: {_groups(view)}"
+            message = (
+                f"group {group!r} is unknown for all {len(view)} images; groups that are known: {known_groups(view)}"
+            )
             raise InputError(message)
         return sweep(
             view.vectors,
@@ -294,87 +318,12 @@ class Atlas:
             temperature=temperature,
             threshold=threshold,
             labels_mode=labels,
-            exclude=_further(view, exclude, group),
+            exclude=further_exclusions(view, exclude, group),
             device=device,
         ).with_context(
             level=view.level,
             encoder={"name": loaded.encoder.spec.name, "fingerprint": loaded.encoder.fingerprint},
-            where=[str(f) for f in _filters(where)],
+            where=[str(f) for f in filters_of(where)],
             map_labels=map_labels,
-            notes=[*loaded.notes(), *_notes(view, None)],
+            notes=[*loaded.notes(), *mixed_vocabularies(view, None)],
         )
-
-
-def _allowed(view: View, where: Where) -> NDArray[np.bool_] | None:
-    filters = _filters(where)
-    if not filters:
-        return None
-    allowed = apply(view.meta, filters)
-    if not allowed.any():
-        message = f"no image at level {view.level} passes the filter {' and '.join(map(str, filters))}"
-        raise InputError(message)
-    return allowed
-
-
-def _filters(where: Where) -> list[Filter]:
-    if isinstance(where, Mapping):
-        return [Filter(column, "=", value) for column, value in where.items()]
-    return [parse(text) for text in ([where] if isinstance(where, str) else where)]
-
-
-def _check_k(k: int, n: int) -> None:
-    if not 1 <= k <= n:
-        message = f"k = {k}: must be from 1 to {n}, the number of images (or proteins) that may answer"
-        raise InputError(message)
-
-
-def _few(items: Sequence[Localized], k: int) -> list[str]:
-    few = sum(len(item.neighbors) < k for item in items)
-    return [f"{few} of {len(items)} had fewer than {k} labelled neighbors left to vote"] if few else []
-
-
-def _further(view: View, exclude: str, group: str) -> dict[str, list[Any]]:
-    """What never votes beside the query's group, by column; columns that are unknown throughout are passed over."""
-    steps = ("self", "fov", "protein")
-    if exclude not in steps:
-        message = (
-            f"exclude {exclude!r}; allowed in a sweep: {', '.join(steps)} (a query and its group never meet anyway)"
-        )
-        raise InputError(message)
-    columns = ["fov", "protein"][: steps.index(exclude)]
-    named = {c: view.names(c) for c in columns if c != group and not (c == "fov" and view.level == "protein")}
-    return {c: names for c, names in named.items() if any(name is not None for name in names)}
-
-
-def _notes(view: View, allowed: NDArray[np.bool_] | None) -> list[str]:
-    """What a reader of a vote must know: here, that two words for one place split it."""
-    sets = view.localizations
-    rows = range(len(sets)) if allowed is None else np.flatnonzero(allowed)
-    name = mixed(frozenset().union(*(sets[row] for row in rows)))
-    if name is None:
-        return []
-    note = f"localizations of two vocabularies are mixed and split the vote: map them ({name}) or filter by data set"
-    logger.warning(note)
-    return [note]
-
-
-def _usable(loaded: Loaded, view: View, *, exact: bool | None) -> FaissIndex | None:
-    """The index to use: proteins are aggregated on the fly and have none."""
-    if exact is not False:
-        return loaded.index if exact is None and view.level != "protein" else None
-    if view.level == "protein":
-        message = "proteins are aggregated on the fly and searched exactly; leave --approximate out"
-        raise InputError(message)
-    if loaded.index is None:
-        message = f"no FAISS index to use ({loaded.index_state}); `locatlas embed --faiss ivf` makes one"
-        raise InputError(message)
-    return loaded.index
-
-
-_DESCRIPTIVE = {"id", "channels", "localizations", "graded", "qc", "source_digest", "height", "width", "pixel_size_um"}
-
-
-def _groups(view: View) -> str:
-    """Columns that could be groups: text that is known for some rows."""
-    names = [n for n in view.meta.column_names if n not in _DESCRIPTIVE]
-    return ", ".join(n for n in names if view.meta[n].null_count < len(view)) or "none"

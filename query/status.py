@@ -5,6 +5,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from locatlas.indexer import encoders
 from locatlas.indexer.job import image_table
 from locatlas.indexer.ledger import versions
@@ -13,6 +15,7 @@ from locatlas.indexer.store import Store
 __all__ = ["status"]
 
 _RUNS_SHOWN = 5
+_QUARANTINED_SHOWN = 1000
 
 
 def status(store: Store) -> dict[str, Any]:
@@ -22,27 +25,32 @@ def status(store: Store) -> dict[str, Any]:
         store: The atlas.
 
     Returns:
-        path, schema_version, tables {name: {rows, version}}, datasets {level: {name: images}}, encoders with state and
-        coverage, quarantine {reason: count}, indices, roots with whether they are there, the last runs, versions.
+        path, schema_version, tables {name: {rows, version}}, datasets {level: {name: images}}, labelled likewise,
+        encoders with state and coverage, quarantine {data set: count}, quarantined (the first of them, with reasons),
+        indices, roots with whether they are there, the last runs, versions.
     """
-    images = {level: store.read(image_table(level), ["id", "dataset", "source_digest"]) for level in ("fov", "cell")}
+    columns = ["id", "dataset", "source_digest", "localizations"]
+    images = {level: store.read(image_table(level), columns) for level in ("fov", "cell")}
     digests = {
         level: dict(zip(t["id"].to_pylist(), t["source_digest"].to_pylist(), strict=True))
         for level, t in images.items()
     }
     info = store.folder.info()
-    reasons = Counter(r["dataset"] for r in store.read("quarantine", ["dataset"]).to_pylist())
+    held = store.read("quarantine", ["dataset", "source", "reason"]).to_pylist()
+    reasons = Counter(r["dataset"] for r in held)
     runs = sorted(store.read("runs").to_pylist(), key=lambda r: r["id"], reverse=True)
     return {
         "path": str(store.folder.path),
         "schema_version": info["schema_version"],
         "tables": {t: {"rows": store.count(t), "version": store.version(t)} for t in store.tables()},
         "datasets": {level: dict(sorted(Counter(t["dataset"].to_pylist()).items())) for level, t in images.items()},
+        "labelled": {level: _labelled(t) for level, t in images.items()},
         "encoders": [_encoder(store, e, digests[e.level]) for e in encoders.stored_encoders(store)],
         "quarantine": dict(sorted(reasons.items())),
+        "quarantined": held[:_QUARANTINED_SHOWN],
         "indices": [_index(path) for path in sorted(store.folder.indices.glob("*.json"))],
         "roots": {n: {"path": p, "present": Path(p).is_dir()} for n, p in sorted(info["roots"].items())},
-        "runs": [_run(row) for row in runs[:_RUNS_SHOWN]],
+        "runs": [_run(row, writing=store.folder.is_being_written()) for row in runs[:_RUNS_SHOWN]],
         "versions": versions(),
     }
 
@@ -73,6 +81,12 @@ def _encoder(store: Store, encoder: encoders.StoredEncoder, digests: dict[str, s
     }
 
 
+def _labelled(images: pa.Table) -> dict[str, int]:
+    """Images with a localization by data set."""
+    rows = zip(images["dataset"].to_pylist(), images["localizations"].to_pylist(), strict=True)
+    return dict(sorted(Counter(dataset for dataset, names in rows if names).items()))
+
+
 def _index(path: Path) -> dict[str, Any]:
     try:
         raw = json.loads(path.read_text())
@@ -81,11 +95,13 @@ def _index(path: Path) -> dict[str, Any]:
         return {"table": path.stem, "unreadable": str(error)}
 
 
-def _run(row: dict[str, Any]) -> dict[str, Any]:
+def _run(row: dict[str, Any], *, writing: bool) -> dict[str, Any]:
+    """A run; one that says it is running while nobody writes was killed."""
+    killed = row["state"] == "running" and not writing
     return {
         "id": row["id"],
         "command": row["command"],
-        "state": row["state"],
+        "state": "interrupted" if killed else row["state"],
         "dataset": row["dataset"],
         "level": row["level"],
         "counts": json.loads(row["counts"]),

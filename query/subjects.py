@@ -1,5 +1,6 @@
 """Who asks: a protein, an image of the atlas, or a new image file, as query vectors. Reads new image files."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,15 @@ class Subject:
             return self.protein in view.column("protein")
         return self.id is None or self.id in view.column("id")
 
+    def notes(self, view: View) -> list[str]:
+        """What an answer must say of a new image: that it has other channels than the images it is compared with."""
+        if not self.image:
+            return []
+        usual = Counter(tuple(sorted(channels)) for channels in view.meta["channels"].to_pylist()).most_common(1)
+        if not usual or set(usual[0][0]) == set(self.channels):
+            return []
+        return [f"the image has {', '.join(self.channels)}; most images of the atlas have {', '.join(usual[0][0])}"]
+
     def as_one(self, loaded: Loaded, view: View) -> Queries:
         """One query vector: a protein is the mean of the unit vectors of its images.
 
@@ -124,6 +134,6 @@ def rows_of(view: View, column: str, value: str) -> NDArray[np.int64]:
     if value not in codes:
         known = set(codes)
         close = [v for v in known if v.lower() == value.lower()]
-        hint = f"Did you mean {close[0]}?" if close else ""
+        hint = f"did you mean {close[0]}?" if close else ""
         raise UnknownNameError(f"{view.level} id" if column == "id" else column, value, known, hint)
     return np.flatnonzero(of_row == codes[value]).astype(np.int64)

@@ -153,8 +153,12 @@ def _fitting_ks(blocks: NDArray[np.int64]) -> list[int]:
 
 
 def _checked_ks(ks: Sequence[int]) -> set[int]:
-    if not len(ks) or any(isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1 for k in ks):
-        message = f"ks = {list(ks)}: whole numbers of at least 1 needed"
+    if (
+        isinstance(ks, int)
+        or not len(ks)
+        or any(isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1 for k in ks)
+    ):
+        message = f"ks = {ks}: a list of whole numbers of at least 1 needed"
         raise InputError(message)
     return {int(k) for k in ks}
 

@@ -72,7 +72,7 @@ def get_dataset(name: str) -> DatasetSpec:
     try:
         return _specs()[name]
     except KeyError:
-        raise UnknownNameError("data set", name, _specs(), "Use 'manifest' for images of your own.") from None
+        raise UnknownNameError("data set", name, _specs(), "manifest reads images of your own") from None
 
 
 def read_records(

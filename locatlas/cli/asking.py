@@ -70,7 +70,7 @@ def _query_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command("neighbors")
 @atlas_option
 @_query_options
-@click.option("-k", default=10, show_default=True, type=click.IntRange(min=1), help="How many.")
+@click.option("-k", type=click.IntRange(min=1), help="How many; default: 10, or as many as there are.")
 @json_option
 def neighbors_command(
     atlas: Path, image_id: str | None, image: tuple[Path, ...], *, as_json: bool, **asked: Any
@@ -85,20 +85,23 @@ def neighbors_command(
         emit_json(document)
         return
     how = "exact" if document["exact"] else "approximate, re-ranked exactly"
-    query = ", ".join(f"{key} {value}" for key, value in document["query"].items())
+    query = ", ".join(
+        f"{key} {' '.join(map(str, v)) if isinstance(v, list) else v}" for key, v in document["query"].items()
+    )
     title = f"Neighbors of {query} (level {document['level']}, {document['encoder']['name']}, cosine, {how})"
     columns = ("rank", "id", "protein", "similarity", "localizations")
-    print_table(columns, [[hit[c] for c in columns] for hit in document["hits"]], title=title)
+    hits = [{**hit, "similarity": f"{hit['similarity']:.4f}"} for hit in document["hits"]]
+    print_table(columns, [[hit[c] for c in columns] for hit in hits], title=title)
     for note in document["notes"]:
         notice(f"note: {note}")
-    if len(document["hits"]) < asked["k"]:
+    if asked["k"] and len(document["hits"]) < asked["k"]:
         notice(f"{len(document['hits'])} of {asked['k']} wanted: no more are left under --exclude {asked['exclude']}")
 
 
 @click.command("classify")
 @atlas_option
 @_query_options
-@click.option("-k", default=20, show_default=True, type=click.IntRange(min=1), help="Neighbors that vote.")
+@click.option("-k", type=click.IntRange(min=1), help="Neighbors that vote; default: 20, or as many as there are.")
 @click.option("--weights", type=click.Choice(["uniform", "distance", "softmax"]), default="softmax", show_default=True)
 @click.option("--temperature", default=0.07, show_default=True, type=click.FloatRange(min=0, min_open=True))
 @click.option("--threshold", default=0.5, show_default=True, type=click.FloatRange(0, 1, min_open=True),
@@ -115,7 +118,7 @@ def classify_command(
     table = open_atlas(atlas).classify(id=image_id, image=image or None, **asked)
     items = table.to_pylist()
     if as_json:
-        emit_json({**answers.context(table), "k": asked["k"], "weights": asked["weights"], "items": items})
+        emit_json({**answers.context(table), "weights": asked["weights"], "items": items})
         return
     rows = [
         (
@@ -128,7 +131,7 @@ def classify_command(
         for item in items
     ]
     said = answers.context(table)
-    title = f"{len(rows)} classified by {asked['k']} neighbors ({asked['weights']} votes, {said['encoder']['name']})"
+    title = f"{len(rows)} classified by {said['k']} neighbors ({asked['weights']} votes, {said['encoder']['name']})"
     print_table(("id", "protein", "annotated", "predicted (share of votes)", "nearest"), rows[:50], title=title)
     for note in said["notes"]:
         notice(f"note: {note}")

@@ -36,7 +36,7 @@ def _encoder_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--precision",
                 type=click.Choice(["fp32", "bf16"]),
-                help="Default: bf16 where hardware and network gain from it; an atlas keeps what it began with.",
+                help="Default: bf16 where hardware and network gain from it; in an atlas an encoder keeps its own.",
             ),
             click.option("--level", type=click.Choice(["fov", "cell", "both"]), default="both", show_default=True),
             click.option(
@@ -175,6 +175,7 @@ def _finish(atlas: Path, summary: "IndexSummary", *, faiss: str, as_json: bool) 
     click.echo(
         f"{atlas}: {summary.fovs} FOVs, {summary.cells} cells; {summary.embedded} embedded, {summary.skipped} unchanged"
         + (f", {summary.updated} with new metadata" if summary.updated else "")
+        + (f"; {summary.labelled} of those read are labelled" if summary.labelled is not None else "")
     )
     for level, encoder in sorted(summary.encoders.items()):
         click.echo(

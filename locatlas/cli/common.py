@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -60,12 +61,17 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title:
 
     table = Table(title=title or None, box=SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
     for i, column in enumerate(columns):
-        numeric = all(isinstance(row[i], int | float) or row[i] is None for row in rows)
+        numeric = all(row[i] is None or _is_number(row[i]) for row in rows)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
-    # a pipe has no width: wide enough that nothing is folded
-    Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
+    # a pipe has no width: wide enough that nothing is folded, unless one is asked for
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200
+    Console(width=width, highlight=False).print(table)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) or (isinstance(value, str) and value.replace(".", "").lstrip("-").isdigit())
 
 
 def _cell(value: Any) -> str:

@@ -115,7 +115,8 @@ def demo_command(folder: Path, seed: int, *, as_json: bool) -> None:
 def _tell(done: dict[str, Any], folder: Path) -> None:
     click.echo(f"{done['fovs']} fields of view in {done['atlas']}, {done['embedded']} embedded in this run")
     columns = ("rank", "protein", "similarity", "localizations")
-    hits = [[hit[c] for c in columns] for hit in done["neighbors"]["hits"]]
+    found = [{**hit, "similarity": f"{hit['similarity']:.4f}"} for hit in done["neighbors"]["hits"]]
+    hits = [[hit[c] for c in columns] for hit in found]
     print_table(columns, hits, title=f"Proteins that look like {done['protein']}")
     rows = [
         (i["id"], i["annotated"], [f"{p['localization']} {p['score']:.2f}" for p in i["predicted"]])

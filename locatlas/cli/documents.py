@@ -46,6 +46,7 @@ class IndexDocument(_Document):
     embedded: int = Field(ge=0, description="vectors made in this run")
     skipped: int = Field(ge=0, description="images there already, unchanged")
     updated: int = Field(ge=0, description="images whose metadata alone changed")
+    labelled: int | None = Field(description="images of this reading with a localization; null for embed")
     gone: list[str] = Field(description="ids whose files are gone; they stay unless --prune was given")
     quarantined: list[QuarantinedSource]
     encoder: EncoderName | None = Field(description="of the FOVs; of the cells where there are only cells")

@@ -5,7 +5,7 @@ from typing import Any
 
 import rich_click as click
 
-from locatlas.cli.common import atlas_option, emit_json, json_option, name_list, print_table
+from locatlas.cli.common import atlas_option, emit_json, json_option, name_list, notice, print_table
 
 
 @click.group("encoders")
@@ -107,6 +107,10 @@ def encoders_add(
             message = "--imagenet-norm stands for --mean and --std; give one or the other"
             raise click.UsageError(message)
         mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    if mean is None and described["intensity"] != "standardize":
+        notice(
+            "note: without --mean and --std the network gets numbers in [0, 1]; ImageNet's ViTs want --imagenet-norm"
+        )
     spec = add(name, weights=weights, mean=mean, std=std, license=license_, **described)
     if as_json:
         emit_json(_spec_document(spec.name))
@@ -157,6 +161,12 @@ def datasets_show(name: str, *, as_json: bool) -> None:
     print_table(("field", "value"), rows)
 
 
+def _state_cell(encoder: dict[str, Any], column: str) -> Any:
+    if column == "stains":
+        return encoder["stains"] or "all with a slot"
+    return encoder[column][:12] if column == "fingerprint" else encoder[column]
+
+
 @click.command("status")
 @atlas_option
 @json_option
@@ -169,8 +179,13 @@ def status_command(atlas: Path, *, as_json: bool) -> None:
         emit_json(document)
         return
     click.echo(f"{document['path']} (schema version {document['schema_version']})")
-    rows = [(level, name, n) for level, found in document["datasets"].items() for name, n in found.items()]
-    print_table(("level", "data set", "images"), rows)
+    labelled = document["labelled"]
+    rows = [
+        (level, name, n, labelled[level].get(name, 0))
+        for level, found in document["datasets"].items()
+        for name, n in found.items()
+    ]
+    print_table(("level", "data set", "images", "labelled"), rows)
     shown = ("level", "name", "fingerprint", "state", "dim", "channels", "passes", "stains", "precision")
     print_table(
         (*shown, "embedded", "stale"),
@@ -184,7 +199,7 @@ def status_command(atlas: Path, *, as_json: bool) -> None:
         ],
     )
     for name, n in document["quarantine"].items():
-        click.echo(f"quarantine: {n} of data set {name} (`locatlas index` again tells which and why)")
+        click.echo(f"quarantine: {n} of data set {name} (which and why: --json)")
     for index in document["indices"]:
         click.echo(f"index: {', '.join(f'{key} {value}' for key, value in index.items())}")
     for name, root in document["roots"].items():

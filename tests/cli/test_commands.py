@@ -255,7 +255,10 @@ def test_wrong_usage_exits_2(arguments: list[str], tmp_path: Path) -> None:
     assert exit_.value.code == 2
 
 
-def test_strict_exits_1_when_a_source_cannot_be_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_strict_exits_1_when_a_source_cannot_be_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
     (tmp_path / "in").mkdir()
     make_collection(tmp_path / "made", classes=("er",), proteins_per_class=1, hpa_proteins_per_class=0, opencell_px=96,
                     workers=1)  # fmt: skip
@@ -296,3 +299,38 @@ def test_every_command_and_option_has_help_and_every_command_is_in_the_readme() 
     for name, command in _commands():
         assert command.help, name  # type: ignore[attr-defined]
         assert f"locatlas {name}" in readme, name
+
+
+def test_without_k_there_are_as_many_neighbors_as_may_answer(made: Path) -> None:
+    asked = ("--atlas", made / "atlas", "--protein", proteins(made)[0])
+    assert len(document("neighbors", *asked, "--exclude", "none")["hits"]) == 10
+    few = document("neighbors", *asked, "--exclude", "none", "-w", "dataset=hpa")
+    assert len(few["hits"]) == 6
+    assert document("classify", *asked, "-w", "dataset=hpa")["k"] == 6
+
+
+def test_a_new_image_with_other_channels_than_the_atlas_is_told(made: Path) -> None:
+    blue = sorted((made / "images" / "hpa").rglob("*_blue.png"))[0]
+    found = document("neighbors", "--atlas", made / "atlas", "--image", blue, "--channels", "nucleus", "-k", 2)
+    assert found["notes"] == ["the image has nucleus; most images of the atlas have nucleus, protein"]
+
+
+def test_status_tells_what_is_labelled(made: Path) -> None:
+    found = document("status", "--atlas", made / "atlas")
+    assert found["datasets"]["fov"] == found["labelled"]["fov"] == {"hpa": 6, "opencell": 12}
+    assert found["quarantined"] == []
+
+
+def test_python_takes_paths_as_text_and_refuses_what_is_no_level(made: Path) -> None:
+    import locatlas
+    from locatlas.errors import InputError, UnknownNameError
+
+    atlas = locatlas.open(str(made / "atlas"))
+    with pytest.raises(UnknownNameError, match="unknown level 'foo'; known: cell, fov, protein"):
+        atlas.neighbors(protein=proteins(made)[0], level="foo")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="ks = 5: a list of whole numbers"):
+        atlas.sweep(ks=5)  # type: ignore[arg-type]
+    source = str(made / "images" / "hpa")
+    assert locatlas.index(source, atlas=str(made / "atlas"), dataset="hpa").skipped == 6
+    ids, vectors = atlas.embeddings(level="fov")
+    assert len(ids) == len(vectors) == 18

@@ -203,3 +203,16 @@ def test_a_folder_that_cannot_be_locked_is_told_in_one_line(
         pass
     with pytest.raises(InputError, match=told):
         AtlasFolder.create(tmp_path / "other", {})
+
+
+def test_a_writer_is_seen_while_it_writes_and_a_dead_one_is_not(tmp_path: Path) -> None:
+    folder = AtlasFolder.create(tmp_path / "a", {})
+    assert not folder.is_being_written()
+    with folder.writer("test"):
+        assert folder.is_being_written()
+        owner = json.loads((folder.path / ".lock-owner").read_text())
+    assert not folder.is_being_written()
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    (folder.path / ".lock-owner").write_text(json.dumps(owner | {"pid": dead.pid}))
+    assert not folder.is_being_written()

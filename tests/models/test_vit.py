@@ -160,7 +160,11 @@ def test_layer_scale_does_not_keep_timms_tiny_start(make_spec: Callable) -> None
 @pytest.mark.parametrize(
     ("changes", "error", "reason"),
     [
-        ({"architecture": "vit_smal_patch16"}, UnknownNameError, "unknown architecture 'vit_smal_patch16'; known: "),
+        (
+            {"architecture": "vit_smal_patch16"},
+            UnknownNameError,
+            "unknown architecture 'vit_smal_patch16' .any of timm's ViTs will do.; known: ",
+        ),
         ({"architecture": "resnet18"}, InputError, "resnet18 is timm's resnet"),
         ({"pooling": "gated_attention"}, InputError, "'gated_attention' does not belong to architecture locatlas_pico"),
         ({"architecture": "subcell_vit_base_patch16"}, InputError, "'cls' does not belong"),

@@ -266,8 +266,10 @@ class Store:
         except (OSError, ValueError) as error:
             message = f"{self._path(table)}: cannot be read ({_first_line(error)})"
             raise StoreDamagedError(message) from error
-        order = sorted(range(len(ids)), key=ids.__getitem__)
-        return TableVectors(table, int(dataset.version), ids, digests, vectors).take(order)
+        held = TableVectors(table, int(dataset.version), ids, digests, vectors)
+        if all(a <= b for a, b in pairwise(ids)):
+            return held  # without a second copy of the vectors
+        return held.take(sorted(range(len(ids)), key=ids.__getitem__))
 
     def compact(self, table: str) -> None:
         """Merge small fragments once there are many; old versions stay, so readers are not disturbed."""

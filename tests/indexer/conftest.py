@@ -1,5 +1,6 @@
 """An encoder that costs nothing in place of the network, and collections that are made once."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,14 @@ def store(atlas: Path) -> Store:
 def empty(tmp_path: Path) -> Store:
     """The tables of a new atlas."""
     return Store.create(tmp_path / "empty")
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """FAISS on one thread: on tables this small, threads that wait for each other take most of the time."""
+    import faiss
+
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    yield
+    faiss.omp_set_num_threads(before)

@@ -19,6 +19,8 @@ from locatlas.indexer.faiss_kinds import Kind
 from locatlas.indexer.store import Store
 from tests.indexer.test_encoders import spec
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 KINDS: tuple[Kind, ...] = ("flat", "ivf", "hnsw", "ivfpq")
 D = 12
 N = 300

@@ -16,6 +16,8 @@ from locatlas.indexer.faiss_kinds import (
     unit_vectors,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 KINDS: tuple[Kind, ...] = ("flat", "ivf", "hnsw", "ivfpq")
 
 

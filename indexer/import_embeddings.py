@@ -84,6 +84,7 @@ def import_embeddings(
         "updated": updated,
         "skipped": len(found.ids) - imported - updated,
         "dim": dim,
+        "degenerate": int((~found.vectors.any(axis=1)).sum()),
         "encoder": {"name": name, "fingerprint": spec.fingerprint, "state": encoder.state},
     }
 

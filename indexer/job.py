@@ -43,6 +43,7 @@ class IndexSummary:
         gone: Ids whose files are not there any more; they stay, unless they are pruned.
         quarantined: Sources of this data set that cannot be used, now or from an earlier run.
         encoders: Encoder by level.
+        qc: Images embedded in this run by QC flag.
         timings_s: Seconds by stage.
     """
 
@@ -55,6 +56,7 @@ class IndexSummary:
     gone: list[str] = field(default_factory=list)
     quarantined: list[Rejection] = field(default_factory=list)
     encoders: dict[str, StoredEncoder] = field(default_factory=dict)
+    qc: dict[str, int] = field(default_factory=dict)
     timings_s: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -75,6 +77,7 @@ class IndexSummary:
             "quarantined": [{"source": r.source, "reason": r.reason} for r in self.quarantined],
             "encoder": first,
             "encoders": by_level,
+            "qc": self.qc,
             "timings_s": self.timings_s,
         }
 
@@ -221,6 +224,7 @@ class Job:
         summary = self.summary
         summary.quarantined = sorted(self.quarantine.seen.values(), key=lambda r: r.source)
         summary.embedded = self.run.counts["embedded"]
+        summary.qc = {k.removeprefix("qc "): n for k, n in sorted(self.run.counts.items()) if k.startswith("qc ")}
         summary.fovs, summary.cells = self.store.count("fovs"), self.store.count("cells")
         self.run.counts["skipped"], self.run.counts["updated"] = summary.skipped, summary.updated
         summary.timings_s = {stage: round(seconds, 3) for stage, seconds in self.run.timings_s.items()}

@@ -225,6 +225,7 @@ def _commit(
 ) -> None:
     if good:
         run.touched()
+        run.counts.update(f"qc {flag}" for item in good for flag in item.row["qc"])
         ids = [item.row["id"] for item in good]
         if new := [item.row for item in good if item.is_new]:
             store.upsert(image_table(level), image_rows(new, level))

@@ -183,6 +183,8 @@ def _finish(atlas: Path, summary: "IndexSummary", *, faiss: str, as_json: bool) 
         )
         if encoder.spec.weights_sha256 and encoder.spec.weights_sha256.startswith("seed:"):
             notice("note: this encoder is untrained (random weights from a seed): a baseline, not a result")
+    if summary.qc:
+        click.echo("QC flags: " + ", ".join(f"{flag} {n}" for flag, n in summary.qc.items()))
     if summary.timings_s:
         click.echo("seconds: " + ", ".join(f"{stage} {s:.1f}" for stage, s in summary.timings_s.items()))
     if summary.quarantined:
@@ -214,6 +216,9 @@ def import_embeddings_command(
     summary = import_embeddings(
         file, atlas=atlas, name=encoder_name, dataset=dataset, level=level, label_names=label_names
     )
+    from locatlas.indexer.faiss_index import refresh
+
+    summary["indices"] = refresh(atlas, "auto", levels=(level,))
     if as_json:
         emit_json(summary)
         return
@@ -221,3 +226,6 @@ def import_embeddings_command(
         f"{atlas}: {summary['imported']} vectors of {summary['dim']} numbers imported as {encoder_name} "
         f"at level {level}, {summary['skipped']} unchanged"
     )
+    click.echo(f"{level} encoder: {encoder_name} ({summary['encoder']['state']}); {summary['indices'][level]}")
+    if summary["degenerate"]:
+        notice(f"note: {summary['degenerate']} vectors are zero; they have no direction and never match")

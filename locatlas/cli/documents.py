@@ -51,6 +51,7 @@ class IndexDocument(_Document):
     quarantined: list[QuarantinedSource]
     encoder: EncoderName | None = Field(description="of the FOVs; of the cells where there are only cells")
     encoders: dict[str, EncoderName] = Field(description="by level")
+    qc: dict[str, int] = Field(description="images embedded in this run by QC flag")
     timings_s: dict[str, float] = Field(description="seconds by stage")
     indices: dict[str, str] = Field(description="what look-ups use, by level, in words")
 
@@ -177,6 +178,8 @@ class ImportDocument(_Document):
     imported: int
     skipped: int
     dim: int
+    degenerate: int = Field(description="zero vectors: they never match")
+    indices: dict[str, str] = Field(description="what look-ups use, by level, in words")
     encoder: EncoderName
 
 

@@ -134,6 +134,20 @@ def test_only_allowed_rows_are_candidates_and_at_least_k_where_there_are_so_many
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_allowed_rows_far_from_the_query_are_found_though_no_list_or_path_leads_there(empty: Store, kind: Kind) -> None:
+    one = StoredEncoder("fov", spec(embedding_dim=D), "current")
+    put(empty, one, names(4000), made(4000))
+    build(empty, one, kind)
+    query = made(1, seed=9)[0]
+    unit = empty.read_vectors(one.table).vectors
+    near = unit @ query / np.linalg.norm(unit, axis=1)
+    allowed = near < np.median(near)
+    found = usable(empty, one).candidates(query, 10, allowed)
+    assert len(found) >= 10
+    assert allowed[found].all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("n", [1, 2])
 def test_one_or_two_vectors_can_be_indexed(empty: Store, kind: Kind, n: int) -> None:
     one = StoredEncoder("fov", spec(embedding_dim=D), "current")

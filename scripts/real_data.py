@@ -48,9 +48,12 @@ STEPS: list[tuple[str, list[str]]] = [
             'locatlas index hpa_cells.csv --dataset manifest --name hpa_cells --root "$DATA/hpa_cells" --atlas cells',
             "locatlas sweep --atlas cells --group composite --ks 1,5,9,15,30 --plot cells.svg",
             "locatlas sweep --atlas cells --group composite --protocol kfold --ks 1,5,9,15,30 --weights uniform --weights softmax",
-            "locatlas neighbors --atlas cells --id hpa_cells/mixed_img0_0 -k 5 --exclude self",
-            "locatlas classify --atlas cells --id hpa_cells/mixed_img0_0 -k 9 --weights uniform",
+            "locatlas neighbors --atlas cells --id hpa_cells/mixed_img0_0 -k 5 --exclude composite",
+            "locatlas classify --atlas cells --id hpa_cells/mixed_img0_0 -k 9 --weights uniform --exclude composite",
             "locatlas sweep --atlas cells --ks 1,5",
+            "locatlas embed --atlas cells --precision bf16",
+            "locatlas sweep --atlas cells --group composite --ks 1,5,9,15,30",
+            "locatlas status --atlas cells",
         ],
     ),
     (
@@ -82,8 +85,8 @@ STEPS: list[tuple[str, list[str]]] = [
         [
             f'locatlas index "$DATA/hpa_named" --dataset hpa --atlas named {PLAN} \\\n    --option '
             'subcellular="$DATA/opencell/tables/hpa_subcellular_location.tsv"',
-            "locatlas neighbors --atlas named --protein A4GALT -k 3 --exclude self",
-            "locatlas classify --atlas named --level cell -k 3 --exclude self",
+            "locatlas neighbors --atlas named --protein A4GALT -k 3 --exclude none",
+            "locatlas classify --atlas named --id hpa/1645_H1_6_cr57b5683c9a8ca/4 -k 3 --exclude self",
             "locatlas sweep --atlas named --level cell --ks 1",
             "locatlas status --atlas named",
         ],
@@ -112,7 +115,7 @@ def run(command: str, folder: Path, data: Path) -> str:
         "DATA": str(data),
         "LOCATLAS_HOME": str(folder / "home"),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "COLUMNS": "120",
+        "COLUMNS": "170",
     }
     done = subprocess.run(
         ["bash", "-c", command],

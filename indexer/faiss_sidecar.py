@@ -30,7 +30,7 @@ class Sidecar:
         vectors_digest: blake2b-128 over ids and float32 vectors, in file order.
         file_digest: blake2b-128 of the FAISS file.
         faiss: FAISS version.
-        recall_at_10: Share of the exact ten nearest found, over sampled rows of the table themselves.
+        recall_at_10: Share of the exact ten nearest found, for sampled rows of the table, themselves left out.
         ids_digest: blake2b-128 of the file of ids.
     """
 

@@ -220,6 +220,7 @@ class Atlas:
         subject = Subject.named(protein, id, image, channels, pixel_size_um)
         loaded, view, allowed = self._searched(level, encoder, subject, where, map_labels)
         queries = subject.as_many(loaded, view, allowed)
+        asked = k
         if k is None:
             voters = [bool(names) for names in view.localizations]
             n_voters = sum(voters) if allowed is None else int(np.array(voters)[allowed].sum())
@@ -244,7 +245,7 @@ class Atlas:
             notes=[
                 *loaded.notes(),
                 *subject.notes(loaded.view),
-                *too_few_voters(items, k),
+                *(too_few_voters(items, asked) if asked else ()),
                 *mixed_vocabularies(view, allowed),
             ],
         )

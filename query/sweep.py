@@ -194,7 +194,8 @@ def _rows(
     kept: list[int] = np.flatnonzero(usable).tolist()
     if not kept:
         reasons = ", ".join(f"{n} {reason}" for reason, n in left_out.items()) or "no rows"
-        message = f"nothing to evaluate among {len(array)} rows: {reasons}"
+        hint = "; labels 'multi' takes rows with several" if "several labels" in left_out else ""
+        message = f"nothing to evaluate among {len(array)} rows: {reasons}{hint}"
         raise InputError(message)
     order: list[int] = hashed_order([ids[row] for row in kept]).tolist()
     chosen = [kept[place] for place in order]

@@ -29,7 +29,7 @@ MAX_STACK_BYTES = 16 * 2**30
 """Most decoded bytes of all slices of a stack; they are read slice by slice."""
 
 # A constant image compresses a thousandfold and is legal, so the ratio counts only where it could hurt:
-# a 1.1 MB deflate TIFF was seen to expand to 900 MB (anchors C.2, row 22).
+# a 1.1 MB deflate TIFF was seen to expand to 900 MB.
 RATIO_FREE_BYTES = 256 * 2**20
 MAX_RATIO = 200
 

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 REQUIRED = ("file", "ID")
 
-# Published sources agree on protein = 1 and ER = 3, and contradict each other on 0 and 2 (field.md 2.3).
+# Published sources agree on protein = 1 and ER = 3, and contradict each other on 0 and 2.
 CHANNEL_ORDERS = {
     "rgby": ("microtubules", "protein", "nucleus", "er"),
     "bgry": ("nucleus", "protein", "microtubules", "er"),

@@ -3,13 +3,13 @@
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from locatlas.indexer.datasets.hpa_tables import Annotation, ImageRow, Tables, read_tables
 from locatlas.indexer.datasets.options import ReaderOptions
+from locatlas.indexer.datasets.pixel_size import with_pixel_size
 from locatlas.indexer.datasets.scan import IMAGE_SUFFIXES, file_problem, find_files, in_order, make_id, shown
-from locatlas.indexer.images import image_header
 from locatlas.indexer.records import ImageRecord, RejectedSource, Source
 
 __all__ = ["COLOURS", "read"]
@@ -61,7 +61,11 @@ def read(given: ReaderOptions) -> Iterator[ImageRecord | RejectedSource]:
         if (record := _record(given, image, tables, reject)) is not None
     ]
     for item in in_order([*records, *rejected], folder):
-        yield _with_pixel_size(item, given.spec.pixel_size_um) if isinstance(item, ImageRecord) else item
+        if isinstance(item, ImageRecord):
+            item = with_pixel_size(
+                item, full_edge_px=FULL_EDGE_PX, full_um=given.spec.pixel_size_um, called="2048 px field of HPA"
+            )
+        yield item
     tables.unknown.log(folder)
 
 
@@ -169,23 +173,3 @@ def _folder_gene(folder: str, field_name: str) -> str | None:
 def _folder_antibody(folder: str, plate: str) -> str | None:
     """The site's folders are antibody numbers; other tools' folders are plate numbers."""
     return folder if folder.isascii() and folder.isdigit() and folder != plate else None
-
-
-def _with_pixel_size(record: ImageRecord, full_um: float | None) -> ImageRecord:
-    """The pixel size of a field of 2048 px, or what the file states; otherwise unknown.
-
-    ImageJ's JPEGs of such fields carry a density of 59326 per cm: 124862, the inverse of 0.0800885 um, less 2**16. So
-    a JPEG's density is not read.
-    """
-    if record.level != "fov":
-        return record
-    header = image_header(record.sources[0].path)
-    if header is None:
-        return record
-    height, width, stated_um = header
-    if height == width == FULL_EDGE_PX:
-        metadata = {**record.metadata, "pixel_size_from": "2048 px field of HPA"}
-        return replace(record, pixel_size_um=full_um, metadata=metadata)
-    if stated_um is not None:
-        return replace(record, pixel_size_um=stated_um, metadata={**record.metadata, "pixel_size_from": "the file"})
-    return record

@@ -3,14 +3,14 @@
 import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from locatlas.errors import InputError
 from locatlas.indexer.datasets.options import ReaderOptions
+from locatlas.indexer.datasets.pixel_size import with_pixel_size
 from locatlas.indexer.datasets.scan import IMAGE_SUFFIXES, file_problem, find_files, in_order, make_id, shown
 from locatlas.indexer.datasets.tables import open_table, rejected_rows
-from locatlas.indexer.images import image_header
 from locatlas.indexer.labels import UnknownLabels, get_vocabulary, parse_labels
 from locatlas.indexer.records import ImageRecord, RejectedSource, Source
 
@@ -57,7 +57,14 @@ def read(given: ReaderOptions) -> Iterator[ImageRecord | RejectedSource]:
     records = _records(given, found.files, annotations, table, reject)
     # `rejected` is filled while the records are made
     for item in in_order([*records, *rejected], folder):
-        yield _with_pixel_size(item, given.spec.pixel_size_um) if isinstance(item, ImageRecord) else item
+        if isinstance(item, ImageRecord):
+            item = with_pixel_size(
+                item,
+                full_edge_px=BUCKET_EDGE_PX,
+                full_um=given.spec.pixel_size_um,
+                called="600 px field of the OpenCell bucket",
+            )
+        yield item
 
 
 def _annotation_file(folder: Path, files: Sequence[Path]) -> Path | None:
@@ -145,7 +152,7 @@ def _record(
     if annotation and table:
         metadata["annotations"] = table.name
         if annotation.ensembl_id != match["ensg"]:
-            # field.md 7.2: they differ for some targets, and the gene name is what joins
+            # Ensembl ids of file names and tables differ for some targets, and the gene name is what joins
             metadata["annotated_ensembl_id"] = annotation.ensembl_id
     graded = annotation.graded if annotation else ()
     return ImageRecord(
@@ -160,17 +167,3 @@ def _record(
         graded=graded,
         metadata=metadata,
     )
-
-
-def _with_pixel_size(record: ImageRecord, bucket_um: float | None) -> ImageRecord:
-    """The pixel size of a bucket file (600 px fields), or what the file states; otherwise unknown."""
-    header = image_header(record.sources[0].path)
-    if header is None:
-        return record
-    height, width, stated_um = header
-    if height == width == BUCKET_EDGE_PX:
-        metadata = {**record.metadata, "pixel_size_from": "600 px field of the OpenCell bucket"}
-        return replace(record, pixel_size_um=bucket_um, metadata=metadata)
-    if stated_um is not None:
-        return replace(record, pixel_size_um=stated_um, metadata={**record.metadata, "pixel_size_from": "the file"})
-    return record

@@ -60,7 +60,7 @@ def write_fov(folder: Path, job: FovJob, seed: int) -> list[CellBox]:
 
 
 def _write_tiff(path: Path, pixels: NDArray[np.uint16] | NDArray[np.uint8]) -> None:
-    """As in OpenCell's bucket: ImageJ, CYX, uncompressed, 1/0.2 um (field.md 4.1)."""
+    """As in OpenCell's bucket: ImageJ, CYX, uncompressed, 1/0.2 um."""
     per_um = 1 / LOOKS["opencell"].pixel_um
     tifffile.imwrite(
         path,

@@ -92,7 +92,7 @@ def _write_annotations(path: Path, proteins: Sequence[Protein]) -> None:
 
 
 def _write_if_images(path: Path, fovs: Sequence[FovJob]) -> None:
-    """Columns as in SubCell's IF-image-v23-filtered.csv (field.md 5.2); status 35 stands for a usable image there."""
+    """Columns as in SubCell's IF-image-v23-filtered.csv; status 35 stands for a usable image there."""
     columns = (
         "filename",
         "if_plate_id",

@@ -443,7 +443,7 @@ class TestLimits:
 
 class TestReferencesToOtherFiles:
     def test_an_ome_tiff_that_names_another_file_is_read_alone(self, tmp_path: Path) -> None:
-        """anchors C.2, row 24: tifffile would open the named file and mix both."""
+        """tifffile would open the named file and mix both."""
         secret = tmp_path / "secret.tif"
         tifffile.imwrite(secret, np.full((16, 16), 99, np.uint8))
         folder = tmp_path / "root"

@@ -146,7 +146,7 @@ def test_a_subcell_file_without_its_keys_is_refused(subcell_tensors: dict[str, T
 
 
 def test_names_corrupted_by_removing_zeros_are_refused(dino_tensors: dict[str, Tensor]) -> None:
-    """DINO4Cells' loader does this to student checkpoints: field.md 2.4."""
+    """DINO4Cells' loader does this to student checkpoints."""
     corrupted = {name.replace("0.", ""): tensor for name, tensor in dino_tensors.items()}
     with pytest.raises(WeightsError, match=r"missing blocks\.0\..*blocks\.10\..*unexpected blocks\.1attn") as error:
         check_fit(convert(corrupted).tensors, dino_tensors)

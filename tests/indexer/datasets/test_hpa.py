@@ -166,7 +166,7 @@ class TestRealFiles:
         assert field.channels == (*RGB, "er")
 
     def test_the_gene_table_has_the_counted_rows(self, shared_data: Path) -> None:
-        """field.md 5.2."""
+        """Counts of the table as published."""
         from collections import Counter
 
         from locatlas.indexer.datasets.hpa_tables import Tables, _read_genes

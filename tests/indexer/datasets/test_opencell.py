@@ -184,7 +184,7 @@ class TestRealFields:
             assert image.pixels.dtype == np.uint16
 
     def test_the_table_has_the_counted_labels(self, shared_data: Path) -> None:
-        """field.md 4.3."""
+        """Counts of the annotations as published."""
         from locatlas.indexer.datasets.opencell import _annotations
 
         table = shared_data / "opencell" / "tables" / "opencell-localization-annotations.csv"

@@ -14,6 +14,7 @@ from locatlas.indexer.ledger import Run
 from locatlas.indexer.rows import image_rows, pairs
 from locatlas.indexer.schema import image_schema, image_table
 from locatlas.indexer.store import Store
+from locatlas.indexer.units import positive_number
 from locatlas.indexer.vector_files import VectorFile, read_vector_file
 from locatlas.models.spec import EncoderSpec
 
@@ -189,6 +190,10 @@ def _described_anew(here: Mapping[str, Any] | None, row: dict[str, Any]) -> dict
 def _image_row(image_id: str, row: int, found: VectorFile, file: Path, dataset: str, digest: str) -> dict[str, Any]:
     """A row without an image, from the manifest's metadata columns."""
     given = {name: values[row] for name, values in found.columns.items() if values[row] not in (None, "")}
+    size = given.get("pixel_size_um")
+    if (size_um := positive_number(size)) is None and size is not None:
+        message = f"{file}: pixel_size_um of {image_id!r} must be a positive number of micrometres, got {size!r}"
+        raise InputError(message)
     own = {*_TEXT_COLUMNS, "localizations", "pixel_size_um", "fov_id", "path", "channels", "level", "dataset"}
     localizations = sorted({part.strip() for part in (given.get("localizations") or "").split(";") if part.strip()})
     return {
@@ -196,7 +201,7 @@ def _image_row(image_id: str, row: int, found: VectorFile, file: Path, dataset: 
         "dataset": dataset,
         **{name: given.get(name) for name in _TEXT_COLUMNS},
         "channels": [c for c in (given.get("channels") or "").split(";") if c],
-        "pixel_size_um": _size_um(given.get("pixel_size_um"), file, image_id),
+        "pixel_size_um": size_um,
         "localizations": localizations,
         "graded": [],
         "groups": pairs({n.removeprefix("group_"): v for n, v in given.items() if n.startswith("group_") and v}),
@@ -206,16 +211,3 @@ def _image_row(image_id: str, row: int, found: VectorFile, file: Path, dataset: 
         "qc": [],
         "fov_id": given.get("fov_id"),
     }
-
-
-def _size_um(text: str | None, file: Path, image_id: str) -> float | None:
-    if text is None:
-        return None
-    try:
-        size = float(text)
-    except ValueError:
-        size = 0.0
-    if not 0 < size < float("inf"):
-        message = f"{file}: pixel_size_um of {image_id!r} must be a positive number of micrometres, got {text!r}"
-        raise InputError(message)
-    return size

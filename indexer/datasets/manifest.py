@@ -14,6 +14,7 @@ from locatlas.indexer.datasets.scan import IMAGE_SUFFIXES, file_problem, in_orde
 from locatlas.indexer.datasets.tables import Table, open_table, rejected_rows
 from locatlas.indexer.labels import parse_labels
 from locatlas.indexer.records import ImageRecord, RejectedSource, Source
+from locatlas.indexer.units import positive_number
 
 __all__ = ["read"]
 
@@ -117,7 +118,7 @@ def _record(given: ReaderOptions, table: Table, row: Mapping[str, str]) -> Image
         dataset=given.spec.name,
         sources=sources,
         localizations=parse_labels(row.get("localizations", "")),
-        pixel_size_um=_micrometres(row.get("pixel_size_um", "")),
+        pixel_size_um=_pixel_size_um(row.get("pixel_size_um", "")),
         groups={c.removeprefix(GROUP_PREFIX): v for c, v in row.items() if c.startswith(GROUP_PREFIX) and v},
         metadata={
             c: v for c, v in row.items() if v and c and c not in KNOWN and not c.startswith((PATH_PREFIX, GROUP_PREFIX))
@@ -183,14 +184,9 @@ def _stem(name: str) -> str:
     return name[: len(name) - len(suffix)] if suffix else Path(name).stem
 
 
-def _micrometres(text: str) -> float | None:
-    if not text:
-        return None
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < float("inf"):
+def _pixel_size_um(text: str) -> float | None:
+    number = positive_number(text)
+    if text and number is None:
         message = f"pixel_size_um {text!r} is not a positive number"
         raise _BadRowError(message)
     return number

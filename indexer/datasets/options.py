@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from locatlas.errors import InputError
 from locatlas.indexer.records import ImageRecord, RejectedSource
+from locatlas.indexer.units import positive_number
 
 if TYPE_CHECKING:
     from locatlas.indexer.datasets.registry import DatasetSpec
@@ -78,20 +79,12 @@ class ReaderOptions:
     def applied(self, items: Iterable[ImageRecord | RejectedSource]) -> Iterator[ImageRecord | RejectedSource]:
         """The items with the general options applied."""
         given = self._given.get("pixel_size_um")
-        size_um = None if given is None else _positive(given)
+        size_um = positive_number(given)
+        if given is not None and size_um is None:
+            message = f"pixel_size_um must be a positive number of micrometres, got {given!r}"
+            raise InputError(message)
         for item in items:
             if size_um is not None and isinstance(item, ImageRecord):
                 yield replace(item, pixel_size_um=size_um)
             else:
                 yield item
-
-
-def _positive(value: object) -> float:
-    try:
-        number = float(str(value))
-    except ValueError:
-        number = 0.0
-    if not 0 < number < float("inf"):
-        message = f"pixel_size_um must be a positive number of micrometres, got {value!r}"
-        raise InputError(message)
-    return number

@@ -21,7 +21,7 @@ __all__ = [
 Kind = Literal["flat", "ivf", "hnsw", "ivfpq"]
 
 AUTO_EXACT_BELOW = 50_000
-"""Below this many vectors an exact scan takes some 5 ms and no index is built."""
+"""Below this many vectors an exact look-up takes some 15 ms and no index is built (scripts/bench/lookup.py)."""
 
 AUTO_PQ_ABOVE = 1_000_000
 AUTO_LATER_SHARE = 0.05

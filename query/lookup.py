@@ -22,8 +22,8 @@ EXACT_BELOW_SELECTIVITY = 0.05
 """Below this share of rows allowed, an index loses recall silently while a scan of the few is fast: scan."""
 
 
-EXACT_FROM_QUERIES = 32
-"""From so many queries on, one matrix product beats asking an index one by one (measured at 60,000 x 384)."""
+EXACT_FROM_QUERIES = 128
+"""Above so many queries one matrix product is about as fast as an index asked one by one: scripts/bench/lookup.py."""
 
 
 class CandidateIndex(Protocol):

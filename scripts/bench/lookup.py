@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ import numpy as np
 
 import locatlas
 from locatlas.indexer.faiss_index import refresh
+from locatlas.query import lookup
 from locatlas.query.exact import normalize
 from locatlas.query.lookup import Queries, look_up
 from locatlas.query.shelf import Shelf
@@ -37,6 +39,7 @@ def write_atlas(folder: Path, n: int, d: int) -> None:
 
 def main() -> None:
     """Measure and print; with --json also write."""
+    lookup.EXACT_FROM_QUERIES = sys.maxsize  # ask the index also where the atlas would not
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--n", type=int, default=60_000)
     parser.add_argument("--d", type=int, default=384)

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from locatlas.models.crops import Place
+
 __all__ = ["ImageRecord", "RejectedSource", "Source"]
 
 
@@ -37,8 +39,12 @@ class ImageRecord:
         groups: Further units that must not be split, e.g. {"composite": "mixed_img0"}.
         metadata: Whatever else the source says, as text; filters can use it.
         mask_path: Label image of the cells, where given.
+        nucleus_mask_path: Label image of the nuclei, where given.
         fov_id: For a cell: id of its field of view, where known.
         row: Row of a stacked array file, e.g. cytoself's npy; None for one image a file.
+        annotated_by: For a cell: who annotated it; then `localizations` are its own. None: they are inherited.
+        place: For a cell that is cut out of its field: where it lies in the sources, which are the field's.
+        cell: For a cell that is cut out: its name in its field.
     """
 
     id: str
@@ -57,8 +63,12 @@ class ImageRecord:
     groups: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
     mask_path: Path | None = None
+    nucleus_mask_path: Path | None = None
     fov_id: str | None = None
     row: int | None = None
+    annotated_by: str | None = None
+    place: Place | None = None
+    cell: str | None = None
 
     @property
     def channels(self) -> tuple[str, ...]:

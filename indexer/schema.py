@@ -10,12 +10,14 @@ import pyarrow.compute as pc
 from locatlas.errors import SchemaMismatchError
 
 __all__ = [
+    "ANNOTATIONS",
     "CELLS",
     "ENCODERS",
     "FOVS",
     "QUARANTINE",
     "RUNS",
     "SCHEMA_VERSION",
+    "SEGMENTERS",
     "check_rows",
     "embedding_schema",
     "embedding_table_name",
@@ -23,7 +25,7 @@ __all__ = [
     "image_table",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised with every change of a schema below, together with a golden atlas and a CHANGELOG entry."""
 
 
@@ -61,16 +63,29 @@ _IMAGE_FIELDS = [
     pa.field("thumbnail", pa.binary()),  # WebP
 ]
 
+_FOV_FIELDS = [
+    pa.field("nucleus_mask", pa.string()),  # root-relative label image
+    pa.field("segmenter", pa.string()),  # id of what found its cells; null: not segmented
+    pa.field("n_cells", pa.int32()),
+    pa.field("cells_digest", pa.string()),  # of all that decided its cells: source, segmenter, given masks
+]
+
 _CELL_FIELDS = [
     pa.field("fov_id", pa.string()),
-    pa.field("box", pa.list_(pa.int32())),  # top, left, bottom, right in FOV pixels
+    pa.field("box", pa.list_(pa.int32())),  # top, left, bottom, right in FOV pixels; null: an image of its own
     pa.field("centroid", pa.list_(pa.float32())),  # y, x in FOV pixels
     pa.field("area_px", pa.int64()),
     pa.field("touches_border", pa.bool_()),
-    pa.field("annotated_by", pa.string()),  # null: localizations are inherited from the protein
+    pa.field("annotated_by", pa.string()),  # who, joined by ";"; null: nobody
+    pa.field("annotated", _TEXTS),  # own localizations; `localizations` are inherited; null: nobody looked
+    pa.field("cell", pa.string()),  # its name in its field, e.g. its number in the mask
+    pa.field("nucleus_centroid", pa.list_(pa.float32())),
+    pa.field("region", pa.binary()),  # packed mask over the box (cells/regions.py)
+    pa.field("focus", pa.float32()),  # see cells/quality.py
+    pa.field("segmenter", pa.string()),  # id in `segmenters`
 ]
 
-FOVS = pa.schema(_IMAGE_FIELDS)
+FOVS = pa.schema(_IMAGE_FIELDS + _FOV_FIELDS)
 CELLS = pa.schema(_IMAGE_FIELDS + _CELL_FIELDS)
 
 ENCODERS = pa.schema(
@@ -83,6 +98,27 @@ ENCODERS = pa.schema(
         _required("spec", pa.string()),  # EncoderSpec.to_json()
         pa.field("parent", pa.string()),
         _required("state", pa.string()),  # building, current, superseded
+    ]
+)
+
+SEGMENTERS = pa.schema(
+    [
+        _required("id", pa.string()),  # SegmenterSpec.id
+        _required("name", pa.string()),
+        _required("spec", pa.string()),  # SegmenterSpec.to_json()
+    ]
+)
+
+ANNOTATIONS = pa.schema(
+    [
+        _required("id", pa.string()),  # "<image id>|<annotator>"
+        _required("image_id", pa.string()),
+        _required("level", pa.string()),
+        _required("annotator", pa.string()),
+        _required("localizations", _TEXTS),  # what this annotator says; empty: none can be seen
+        _required("at", pa.timestamp("us", tz="UTC")),
+        _required("source_digest", pa.string()),  # of the image or cell that was looked at
+        pa.field("note", pa.string()),
     ]
 )
 

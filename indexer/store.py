@@ -24,12 +24,14 @@ from numpy.typing import NDArray
 from locatlas.errors import LocatlasError, SchemaMismatchError, StoreDamagedError, UnknownNameError
 from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.schema import (
+    ANNOTATIONS,
     CELLS,
     ENCODERS,
     FOVS,
     QUARANTINE,
     RUNS,
     SCHEMA_VERSION,
+    SEGMENTERS,
     check_rows,
     embedding_schema,
     embedding_table_name,
@@ -37,7 +39,15 @@ from locatlas.indexer.schema import (
 
 __all__ = ["Store", "TableVectors"]
 
-_FIXED = {"fovs": FOVS, "cells": CELLS, "encoders": ENCODERS, "runs": RUNS, "quarantine": QUARANTINE}
+_FIXED = {
+    "fovs": FOVS,
+    "cells": CELLS,
+    "encoders": ENCODERS,
+    "segmenters": SEGMENTERS,
+    "annotations": ANNOTATIONS,
+    "runs": RUNS,
+    "quarantine": QUARANTINE,
+}
 
 FRAGMENTS_BEFORE_COMPACTION = 64
 """Each commit adds a fragment; scans slow down from about a hundred (measured by LanceDB's own documentation)."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Self, get_args
 
 from locatlas.errors import InputError
+from locatlas.models.crops import CropPlan
 
 __all__ = [
     "IDENTITY_VERSION",
@@ -60,6 +61,7 @@ class EncoderSpec:
             always `separate`.
         stains: Channels that are used, in the order of the concatenation; () with `joint` means all that fit a slot.
         precision: `fp32` or `bf16`.
+        crop: How single cells are cut out of their fields; None where whole images are embedded.
 
     Attributes that only describe:
 
@@ -91,6 +93,7 @@ class EncoderSpec:
     passes: Passes = "joint"
     stains: tuple[str, ...] = ()
     precision: Precision = "fp32"
+    crop: CropPlan | None = None
     source: str = field(default="", metadata={"describes": True})
     license: str = field(default="", metadata={"describes": True})
     paper: str = field(default="", metadata={"describes": True})
@@ -141,7 +144,9 @@ class EncoderSpec:
             if f.name != "name" and not f.metadata.get("describes"):
                 value = getattr(self, f.name)
                 out[f.name] = list(value) if isinstance(value, tuple) else value
-        return out
+        # left out where there is none: fingerprints from before crops existed still hold
+        del out["crop"]
+        return out if self.crop is None else {**out, "crop": self.crop.to_dict()}
 
     @property
     def fingerprint(self) -> str:
@@ -159,6 +164,7 @@ class EncoderSpec:
     def to_json(self) -> str:
         """All fields as canonical JSON."""
         out = {f.name: getattr(self, f.name) for f in fields(self)}
+        out["crop"] = self.crop.to_dict() if self.crop else None
         return json.dumps(out, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @classmethod
@@ -179,8 +185,18 @@ class EncoderSpec:
             message = f"encoder spec lacks the fields {missing}"
             raise InputError(message)
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
+        if values.get("crop") is not None:
+            values["crop"] = _crop(values["crop"])
         return cls(**values)
 
     def with_changes(self, **changes: Any) -> Self:
         """A copy with some fields replaced."""
         return replace(self, **changes)
+
+
+def _crop(raw: Any) -> CropPlan:
+    try:
+        return CropPlan(**raw)
+    except TypeError as error:
+        message = f"encoder spec has a crop that this locatlas does not know ({error}); written by a newer one?"
+        raise InputError(message) from error

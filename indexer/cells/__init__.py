@@ -1,0 +1,1 @@
+"""From a field of view to its cells: masks that are given or made, their regions, and how they are stored."""

@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from locatlas.models.crops import Place
-
 __all__ = ["ImageRecord", "RejectedSource", "Source"]
 
 
@@ -43,8 +41,6 @@ class ImageRecord:
         fov_id: For a cell: id of its field of view, where known.
         row: Row of a stacked array file, e.g. cytoself's npy; None for one image a file.
         annotated_by: For a cell: who annotated it; then `localizations` are its own. None: they are inherited.
-        place: For a cell that is cut out of its field: where it lies in the sources, which are the field's.
-        cell: For a cell that is cut out: its name in its field.
     """
 
     id: str
@@ -67,8 +63,6 @@ class ImageRecord:
     fov_id: str | None = None
     row: int | None = None
     annotated_by: str | None = None
-    place: Place | None = None
-    cell: str | None = None
 
     @property
     def channels(self) -> tuple[str, ...]:

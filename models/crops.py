@@ -47,9 +47,14 @@ class CropPlan:
         if (self.size_um is None) == (self.size_px is None):
             message = "a crop's size is given in micrometres or in pixels, in exactly one of them"
             raise InputError(message)
-        size = self.size_um if self.size_um is not None else self.size_px
-        if size is None or not math.isfinite(size) or size <= 0:
-            message = f"crop size {size}: a positive number needed"
+        if self.size_um is not None:
+            _check_positive(self.size_um, (int, float))
+            # 41 and 41.0 are one plan and must have one fingerprint
+            object.__setattr__(self, "size_um", float(self.size_um))
+        if self.size_px is not None:
+            _check_positive(self.size_px, (int,))
+        if not isinstance(self.blank, bool):
+            message = f"crop blank {self.blank!r}, allowed: True, False"
             raise InputError(message)
         for name, allowed in (("centre", Centre), ("border", Border)):
             if getattr(self, name) not in get_args(allowed):
@@ -65,7 +70,8 @@ class CropPlan:
         """
         if text in PRESETS:
             return cls(**PRESETS[text])
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(um|µm|px)", text.strip())
+        # µ is written as the micro sign or as the Greek letter
+        found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(um|\u00b5m|\u03bcm|px)", text.strip())
         if found is None or (found[2] == "px" and "." in found[1]):
             raise UnknownNameError("crop", text, [*PRESETS, "<number>um", "<number>px"])
         return cls(size_px=int(found[1])) if found[2] == "px" else cls(size_um=float(found[1]))
@@ -100,6 +106,13 @@ class CropPlan:
         size = f"{self.size_um:g} um" if self.size_um is not None else f"{self.size_px} px"
         blank = ", neighbors blanked" if self.blank else ""
         return f"{size} around the {self.centre}, {self.border} at the border{blank}"
+
+
+def _check_positive(size: float, kinds: tuple[type, ...]) -> None:
+    if isinstance(size, bool) or not isinstance(size, kinds) or not math.isfinite(size) or size <= 0:
+        what = "positive number" if float in kinds else "positive whole number"
+        message = f"crop size {size!r}: a {what} needed"
+        raise InputError(message)
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -215,10 +228,10 @@ def cut(image: ChannelImage, place: Place, plan: CropPlan) -> ChannelImage:
     top, left = max(at.top, 0), max(at.left, 0)
     bottom, right = min(at.top + at.edge, height), min(at.left + at.edge, width)
     if top < bottom and left < right:
-        seen = image.pixels[:, top:bottom, left:right]
-        if plan.blank:
-            seen = seen * _mask_of(place, (top, left, bottom, right)).astype(seen.dtype)
-        out[:, top - at.top : bottom - at.top, left - at.left : right - at.left] = seen
+        part = out[:, top - at.top : bottom - at.top, left - at.left : right - at.left]
+        # not by multiplication, which would keep a NaN that is blanked
+        shown: Any = _mask_of(place, (top, left, bottom, right)) if plan.blank else True
+        np.copyto(part, image.pixels[:, top:bottom, left:right], where=shown)
     return ChannelImage(out, image.channels, image.pixel_size_um)
 
 

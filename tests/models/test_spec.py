@@ -6,6 +6,8 @@ from dataclasses import fields
 import pytest
 
 from locatlas.errors import InputError
+from locatlas.models import registry
+from locatlas.models.crops import CropPlan
 from locatlas.models.spec import EncoderSpec
 
 OTHER_VALUES = {
@@ -24,7 +26,17 @@ OTHER_VALUES = {
     "pixel_size_um": 0.08,
     "stains": ("protein",),
     "precision": "bf16",
+    "crop": CropPlan(size_um=41.0),
 }
+CROPS = [
+    CropPlan(size_um=41.0),
+    CropPlan(size_um=42.0),
+    CropPlan(size_px=41),
+    CropPlan(size_um=41.0, centre="nucleus"),
+    CropPlan(size_um=41.0, blank=True),
+    CropPlan(size_um=41.0, border="shift"),
+    CropPlan(size_um=41.0, border="drop"),
+]
 DESCRIBING = {"name", "source", "license", "paper", "parent", "notes"}
 TOGETHER = {"mapping", "mapping_seed", "passes"}  # allowed in certain combinations only, see below
 
@@ -51,6 +63,12 @@ def test_channel_plans_have_fingerprints_of_their_own(make_spec: Callable) -> No
     assert len({make_spec(**plan).fingerprint for plan in plans}) == len(plans)
 
 
+def test_every_way_to_cut_cells_has_a_fingerprint_of_its_own(make_spec: Callable) -> None:
+    plans = [None, *CROPS]
+    assert len({make_spec(crop=plan).fingerprint for plan in plans}) == len(plans)
+    assert make_spec(crop=CropPlan(size_um=41)).fingerprint == make_spec(crop=CropPlan(size_um=41.0)).fingerprint
+
+
 @pytest.mark.parametrize("field", sorted(DESCRIBING))
 def test_a_field_that_only_describes_leaves_the_fingerprint(field: str, make_spec: Callable) -> None:
     assert make_spec(**{field: "other"}).fingerprint == make_spec().fingerprint
@@ -64,6 +82,12 @@ def test_the_fingerprint_is_the_digest_of_canonical_json_and_stays(make_spec: Ca
     assert spec.fingerprint.startswith("b8d8da32cead")
 
 
+def test_fingerprints_from_before_there_were_crops_still_hold() -> None:
+    # as the last version with schema version 1 gave it, which knew no crops
+    held = "a428e096e7e581d80fd0688a20a14b41f2cce6d6f9cd7d8b9d76d2f21dfa8cf2"
+    assert registry.get("locatlas_pico.untrained").fingerprint == held
+
+
 def test_a_spec_without_digest_has_no_fingerprint(make_spec: Callable) -> None:
     with pytest.raises(InputError, match="digest of its weights is not known"):
         _ = make_spec(weights_sha256=None).fingerprint
@@ -72,6 +96,38 @@ def test_a_spec_without_digest_has_no_fingerprint(make_spec: Callable) -> None:
 def test_a_spec_survives_json(make_spec: Callable) -> None:
     spec = make_spec(mean=(0.1, 0.2, 0.3, 0.4), stains=("protein",), parent="abc", notes="µ")
     assert EncoderSpec.from_json(spec.to_json()) == spec
+
+
+@pytest.mark.parametrize("crop", CROPS)
+def test_a_crop_survives_json(crop: CropPlan, make_spec: Callable) -> None:
+    spec = make_spec(crop=crop)
+    again = EncoderSpec.from_json(spec.to_json())
+    assert again == spec
+    assert again.fingerprint == spec.fingerprint
+
+
+def test_a_spec_that_was_stored_before_there_were_crops_has_none(make_spec: Callable) -> None:
+    stored = json.loads(make_spec().to_json())
+    del stored["crop"]
+    assert EncoderSpec.from_json(json.dumps(stored)) == make_spec()
+
+
+@pytest.mark.parametrize(
+    ("crop", "reason"),
+    [
+        ({"size_um": 41.0, "shape": "round"}, "crop that this locatlas does not know .*shape"),
+        ([41.0], "crop that this locatlas does not know"),
+        ("41um", "crop that this locatlas does not know"),
+        ({}, "exactly one of them"),
+        ({"size_um": -1.0}, "crop size -1.0: a positive number needed"),
+        ({"size_um": "41"}, "crop size '41': a positive number needed"),
+        ({"size_um": 41.0, "border": "mirror"}, "crop border 'mirror', allowed: pad, shift, drop"),
+    ],
+)
+def test_a_foreign_crop_is_refused(crop: object, reason: str, make_spec: Callable) -> None:
+    stored = json.loads(make_spec().to_json()) | {"crop": crop}
+    with pytest.raises(InputError, match=reason):
+        EncoderSpec.from_json(json.dumps(stored))
 
 
 @pytest.mark.parametrize(

@@ -96,16 +96,21 @@ class CropPlan:
             raise ImageRejectedError(message)
         else:
             assert self.size_um is not None
-            edge = max(1, round(self.size_um / pixel_size_um))
+            # bounded before it is rounded: infinite where the pixel size is next to nothing
+            edge = max(1, round(min(self.size_um / pixel_size_um, MAX_CROP_PX + 1)))
         if edge > MAX_CROP_PX:
-            message = f"a crop of {edge} px is too large (at most {MAX_CROP_PX}); is the pixel size right?"
+            message = f"a crop of {self.size} has more than {MAX_CROP_PX} px an edge; is the pixel size right?"
             raise ImageRejectedError(message)
         return edge
 
+    @property
+    def size(self) -> str:
+        """Edge of the square with its unit, e.g. "41 um"."""
+        return f"{self.size_um:g} um" if self.size_um is not None else f"{self.size_px} px"
+
     def __str__(self) -> str:
-        size = f"{self.size_um:g} um" if self.size_um is not None else f"{self.size_px} px"
         blank = ", neighbors blanked" if self.blank else ""
-        return f"{size} around the {self.centre}, {self.border} at the border{blank}"
+        return f"{self.size} around the {self.centre}, {self.border} at the border{blank}"
 
 
 def _check_positive(size: float, kinds: tuple[type, ...]) -> None:

@@ -3,21 +3,16 @@
 import gzip
 import hashlib
 import io
-import os
-import stat
-import struct
-import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from locatlas.errors import ImageRejectedError
 from locatlas.indexer.npy import NPY_MAGIC, open_npy
+from locatlas.indexer.opening import opened
 from locatlas.indexer.planes import (
     MAX_BYTES,
     MAX_RATIO,
@@ -40,25 +35,6 @@ DIGEST_BYTES = 16
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 RASTER_MAGIC = (b"\x89PNG", b"\xff\xd8\xff")
 GZIP_MAGIC = b"\x1f\x8b"
-
-# What the decoders raise on damaged bytes, found by feeding them mutated files: imagecodecs' errors are RuntimeErrors,
-# Pillow uses SyntaxError for broken PNG chunks, tifffile lets lookups, divisions and conversions of bad tags through.
-DECODER_ERRORS = (
-    OSError,
-    ValueError,
-    RuntimeError,
-    ArithmeticError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-    EOFError,
-    MemoryError,
-    SyntaxError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
 
 
 def read_image(record: ImageRecord) -> tuple[ChannelImage, str]:
@@ -106,7 +82,7 @@ def source_digest(record: ImageRecord) -> str:
     """
     digests = []
     for source in record.sources:
-        with _opened(source.path) as (stream, _size):
+        with opened(source.path) as (stream, _size):
             digests.append(_hashed(stream) if record.row is None else _row(source.path, record.row)[1])
     return _combined(digests)
 
@@ -118,7 +94,7 @@ def image_header(path: Path) -> tuple[int, int, float | None] | None:
         None where the header cannot be read, or not cheaply (gzip, npy): `read_image` reports what is wrong.
     """
     try:
-        with _opened(path) as (stream, _size):
+        with opened(path) as (stream, _size):
             head = stream.read(8)
             stream.seek(0)
             if head.startswith(TIFF_MAGIC):
@@ -142,53 +118,15 @@ def _hashed(stream: IO[bytes]) -> bytes:
     return digest
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[IO[bytes], int]]:
-    """The file and its size; every failure inside becomes an ImageRejectedError that names the file."""
-    try:
-        # non-blocking, so that a FIFO without a writer cannot hold the run up
-        with open(path, "rb", opener=_nonblocking) as stream:
-            status = os.fstat(stream.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                _reject("not a plain file")
-            if status.st_size == 0:
-                _reject("the file is empty")
-            yield stream, status.st_size
-    except ImageRejectedError as error:
-        message = f"{path}: {error}"
-        raise ImageRejectedError(message) from error
-    except FileNotFoundError as error:
-        message = f"{path}: no such file"
-        raise ImageRejectedError(message) from error
-    except IsADirectoryError as error:
-        message = f"{path}: a folder, not a file"
-        raise ImageRejectedError(message) from error
-    except PermissionError as error:
-        message = f"{path}: may not be read ({error.strerror})"
-        raise ImageRejectedError(message) from error
-    except DECODER_ERRORS as error:
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        message = f"{path}: cannot be decoded: {reason}"
-        raise ImageRejectedError(message) from error
-
-
-def _nonblocking(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
-def _reject(reason: str) -> None:
-    raise ImageRejectedError(reason)
-
-
 def _read_source(source: Source, row: int | None) -> tuple[NDArray[Any], bytes]:
     """Planes (channels, height, width) and raw digest of one file."""
-    with _opened(source.path) as (stream, size):
+    with opened(source.path) as (stream, size):
         if row is not None:
             plane, digest = _row(source.path, row)
             return as_pixels(_npy_planes(plane, source.channels)), digest
         digest = _hashed(stream)
         return as_pixels(_decoded(stream, source, size)), digest
-    raise AssertionError  # _opened lets nothing through
+    raise AssertionError  # `opened` lets nothing through
 
 
 def _decoded(stream: IO[bytes], source: Source, size: int) -> NDArray[Any]:
@@ -199,7 +137,8 @@ def _decoded(stream: IO[bytes], source: Source, size: int) -> NDArray[Any]:
         head = stream.read(8)
         stream.seek(0)
         if not head.startswith(TIFF_MAGIC):
-            _reject("gzip of something that is not a TIFF")
+            message = "gzip of something that is not a TIFF"
+            raise ImageRejectedError(message)
     if head.startswith(TIFF_MAGIC):
         return read_tiff(stream, source.channels, encoded_bytes=size)
     if head.startswith(RASTER_MAGIC):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from locatlas.errors import ImageRejectedError
 from locatlas.indexer.planes import check_count, check_declared, colour_planes, plural
 
-__all__ = ["read_tiff", "tiff_header"]
+__all__ = ["opened_tiff", "read_tiff", "tiff_header"]
 
 # Axes without a name: tifffile's Q (unknown) and I (image sequence) for pages that no metadata describe.
 UNNAMED_AXES = "QI"
@@ -46,9 +46,19 @@ def _errors_raised() -> Iterator[None]:
         raise ImageRejectedError(message)
 
 
-def _open(stream: IO[bytes]) -> tifffile.TiffFile:
+@contextmanager
+def opened_tiff(stream: IO[bytes]) -> Iterator[tifffile.TiffFile]:
+    """A TIFF that names no other files; what tifffile finds damaged in it is raised when it is closed.
+
+    Raises:
+        ImageRejectedError: If the file is damaged. Does not name it.
+    """
     # OME, Micro-Manager and NDTiff files name or glob for others, which could lie outside the declared roots
-    return tifffile.TiffFile(stream, name="image", _multifile=False, is_mmstack=False, is_ndtiff=False)
+    with (
+        _errors_raised(),
+        tifffile.TiffFile(stream, name="image", _multifile=False, is_mmstack=False, is_ndtiff=False) as tif,
+    ):
+        yield tif
 
 
 def read_tiff(stream: IO[bytes], channels: Sequence[str], *, encoded_bytes: int) -> NDArray[Any]:
@@ -69,7 +79,7 @@ def read_tiff(stream: IO[bytes], channels: Sequence[str], *, encoded_bytes: int)
     Raises:
         ImageRejectedError: If planes and declaration differ, axes are ambiguous, the file is damaged or too large.
     """
-    with _errors_raised(), _open(stream) as tif:
+    with opened_tiff(stream) as tif:
         shapes = [series.shape for series in tif.series]
         if len(shapes) != 1:
             message = (
@@ -211,7 +221,7 @@ def tiff_header(stream: IO[bytes]) -> tuple[int, int, float | None]:
     Raises:
         ImageRejectedError: If the file is damaged.
     """
-    with _errors_raised(), _open(stream) as tif:
+    with opened_tiff(stream) as tif:
         page = tif.pages[0]
         size_um = None
         unit = str((tif.imagej_metadata or {}).get("unit", "")).replace("\\u00B5", "µ")

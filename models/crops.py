@@ -53,8 +53,9 @@ class CropPlan:
             object.__setattr__(self, "size_um", float(self.size_um))
         if self.size_px is not None:
             _check_positive(self.size_px, (int,))
-        if not isinstance(self.blank, bool):
-            message = f"crop blank {self.blank!r}, allowed: True, False"
+        blank: Any = self.blank  # from a file it may be anything
+        if not isinstance(blank, bool):
+            message = f"crop blank {blank!r}, allowed: True, False"
             raise InputError(message)
         for name, allowed in (("centre", Centre), ("border", Border)):
             if getattr(self, name) not in get_args(allowed):
@@ -150,7 +151,7 @@ class Place:
 
     Attributes:
         box: Top, left, bottom, right in pixels, the last two behind the cell.
-        centroid: y, x in pixels (a pixel's middle has whole coordinates).
+        centroid: y, x in pixels (a pixel's middle has whole coordinates), rounded to float32: as they are stored.
         nucleus_centroid: The same of its nucleus, None where unknown.
         touches_border: Whether the cell reaches the edge of the field.
         mask: Bool, of the box' shape: which pixels are the cell's; None where only a box or a centre is known.
@@ -161,6 +162,16 @@ class Place:
     nucleus_centroid: tuple[float, float] | None
     touches_border: bool
     mask: NDArray[np.bool_] | None
+
+    def __post_init__(self) -> None:
+        # a cell that is read back from the store must be cut where it was cut first, also at half a pixel
+        object.__setattr__(self, "centroid", _as_stored(self.centroid))
+        if self.nucleus_centroid is not None:
+            object.__setattr__(self, "nucleus_centroid", _as_stored(self.nucleus_centroid))
+
+
+def _as_stored(point: tuple[float, float]) -> tuple[float, float]:
+    return float(np.float32(point[0])), float(np.float32(point[1]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from locatlas.errors import ImageRejectedError
 from locatlas.types import ChannelImage
 
-__all__ = ["SATURATED_SHARE", "TINY_PX", "check_usable", "qc_flags"]
+__all__ = ["SATURATED_SHARE", "TINY_PX", "channel_flags", "check_usable", "qc_flags"]
 
 TINY_PX = 32
 """Images with a shorter edge below this are flagged `tiny`: two patches of 16 px."""
@@ -32,22 +32,32 @@ def qc_flags(image: ChannelImage) -> tuple[str, ...]:
     flags = set()
     if min(image.pixels.shape[1:]) < TINY_PX:
         flags.add("tiny")
-    if image.pixels.size == 0:
-        return tuple(sorted(flags))
     for name, plane in zip(image.channels, image.pixels, strict=True):
-        is_float = np.issubdtype(plane.dtype, np.floating)
-        if is_float and not np.isfinite(plane).all():
-            flags.add("nan")
-            continue
-        low, high = plane.min(), plane.max()
-        if low == high:
-            flags.add(f"flat:{name}")
-            continue
-        if is_float and (low < 0 or high > 1):
-            flags.add("out_of_range")
-        if _is_end_of_range(plane, high) and np.mean(plane == high) > SATURATED_SHARE:
-            flags.add(f"saturated:{name}")
+        flags |= channel_flags(name, plane)
     return tuple(sorted(flags))
+
+
+def channel_flags(name: str, values: NDArray[np.generic]) -> set[str]:
+    """The flags of one channel, as `qc_flags` gives them; none without pixels.
+
+    Args:
+        name: Of the channel.
+        values: Its pixels, of any shape: all of them, or those of one cell.
+    """
+    if values.size == 0:
+        return set()
+    is_float = np.issubdtype(values.dtype, np.floating)
+    if is_float and not np.isfinite(values).all():
+        return {"nan"}
+    low, high = values.min(), values.max()
+    if low == high:
+        return {f"flat:{name}"}
+    flags = set()
+    if is_float and (low < 0 or high > 1):
+        flags.add("out_of_range")
+    if _is_end_of_range(values, high) and np.mean(values == high) > SATURATED_SHARE:
+        flags.add(f"saturated:{name}")
+    return flags
 
 
 def _is_end_of_range(plane: NDArray[np.generic], high: np.generic) -> bool:

@@ -3,7 +3,7 @@
 import hashlib
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,11 @@ from locatlas.errors import ImageRejectedError
 from locatlas.models.crops import Place
 
 __all__ = ["Region", "cell_digest", "pack", "regions_of", "unpack"]
+
+MOST_COVERED = 50
+"""The boxes of cells overlap a little; those of a photograph's grey values each cover the field."""
+
+_Window = tuple[slice, slice]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,42 +51,67 @@ def regions_of(cells: NDArray[np.integer], nuclei: NDArray[np.integer] | None = 
         nuclei: (height, width), 0 background, nuclei with the numbers of their cells; None where unknown.
 
     Raises:
-        ImageRejectedError: If the two differ in shape, or a number is negative.
+        ImageRejectedError: If the two differ in shape, hold other than whole numbers, a number is negative, or the
+            cells lie all over each other, as in a photograph that was taken for a mask.
     """
+    for what, labels in (("cell", cells), ("nucleus", nuclei)):
+        if labels is not None and not np.issubdtype(labels.dtype, np.integer):
+            message = f"{what} mask holds {labels.dtype}; whole numbers needed"
+            raise ImageRejectedError(message)
     if cells.ndim != 2 or (nuclei is not None and nuclei.shape != cells.shape):
         found = f" and nuclei of {nuclei.shape}" if nuclei is not None else ""
         message = f"cell mask of shape {cells.shape}{found}: two of (height, width) needed"
         raise ImageRejectedError(message)
     if cells.size == 0:
         return []
-    numbers, dense = np.unique(cells, return_inverse=True)
-    if numbers[0] < 0:
-        message = f"cell mask holds {numbers[0]}; cells have positive numbers"
+    labels, numbers = _numbered(cells)
+    windows: list[_Window | None] = ndimage.find_objects(labels)
+    _check_apart([at for at in windows if at is not None], cells.size)
+    return [
+        _region(numbers[label], labels[at] == label, at, nuclei, cells.shape)
+        for label, at in enumerate(windows, start=1)
+        if at is not None
+    ]
+
+
+def _numbered(cells: NDArray[np.integer]) -> tuple[NDArray[np.int32], Mapping[int, int] | range]:
+    """The mask with numbers of which a list can be made, and which number each of them stands for."""
+    lowest, highest = int(cells.min()), int(cells.max())
+    if lowest < 0:
+        message = f"cell mask holds {lowest}; cells have positive numbers"
         raise ImageRejectedError(message)
-    dense = dense.reshape(cells.shape).astype(np.int32)
-    if numbers[0] == 0:
-        numbers = numbers[1:]
-    else:
-        dense += 1  # no background at all: a cell as large as the image
-    height, width = cells.shape
-    out = []
-    windows = ndimage.find_objects(dense, max_label=len(numbers))
-    for label, (number, at) in enumerate(zip(numbers.tolist(), windows, strict=True), start=1):
-        mask = dense[at] == label
-        top, left, bottom, right = at[0].start, at[1].start, at[0].stop, at[1].stop
-        centroid = _centroid(mask, top, left)
-        assert centroid is not None
-        inside = None if nuclei is None else _nucleus(mask, nuclei[at], number)
-        touches = top == 0 or left == 0 or bottom == height or right == width
-        place = Place(
-            box=(top, left, bottom, right),
-            centroid=centroid,
-            nucleus_centroid=None if inside is None else _centroid(inside, top, left),
-            touches_border=touches,
-            mask=mask,
+    if highest <= cells.size:
+        return cells.astype(np.int32, copy=False), range(highest + 1)
+    # sorts all pixels, which takes longer than all the rest
+    numbers, inverse = np.unique(cells, return_inverse=True)
+    first = 0 if numbers[0] == 0 else 1
+    labels = inverse.reshape(cells.shape).astype(np.int32) + np.int32(first)
+    return labels, dict(enumerate(numbers.tolist(), start=first))
+
+
+def _check_apart(windows: Sequence[_Window], n_pixels: int) -> None:
+    covered = sum((at[0].stop - at[0].start) * (at[1].stop - at[1].start) for at in windows)
+    if covered > MOST_COVERED * n_pixels:
+        message = (
+            f"cell mask: the boxes of its {len(windows)} numbers cover the field {covered // n_pixels} times, "
+            "so they are no cells; is it a label image?"
         )
-        out.append(Region(name=str(number), place=place, area_px=int(mask.sum())))
-    return out
+        raise ImageRejectedError(message)
+
+
+def _region(
+    number: int,
+    mask: NDArray[np.bool_],
+    at: _Window,
+    nuclei: NDArray[np.integer] | None,
+    shape: tuple[int, ...],
+) -> Region:
+    box = (at[0].start, at[1].start, at[0].stop, at[1].stop)
+    area, centroid = _area_and_centroid(mask, box)
+    assert centroid is not None
+    nucleus = None if nuclei is None else _area_and_centroid(_nucleus(mask, nuclei[at], number), box)[1]
+    touches = box[0] == 0 or box[1] == 0 or box[2] == shape[0] or box[3] == shape[1]
+    return Region(name=str(number), place=Place(box, centroid, nucleus, touches, mask), area_px=area)
 
 
 def _nucleus(mask: NDArray[np.bool_], nuclei: NDArray[np.integer], number: int) -> NDArray[np.bool_]:
@@ -89,11 +119,17 @@ def _nucleus(mask: NDArray[np.bool_], nuclei: NDArray[np.integer], number: int) 
     return own if own.any() else mask & (nuclei != 0)
 
 
-def _centroid(mask: NDArray[np.bool_], top: int, left: int) -> tuple[float, float] | None:
-    rows, columns = np.nonzero(mask)
-    if not len(rows):
-        return None
-    return float(rows.mean()) + top, float(columns.mean()) + left
+def _area_and_centroid(
+    mask: NDArray[np.bool_], box: tuple[int, int, int, int]
+) -> tuple[int, tuple[float, float] | None]:
+    """Pixels of a mask, and their mean row and column in the field; None without pixels."""
+    in_row, in_column = mask.sum(axis=1), mask.sum(axis=0)
+    area = int(in_row.sum())
+    if not area:
+        return 0, None
+    # in whole numbers up to the division, so that it is the same on every machine
+    y, x = (int(counts @ np.arange(len(counts))) / area for counts in (in_row, in_column))
+    return area, (y + box[0], x + box[1])
 
 
 def pack(mask: NDArray[np.bool_]) -> bytes:

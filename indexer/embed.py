@@ -6,16 +6,20 @@ from typing import Any
 
 from locatlas.errors import ImageRejectedError, InputError
 from locatlas.indexer import encoders
-from locatlas.indexer.encoders import EncoderRequest
-from locatlas.indexer.job import IndexSummary, Job, image_table, usual_channels
+from locatlas.indexer.encoders import EncoderRequest, StoredEncoder
+from locatlas.indexer.job import PLACE_COLUMNS, Job, image_table, is_dropped, usual_channels
 from locatlas.indexer.ledger import Run
-from locatlas.indexer.pipeline import COMMIT_ROWS, Progress
+from locatlas.indexer.pipeline import COMMIT_ROWS, Pending, Progress
 from locatlas.indexer.quarantine import Quarantine, Rejection
-from locatlas.indexer.rows import record_from_row, row_source, source_stat
+from locatlas.indexer.rows import is_cut, record_from_row, row_source, source_stat
 from locatlas.indexer.schema import image_schema
 from locatlas.indexer.store import Store
+from locatlas.indexer.summary import IndexSummary
 
-__all__ = ["embed"]
+__all__ = ["check_scale", "embed", "embed_stored"]
+
+SLAB_ROWS = 16 * COMMIT_ROWS
+"""Rows that are held whole at once; a multiple of a commit, so that chunks are cut as if there were no slabs."""
 
 
 def embed(
@@ -47,29 +51,67 @@ def embed(
         job = Job(store, run, Quarantine(store), roots, progress, commit_rows)
         levels = tuple(levels)
         for level in levels:
-            table = image_table(level)
-            # pictures are not needed, and are most of the table
-            columns = [name for name in image_schema("fov" if level == "fov" else "cell").names if name != "thumbnail"]
-            rows = [row for row in store.read(table, columns).to_pylist() if row["sources"]]
-            if rows:
-                _embed_level(job, level, rows, request)
+            embed_stored(job, level, request, adding=True)
         if not job.summary.encoders:
             message = f"{atlas}: holds no images at level {' or '.join(levels)} that could be embedded"
             raise InputError(message)
         return job.finish()
 
 
-def _embed_level(job: Job, level: str, rows: Sequence[Mapping[str, Any]], request: EncoderRequest) -> None:
+def embed_stored(
+    job: Job, level: str, request: EncoderRequest, *, adding: bool, dataset: str | None = None, cut_only: bool = False
+) -> None:
+    """Embed what the tables hold and the encoder has no vector of, and make the encoder current if nothing is left.
+
+    Args:
+        job: The run.
+        level: "fov" or "cell".
+        request: What the user asked for.
+        adding: Whether another encoder than the current one may be meant.
+        dataset: Only the images of this data set.
+        cut_only: Only cells that are cut out of their fields.
+
+    Raises:
+        InputError: If their folder is not there, or the encoder cannot cut them.
+    """
+    table = image_table(level)
+    columns = ["id", "dataset", "root", "sources", "source_digest", "channels"]
+    rows = job.store.read(table, [*columns, *(PLACE_COLUMNS if level == "cell" else ())]).to_pylist()
+    rows = [row for row in rows if row["sources"]]
+    if not rows:
+        return
     available = usual_channels(row["channels"] for row in rows)
-    encoder = encoders.choose(job.store, level, request, available=available, adding=True)
+    encoder = encoders.choose(
+        job.store, level, request, available=available, adding=adding, cuts=any(is_cut(row) for row in rows)
+    )
     embedded = job.digests(encoder)
-    todo = [(n, row) for n, row in enumerate(rows) if embedded.get(row["id"]) != row["source_digest"]]
-    job.summary.skipped += len(rows) - len(todo)
-    _check_roots(job, {row["root"] for _, row in todo})
+    todo: list[tuple[int, str]] = []
+    for position, row in enumerate(rows):
+        if (dataset is not None and row["dataset"] != dataset) or (cut_only and not is_cut(row)):
+            continue
+        if embedded.get(row["id"]) == row["source_digest"]:
+            job.summary.skipped += 1
+        elif is_dropped(row, encoder.spec.crop):
+            job.summary.dropped += 1
+        else:
+            todo.append((position, row["id"]))
+    _check_roots(job, {rows[position]["root"] for position, _ in todo})
+    check_scale([rows[position] for position, _ in todo if is_cut(rows[position])], encoder)
+    del rows, embedded
+    names = [name for name in image_schema("fov" if level == "fov" else "cell").names if name != "thumbnail"]
+    for start in range(0, len(todo), SLAB_ROWS):
+        slab = {i: position for position, i in todo[start : start + SLAB_ROWS]}
+        full = job.store.read_rows(table, list(slab), names).to_pylist()
+        _check_masks(full, encoder)
+        job.embed(encoder, _pending(job, encoder, [(slab[row["id"]], row) for row in full]))
+    job.complete(encoder)
+
+
+def _pending(job: Job, encoder: StoredEncoder, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> list[Pending]:
     work = []
-    for position, row in todo:
+    for position, row in rows:
         try:
-            record = record_from_row(row, level=level, roots=job.roots)
+            record = record_from_row(row, level=encoder.level, roots=job.roots)
             pending = job.pending(position, record, row, source_stat(record.sources), encoder)
         except ImageRejectedError as error:
             rejection = Rejection(dataset=row["dataset"], root=row["root"], source=row_source(row), reason=str(error))
@@ -77,8 +119,36 @@ def _embed_level(job: Job, level: str, rows: Sequence[Mapping[str, Any]], reques
             continue
         if not job.quarantine.still(pending.key, pending.tried):
             work.append(pending)
-    job.embed(encoder, work)
-    job.complete(encoder)
+    return work
+
+
+def _check_masks(rows: Sequence[Mapping[str, Any]], encoder: StoredEncoder) -> None:
+    """Refuse at once what would put every cell in quarantine for the same reason."""
+    crop = encoder.spec.crop
+    bare = [row for row in rows if is_cut(row) and row["region"] is None]
+    if crop is not None and crop.blank and bare:
+        message = f"{bare[0]['id']}: only its box or centre is known, so neighbors cannot be blanked; say --no-blank"
+        raise InputError(message)
+
+
+def check_scale(rows: Sequence[Mapping[str, Any]], encoder: StoredEncoder) -> None:
+    """Refuse a crop in micrometres where a pixel size is not known.
+
+    Args:
+        rows: Of fields, or of cells that are cut out.
+        encoder: That is to embed the cells.
+
+    Raises:
+        InputError: Naming an image and what to do.
+    """
+    crop = encoder.spec.crop
+    unknown = [row["id"] for row in rows if row["pixel_size_um"] is None]
+    if crop is not None and crop.size_um is not None and unknown:
+        message = (
+            f"{unknown[0]}: a crop of {crop.size_um:g} um needs the pixel size, which is not known of {len(unknown)} "
+            f"images; state it with `index --pixel-size UM`, or the crop in pixels, e.g. --crop 100px"
+        )
+        raise InputError(message)
 
 
 def _check_roots(job: Job, names: Collection[str]) -> None:

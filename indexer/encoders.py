@@ -9,6 +9,7 @@ from locatlas.errors import EncoderMismatchError, InputError, UnknownNameError
 from locatlas.indexer.schema import ENCODERS, embedding_table_name
 from locatlas.indexer.store import Store
 from locatlas.models import registry
+from locatlas.models.crops import CropPlan, default_crop
 from locatlas.models.spec import EncoderSpec, Mapping, Passes, Precision
 
 __all__ = [
@@ -71,6 +72,7 @@ class EncoderRequest:
     stains: tuple[str, ...] = ()
     seed: int | None = None
     precision: Precision | None = None
+    crop: CropPlan | None = None
 
     @property
     def names_no_plan(self) -> bool:
@@ -84,8 +86,8 @@ class EncoderRequest:
 
     def fits(self, spec: EncoderSpec) -> bool:
         """Whether a spec is all that was asked for."""
-        asked = (self.name, self.mapping, self.passes, self.stains or None, self.seed, self.precision)
-        has = (spec.name, spec.mapping, spec.passes, spec.stains, spec.mapping_seed, spec.precision)
+        asked = (self.name, self.mapping, self.passes, self.stains or None, self.seed, self.precision, self.crop)
+        has = (spec.name, spec.mapping, spec.passes, spec.stains, spec.mapping_seed, spec.precision, spec.crop)
         return all(mine is None or mine == its for mine, its in zip(asked, has, strict=True))
 
 
@@ -143,7 +145,8 @@ def _plan(spec: EncoderSpec) -> str:
 
 
 def _shown(spec: EncoderSpec) -> str:
-    return f"{spec.name} ({_plan(spec)}, {spec.precision}, {spec.fingerprint[:12]})"
+    crop = f", crop {spec.crop}" if spec.crop else ""
+    return f"{spec.name} ({_plan(spec)}, {spec.precision}{crop}, {spec.fingerprint[:12]})"
 
 
 def _row(encoder: StoredEncoder) -> dict[str, Any]:
@@ -184,7 +187,7 @@ def switch_to(store: Store, encoder: StoredEncoder) -> None:
 
 
 def choose(
-    store: Store, level: str, request: EncoderRequest, *, available: tuple[str, ...], adding: bool
+    store: Store, level: str, request: EncoderRequest, *, available: tuple[str, ...], adding: bool, cuts: bool = False
 ) -> StoredEncoder:
     """The encoder that a command is to use at a level.
 
@@ -194,14 +197,30 @@ def choose(
         request: What the user asked for.
         available: Channels of the images at hand; named in the spec where each takes a pass of its own.
         adding: Whether another encoder than the current one may be meant (`embed`), or only it (`index`).
+        cuts: Whether cells are to be cut out of fields, so that the encoder needs a crop.
 
     Returns:
         The encoder with its state in the atlas; "building" if it is new.
 
     Raises:
         EncoderMismatchError: If not `adding` and something else than the current encoder was asked for.
-        InputError: If nothing was asked for and it is not clear which encoder is meant.
+        InputError: If nothing was asked for and it is not clear which encoder is meant, or its crop is missing.
     """
+    chosen = _chosen(
+        store, level, request if cuts else replace(request, crop=None), available=available, adding=adding, cuts=cuts
+    )
+    if cuts and chosen.spec.crop is None:
+        message = (
+            f"{store.folder.path}: its {level} encoder {_shown(chosen.spec)} embeds whole images and cannot cut cells; "
+            f"add one that does with `locatlas embed --level cell --crop 41um`"
+        )
+        raise InputError(message)
+    return chosen
+
+
+def _chosen(
+    store: Store, level: str, request: EncoderRequest, *, available: tuple[str, ...], adding: bool, cuts: bool
+) -> StoredEncoder:
     here = current(store, level)
     if here is not None and here.is_imported:
         if adding and request.is_empty:
@@ -219,7 +238,8 @@ def choose(
         raise InputError(message)
     if len(known) == 1 and (request.is_empty or request.fits(known[0].spec)) and here is None:
         return known[0]  # an interrupted first run, continued
-    spec = settle(request, available=available, like=here.spec if here else (known[0].spec if known else None))
+    like = here.spec if here else (known[0].spec if known else None)
+    spec = settle(request, available=available, like=like, cuts=cuts)
     found = next((e for e in known if e.fingerprint == spec.fingerprint), None)
     if here is not None and not adding and spec.fingerprint != here.fingerprint:
         message = (
@@ -230,14 +250,18 @@ def choose(
     return found or StoredEncoder(level, spec, "building")
 
 
-def settle(request: EncoderRequest, *, available: tuple[str, ...], like: EncoderSpec | None) -> EncoderSpec:
+def settle(
+    request: EncoderRequest, *, available: tuple[str, ...], like: EncoderSpec | None, cuts: bool = False
+) -> EncoderSpec:
     """The spec that a request means, with its weights known.
 
     Args:
         request: What the user asked for.
         available: Channels of the images at hand.
         like: Encoder that the atlas already uses, None in a new atlas. Where the request names no other, it gives the
-            name; where it names no plan and no other encoder, it gives the plan and the precision, too.
+            name; where it names no plan and no other encoder, it gives the plan and the precision, too. Its crop is
+            taken by any encoder, so that encoders are compared on the same pixels.
+        cuts: Whether cells are cut out of fields: the spec gets a crop.
 
     Raises:
         UnknownNameError: If no encoder has the name.
@@ -252,7 +276,7 @@ def settle(request: EncoderRequest, *, available: tuple[str, ...], like: Encoder
     precision = request.precision or (same.precision if same else helpful_precision(registry.get(name)))
     if same and request.names_no_plan:
         request = replace(request, mapping=same.mapping, passes=same.passes, stains=same.stains, seed=same.mapping_seed)
-    return resolve(
+    spec = resolve(
         name,
         mapping=request.mapping,
         passes=request.passes,
@@ -261,3 +285,6 @@ def settle(request: EncoderRequest, *, available: tuple[str, ...], like: Encoder
         precision=precision,
         available=available,
     )
+    if not cuts:
+        return spec
+    return spec.with_changes(crop=request.crop or (like.crop if like else None) or default_crop(name))

@@ -9,16 +9,18 @@ from typing import Any
 from locatlas.errors import InputError
 from locatlas.indexer import encoders
 from locatlas.indexer.datasets import read_records
+from locatlas.indexer.embed import check_scale, embed_stored
 from locatlas.indexer.encoders import EncoderRequest
-from locatlas.indexer.job import IndexSummary, Job, image_table, usual_channels
+from locatlas.indexer.job import Job, image_table, usual_channels
 from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.ledger import Run
 from locatlas.indexer.pipeline import COMMIT_ROWS, Progress
 from locatlas.indexer.plan import Plan, make_plan
 from locatlas.indexer.quarantine import Quarantine, Rejection
 from locatlas.indexer.records import ImageRecord, RejectedSource
-from locatlas.indexer.rows import image_rows
+from locatlas.indexer.rows import STATED, image_rows
 from locatlas.indexer.store import Store
+from locatlas.indexer.summary import IndexSummary
 
 __all__ = ["index"]
 
@@ -30,9 +32,15 @@ def index(
     dataset: str,
     request: EncoderRequest | None = None,
     name: str | None = None,
-    level: str = "both",
+    level: str | None = None,
     options: Mapping[str, Any] | None = None,
     roots: Sequence[Path] = (),
+    pixel_size_um: float | None = None,
+    segmenter: str | None = None,
+    segmenter_options: Mapping[str, str] | None = None,
+    masks: str | Path | None = None,
+    cells: str | Path | None = None,
+    resegment: bool = False,
     progress: Progress | None = None,
     commit_rows: int = COMMIT_ROWS,
     prune: bool = False,
@@ -45,15 +53,25 @@ def index(
         dataset: Reader to use, e.g. "opencell".
         request: Encoder and plan; None for the atlas' own, or the default in a new atlas.
         name: Name of the data set in the atlas, first part of its ids; None for the reader's name.
-        level: "fov", "cell" or "both": which of the reader's images to take.
+        level: "fov" takes the reader's fields, "cell" its single cells and cuts cells out of its fields, "both" both.
+            None takes images as they are, fields as FOVs and single cells as cells, and cuts cells where the atlas
+            already has some that were cut out of fields of this data set.
         options: For the reader, e.g. {"annotations": Path(...)}.
         roots: Further folders in which sources may lie.
+        pixel_size_um: Edge of a pixel in micrometres, for images whose own is not known.
+        segmenter: What finds cells, e.g. "builtin"; None for masks where they are given, else what the atlas used, else
+            the built-in one.
+        segmenter_options: Its parameters.
+        masks: Folder of label images, by the names of the fields.
+        cells: Table of boxes, centres or run-length encoded masks.
+        resegment: Replace cells that were found by another segmenter.
         progress: Told of what goes on.
         commit_rows: Images a commit.
         prune: Remove images of the data set whose files are gone; otherwise they are told and stay.
 
     Raises:
-        InputError: If the source, the data set or the name cannot be used at all.
+        InputError: If the source, the data set or the name cannot be used at all, or cells were found by another
+            segmenter before.
         EncoderMismatchError: If another encoder than the atlas' own is asked for.
         AtlasLockedError: If another process writes.
     """
@@ -69,14 +87,16 @@ def index(
     known = [p for p in _declared(atlas) if p not in named]
     reader_options = {**(options or {}), "roots": [*named[1:], *known]}
     records, rejected = _read(dataset, source, reader_options, name=name, level=level)
+    records = [_with_scale(record, pixel_size_um) for record in records]
     if not records and not rejected:
         message = (
             f"{source}: holds nothing that the data set {dataset!r} reads; `locatlas datasets show {dataset}` tells"
         )
         raise InputError(message)
+    request = request or EncoderRequest()
     if records and not (atlas / "atlas.json").exists():
         # an encoder that cannot be had must not leave an empty atlas behind
-        encoders.settle(request or EncoderRequest(), available=usual_channels(r.channels for r in records), like=None)
+        encoders.settle(request, available=usual_channels(r.channels for r in records), like=None)
     store = Store.create(atlas)
     label = dataset if name is None else name
     with store.folder.writer(f"index {source}"), Run.record(store, "index", dataset=label) as run:
@@ -86,19 +106,70 @@ def index(
             job.quarantine.put(
                 Rejection(dataset=label, root=next(iter(declared)), source=_below(bad.source, root), reason=bad.reason)
             )
+        fields = [r for r in records if r.level == "fov"]
+        single = [r for r in records if r.level == "cell"]
+        cuts = bool(fields) and (level in ("cell", "both") or (level is None and _has_cut_cells(store, label)))
+        if request.crop is not None and not cuts:
+            message = "a crop is for cells that are cut out of fields; name --level cell, and a source that has fields"
+            raise InputError(message)
+        if fields and level != "cell":
+            _index_level(job, "fov", fields, request, replaces=source.is_dir(), cuts=False)
+        if single:
+            _index_level(job, "cell", single, request, replaces=source.is_dir(), cuts=cuts)
+        if cuts:
+            finding = _finding(segmenter, segmenter_options, masks, cells, replace_cells=resegment)
+            _index_cells(job, fields, request, finding, label, replaces=source.is_dir())
         for one_level in ("fov", "cell"):
-            mine = [r for r in records if r.level == one_level]
-            if mine:
-                _index_level(job, one_level, mine, request or EncoderRequest(), replaces=source.is_dir())
-            if level in ("both", one_level):
+            if level in (None, "both", one_level):
                 job.look_for_gone(one_level, label, prune=prune)
-        if level == "both":
+        if level in (None, "both"):
             # other tables in the same folder have sources of their own
             begins = "" if source.is_dir() else f"{source.name} "
             for root_name in list(declared)[: len(named)]:
                 job.quarantine.forget(label, root_name, begins=begins)
         job.summary.labelled = sum(bool(r.localizations) for r in records)
         return job.finish()
+
+
+def _finding(
+    segmenter: str | None,
+    options: Mapping[str, str] | None,
+    masks: str | Path | None,
+    table: str | Path | None,
+    *,
+    replace_cells: bool,
+) -> "CellRequest":
+    """How cells are to be found.
+
+    Raises:
+        InputError: If parameters are given without a segmenter, or masks together with one that needs none.
+    """
+    from locatlas.indexer.cells.given import GivenCells
+    from locatlas.indexer.cells.plan import CellRequest
+    from locatlas.indexer.cells.segmenters import get_segmenter
+
+    if options and segmenter is None:
+        message = "parameters of a segmenter need its name, e.g. --segmenter builtin"
+        raise InputError(message)
+    if segmenter is not None and (masks is not None or table is not None):
+        message = f"cells are either given (--masks, --cells) or computed (--segmenter {segmenter}), not both"
+        raise InputError(message)
+    spec = None if segmenter is None else get_segmenter(segmenter, dict(options or {}))
+    given = GivenCells.find(masks=Path(masks) if masks else None, table=Path(table) if table else None)
+    return CellRequest(segmenter=spec, given=given, replace=replace_cells)
+
+
+def _with_scale(record: ImageRecord, pixel_size_um: float | None) -> ImageRecord:
+    """The record with the stated pixel size where its own is not known."""
+    if pixel_size_um is None or record.pixel_size_um is not None:
+        return record
+    return replace(record, pixel_size_um=pixel_size_um, metadata={**record.metadata, "pixel_size_from": STATED})
+
+
+def _has_cut_cells(store: Store, dataset: str) -> bool:
+    rows = store.read("fovs", ["id", "dataset", "segmenter"])
+    pairs = zip(rows["dataset"].to_pylist(), rows["segmenter"].to_pylist(), strict=True)
+    return any(name == dataset and found_by is not None for name, found_by in pairs)
 
 
 def _declared(atlas: Path) -> list[Path]:
@@ -115,14 +186,14 @@ def _check_name(name: str) -> None:
 
 
 def _read(
-    dataset: str, source: Path, options: Mapping[str, Any], *, name: str | None, level: str
+    dataset: str, source: Path, options: Mapping[str, Any], *, name: str | None, level: str | None
 ) -> tuple[list[ImageRecord], list[RejectedSource]]:
     records: list[ImageRecord] = []
     rejected: list[RejectedSource] = []
     for item in read_records(dataset, source, options=dict(options)):
         if isinstance(item, RejectedSource):
             rejected.append(item)
-        elif level in ("both", item.level):
+        elif level != "fov" or item.level == "fov":
             if name is not None and name != item.dataset:
                 item = _renamed(item, name)
             records.append(item)
@@ -160,10 +231,10 @@ def _check_labels(plan: Plan, records: Sequence[ImageRecord]) -> None:
 
 
 def _index_level(
-    job: Job, level: str, records: Sequence[ImageRecord], request: EncoderRequest, *, replaces: bool
+    job: Job, level: str, records: Sequence[ImageRecord], request: EncoderRequest, *, replaces: bool, cuts: bool
 ) -> None:
     available = usual_channels(r.channels for r in records)
-    encoder = encoders.choose(job.store, level, request, available=available, adding=False)
+    encoder = encoders.choose(job.store, level, request, available=available, adding=False, cuts=cuts)
     plan = make_plan(job, encoder, records, replaces=replaces)
     _check_labels(plan, records)
     job.invalidate(level, plan.redeclared, plan.rescaled)
@@ -175,3 +246,25 @@ def _index_level(
         job.summary.updated += len(plan.described_anew)
     job.summary.skipped += plan.unchanged
     job.complete(encoder)
+
+
+def _index_cells(
+    job: Job,
+    records: Sequence[ImageRecord],
+    request: EncoderRequest,
+    finding: "CellRequest",
+    dataset: str,
+    *,
+    replaces: bool,
+) -> None:
+    """Find the cells of fields and embed them."""
+    from locatlas.indexer.cells.plan import plan_cells
+    from locatlas.indexer.cells.stage import find_cells
+
+    available = usual_channels(r.channels for r in records)
+    # chosen before anything is searched, so that what cannot be embedded is told at once
+    encoder = encoders.choose(job.store, "cell", request, available=available, adding=False, cuts=True)
+    plan = plan_cells(job, records, finding, replaces=replaces)
+    check_scale([work.row for work in plan.work], encoder)
+    find_cells(job, plan, finding)
+    embed_stored(job, "cell", request, adding=False, dataset=dataset, cut_only=True)

@@ -1,4 +1,4 @@
-"""What `index` and `embed` share: the job in hand, its summary, embedding of what is pending, and the switch. I/O."""
+"""What `index` and `embed` share: the job in hand, embedding of what is pending, and the switch. I/O."""
 
 import hashlib
 import json
@@ -13,14 +13,19 @@ from locatlas.indexer import encoders
 from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.ledger import Run, versions
 from locatlas.indexer.pipeline import COMMIT_ROWS, Pending, Progress, embed_pending
-from locatlas.indexer.quarantine import Quarantine, Rejection, rejection_id
+from locatlas.indexer.quarantine import Quarantine, rejection_id
 from locatlas.indexer.records import ImageRecord
-from locatlas.indexer.rows import row_source
+from locatlas.indexer.rows import is_cut, place_of, row_source
 from locatlas.indexer.schema import image_table
 from locatlas.indexer.store import Store
-from locatlas.models.encode import load_encoder
+from locatlas.indexer.summary import IndexSummary
+from locatlas.models.crops import CropPlan, window
+from locatlas.models.encode import Encoder, load_encoder
 
-__all__ = ["IndexSummary", "Job", "image_table", "usual_channels"]
+__all__ = ["PLACE_COLUMNS", "Job", "image_table", "is_dropped", "usual_channels"]
+
+PLACE_COLUMNS = ("box", "centroid", "nucleus_centroid", "touches_border", "height", "width", "pixel_size_um")
+"""Columns of `cells` that decide where a cell is cut, but for its mask."""
 
 
 def usual_channels(channels: Iterable[Sequence[str]]) -> tuple[str, ...]:
@@ -29,57 +34,18 @@ def usual_channels(channels: Iterable[Sequence[str]]) -> tuple[str, ...]:
     return counts.most_common(1)[0][0] if counts else ()
 
 
-@dataclass(slots=True)
-class IndexSummary:
-    """What an index or embed run did.
+def is_dropped(row: Mapping[str, Any], crop: CropPlan | None) -> bool:
+    """Whether an encoder's crop plan makes no vector of a cell.
 
-    Attributes:
-        fovs: Images in the atlas at level fov, after the run.
-        cells: Images at level cell, after the run.
-        embedded: Vectors made.
-        skipped: Images that were there already, unchanged.
-        updated: Images whose metadata changed while the pixels did not.
-        labelled: Images of this reading that have a localization; None where no source was read.
-        gone: Ids whose files are not there any more; they stay, unless they are pruned.
-        quarantined: Sources of this data set that cannot be used, now or from an earlier run.
-        encoders: Encoder by level.
-        qc: Images embedded in this run by QC flag.
-        timings_s: Seconds by stage.
+    Args:
+        row: Of `cells`, with `PLACE_COLUMNS`, or of `fovs`.
+        crop: The encoder's plan.
     """
-
-    fovs: int = 0
-    cells: int = 0
-    embedded: int = 0
-    skipped: int = 0
-    updated: int = 0
-    labelled: int | None = None
-    gone: list[str] = field(default_factory=list)
-    quarantined: list[Rejection] = field(default_factory=list)
-    encoders: dict[str, StoredEncoder] = field(default_factory=dict)
-    qc: dict[str, int] = field(default_factory=dict)
-    timings_s: dict[str, float] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON document of `index` and `embed`; `encoder` is the one of the FOVs where both levels have one."""
-        by_level = {
-            level: {"name": e.spec.name, "fingerprint": e.fingerprint, "state": e.state, "dim": e.spec.dim}
-            for level, e in sorted(self.encoders.items())
-        }
-        first = by_level.get("fov") or by_level.get("cell")
-        return {
-            "fovs": self.fovs,
-            "cells": self.cells,
-            "embedded": self.embedded,
-            "skipped": self.skipped,
-            "updated": self.updated,
-            "labelled": self.labelled,
-            "gone": self.gone,
-            "quarantined": [{"source": r.source, "reason": r.reason} for r in self.quarantined],
-            "encoder": first,
-            "encoders": by_level,
-            "qc": self.qc,
-            "timings_s": self.timings_s,
-        }
+    if crop is None or crop.border != "drop" or not is_cut(row):
+        return False
+    place = place_of(row, with_mask=False)
+    at = window(place, crop, height=row["height"], width=row["width"], pixel_size_um=row["pixel_size_um"])
+    return at.dropped
 
 
 @dataclass(slots=True)
@@ -105,6 +71,7 @@ class Job:
     commit_rows: int = COMMIT_ROWS
     summary: IndexSummary = field(default_factory=IndexSummary)
     program: str = field(default_factory=lambda: versions().get("locatlas", ""))
+    _loaded: dict[str, Encoder] = field(default_factory=dict)
 
     def pending(
         self, position: int, record: ImageRecord, row: Mapping[str, Any], stat: str, encoder: StoredEncoder
@@ -154,10 +121,12 @@ class Job:
         if encoder.is_imported:
             message = f"encoder {encoder.spec.name} was imported, so no image can be embedded with it; name another"
             raise InputError(message)
-        if self.progress:
-            self.progress("loading encoder", 0, len(work))
-        with self.run.timed("load encoder"):
-            loaded = load_encoder(encoder.spec)
+        if encoder.fingerprint not in self._loaded:
+            if self.progress:
+                self.progress("loading encoder", 0, len(work))
+            with self.run.timed("load encoder"):
+                self._loaded = {encoder.fingerprint: load_encoder(encoder.spec)}
+        loaded = self._loaded[encoder.fingerprint]
         self.run.level, self.run.fingerprint = encoder.level, encoder.fingerprint
         if all(e.fingerprint != encoder.fingerprint for e in encoders.stored_encoders(self.store, encoder.level)):
             self.run.touched()
@@ -172,6 +141,7 @@ class Job:
             quarantine=self.quarantine,
             progress=self.progress,
             commit_rows=self.commit_rows,
+            crop=encoder.spec.crop,
         )
 
     def complete(self, encoder: StoredEncoder) -> None:
@@ -179,14 +149,15 @@ class Job:
         self.summary.encoders[encoder.level] = encoder
         if encoder.state == "current" or not self.store.has(encoder.table):
             return
-        images = self.store.read(
-            image_table(encoder.level), ["id", "dataset", "root", "sources", "row", "source_digest"]
-        )
-        images = images.to_pylist()
+        columns = ["id", "dataset", "root", "sources", "row", "source_digest"]
+        if encoder.level == "cell":
+            columns += ["cell", *PLACE_COLUMNS]
         embedded = self.digests(encoder)
-        for row in images:
+        for row in self.store.read(image_table(encoder.level), columns).to_pylist():
             # a row without a source was imported with the vector of another encoder: this one cannot have it
             if embedded.get(row["id"]) == row["source_digest"] or not row["sources"]:
+                continue
+            if is_dropped(row, encoder.spec.crop):
                 continue
             if self.quarantine.holds(rejection_id(row["dataset"], row["root"], row_source(row))):
                 continue
@@ -224,7 +195,9 @@ class Job:
         summary = self.summary
         summary.quarantined = sorted(self.quarantine.seen.values(), key=lambda r: r.source)
         summary.embedded = self.run.counts["embedded"]
-        summary.qc = {k.removeprefix("qc "): n for k, n in sorted(self.run.counts.items()) if k.startswith("qc ")}
+        for name, word in (("qc", "qc "), ("cell_qc", "cell qc ")):
+            flags = {k.removeprefix(word): n for k, n in sorted(self.run.counts.items()) if k.startswith(word)}
+            setattr(summary, name, flags)
         summary.fovs, summary.cells = self.store.count("fovs"), self.store.count("cells")
         self.run.counts["skipped"], self.run.counts["updated"] = summary.skipped, summary.updated
         summary.timings_s = {stage: round(seconds, 3) for stage, seconds in self.run.timings_s.items()}

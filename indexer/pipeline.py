@@ -18,16 +18,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locatlas.errors import ImageRejectedError
+from locatlas.indexer.cells.rows import source_digest_of_cell
+from locatlas.indexer.fields import SharedFields
 from locatlas.indexer.images import read_image, thumbnail
 from locatlas.indexer.ledger import Run
 from locatlas.indexer.quarantine import Quarantine, Rejection, rejection_id
 from locatlas.indexer.records import ImageRecord
-from locatlas.indexer.rows import image_rows, row_source
+from locatlas.indexer.rows import image_rows, is_cut, place_of, row_source
 from locatlas.indexer.schema import embedding_table_name, image_table
 from locatlas.indexer.store import FRAGMENTS_BEFORE_COMPACTION, Store
+from locatlas.models.crops import CropPlan, cut
 from locatlas.models.qc import qc_flags
+from locatlas.types import ChannelImage
 
-__all__ = ["COMMIT_ROWS", "FROM_PIXELS", "EncoderLike", "Pending", "Progress", "embed_pending"]
+__all__ = ["COMMIT_ROWS", "FROM_PIXELS", "EncoderLike", "Pending", "Progress", "embed_pending", "pixel_columns"]
 
 COMMIT_ROWS = 256
 """Images a commit, at most."""
@@ -102,37 +106,67 @@ class _Loaded:
         return any(c not in before or before[c] != after[c] for c in FROM_PIXELS if c != "thumbnail")
 
 
-def _load(pending: Pending, encoder: EncoderLike) -> _Loaded | Rejection:
+def pixel_columns(image: ChannelImage, digest: str, stat: str) -> dict[str, Any]:
+    """The columns `FROM_PIXELS` of an image.
+
+    Args:
+        image: As it was read.
+        digest: Of its bytes.
+        stat: Size and time of its sources, looked at before they were read.
+    """
+    return {
+        "height": image.pixels.shape[1],
+        "width": image.pixels.shape[2],
+        "source_digest": digest,
+        "source_stat": stat,
+        "qc": list(qc_flags(image)),
+        "thumbnail": thumbnail(image),
+    }
+
+
+def _load(pending: Pending, encoder: EncoderLike, fields: SharedFields, crop: CropPlan | None) -> _Loaded | Rejection:
     try:
+        if is_cut(pending.row):
+            return _Loaded(pending, dict(pending.row), encoder.prepare(_cell(pending, fields, crop)))
         image, digest = read_image(pending.record)
         prepared = encoder.prepare(image)
     except ImageRejectedError as error:
         # the network's reasons do not know the file
         path = str(pending.record.sources[0].path)
         return pending.rejected(str(error) if path in str(error) else f"{path}: {error}")
-    row = {
-        **pending.row,
-        "height": image.pixels.shape[1],
-        "width": image.pixels.shape[2],
-        "source_digest": digest,
-        "source_stat": pending.stat,
-        "qc": list(qc_flags(image)),
-        "thumbnail": thumbnail(image),
-    }
-    return _Loaded(pending, row, prepared)
+    return _Loaded(pending, {**pending.row, **pixel_columns(image, digest, pending.stat)}, prepared)
 
 
-def _in_order(work: Sequence[Pending], encoder: EncoderLike, pool: ThreadPoolExecutor) -> Iterator[_Loaded | Rejection]:
+def _cell(pending: Pending, fields: SharedFields, crop: CropPlan | None) -> ChannelImage:
+    """The crop of a cell.
+
+    Raises:
+        ImageRejectedError: If its field cannot be read, is another than the one that the cell was found in, or the
+            cell cannot be cut.
+    """
+    assert crop is not None  # an encoder of cut cells has one: see encoders.choose
+    field, digest = fields.read(pending.record)
+    place = place_of(pending.row)
+    if source_digest_of_cell(digest, pending.record, place) != pending.row["source_digest"]:
+        message = f"{pending.record.sources[0].path}: changed since its cells were found; index it again"
+        raise ImageRejectedError(message)
+    return cut(field, place, crop)
+
+
+def _in_order(
+    work: Sequence[Pending], encoder: EncoderLike, pool: ThreadPoolExecutor, crop: CropPlan | None
+) -> Iterator[_Loaded | Rejection]:
     """Load ahead of the encoder by at most two batches, in order."""
+    fields = SharedFields()
     waiting: deque[Future[_Loaded | Rejection]] = deque()
     todo = iter(work)
     ahead = 2 * BATCH_IMAGES
     for pending in islice(todo, ahead):
-        waiting.append(pool.submit(_load, pending, encoder))
+        waiting.append(pool.submit(_load, pending, encoder, fields, crop))
     while waiting:
         done = waiting.popleft().result()
         for pending in islice(todo, 1):
-            waiting.append(pool.submit(_load, pending, encoder))
+            waiting.append(pool.submit(_load, pending, encoder, fields, crop))
         yield done
 
 
@@ -158,6 +192,7 @@ def embed_pending(
     quarantine: Quarantine,
     progress: Progress | None = None,
     commit_rows: int = COMMIT_ROWS,
+    crop: CropPlan | None = None,
 ) -> None:
     """Read, encode and commit records, chunk by chunk: image rows first, then vectors, then quarantine.
 
@@ -175,10 +210,11 @@ def embed_pending(
         quarantine: Takes what cannot be used.
         progress: Told after each batch.
         commit_rows: Images a commit.
+        crop: How cells are cut out of their fields; a field is read once, however many cells it has.
     """
     done, committed_at = 0, time.monotonic()
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="locatlas-read") as pool:
-        loaded = _in_order(work, encoder, pool)
+        loaded = _in_order(work, encoder, pool, crop)
         for number, chunk in enumerate(_chunks(work, commit_rows), start=1):
             good: list[_Loaded] = []
             batch: list[_Loaded] = []

@@ -12,10 +12,20 @@ from locatlas.indexer.job import Job
 from locatlas.indexer.pipeline import FROM_PIXELS, Pending
 from locatlas.indexer.quarantine import Rejection
 from locatlas.indexer.records import ImageRecord
-from locatlas.indexer.rows import METADATA_COLUMNS, described, root_of, source_name, source_stat
+from locatlas.indexer.rows import (
+    METADATA_COLUMNS,
+    described,
+    root_of,
+    source_name,
+    source_stat,
+    with_stated_scale,
+)
 from locatlas.indexer.schema import image_schema, image_table
 
-__all__ = ["Plan", "make_plan"]
+__all__ = ["NOT_PLANNED", "Plan", "make_plan", "settled_source"]
+
+NOT_PLANNED = ("thumbnail", "region")
+"""Columns of the image tables that decide nothing and are most of their bytes."""
 
 
 @dataclass(slots=True)
@@ -51,7 +61,7 @@ def make_plan(job: Job, encoder: StoredEncoder, records: Sequence[ImageRecord], 
     """
     plan = Plan()
     table, fields = image_table(encoder.level), image_schema("fov" if encoder.level == "fov" else "cell").names
-    stored = {row["id"]: row for row in job.store.read(table, [f for f in fields if f != "thumbnail"]).to_pylist()}
+    stored = {row["id"]: row for row in job.store.read(table, [f for f in fields if f not in NOT_PLANNED]).to_pylist()}
     embedded = job.digests(encoder)
     taken: set[str] = set()
     for position, record in enumerate(records):
@@ -64,8 +74,9 @@ def make_plan(job: Job, encoder: StoredEncoder, records: Sequence[ImageRecord], 
                 raise ImageRejectedError(message)
             taken.add(said["id"])
             here = stored.get(said["id"])
+            said = with_stated_scale(said, here)
             if here is not None and here["sources"]:
-                said |= _settled_source(job, here, said, record, replaces=replaces)
+                said |= settled_source(job, here, said, record, replaces=replaces)
                 plan.erased |= {said["id"]} if here["localizations"] and not said["localizations"] else set()
             _plan_one(job, encoder, plan, position, record, stat, said, here, embedded)
         except ImageRejectedError as error:
@@ -128,10 +139,17 @@ def _paths(row: Mapping[str, Any]) -> tuple[str, list[str]]:
     return row["root"], [source["path"] for source in row["sources"]]
 
 
-def _settled_source(
+def settled_source(
     job: Job, here: Mapping[str, Any], said: Mapping[str, Any], record: ImageRecord, *, replaces: bool
 ) -> dict[str, Any]:
-    """Root and sources as the row is to have them.
+    """Root and sources as the row is to have them; {} where they are as the reader said.
+
+    Args:
+        job: The run.
+        here: The stored row of the id.
+        said: What the reader said (`described`).
+        record: What the reader yielded.
+        replaces: As in `make_plan`.
 
     Raises:
         ImageRejectedError: If the id is that of another image, which is still there.

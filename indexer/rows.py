@@ -9,20 +9,29 @@ from typing import Any
 import pyarrow as pa
 
 from locatlas.errors import ImageRejectedError
+from locatlas.indexer.cells.regions import unpack
 from locatlas.indexer.records import ImageRecord, Source
 from locatlas.indexer.schema import image_schema
+from locatlas.models.crops import Place
 
 __all__ = [
     "METADATA_COLUMNS",
+    "STATED",
     "described",
     "image_rows",
+    "is_cut",
     "pairs",
+    "place_of",
     "record_from_row",
     "root_of",
     "row_source",
     "source_name",
     "source_stat",
+    "with_stated_scale",
 ]
+
+STATED = "stated on indexing"
+"""Where a pixel size is from that the user gave with `--pixel-size`, in the metadata `pixel_size_from`."""
 
 METADATA_COLUMNS = (
     "dataset",
@@ -42,6 +51,7 @@ METADATA_COLUMNS = (
     "sources",
     "row",
     "mask",
+    "nucleus_mask",
 )
 """What a reader says of an image without looking at its pixels; may change while the vector stays valid."""
 
@@ -81,8 +91,50 @@ def source_name(record: ImageRecord, roots: Mapping[str, Path]) -> str:
 
 
 def row_source(row: Mapping[str, Any]) -> str:
-    """What `source_name` says of the record that a row was made from."""
-    return _with_row(row["sources"][0]["path"], row["row"])
+    """What `source_name` says of the record that a row was made from; a cell that is cut out adds its name."""
+    name = _with_row(row["sources"][0]["path"], row["row"])
+    return f"{name} cell {row['cell']}" if is_cut(row) else name
+
+
+def is_cut(row: Mapping[str, Any]) -> bool:
+    """Whether a row is a cell that is cut out of its field, not an image of its own."""
+    return row.get("box") is not None
+
+
+def place_of(row: Mapping[str, Any], *, with_mask: bool = True) -> Place:
+    """Where the cell of a row lies in its field.
+
+    Args:
+        row: Of `cells`, with a box.
+        with_mask: Unpack the mask, which needs the column `region`.
+
+    Raises:
+        ImageRejectedError: If the stored mask is damaged.
+    """
+    top, left, bottom, right = row["box"]
+    nucleus = row["nucleus_centroid"]
+    packed = row["region"] if with_mask else None
+    return Place(
+        box=(top, left, bottom, right),
+        centroid=(row["centroid"][0], row["centroid"][1]),
+        nucleus_centroid=None if nucleus is None else (nucleus[0], nucleus[1]),
+        touches_border=bool(row["touches_border"]),
+        mask=None if packed is None else unpack(packed, row["box"]),
+    )
+
+
+def with_stated_scale(said: Mapping[str, Any], here: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a reader said, with the pixel size that the user stated before, where the reader knows none.
+
+    Args:
+        said: From `described`.
+        here: The stored row, None for a new image.
+    """
+    source = {"name": "pixel_size_from", "value": STATED}
+    if here is None or said["pixel_size_um"] is not None or source not in here["metadata"]:
+        return dict(said)
+    metadata = sorted([*said["metadata"], source], key=lambda pair: pair["name"])
+    return {**said, "pixel_size_um": here["pixel_size_um"], "metadata": metadata}
 
 
 def _with_row(name: str, row: int | None) -> str:
@@ -121,7 +173,8 @@ def described(record: ImageRecord, *, roots: Mapping[str, Path]) -> dict[str, An
         "well": record.well,
         "channels": list(record.channels),
         "pixel_size_um": record.pixel_size_um,
-        "localizations": sorted(set(record.localizations)),
+        # what an annotator said of a cell is its own, and stands with who said it; this column is what it inherits
+        "localizations": [] if record.annotated_by else sorted(set(record.localizations)),
         "graded": [{"localization": label, "grade": grade} for label, grade in sorted(set(record.graded))],
         "groups": pairs(record.groups),
         "metadata": pairs(record.metadata),
@@ -129,8 +182,11 @@ def described(record: ImageRecord, *, roots: Mapping[str, Path]) -> dict[str, An
         "sources": [{"path": _relative(s.path, root), "channels": list(s.channels)} for s in record.sources],
         "row": record.row,
         "mask": _relative(record.mask_path, root) if record.mask_path else None,
-        **({"fov_id": record.fov_id} if record.level == "cell" else {}),
     }
+    if record.level == "cell":
+        said["fov_id"] = record.fov_id
+    else:
+        said["nucleus_mask"] = _relative(record.nucleus_mask_path, root) if record.nucleus_mask_path else None
     if not said["id"] or any(unicodedata.category(c) == "Cc" for c in record.id):
         message = f"{record.sources[0].path}: id {record.id!r} is empty or has control characters"
         raise ImageRejectedError(message)
@@ -197,6 +253,7 @@ def record_from_row(row: Mapping[str, Any], *, level: str, roots: Mapping[str, P
         groups={p["name"]: p["value"] for p in row["groups"]},
         metadata={p["name"]: p["value"] for p in row["metadata"]},
         mask_path=inside(row["mask"]) if row["mask"] else None,
+        nucleus_mask_path=inside(row["nucleus_mask"]) if row.get("nucleus_mask") else None,
         fov_id=row.get("fov_id"),
         row=row["row"],
     )

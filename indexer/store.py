@@ -253,11 +253,13 @@ class Store:
             message = f"{self._path(table)}: cannot be read ({_first_line(error)})"
             raise StoreDamagedError(message) from error
 
-    def read_rows(self, table: str, ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
-        """The rows of these ids; ids that are absent are simply not in the answer."""
+    def read_rows(
+        self, table: str, ids: Sequence[str], columns: Sequence[str] | None = None, *, key: str = "id"
+    ) -> pa.Table:
+        """The rows whose `key` is one of these ids, sorted by id; absent ones are simply not in the answer."""
         import pyarrow.compute as pc
 
-        return self._to_table(table, columns, pc.field("id").isin(list(ids))).sort_by("id")
+        return self._to_table(table, columns, pc.field(key).isin(list(ids))).sort_by("id")
 
     def read_vectors(self, table: str) -> TableVectors:
         """All vectors of an embedding table, sorted by id, in one array."""

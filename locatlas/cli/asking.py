@@ -29,6 +29,14 @@ _WHERE = click.option(
 _MAP_LABELS = click.option(
     "--map-labels", metavar="FROM:TO", help="Bring localizations into one vocabulary, e.g. hpa:opencell."
 )
+_LABEL_SOURCE = click.option(
+    "--label-source",
+    type=click.Choice(["inherited", "annotated"]),
+    default="inherited",
+    show_default=True,
+    help="Localizations that count: those a cell inherits from its protein, field or data set, or, for annotated cells "
+    "only, their own. Never both.",
+)
 _EXCLUDE = click.option(
     "--exclude",
     default="protein",
@@ -36,6 +44,17 @@ _EXCLUDE = click.option(
     metavar="none|self|fov|protein|COLUMN",
     help="What a query must not meet; each includes those before. COLUMN: itself, its FOV and its equals, e.g. plate.",
 )
+
+
+def _profile_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--of", type=click.Choice(["fov", "cell"]),
+                     help="With --level protein: what it is made of; default: FOVs, or cells where there are none."),
+        click.option("--profile", type=click.Choice(["mean", "medoid"]),
+                     help="With --level protein: the mean of its images' unit vectors (default), or their medoid."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
 
 
 def _query_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -59,6 +78,8 @@ def _query_options(command: Callable[..., Any]) -> Callable[..., Any]:
             _LEVEL,
             _EXCLUDE,
             _WHERE,
+            _LABEL_SOURCE,
+            _profile_options,
             click.option("--exact/--approximate", default=None, help="Default: the FAISS index where there is one."),
             _ENCODER,
         ]
@@ -178,7 +199,9 @@ def classify_command(
     show_default=True,
     help="What else never votes, beside the query's group.",
 )
+@_LABEL_SOURCE
 @_MAP_LABELS
+@_profile_options
 @_WHERE
 @_ENCODER
 @click.option("--device", default="cpu", show_default=True, help="Where the search runs, e.g. cuda; same result.")

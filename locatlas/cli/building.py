@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import rich_click as click
 from click.exceptions import Exit
 
+from locatlas.cli.cell_options import crop_options, crop_plan, finding_options
 from locatlas.cli.common import atlas_option, emit_json, json_option, name_list, notice, print_table, progress_bar
 
 if TYPE_CHECKING:
     from locatlas.indexer.encoders import EncoderRequest
-    from locatlas.indexer.job import IndexSummary
+    from locatlas.indexer.summary import IndexSummary
 
 
 def _encoder_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -38,7 +39,6 @@ def _encoder_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 type=click.Choice(["fp32", "bf16"]),
                 help="Default: bf16 where hardware and network gain from it; in an atlas an encoder keeps its own.",
             ),
-            click.option("--level", type=click.Choice(["fov", "cell", "both"]), default="both", show_default=True),
             click.option(
                 "--faiss",
                 type=click.Choice(["auto", "none", "flat", "ivf", "hnsw", "ivfpq"]),
@@ -59,6 +59,7 @@ def _request(
     stains: tuple[str, ...],
     plan_seed: int | None,
     precision: Literal["fp32", "bf16"] | None,
+    **crop: Any,
 ) -> "EncoderRequest":
     from locatlas.indexer.encoders import EncoderRequest
 
@@ -69,7 +70,13 @@ def _request(
         message = "--channels replicate takes a pass per channel; leave --passes out or say separate"
         raise click.UsageError(message)
     return EncoderRequest(
-        name=encoder, mapping=mapping, passes=passes, stains=stains, seed=plan_seed, precision=precision
+        name=encoder,
+        mapping=mapping,
+        passes=passes,
+        stains=stains,
+        seed=plan_seed,
+        precision=precision,
+        crop=crop_plan(**crop),
     )
 
 
@@ -77,7 +84,14 @@ def _request(
 @click.argument("source", type=click.Path(path_type=Path))
 @atlas_option
 @click.option("--dataset", "-d", required=True, help="Reader: see `locatlas datasets list`.", metavar="NAME")
+@click.option(
+    "--level",
+    type=click.Choice(["fov", "cell", "both"]),
+    help="fov: whole fields; cell: single cells, cut out of the fields; both. Default: images as they are.",
+)
 @_encoder_options
+@crop_options
+@finding_options
 @click.option("--name", help="Name of the data set in the atlas, first part of its ids; default: the reader's.")
 @click.option(
     "--option",
@@ -96,12 +110,18 @@ def index_command(
     source: Path,
     atlas: Path,
     dataset: str,
-    level: str,
+    level: str | None,
     faiss: str,
     name: str | None,
     options: tuple[str, ...],
     roots: tuple[Path, ...],
+    pixel_size_um: float | None,
+    masks: Path | None,
+    cells: Path | None,
+    segmenter: str | None,
+    segmenter_options: tuple[str, ...],
     *,
+    resegment: bool,
     prune: bool,
     strict: bool,
     as_json: bool,
@@ -122,8 +142,14 @@ def index_command(
             request=request,
             name=name,
             level=level,
-            options=_key_values(options),
+            options=_key_values("--option", options),
             roots=roots,
+            pixel_size_um=pixel_size_um,
+            masks=masks,
+            cells=cells,
+            segmenter=segmenter,
+            segmenter_options=_key_values("--segment", segmenter_options),
+            resegment=resegment,
             progress=progress,
             prune=prune,
         )
@@ -137,7 +163,9 @@ def index_command(
 
 @click.command("embed")
 @atlas_option
+@click.option("--level", type=click.Choice(["fov", "cell", "both"]), default="both", show_default=True)
 @_encoder_options
+@crop_options
 @json_option
 def embed_command(atlas: Path, level: str, faiss: str, *, as_json: bool, **encoder: Any) -> None:
     """Give every image of an atlas its vector by an encoder, beside those it has.
@@ -153,12 +181,12 @@ def embed_command(atlas: Path, level: str, faiss: str, *, as_json: bool, **encod
     _finish(atlas, summary, faiss=faiss, as_json=as_json)
 
 
-def _key_values(options: tuple[str, ...]) -> dict[str, str]:
+def _key_values(flag: str, options: tuple[str, ...]) -> dict[str, str]:
     out = {}
     for option in options:
         key, equals, value = option.partition("=")
         if not equals:
-            message = f"--option {option!r}: KEY=VALUE needed"
+            message = f"{flag} {option!r}: KEY=VALUE needed"
             raise click.UsageError(message)
         out[key.strip()] = value
     return out
@@ -177,9 +205,11 @@ def _finish(atlas: Path, summary: "IndexSummary", *, faiss: str, as_json: bool) 
         + (f", {summary.updated} with new metadata" if summary.updated else "")
         + (f"; {summary.labelled} of those read are labelled" if summary.labelled is not None else "")
     )
+    _tell_cells(summary)
     for level, encoder in sorted(summary.encoders.items()):
+        crop = f", crop {encoder.spec.crop}" if encoder.spec.crop else ""
         click.echo(
-            f"{level} encoder: {encoder.spec.name} {encoder.fingerprint[:12]} ({encoder.state}); {indices[level]}"
+            f"{level} encoder: {encoder.spec.name} {encoder.fingerprint[:12]} ({encoder.state}){crop}; {indices[level]}"
         )
         if encoder.spec.weights_sha256 and encoder.spec.weights_sha256.startswith("seed:"):
             notice("note: this encoder is untrained (random weights from a seed): a baseline, not a result")
@@ -191,6 +221,21 @@ def _finish(atlas: Path, summary: "IndexSummary", *, faiss: str, as_json: bool) 
         rows = [(r.source, r.reason) for r in summary.quarantined[:20]]
         more = f" (first 20 of {len(summary.quarantined)})" if len(summary.quarantined) > 20 else ""
         print_table(("source", "reason"), rows, title=f"{len(summary.quarantined)} in quarantine{more}")
+
+
+def _tell_cells(summary: "IndexSummary") -> None:
+    found = summary.segmented
+    if found.fields:
+        by = ", ".join(f"{segmenter} {n}" for segmenter, n in sorted(found.segmenters.items()))
+        click.echo(
+            f"cells: {found.cells} found in {found.fields} fields ({by})"
+            + (f", {found.empty} fields without any" if found.empty else "")
+            + (f", {found.replaced} of before replaced" if found.replaced else "")
+        )
+    if summary.cell_qc:
+        click.echo("cell QC flags: " + ", ".join(f"{flag} {n}" for flag, n in summary.cell_qc.items()))
+    if summary.dropped:
+        click.echo(f"{summary.dropped} cells have no vector by this encoder, because they meet the border (drop)")
 
 
 @click.command("import-embeddings")

@@ -56,6 +56,19 @@ class IndexDocument(_Document):
     indices: dict[str, str] = Field(description="what look-ups use, by level, in words")
 
 
+class ProfileName(_Document):
+    """What a protein is made of."""
+
+    how: str = Field(pattern="^(mean|medoid)$")
+    of: str = Field(pattern="^(fov|cell)$")
+
+
+_LABEL_SOURCE = Field(
+    default=None, description="inherited or annotated, where images are cells; null for FOVs, which only inherit"
+)
+_PROFILE = Field(default=None, description="at level protein what a protein is made of; else null")
+
+
 class Hit(_Document):
     """One neighbor."""
 
@@ -71,6 +84,8 @@ class NeighborsDocument(_Document):
 
     query: dict[str, Any] = Field(description="protein, id or image")
     level: str
+    label_source: str | None = _LABEL_SOURCE
+    profile: ProfileName | None = _PROFILE
     exact: bool
     encoder: EncoderName
     exclude: str
@@ -101,6 +116,9 @@ class ClassifyDocument(_Document):
     """The answer of `classify`."""
 
     level: str
+    label_source: str | None = _LABEL_SOURCE
+    profile: ProfileName | None = _PROFILE
+    exclude: str = Field(description="what a query never meets")
     exact: bool
     k: int
     weights: str
@@ -127,6 +145,9 @@ class SweepPoint(_Document):
 class SweepDocument(_Document):
     """The answer of `sweep`."""
 
+    level: str
+    label_source: str | None = _LABEL_SOURCE
+    profile: ProfileName | None = _PROFILE
     protocol: str
     group: str
     n: int

@@ -1,0 +1,193 @@
+"""Which fields of view are to be searched for cells, and by what: new, changed, described anew, or done. I/O."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from locatlas.errors import ImageRejectedError, InputError
+from locatlas.indexer.cells.given import GivenCells
+from locatlas.indexer.cells.rows import INHERITED
+from locatlas.indexer.cells.segmenters import SegmenterSpec, get_segmenter
+from locatlas.indexer.job import Job
+from locatlas.indexer.plan import NOT_PLANNED, settled_source
+from locatlas.indexer.quarantine import Rejection, rejection_id
+from locatlas.indexer.records import ImageRecord
+from locatlas.indexer.rows import described, root_of, source_name, source_stat, with_stated_scale
+from locatlas.indexer.schema import FOVS
+
+__all__ = ["CellPlan", "CellRequest", "FieldWork", "cells_digest", "plan_cells"]
+
+GIVEN = "given"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CellRequest:
+    """How cells are to be found.
+
+    Attributes:
+        segmenter: What computes them; None for the masks and tables that are given, for other fields what the atlas
+            used before, and else the built-in one.
+        given: Masks and tables beside those that the records name.
+        replace: Whether cells that another segmenter found may be replaced.
+    """
+
+    segmenter: SegmenterSpec | None = None
+    given: GivenCells
+    replace: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FieldWork:
+    """A field whose cells are to be found.
+
+    Attributes:
+        record: What to read, with its masks.
+        row: Its row as far as it is known without pixels.
+        stat: Size and time of its sources.
+        segmenter: What finds its cells.
+        given_digest: Of the masks or table rows, "" where its cells are computed.
+        tried: Digest of all that decides whether they can be found.
+    """
+
+    record: ImageRecord
+    row: Mapping[str, Any]
+    stat: str
+    segmenter: SegmenterSpec
+    given_digest: str
+    tried: str
+
+    @property
+    def cells_key(self) -> str:
+        """Place in quarantine of what is wrong with its cells, not with its image."""
+        return rejection_id(self.row["dataset"], self.row["root"], self.source)
+
+    @property
+    def source(self) -> str:
+        """What is in quarantine where its cells cannot be found."""
+        return f"{self.row['sources'][0]['path']} (cells)"
+
+    def rejected(self, reason: str) -> Rejection:
+        """Its entry in quarantine."""
+        return Rejection(
+            dataset=self.row["dataset"], root=self.row["root"], source=self.source, reason=reason, tried=self.tried
+        )
+
+
+@dataclass(slots=True)
+class CellPlan:
+    """What is to be done.
+
+    Attributes:
+        work: Fields to search, by id.
+        described_anew: Rows of fields whose cells stay and inherit other metadata.
+        unchanged: Fields with nothing to do.
+    """
+
+    work: list[FieldWork] = field(default_factory=list)
+    described_anew: list[dict[str, Any]] = field(default_factory=list)
+    unchanged: int = 0
+
+
+def cells_digest(row: Mapping[str, Any], segmenter: SegmenterSpec, given_digest: str) -> str:
+    """What a field remembers of how its cells came about: "<what decides them>:<what they inherit>".
+
+    Args:
+        row: Of the field, with its source digest.
+        segmenter: What found its cells.
+        given_digest: Of the masks or table rows that gave them.
+    """
+    planes = [source["channels"] for source in row["sources"]]
+    decides = [row["source_digest"], planes, row["row"], row["pixel_size_um"], segmenter.id, given_digest]
+    inherits = [row[column] for column in INHERITED]
+    return ":".join(
+        hashlib.blake2b(json.dumps(said, default=str).encode(), digest_size=12).hexdigest()
+        for said in (decides, inherits)
+    )
+
+
+def plan_cells(job: Job, records: Sequence[ImageRecord], request: CellRequest, *, replaces: bool) -> CellPlan:
+    """Compare fields with what the atlas knows of their cells. What cannot be used goes to the job's quarantine.
+
+    Args:
+        job: The run.
+        records: Of fields, sorted by id.
+        request: How cells are to be found.
+        replaces: As in `indexer.plan.make_plan`.
+
+    Raises:
+        InputError: If another segmenter was used before for fields of these, and may not be replaced.
+    """
+    plan = CellPlan()
+    columns = [name for name in FOVS.names if name not in NOT_PLANNED]
+    stored = {row["id"]: row for row in job.store.read("fovs", columns).to_pylist()}
+    usual = _usual_segmenter(job, stored)
+    conflicts: Counter[tuple[str, str]] = Counter()
+    taken: set[str] = set()
+    for record in records:
+        root = root_of(record.sources[0].path, job.roots) or next(iter(job.roots))
+        source = source_name(record, job.roots)
+        if rejection_id(record.dataset, root, source) in job.quarantine.seen:
+            continue  # it cannot be used as an image either, as this run has found
+        try:
+            stat = source_stat(record.sources)
+            said = described(record, roots=job.roots)
+            if said["id"] in taken:
+                message = f"{record.sources[0].path}: id {said['id']!r} is already that of another image"
+                raise ImageRejectedError(message)
+            taken.add(said["id"])
+            here = stored.get(said["id"])
+            said = with_stated_scale(said, here)
+            if here is not None and here["sources"]:
+                said |= settled_source(job, here, said, record, replaces=replaces)
+            attached = request.given.attach(record)
+            is_given = request.segmenter is None and request.given.has(attached)
+            spec = get_segmenter(GIVEN, {}) if is_given else (request.segmenter or usual)
+            given_digest = request.given.digest(attached) if is_given else ""
+        except ImageRejectedError as error:
+            job.quarantine.put(Rejection(dataset=record.dataset, root=root, source=source, reason=str(error)))
+            continue
+        row = {**(here or dict.fromkeys(columns)), **said}
+        if here is not None and here["segmenter"] not in (None, spec.id) and not request.replace:
+            conflicts[here["segmenter"], spec.id] += 1
+        tried = _tried(job, row, stat, spec, given_digest)
+        _plan_one(job, plan, FieldWork(attached, row, stat, spec, given_digest, tried), here)
+    if conflicts:
+        (before, now), n = conflicts.most_common(1)[0]
+        message = (
+            f"{job.store.folder.path}: the cells of {n} fields were found by {before}, not by {now}; "
+            f"with --resegment they are replaced (their ids change; annotations stay with the old ids)"
+        )
+        raise InputError(message)
+    return plan
+
+
+def _usual_segmenter(job: Job, stored: Mapping[str, Mapping[str, Any]]) -> SegmenterSpec:
+    """What computed most cells of the atlas so far, else the built-in one with its defaults."""
+    used = Counter(row["segmenter"] for row in stored.values() if row["segmenter"] not in (None, GIVEN))
+    if not used:
+        return get_segmenter("builtin", {})
+    known = {row["id"]: row["spec"] for row in job.store.read("segmenters").to_pylist()}
+    return SegmenterSpec.from_json(known[used.most_common(1)[0][0]])
+
+
+def _tried(job: Job, row: Mapping[str, Any], stat: str, spec: SegmenterSpec, given_digest: str) -> str:
+    planes = [(source["path"], source["channels"]) for source in row["sources"]]
+    decides = [stat, planes, row["row"], row["pixel_size_um"], spec.id, given_digest, job.program]
+    return hashlib.blake2b(json.dumps(decides).encode(), digest_size=16).hexdigest()
+
+
+def _plan_one(job: Job, plan: CellPlan, work: FieldWork, here: Mapping[str, Any] | None) -> None:
+    if here is None or here["cells_digest"] is None or here["source_stat"] != work.stat:
+        if not job.quarantine.still(work.cells_key, work.tried):
+            plan.work.append(work)
+        return
+    now, before = cells_digest(work.row, work.segmenter, work.given_digest), here["cells_digest"]
+    if now == before:
+        plan.unchanged += 1
+    elif now.split(":")[0] == before.split(":")[0]:
+        plan.described_anew.append({**work.row, "cells_digest": now})
+    else:
+        plan.work.append(work)

@@ -1,0 +1,181 @@
+"""Find the cells of fields of view: read and segment in threads, commit fields and cells in chunks. I/O."""
+
+import os
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+
+from locatlas.errors import ImageRejectedError
+from locatlas.indexer import encoders
+from locatlas.indexer.cells.given import GivenCells
+from locatlas.indexer.cells.plan import GIVEN, CellPlan, CellRequest, FieldWork, cells_digest
+from locatlas.indexer.cells.regions import Region, regions_of
+from locatlas.indexer.cells.rows import INHERITED, cell_row
+from locatlas.indexer.cells.segmenters import SegmenterSpec, segment
+from locatlas.indexer.cells.thumbnails import cell_thumbnails
+from locatlas.indexer.images import read_image
+from locatlas.indexer.job import Job
+from locatlas.indexer.pipeline import COMMIT_S, pixel_columns
+from locatlas.indexer.quarantine import Rejection
+from locatlas.indexer.rows import image_rows
+from locatlas.indexer.schema import CELLS, SEGMENTERS
+from locatlas.types import ChannelImage
+
+__all__ = ["COMMIT_FIELDS", "find_cells"]
+
+COMMIT_FIELDS = 64
+"""Fields a commit, at most."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    work: FieldWork
+    fov: dict[str, Any]
+    cells: list[dict[str, Any]]
+    regions: list[Region]
+
+
+def find_cells(job: Job, plan: CellPlan, request: CellRequest) -> None:
+    """Find the cells of what is planned, and write them: cells first, then the field that says they are all there.
+
+    A field that was searched in a run that was killed is searched again, with the same result.
+
+    Args:
+        job: The run; its summary's `segmented` is filled in.
+        plan: From `plan_cells`.
+        request: The one that was planned.
+    """
+    _describe_anew(job, plan.described_anew)
+    job.summary.segmented.unchanged += plan.unchanged + len(plan.described_anew)
+    if not plan.work:
+        return
+    _declare(job, {work.segmenter.id: work.segmenter for work in plan.work})
+    before = _cells_before(job, plan.work)
+    chunk: list[_Found] = []
+    committed_at = time.monotonic()
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="locatlas-cells") as pool:
+        for done, found in enumerate(_in_order(plan.work, request.given, pool), start=1):
+            if isinstance(found, Rejection):
+                job.quarantine.put(found)
+                job.run.counts["quarantined"] += 1
+            else:
+                chunk.append(found)
+            if len(chunk) >= COMMIT_FIELDS or time.monotonic() - committed_at > COMMIT_S:
+                _commit(job, chunk, before)
+                chunk, committed_at = [], time.monotonic()
+            if job.progress:
+                job.progress("finding cells", done, len(plan.work))
+    _commit(job, chunk, before)
+
+
+def _in_order(work: Sequence[FieldWork], given: GivenCells, pool: ThreadPoolExecutor) -> Iterator[_Found | Rejection]:
+    waiting: deque[Future[_Found | Rejection]] = deque()
+    todo = iter(work)
+    for one in islice(todo, 2 * (os.cpu_count() or 1)):
+        waiting.append(pool.submit(_find, one, given))
+    while waiting:
+        done = waiting.popleft().result()
+        for one in islice(todo, 1):
+            waiting.append(pool.submit(_find, one, given))
+        yield done
+
+
+def _find(work: FieldWork, given: GivenCells) -> _Found | Rejection:
+    record = work.record
+    try:
+        image, digest = read_image(record)
+        # the pixel size that counts is the row's: it may have been stated in an earlier run
+        image = ChannelImage(image.pixels, image.channels, work.row["pixel_size_um"])
+        fov = {**work.row, **pixel_columns(image, digest, work.stat)}
+        regions = _regions(work, image, given)
+    except ImageRejectedError as error:
+        path = str(record.sources[0].path)
+        return work.rejected(str(error) if path in str(error) else f"{path}: {error}")
+    pictures = cell_thumbnails(image, [region.place for region in regions])
+    cells = [
+        cell_row(fov, record, image, region, work.segmenter.id, picture)
+        for region, picture in zip(regions, pictures, strict=True)
+    ]
+    fov["segmenter"], fov["n_cells"] = work.segmenter.id, len(cells)
+    fov["cells_digest"] = cells_digest(fov, work.segmenter, work.given_digest)
+    return _Found(work, fov, cells, regions)
+
+
+def _regions(work: FieldWork, image: ChannelImage, given: GivenCells) -> list[Region]:
+    if work.segmenter.id == GIVEN:
+        height, width = image.pixels.shape[1:]
+        return given.regions(work.record, height=height, width=width)
+    found = segment(image, work.segmenter)
+    return regions_of(found.cells, found.nuclei)
+
+
+def _declare(job: Job, specs: Mapping[str, SegmenterSpec]) -> None:
+    known = set(job.store.read("segmenters", ["id"])["id"].to_pylist())
+    rows = [{"id": i, "name": s.name, "spec": s.to_json()} for i, s in sorted(specs.items()) if i not in known]
+    if rows:
+        job.run.touched()
+        job.store.upsert("segmenters", pa.Table.from_pylist(rows, schema=SEGMENTERS))
+
+
+def _cells_before(job: Job, work: Sequence[FieldWork]) -> dict[str, set[str]]:
+    """Ids of the cells that were cut out of these fields before, by field."""
+    fields = {one.row["id"] for one in work}
+    rows = job.store.read("cells", ["id", "fov_id", "box"])
+    out: dict[str, set[str]] = defaultdict(set)
+    for i, fov, box in zip(*(rows[c].to_pylist() for c in ("id", "fov_id", "box")), strict=True):
+        if box is not None and fov in fields:
+            out[fov].add(i)
+    return out
+
+
+def _commit(job: Job, chunk: Sequence[_Found], before: Mapping[str, set[str]]) -> None:
+    if chunk:
+        job.run.touched()
+        with job.run.timed("commit cells"):
+            cells = [row for found in chunk for row in found.cells]
+            now = {row["id"] for row in cells}
+            gone = sorted({i for found in chunk for i in before.get(found.fov["id"], ())} - now)
+            if cells:
+                job.store.upsert("cells", image_rows(cells, "cell"))
+            if gone:
+                for encoder in encoders.stored_encoders(job.store, "cell"):
+                    job.store.delete(encoder.table, gone)
+                job.store.delete("cells", gone)
+            job.store.upsert("fovs", image_rows([found.fov for found in chunk], "fov"))
+        job.run.wrote([*now, *(found.fov["id"] for found in chunk)])
+        summary = job.summary.segmented
+        for found in chunk:
+            job.quarantine.release(found.work.cells_key)
+            summary.fields += 1
+            summary.cells += len(found.cells)
+            summary.empty += not found.cells
+            summary.segmenters[found.work.segmenter.id] = summary.segmenters.get(found.work.segmenter.id, 0) + 1
+            job.run.counts.update(f"cell qc {flag}" for row in found.cells for flag in row["qc"])
+        summary.replaced += len(gone)
+        job.run.counts["cells found"] += len(cells)
+    job.quarantine.commit(job.run)
+
+
+def _describe_anew(job: Job, fovs: Sequence[Mapping[str, Any]]) -> None:
+    """Give cells what their fields say now, where neither pixels nor cells changed."""
+    for start in range(0, len(fovs), COMMIT_FIELDS):
+        chunk = {row["id"]: dict(row) for row in fovs[start : start + COMMIT_FIELDS]}
+        job.run.touched()
+        cells = [
+            {**row, **{column: chunk[row["fov_id"]][column] for column in INHERITED}}
+            for row in job.store.read_rows("cells", list(chunk), CELLS.names, key="fov_id").to_pylist()
+            if row["box"] is not None
+        ]
+        if cells:
+            job.store.upsert("cells", image_rows(cells, "cell"))
+        for row in job.store.read_rows("fovs", list(chunk), ["id", "thumbnail"]).to_pylist():
+            chunk[row["id"]]["thumbnail"] = row["thumbnail"]
+        job.store.upsert("fovs", image_rows(list(chunk.values()), "fov"))
+        job.run.wrote([*chunk, *(row["id"] for row in cells)])
+        job.summary.updated += len(chunk)

@@ -1,0 +1,92 @@
+"""What an index or embed run did. Pure."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from locatlas.indexer.encoders import StoredEncoder
+from locatlas.indexer.quarantine import Rejection
+
+__all__ = ["IndexSummary", "Segmented"]
+
+
+@dataclass(slots=True)
+class Segmented:
+    """What the search for cells did.
+
+    Attributes:
+        fields: Fields that were searched.
+        cells: Cells that were found in them.
+        empty: Fields among them without any.
+        unchanged: Fields that were searched before, unchanged.
+        replaced: Cells of before that are not there any more.
+        segmenters: Fields by what found their cells.
+    """
+
+    fields: int = 0
+    cells: int = 0
+    empty: int = 0
+    unchanged: int = 0
+    replaced: int = 0
+    segmenters: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class IndexSummary:
+    """What an index or embed run did.
+
+    Attributes:
+        fovs: Images in the atlas at level fov, after the run.
+        cells: Images at level cell, after the run.
+        embedded: Vectors made.
+        skipped: Images that were there already, unchanged.
+        updated: Images whose metadata changed while the pixels did not.
+        labelled: Images of this reading that have a localization; None where no source was read.
+        gone: Ids whose files are not there any more; they stay, unless they are pruned.
+        quarantined: Sources of this data set that cannot be used, now or from an earlier run.
+        encoders: Encoder by level.
+        qc: Images embedded in this run by QC flag.
+        segmented: What the search for cells did.
+        dropped: Cells that the encoder's crop plan makes no vector of, because of the border.
+        cell_qc: Cells found in this run by QC flag.
+        timings_s: Seconds by stage.
+    """
+
+    fovs: int = 0
+    cells: int = 0
+    embedded: int = 0
+    skipped: int = 0
+    updated: int = 0
+    labelled: int | None = None
+    gone: list[str] = field(default_factory=list)
+    quarantined: list[Rejection] = field(default_factory=list)
+    encoders: dict[str, StoredEncoder] = field(default_factory=dict)
+    qc: dict[str, int] = field(default_factory=dict)
+    segmented: Segmented = field(default_factory=Segmented)
+    dropped: int = 0
+    cell_qc: dict[str, int] = field(default_factory=dict)
+    timings_s: dict[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document of `index` and `embed`; `encoder` is the one of the FOVs where both levels have one."""
+        by_level = {
+            level: {"name": e.spec.name, "fingerprint": e.fingerprint, "state": e.state, "dim": e.spec.dim}
+            for level, e in sorted(self.encoders.items())
+        }
+        first = by_level.get("fov") or by_level.get("cell")
+        return {
+            "fovs": self.fovs,
+            "cells": self.cells,
+            "embedded": self.embedded,
+            "skipped": self.skipped,
+            "updated": self.updated,
+            "labelled": self.labelled,
+            "gone": self.gone,
+            "quarantined": [{"source": r.source, "reason": r.reason} for r in self.quarantined],
+            "encoder": first,
+            "encoders": by_level,
+            "qc": self.qc,
+            "segmented": asdict(self.segmented),
+            "dropped": self.dropped,
+            "cell_qc": self.cell_qc,
+            "timings_s": self.timings_s,
+        }

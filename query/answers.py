@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from locatlas.indexer.encoders import StoredEncoder
 from locatlas.query.localize import Localized
 from locatlas.query.view import View
 from locatlas.types import Neighbors
@@ -27,43 +26,32 @@ def context(table: pa.Table) -> dict[str, Any]:
     return found
 
 
-def _encoder(encoder: StoredEncoder) -> dict[str, str]:
-    return {"name": encoder.spec.name, "fingerprint": encoder.fingerprint}
-
-
 def neighbor_table(
-    view: View,
-    found: Neighbors,
-    *,
-    query: Mapping[str, Any],
-    exact: bool,
-    encoder: StoredEncoder,
-    exclude: str,
-    notes: Sequence[str],
+    view: View, found: Neighbors, *, query: Mapping[str, Any], notes: Sequence[str], **said: Any
 ) -> pa.Table:
-    """Hits of one query, nearest first, rank from 1."""
+    """Hits of one query, nearest first, rank from 1.
+
+    Args:
+        view: What was searched.
+        found: Of one query.
+        query: Who asked.
+        notes: What a reader must know.
+        said: What else the answer names: level, labels, encoder, ...
+    """
     rows = found.indices[0][found.indices[0] >= 0]
-    hits = view.meta.select([c for c in ("id", "protein", "dataset", "localizations") if c in view.meta.column_names])
-    hits = hits.take(pa.array(rows))
-    table = pa.table(
-        {
-            "rank": pa.array(np.arange(1, len(rows) + 1)),
-            "id": hits["id"],
-            "protein": hits["protein"],
-            "similarity": pa.array(found.similarities[0][: len(rows)]),
-            "localizations": hits["localizations"],
-            "dataset": hits["dataset"],
-        }
-    )
-    return _with_context(
-        table,
-        query=dict(query),
-        level=view.level,
-        exact=exact,
-        encoder=_encoder(encoder),
-        exclude=exclude,
-        notes=list(notes),
-    )
+    wanted = ("id", "protein", "dataset", "localizations", "medoid")
+    hits = view.meta.select([c for c in wanted if c in view.meta.column_names]).take(pa.array(rows))
+    columns = {
+        "rank": pa.array(np.arange(1, len(rows) + 1)),
+        "id": hits["id"],
+        "protein": hits["protein"],
+        "similarity": pa.array(found.similarities[0][: len(rows)]),
+        "localizations": hits["localizations"],
+        "dataset": hits["dataset"],
+    }
+    if "medoid" in hits.column_names and hits["medoid"].null_count < len(hits):
+        columns["medoid"] = hits["medoid"]
+    return _with_context(pa.table(columns), query=dict(query), notes=list(notes), **said)
 
 
 def neighbors_document(table: pa.Table) -> dict[str, Any]:
@@ -71,10 +59,8 @@ def neighbors_document(table: pa.Table) -> dict[str, Any]:
     return {**context(table), "hits": table.to_pylist()}
 
 
-def localized_table(
-    items: Sequence[Localized], *, level: str, exact: bool, encoder: StoredEncoder, k: int, notes: Sequence[str]
-) -> pa.Table:
-    """One row a classified item."""
+def localized_table(items: Sequence[Localized], **said: Any) -> pa.Table:
+    """One row a classified item; `said` is what the answer names: level, labels, encoder, k, notes, ..."""
     schema = pa.schema(
         [
             ("id", pa.string()),
@@ -86,5 +72,4 @@ def localized_table(
             ("similarities", pa.list_(pa.float32())),
         ]
     )
-    table = pa.Table.from_pylist([item.to_dict() for item in items], schema=schema)
-    return _with_context(table, level=level, exact=exact, encoder=_encoder(encoder), k=k, notes=list(notes))
+    return _with_context(pa.Table.from_pylist([item.to_dict() for item in items], schema=schema), **said)

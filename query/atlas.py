@@ -1,7 +1,6 @@
 """The atlas as a user holds it: open, status, vectors, neighbors, classify, sweep. Reads the store."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,37 +8,23 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from locatlas.errors import InputError, UnknownNameError
 from locatlas.indexer.store import Store
-from locatlas.query import answers
-from locatlas.query.localize import localize
-from locatlas.query.lookup import look_up
-from locatlas.query.notes import mixed_vocabularies, too_few_voters
-from locatlas.query.selection import (
-    Where,
-    allowed_rows,
-    check_k,
-    filters_of,
-    further_exclusions,
-    known_groups,
-    usable_index,
-)
-from locatlas.query.shelf import Loaded, Shelf
+from locatlas.query.classify import Vote, classify
+from locatlas.query.evaluate import evaluate
+from locatlas.query.find import find
+from locatlas.query.label_source import LabelSource
+from locatlas.query.profiles import Profile
+from locatlas.query.scope import Scope, look
+from locatlas.query.selection import Where
+from locatlas.query.shelf import Shelf
 from locatlas.query.status import status
 from locatlas.query.subjects import Subject
-from locatlas.query.sweep import SweepResult, sweep
+from locatlas.query.sweep import SweepResult
 from locatlas.query.view import View
-from locatlas.query.vocabulary import with_mapped_labels
 from locatlas.query.vote import Weights
-from locatlas.types import LEVELS, Level
+from locatlas.types import Level
 
 __all__ = ["Atlas", "Where", "open_atlas"]
-
-DEFAULT_K = 10
-"""Neighbors of a look-up where no number is given."""
-
-DEFAULT_VOTERS = 20
-"""Neighbors that vote where no number is given."""
 
 
 def open_atlas(path: str | Path) -> "Atlas":
@@ -73,39 +58,23 @@ class Atlas:
         """Image levels that have vectors, FOVs before cells."""
         return self._shelf.levels()
 
-    def _searched(
-        self, level: Level | None, encoder: str | None, subject: Subject, where: Where, map_labels: str | None = None
-    ) -> tuple[Loaded, View, NDArray[np.bool_] | None]:
-        """The image level a query is taken from, what is searched, and which of its rows pass the filters.
-
-        Where no level is named it is the first that has the named protein or id. Proteins are made of the images that
-        pass the filters, so that all of them pass.
-        """
-        if level not in (None, *LEVELS):
-            raise UnknownNameError("level", str(level), LEVELS)
-        levels = [str(level)] if level in ("fov", "cell") else self._shelf.levels(encoder)
-        loaded = self._shelf.load(levels[0], encoder)
-        for other in levels[1:]:
-            if subject.is_in(loaded.view):
-                break
-            if subject.is_in((candidate := self._shelf.load(other, encoder)).view):
-                loaded = candidate
-        if map_labels is not None:
-            loaded = replace(loaded, view=with_mapped_labels(loaded.view, map_labels))
-        allowed = allowed_rows(loaded.view, where)
-        if level != "protein":
-            return loaded, loaded.view, allowed
-        images = loaded.view if allowed is None else loaded.view.take(np.flatnonzero(allowed).astype(np.int64))
-        return loaded, images.by_protein(), None
-
-    def view(self, level: Level | None = None, *, encoder: str | None = None) -> View:
-        """Vectors and metadata of a level; proteins are aggregated from FOVs, or from cells where there are no FOVs.
+    def view(
+        self,
+        level: Level | None = None,
+        *,
+        encoder: str | None = None,
+        profile: Profile | None = None,
+        of: str | None = None,
+    ) -> View:
+        """Vectors and metadata of a level.
 
         Args:
             level: "fov", "cell" or "protein"; None for the first image level the atlas has.
             encoder: Name or fingerprint; None for the current one.
+            profile: As in `neighbors`.
+            of: As in `neighbors`.
         """
-        return self._searched(level, encoder, Subject(), ())[1]
+        return look(self._shelf, Scope(level=level, encoder=encoder, profile=profile, of=of), Subject()).view
 
     def embeddings(
         self, *, level: Level | None = None, encoder: str | None = None
@@ -126,13 +95,16 @@ class Atlas:
         k: int | None = None,
         exclude: str = "protein",
         where: Where = (),
+        label_source: LabelSource = "inherited",
+        profile: Profile | None = None,
+        of: str | None = None,
         exact: bool | None = None,
         encoder: str | None = None,
     ) -> pa.Table:
         """The k images (or proteins) most similar to a protein, an image of the atlas, or a new image file.
 
         Args:
-            protein: Gene symbol; the query is the mean of the unit vectors of its images.
+            protein: Gene symbol; the query is its profile.
             id: Image id.
             image: A file, or one file per channel.
             channels: Meanings of the image's planes in order, e.g. ("nucleus", "protein").
@@ -142,34 +114,26 @@ class Atlas:
             exclude: What the query must not meet: "none", "self", "fov" or "protein", each with those before it, or a
                 column, e.g. "plate": itself, its FOV and its equals.
             where: Filters on the images that may answer, or that a protein is made of.
+            label_source: Localizations that are shown: "inherited" from the protein, field or data set, or "annotated"
+                ones of the very cells; these belong to cells only.
+            profile: At level protein, what a protein is: the "mean" of the unit vectors of its images (default), or the
+                "medoid", the image with the highest mean cosine to the others.
+            of: At level protein, which images it is made of: "fov" or "cell"; None for FOVs, or cells where there are
+                none.
             exact: True to scan, False to use the FAISS index, None to use it where there is one.
             encoder: Name or fingerprint; None for the current one.
 
         Returns:
             Nearest first: rank (from 1), id, protein, similarity (cosine), localizations, dataset. The table's
-            metadata has `query`, `level`, `exact` and `encoder`.
+            metadata has `query`, `level`, `label_source`, `profile`, `exact`, `encoder` and `notes`.
 
         Raises:
             UnknownNameError: If the protein, id, column or encoder is not in the atlas.
             InputError: If the query is not exactly one of protein, id and image, or k does not fit.
         """
         subject = Subject.named(protein, id, image, channels, pixel_size_um)
-        loaded, view, allowed = self._searched(level, encoder, subject, where)
-        queries = subject.as_one(loaded, view)
-        n_rows = int(allowed.sum()) if allowed is not None else len(view)
-        k = min(DEFAULT_K, n_rows) if k is None else k
-        check_k(k, n_rows)
-        index = usable_index(loaded, view, exact=exact)
-        found, was_exact = look_up(queries, view, k=k, exclude=exclude, allowed=allowed, index=index)
-        return answers.neighbor_table(
-            view,
-            found,
-            query=subject.said(),
-            exact=was_exact,
-            encoder=loaded.encoder,
-            exclude=exclude,
-            notes=[*loaded.notes(), *subject.notes(loaded.view)],
-        )
+        scope = Scope(level=level, encoder=encoder, where=where, label_source=label_source, profile=profile, of=of)
+        return find(self._shelf, subject, scope, k=k, exclude=exclude, exact=exact)
 
     def classify(
         self,
@@ -187,6 +151,9 @@ class Atlas:
         threshold: float = 0.5,
         map_labels: str | None = None,
         where: Where = (),
+        label_source: LabelSource = "inherited",
+        profile: Profile | None = None,
+        of: str | None = None,
         exact: bool | None = None,
         encoder: str | None = None,
     ) -> pa.Table:
@@ -206,6 +173,9 @@ class Atlas:
             threshold: Share of the vote from which a localization is predicted; the top one is, in any case.
             map_labels: Map that brings all localizations into one vocabulary, e.g. "hpa->opencell".
             where: Filters on those that vote, and without a query on those that are classified.
+            label_source: Localizations that vote: "inherited", or "annotated", by cells that were annotated only.
+            profile: As in `neighbors`.
+            of: As in `neighbors`.
             exact: As in `neighbors`.
             encoder: Name or fingerprint; None for the current one.
 
@@ -218,37 +188,17 @@ class Atlas:
             InputError: If k does not fit or nothing labelled may vote.
         """
         subject = Subject.named(protein, id, image, channels, pixel_size_um)
-        loaded, view, allowed = self._searched(level, encoder, subject, where, map_labels)
-        queries = subject.as_many(loaded, view, allowed)
-        asked = k
-        if k is None:
-            voters = [bool(names) for names in view.localizations]
-            n_voters = sum(voters) if allowed is None else int(np.array(voters)[allowed].sum())
-            k = max(1, min(DEFAULT_VOTERS, n_voters))
-        items, was_exact = localize(
-            queries,
-            view,
-            k=k,
-            exclude=exclude,
-            weights=weights,
-            temperature=temperature,
-            threshold=threshold,
-            allowed=allowed,
-            index=usable_index(loaded, view, exact=exact),
+        scope = Scope(
+            level=level,
+            encoder=encoder,
+            where=where,
+            label_source=label_source,
+            map_labels=map_labels,
+            profile=profile,
+            of=of,
         )
-        return answers.localized_table(
-            items,
-            level=view.level,
-            exact=was_exact,
-            encoder=loaded.encoder,
-            k=k,
-            notes=[
-                *loaded.notes(),
-                *subject.notes(loaded.view),
-                *(too_few_voters(items, asked) if asked else ()),
-                *mixed_vocabularies(view, allowed),
-            ],
-        )
+        vote = Vote(k=k, exclude=exclude, weights=weights, temperature=temperature, threshold=threshold, exact=exact)
+        return classify(self._shelf, subject, scope, vote)
 
     def sweep(
         self,
@@ -266,6 +216,9 @@ class Atlas:
         exclude: Literal["self", "fov", "protein"] = "protein",
         map_labels: str | None = None,
         where: Where = (),
+        label_source: LabelSource = "inherited",
+        profile: Profile | None = None,
+        of: str | None = None,
         encoder: str | None = None,
         device: str = "cpu",
     ) -> SweepResult:
@@ -286,6 +239,9 @@ class Atlas:
                 it. A split by FOV, as papers often make it, is group "fov" with exclude "fov".
             map_labels: Map that brings all localizations into one vocabulary, e.g. "hpa->opencell".
             where: Filters on the rows that take part at all.
+            label_source: Localizations that are recovered: "inherited", or "annotated", among annotated cells only.
+            profile: As in `neighbors`.
+            of: As in `neighbors`.
             encoder: Name or fingerprint; None for the current one.
             device: Where the search runs: "cpu", or a torch device; the result is the same.
 
@@ -296,35 +252,27 @@ class Atlas:
             UnknownNameError: If the group's column or the encoder is not in the atlas.
             InputError: If no row has both a group and a label, or k exceeds the references.
         """
-        loaded, view, allowed = self._searched(level, encoder, Subject(), where, map_labels)
-        if allowed is not None:
-            view = view.take(np.flatnonzero(allowed).astype(np.int64))
-        groups = view.names(group)
-        if all(name is None for name in groups):
-            message = (
-                f"group {group!r} is unknown for all {len(view)} images; groups that are known: {known_groups(view)}"
-            )
-            raise InputError(message)
-        return sweep(
-            view.vectors,
-            view.localizations,
-            groups,
-            view.ids,
+        scope = Scope(
+            level=level,
+            encoder=encoder,
+            where=where,
+            label_source=label_source,
+            map_labels=map_labels,
+            profile=profile,
+            of=of,
+        )
+        return evaluate(
+            self._shelf,
+            scope,
             ks=ks,
-            protocol=protocol,
             group=group,
+            exclude=exclude,
+            protocol=protocol,
             folds=folds,
             seed=seed,
             weights=weights,
             temperature=temperature,
             threshold=threshold,
             labels_mode=labels,
-            exclude=further_exclusions(view, exclude, group),
             device=device,
-        ).with_context(
-            level=view.level,
-            encoder={"name": loaded.encoder.spec.name, "fingerprint": loaded.encoder.fingerprint},
-            where=[str(f) for f in filters_of(where)],
-            map_labels=map_labels,
-            notes=[*loaded.notes(), *mixed_vocabularies(view, None)],
         )

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from locatlas.errors import InputError
@@ -87,10 +88,10 @@ def usable_index(loaded: Loaded, view: View, *, exact: bool | None) -> FaissInde
     return loaded.index
 
 
-_DESCRIPTIVE = {"id", "channels", "localizations", "graded", "qc", "source_digest", "height", "width", "pixel_size_um"}
+_DESCRIPTIVE = {"id", "source_digest", "cell", "annotated_by"}
 
 
 def known_groups(view: View) -> str:
     """Columns that could be groups: text that is known for some rows."""
-    names = [n for n in view.meta.column_names if n not in _DESCRIPTIVE]
+    names = [n for n in view.meta.column_names if n not in _DESCRIPTIVE and pa.types.is_string(view.meta[n].type)]
     return ", ".join(n for n in names if view.meta[n].null_count < len(view)) or "none"

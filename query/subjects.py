@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from locatlas.errors import InputError, UnknownNameError
 from locatlas.query.lookup import Queries
+from locatlas.query.profiles import Profile, profile
 from locatlas.query.query_image import embed_image
 from locatlas.query.shelf import Loaded
-from locatlas.query.unit import normalize
 from locatlas.query.view import View
 
 __all__ = ["Subject", "rows_of"]
@@ -82,12 +82,13 @@ class Subject:
             return []
         return [f"the image has {', '.join(self.channels)}; most images of the atlas have {', '.join(usual[0][0])}"]
 
-    def as_one(self, loaded: Loaded, view: View) -> Queries:
-        """One query vector: a protein is the mean of the unit vectors of its images.
+    def as_one(self, loaded: Loaded, view: View, how: Profile = "mean") -> Queries:
+        """One query vector.
 
         Args:
             loaded: Image level that the query is taken from.
             view: What is searched: its view, or that of its proteins.
+            how: What a protein is: the mean of the unit vectors of its images, or their medoid.
 
         Raises:
             UnknownNameError: If the protein or id is not there.
@@ -110,18 +111,17 @@ class Subject:
             return Queries.from_rows(view, rows_of(view, "id", self.id))
         assert self.protein is not None
         images = base.take(rows_of(base, "protein", self.protein))
-        mean = normalize(images.vectors).astype(np.float64).mean(axis=0).astype(np.float32)
         labels: frozenset[str] = frozenset().union(*images.localizations)
-        return Queries([self.protein], mean[None], [labels], made_of=images)
+        return Queries([self.protein], profile(images.vectors, how)[0][None], [labels], made_of=images)
 
-    def as_many(self, loaded: Loaded, view: View, allowed: NDArray[np.bool_] | None) -> Queries:
+    def as_many(self, loaded: Loaded, view: View, allowed: NDArray[np.bool_] | None, how: Profile = "mean") -> Queries:
         """One query an image: all images of the protein, the named or new one, or all that pass the filters."""
         if self.is_everything:
             rows = np.arange(len(view)) if allowed is None else np.flatnonzero(allowed)
             return Queries.from_rows(view, rows.astype(np.int64))
         if self.protein is not None:
             return Queries.from_rows(view, rows_of(view, "protein", self.protein))
-        return self.as_one(loaded, view)
+        return self.as_one(loaded, view, how)
 
 
 def rows_of(view: View, column: str, value: str) -> NDArray[np.int64]:

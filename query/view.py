@@ -1,6 +1,5 @@
 """Vectors with their metadata in one order: what queries look at. Pure, given the tables."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,12 +10,17 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from locatlas.errors import InputError, UnknownNameError
-from locatlas.query.unit import Prepared, normalize, prepare
+from locatlas.query.unit import Prepared, prepare
 
 __all__ = ["NOT_READ", "View"]
 
-NOT_READ = frozenset({"thumbnail", "source_stat", "sources", "root", "row", "mask"})
-"""Columns of the image tables that no query needs."""
+NOT_READ = frozenset(
+    {"thumbnail", "region", "source_stat", "sources", "root", "row", "mask", "nucleus_mask", "cells_digest"}
+)
+"""Columns of the image tables that no query needs; some are large."""
+
+_NEVER_HIDDEN = frozenset({"annotated", "annotated_by"})
+"""Columns that keep their name even where they are empty: votes rest on them."""
 
 
 def _spread(rows: list[list[dict[str, str]]], taken: set[str], prefix: str) -> dict[str, list[str | None]]:
@@ -65,6 +69,7 @@ class View:
         columns = {name: meta[name] for name in meta.column_names} | {"fov": fov}
         # a column of the table that the source left empty must not hide a group of the same name
         taken = {name for name, values in columns.items() if values.null_count < len(values) or not len(values)}
+        taken |= _NEVER_HIDDEN & columns.keys()
         for prefix, rows in (("group_", groups), ("metadata_", metadata)):
             for name, values in sorted(_spread(rows, taken, prefix).items()):
                 columns[name] = pa.chunked_array([pa.array(values, pa.string())])
@@ -135,40 +140,3 @@ class View:
     def take(self, rows: NDArray[np.int64]) -> Self:
         """Some of the rows."""
         return type(self)(self.level, self.meta.take(pa.array(rows)), self.vectors[rows])
-
-    def by_protein(self) -> "View":
-        """One row a protein: the mean of the unit vectors of its images, its localizations joined.
-
-        Images without a protein are left out.
-        """
-        rows_of: dict[str, list[int]] = defaultdict(list)
-        for row, protein in enumerate(self.column("protein")):
-            if protein is not None:
-                rows_of[protein].append(row)
-        unit, localizations, datasets = normalize(self.vectors), self.localizations, self.column("dataset")
-        proteins = sorted(rows_of)
-        vectors = np.zeros((len(proteins), self.vectors.shape[1]), dtype=np.float32)
-        rows: list[dict[str, Any]] = []
-        for i, protein in enumerate(proteins):
-            mine = rows_of[protein]
-            vectors[i] = unit[mine].astype(np.float64).mean(axis=0)
-            joined: frozenset[str] = frozenset().union(*(localizations[r] for r in mine))
-            rows.append(
-                {
-                    "id": protein,
-                    "dataset": "+".join(sorted({datasets[r] for r in mine})),
-                    "protein": protein,
-                    "localizations": sorted(joined),
-                    "n_images": len(mine),
-                }
-            )
-        schema = pa.schema(
-            [
-                ("id", pa.string()),
-                ("dataset", pa.string()),
-                ("protein", pa.string()),
-                ("localizations", pa.list_(pa.string())),
-                ("n_images", pa.int64()),
-            ]
-        )
-        return View("protein", pa.Table.from_pylist(rows, schema=schema), vectors)

@@ -72,17 +72,9 @@ def test_cells_know_their_field_of_view() -> None:
     assert View.build("cell", ["d/1/1", "d/1/2"], np.eye(2, dtype=np.float32), rows).column("fov") == ["d/1", "d/1"]
 
 
-def test_a_protein_is_the_mean_of_unit_vectors_with_all_its_localizations() -> None:
-    rows = [
-        image("d/a", protein="A", localizations=["er"]),
-        image("d/b", protein="A", localizations=["golgi"], dataset="e"),
-        image("d/c", protein=None),
-        image("d/d", protein="B"),
-    ]
-    vectors = np.array([[3, 4], [0, 2], [9, 9], [5, 0]], dtype=np.float32)
-    proteins = View.build("fov", ["d/a", "d/b", "d/c", "d/d"], vectors, table(rows)).by_protein()
-    assert proteins.ids == ["A", "B"]
-    np.testing.assert_allclose(proteins.vectors, [[3 / 10, 9 / 10], [1, 0]], atol=1e-7)
-    assert proteins.localizations == [frozenset({"er", "golgi"}), frozenset()]
-    assert proteins.column("dataset") == ["d+e", "d"]
-    assert proteins.column("n_images") == [2, 1]
+def test_metadata_of_the_same_name_never_stands_for_annotations() -> None:
+    rows = table([image("d/1", metadata=[pair("annotated", "yes"), pair("annotated_by", "me")])], CELLS)
+    view = View.build("cell", ["d/1"], np.eye(1, dtype=np.float32), rows)
+    assert view.column("annotated") == [None]
+    assert view.column("metadata_annotated") == ["yes"]
+    assert view.column("annotated_by") == [None]

@@ -1,0 +1,48 @@
+"""The answer of `neighbors`: the images or proteins most similar to one query. Reads the store."""
+
+import pyarrow as pa
+
+from locatlas.query import answers
+from locatlas.query.lookup import look_up
+from locatlas.query.scope import Scope, look
+from locatlas.query.selection import check_k, usable_index
+from locatlas.query.shelf import Shelf
+from locatlas.query.subjects import Subject
+
+__all__ = ["DEFAULT_K", "find"]
+
+DEFAULT_K = 10
+"""Neighbors of a look-up where no number is given."""
+
+
+def find(shelf: Shelf, subject: Subject, scope: Scope, *, k: int | None, exclude: str, exact: bool | None) -> pa.Table:
+    """Hits of one query, nearest first.
+
+    Args:
+        shelf: What is loaded.
+        subject: Who asks.
+        scope: What is searched.
+        k: Neighbors; None for `DEFAULT_K`, or as many as there are.
+        exclude: What the query must not meet.
+        exact: True to scan, False to use the FAISS index, None to use it where there is one.
+
+    Raises:
+        UnknownNameError: If something named is not in the atlas.
+        InputError: If the query is not exactly one, or k does not fit.
+    """
+    seen = look(shelf, scope, subject)
+    queries = subject.as_one(seen.loaded, seen.view, scope.profile or "mean")
+    n_rows = int(seen.allowed.sum()) if seen.allowed is not None else len(seen.view)
+    k = min(DEFAULT_K, n_rows) if k is None else k
+    check_k(k, n_rows)
+    index = usable_index(seen.loaded, seen.view, exact=exact)
+    found, was_exact = look_up(queries, seen.view, k=k, exclude=exclude, allowed=seen.allowed, index=index)
+    return answers.neighbor_table(
+        seen.view,
+        found,
+        query=subject.said(),
+        exact=was_exact,
+        exclude=exclude,
+        **seen.said(),
+        notes=seen.notes(subject.notes(seen.loaded.view)),
+    )

@@ -36,7 +36,7 @@ def test_what_spreadsheet_programs_save_is_read(tmp_path: Path, encoding: str) -
         (b"", r"s\.csv: the table is empty"),
         (b"id,note\nx,y\n", r"s\.csv: missing column localizations, source_digest; columns: id, note"),
         (b"id;localizations;source_digest\n", r"s\.csv: columns are separated by semicolons"),
-        (HEAD.encode() + b"\nx/1,p,Zellkern-M\xfcll,,d\n", r"s\.csv line 2: not UTF-8 text; save the sheet as CSV in UTF-8"),
+        (HEAD.encode() + b"\nx/1,p,Zellkern-M\xfcll,,d\n", r"s\.csv line 2: not UTF-8 text; save the sheet as CSV"),
         (HEAD.encode() + b"\nx/1,p,er,d1\n", r"s\.csv line 2: 4 cells, but the header has 5; nothing was written$"),
         (HEAD.encode() + b"\nx/1,p,er,,d\nx/2,p,er,,\n,p,er,,d\n",
          r"s\.csv line 3: source_digest is empty; leave it as exported; nothing was written \(and 1 more such line: 4"),

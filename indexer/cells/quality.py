@@ -16,6 +16,9 @@ protein's pattern is tells more of the protein than of the microscope."""
 LEAST_PIXELS = 16
 """Of the halved image; fewer tell nothing of sharpness."""
 
+LARGEST = 64.0
+"""Square of the Laplacian's largest eigenvalue: only what lies just outside of the pixels that count can go beyond."""
+
 
 def cell_quality(image: ChannelImage, region: Region) -> tuple[tuple[str, ...], float | None]:
     """Flags of a cell, sorted, and its sharpness.
@@ -66,23 +69,21 @@ def focus(plane: NDArray[np.generic], mask: NDArray[np.bool_] | None = None) -> 
         mask: Of the same shape: which pixels count; None for all of them.
 
     Returns:
-        F >= 0; None where fewer than `LEAST_PIXELS` pixels of the halved image count, all of them are equal, or one
-        is not finite.
+        F in [0, 64]; None where fewer than `LEAST_PIXELS` pixels of the halved image count, all of them are equal, or
+        some pixel is not finite.
     """
     halved = _halved(plane)
-    if min(halved.shape) < 3:
+    if min(halved.shape) < 3 or not np.isfinite(halved).all():
         return None
     middle = halved[1:-1, 1:-1]
     laplacian = 4 * middle - halved[:-2, 1:-1] - halved[2:, 1:-1] - halved[1:-1, :-2] - halved[1:-1, 2:]
     if mask is not None:
         inside = mask[2 : 2 * len(halved) - 2 : 2, 2 : 2 * halved.shape[1] - 2 : 2]
         middle, laplacian = middle[inside], laplacian[inside]
-    if middle.size < LEAST_PIXELS:
+    if middle.size < LEAST_PIXELS or middle.min() == middle.max():
         return None
     spread = float(middle.var())
-    if not np.isfinite(spread) or middle.min() == middle.max():
-        return None
-    return float(laplacian.var()) / spread
+    return min(float(laplacian.var()) / spread, LARGEST) if spread else None
 
 
 def _halved(plane: NDArray[np.generic]) -> NDArray[np.float64]:

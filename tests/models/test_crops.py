@@ -123,6 +123,16 @@ def test_even_and_odd_squares_lie_around_their_centre(y: float, edge: int, top: 
     assert (at.top, at.left, at.edge) == (top, top, edge)
 
 
+def test_a_place_has_the_coordinates_that_the_store_gives_back() -> None:
+    # its square must not move by a pixel because 10.4999999 is stored as 10.5
+    place = Place((0, 0, 20, 20), (10.4999999, 0.1), (10.4999999, 0.2), True, None)
+    assert place.centroid == (10.5, float(np.float32(0.1)))
+    assert place.nucleus_centroid == (10.5, float(np.float32(0.2)))
+    again = Place(place.box, place.centroid, place.nucleus_centroid, True, None)
+    at = [window(p, CropPlan(size_px=3), height=20, width=20, pixel_size_um=None) for p in (place, again)]
+    assert at[0] == at[1]
+
+
 def test_the_nucleus_is_the_centre_where_it_is_asked_for_and_known() -> None:
     image = field(20, 20)
     here, unknown = (Place((2, 2, 18, 18), (9.0, 9.0), nucleus, False, None) for nucleus in ((5.0, 12.0), None))
@@ -207,7 +217,7 @@ def test_a_size_in_micrometres_needs_the_pixel_size_and_says_how_to_give_it() ->
 )
 def test_a_huge_crop_is_refused_before_memory_is_asked_for(plan: CropPlan, pixel_size_um: float | None) -> None:
     with pytest.raises(
-        ImageRejectedError, match="(8193 px|41 um) has more than 8192 px an edge; is the pixel size right"
+        ImageRejectedError, match=r"(8193 px|41 um) has more than 8192 px an edge; is the pixel size right"
     ):
         plan.edge_px(pixel_size_um)
     assert CropPlan(size_px=8192).edge_px(None) == 8192

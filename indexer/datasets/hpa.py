@@ -25,6 +25,11 @@ FILE_NAME = re.compile(
     r"_(?P<stains>(?:blue|red|green|yellow)(?:_(?:blue|red|green|yellow))*)"
     r"\.(?P<suffix>tif\.gz|tiff\.gz|tiff?|png|jpe?g)"
 )
+# HPA-Cell-Segmentation's masks of fields, as they lie beside the images in CZI's copy of HPA.
+MASK_NAME = re.compile(
+    r"(?P<base>[0-9A-Za-z]+_[A-Za-z]{1,2}[0-9]{1,2}_[0-9]+_(?:cr[0-9a-f]+_)?)(?P<kind>cellmask|nucleimask)"
+    r"\.(?:png|tiff?|npy|npz)"
+)
 STAIN_LIKE = re.compile(r".*(?:^|[_-])(?:blue|red|green|yellow)\.(?:tif\.gz|tiff\.gz|tiff?|png|jpe?g)", re.IGNORECASE)
 
 COLOURS = {"red": "microtubules", "green": "protein", "blue": "nucleus", "yellow": "er"}
@@ -38,11 +43,12 @@ FULL_EDGE_PX = 2048
 
 @dataclass(slots=True)
 class _Image:
-    """The files of one field or cell in one folder: path by format and stains."""
+    """The files of one field or cell in one folder: path by format and stains, masks by kind."""
 
     match: re.Match[str]
     folder: Path
     files: dict[str, dict[str, Path]] = field(default_factory=dict)
+    masks: dict[str, Path] = field(default_factory=dict)
 
 
 def read(given: ReaderOptions) -> Iterator[ImageRecord | RejectedSource]:
@@ -72,10 +78,13 @@ def read(given: ReaderOptions) -> Iterator[ImageRecord | RejectedSource]:
 def _images(given: ReaderOptions, files: Sequence[Path], reject: Reject) -> list[_Image]:
     """Files put together by folder and name without stain, in the order of their paths."""
     images: dict[tuple[Path, str], _Image] = {}
+    masks: list[tuple[re.Match[str], Path]] = []
     n_foreign = 0
     for path in files:
         match = FILE_NAME.fullmatch(path.name)
-        if match is None:
+        if match is None and (mask := MASK_NAME.fullmatch(path.name)):
+            masks.append((mask, path))
+        elif match is None:
             if STAIN_LIKE.fullmatch(path.name):
                 reject(shown(path, given.root), "the name is not {plate}_{well}_{fov}[_cr{hex}][_{cell}]_{stain}")
             else:
@@ -86,6 +95,15 @@ def _images(given: ReaderOptions, files: Sequence[Path], reject: Reject) -> list
             base = path.name[: match.start("stains")]
             image = images.setdefault((path.parent, base), _Image(match, path.parent))
             image.files.setdefault(match["suffix"], {})[match["stains"]] = path
+    for mask, path in masks:
+        if (field_image := images.get((path.parent, mask["base"]))) is None:
+            n_foreign += 1
+        elif problem := file_problem(path, given.roots):
+            reject(shown(path, given.root), problem)
+        elif first := field_image.masks.get(mask["kind"]):
+            reject(shown(path, given.root), f"a second mask beside {first.name}, which is kept")
+        else:
+            field_image.masks[mask["kind"]] = path
     if n_foreign:
         logger.info("%s: %d image files of other names were left alone", given.root, n_foreign)
     return list(images.values())
@@ -147,6 +165,8 @@ def _record(given: ReaderOptions, image: _Image, tables: Tables, reject: Reject)
         localizations=label.localizations,
         groups={"field": match["field"]},
         metadata=_metadata(match, row, label),
+        mask_path=image.masks.get("cellmask"),
+        nucleus_mask_path=image.masks.get("nucleimask"),
         # a crop tag names a part of the same field, so that cells of both exclude each other
         fov_id=make_id(given.spec.name, match["field"]) if is_cell else None,
     )

@@ -24,7 +24,8 @@ MANIFEST_FILES = ("manifest.csv", "manifest.tsv", "manifest.parquet")
 
 # Columns that are fields of the record as they stand.
 PLAIN = ("protein", "ensembl_id", "antibody", "cell_line", "plate", "well")
-KNOWN = ("id", "path", "channels", "localizations", "pixel_size_um", "mask_path", "level", "fov_id", *PLAIN)
+FILES = ("path", "mask_path", "nucleus_mask_path")
+KNOWN = ("id", *FILES, "channels", "localizations", "annotated_by", "pixel_size_um", "level", "fov_id", *PLAIN)
 PATH_PREFIX, GROUP_PREFIX = "path_", "group_"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
@@ -107,11 +108,11 @@ def _record(given: ReaderOptions, table: Table, row: Mapping[str, str]) -> Image
         message = f"level {level!r} is neither fov nor cell"
         raise _BadRowError(message)
     checked: Literal["fov", "cell"] = "cell" if level == "cell" else "fov"
-    fov = row.get("fov_id")
-    if fov and checked == "fov":
-        message = "fov_id is for rows of level cell"
-        raise _BadRowError(message)
-    mask = row.get("mask_path")
+    for column in ("fov_id", "annotated_by"):
+        if row.get(column) and checked == "fov":
+            message = f"{column} is for rows of level cell"
+            raise _BadRowError(message)
+    fov, mask, nuclei = (row.get(column) for column in ("fov_id", "mask_path", "nucleus_mask_path"))
     return ImageRecord(
         id=make_id(given.spec.name, row.get("id") or _name_of(sources)),
         level=checked,
@@ -124,7 +125,9 @@ def _record(given: ReaderOptions, table: Table, row: Mapping[str, str]) -> Image
             c: v for c, v in row.items() if v and c and c not in KNOWN and not c.startswith((PATH_PREFIX, GROUP_PREFIX))
         },
         mask_path=_file(mask, "mask_path", folder, given.roots) if mask else None,
+        nucleus_mask_path=_file(nuclei, "nucleus_mask_path", folder, given.roots) if nuclei else None,
         fov_id=make_id(given.spec.name, fov) if fov else None,
+        annotated_by=row.get("annotated_by") or None,
         protein=row.get("protein") or None,
         ensembl_id=row.get("ensembl_id") or None,
         antibody=row.get("antibody") or None,

@@ -1,4 +1,4 @@
-"""Write one field of view: draw it, write its image files and its mask. Touches files; runs in worker processes."""
+"""Write one field of view: draw it, write its image files and its masks. Touches files; runs in worker processes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +48,7 @@ def write_fov(folder: Path, job: FovJob, seed: int) -> list[CellBox]:
     draw = draw_opencell if job.source == "opencell" else draw_hpa
     drawn = draw(job.protein, job.size_px, job.generator(seed))
     paths = job.image_paths()
-    for path in (*paths.values(), job.mask_path()):
+    for path in (*paths.values(), job.mask_path(), job.nuclei_path()):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
     if job.source == "opencell":
         _write_tiff(folder / paths[""], drawn.pixels)
@@ -56,6 +56,7 @@ def write_fov(folder: Path, job: FovJob, seed: int) -> list[CellBox]:
         for channel, plane in zip(drawn.channels, drawn.pixels, strict=True):
             _write_png(folder / paths[channel], plane)
     _write_png(folder / job.mask_path(), drawn.mask)
+    _write_png(folder / job.nuclei_path(), drawn.nuclei)
     return _boxes(drawn)
 
 

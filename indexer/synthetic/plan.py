@@ -54,6 +54,10 @@ class FovJob:
         """Label image of the cells, relative to the collection."""
         return PurePosixPath(self.source, "masks", f"{self.name}_mask.png")
 
+    def nuclei_path(self) -> PurePosixPath:
+        """Label image of the nuclei, relative to the collection."""
+        return PurePosixPath(self.source, "masks", f"{self.name}_nuclei.png")
+
     def generator(self, seed: int) -> np.random.Generator:
         """The field's own random numbers."""
         return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=self.entropy))

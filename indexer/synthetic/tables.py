@@ -33,8 +33,8 @@ opencell/microscopy/raw/    ImageJ TIFF, axes CYX, uint16, channel 0 nucleus, ch
 opencell/opencell-localization-annotations.csv    localizations with grades 3, 2, 1
 hpa/<antibody>/             8-bit PNGs: red microtubules, green protein, blue nucleus, yellow ER; 0.32 um per pixel
 hpa/IF-image.csv, hpa/subcellular_location.tsv    images and locations, in HPA's names
-<source>/masks/             uint16 PNG, cells numbered from 1, 0 background
-<source>/manifest.csv       every field with its mask and labels, for readers of plain tables
+<source>/masks/             uint16 PNG, cells (_mask) numbered from 1, 0 background; their nuclei (_nuclei) likewise
+<source>/manifest.csv       every field with its masks and labels, for readers of plain tables
 <source>/cells.csv          boxes of the cells: first row and column, row and column after the last
 """
 
@@ -145,7 +145,8 @@ def _write_manifest(path: Path, fovs: Sequence[FovJob]) -> None:
     channels = list(fovs[0].image_paths())
     opencell = channels == [""]
     files = ("path", "channels") if opencell else tuple(f"path_{channel}" for channel in channels)
-    columns = ("id", *files, "protein", "ensembl_id", "localizations", "pixel_size_um", "mask_path", "cell_line")
+    masks = ("mask_path", "nucleus_mask_path")
+    columns = ("id", *files, "protein", "ensembl_id", "localizations", "pixel_size_um", *masks, "cell_line")
     rows = []
     for job in fovs:
         paths = [str(path_.relative_to(job.source)) for path_ in job.image_paths().values()]
@@ -158,7 +159,7 @@ def _write_manifest(path: Path, fovs: Sequence[FovJob]) -> None:
                 job.protein.ensembl_id,
                 ";".join(labels),
                 LOOKS[job.source].pixel_um,
-                str(job.mask_path().relative_to(job.source)),
+                *(str(path_.relative_to(job.source)) for path_ in (job.mask_path(), job.nuclei_path())),
                 _CELL_LINE[job.source],
             )
         )

@@ -39,6 +39,32 @@ def test_missing_yellow_and_red_are_fine(read, make, tmp_path: Path) -> None:
     assert not rejected
 
 
+def test_masks_beside_the_images_are_those_of_the_field(read, make, tmp_path: Path) -> None:
+    stains(make, "1/1_A1_1")
+    stains(make, "1/1_A1_2")
+    for name in ("1_A1_1_cellmask.png", "1_A1_1_nucleimask.png", "9_A1_1_cellmask.png"):
+        make(f"1/{name}")
+    (one, other), rejected = read("hpa", tmp_path)
+    assert (one.mask_path, one.nucleus_mask_path) == (
+        tmp_path / "1" / "1_A1_1_cellmask.png",
+        tmp_path / "1" / "1_A1_1_nucleimask.png",
+    )
+    assert (other.mask_path, other.nucleus_mask_path) == (None, None)
+    assert not rejected
+
+
+def test_a_second_mask_of_a_field_is_told(read, make, tmp_path: Path) -> None:
+    stains(make, "1_A1_1")
+    make("1_A1_1_cellmask.png")
+    make("1_A1_1_cellmask.tif")
+    (record,), (rejected,) = read("hpa", tmp_path)
+    assert record.mask_path == tmp_path / "1_A1_1_cellmask.png"
+    assert (rejected.source, rejected.reason) == (
+        "1_A1_1_cellmask.tif",
+        "a second mask beside 1_A1_1_cellmask.png, which is kept",
+    )
+
+
 @pytest.mark.parametrize(
     ("there", "missing"),
     [

@@ -40,6 +40,25 @@ def test_all_columns_of_a_file_per_image(read, make, tmp_path: Path) -> None:
     assert read_image(record)[0].pixels.shape == (2, 4, 4)
 
 
+def test_a_cell_says_who_annotated_it_and_a_field_may_not(read, make, tmp_path: Path) -> None:
+    make("a.tif")
+    make("m.csv", "id,path,channels,level,localizations,annotated_by\n"
+         "a,a.tif,nucleus;protein,cell,er,JD\nb,a.tif,nucleus;protein,cell,er,\nc,a.tif,nucleus;protein,fov,er,JD\n")  # fmt: skip
+    records, (rejected,) = read("manifest", tmp_path / "m.csv")
+    assert [(r.localizations, r.annotated_by) for r in records] == [(("er",), "JD"), (("er",), None)]
+    assert rejected.reason == "annotated_by is for rows of level cell"
+
+
+def test_masks_of_nuclei_are_confined_like_those_of_cells(read, make, tmp_path: Path) -> None:
+    for file in ("root/a.tif", "root/nuclei.png", "out.png"):
+        make(file)
+    make("root/m.csv", "id,path,channels,nucleus_mask_path\n"
+         "a,a.tif,nucleus;protein,nuclei.png\nb,a.tif,nucleus;protein,../out.png\n")  # fmt: skip
+    (record,), (rejected,) = read("manifest", tmp_path / "root" / "m.csv")
+    assert record.nucleus_mask_path == tmp_path / "root" / "nuclei.png"
+    assert rejected.reason.startswith("nucleus_mask_path '../out.png': lies outside the folders")
+
+
 def test_a_file_per_channel_and_rows_without_some(read, make, tmp_path: Path) -> None:
     for file in ("a_dapi.png", "a_gfp.png", "b_gfp.png"):
         make(file)

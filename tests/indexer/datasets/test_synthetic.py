@@ -29,6 +29,7 @@ def test_both_sources_are_read_with_masks_and_pixel_sizes(folder: Path) -> None:
     assert [r.id for r in found] == sorted(r.id for r in found)
     assert {(r.metadata["source"], r.pixel_size_um) for r in found} == {("opencell", 0.2), ("hpa", 0.32)}
     assert all(r.mask_path is not None and r.mask_path.is_file() for r in found)
+    assert all(r.nucleus_mask_path is not None and r.nucleus_mask_path.is_file() for r in found)
 
 
 @pytest.mark.parametrize("source", ["opencell", "hpa"])

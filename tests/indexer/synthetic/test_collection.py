@@ -61,8 +61,8 @@ def test_a_field_does_not_depend_on_what_else_is_made(made, tmp_path: Path) -> N
     arguments = {**SMALL, "classes": ("golgi",), "fovs_per_protein": 3, "hpa_fovs_per_protein": 0}
     make_collection(tmp_path, seed=5, workers=1, **arguments)
     one, other = digests(made[0]), digests(tmp_path)
-    shared = [name for name in one if name in other and name.endswith((".tif", "mask.png"))]
-    assert len(shared) == 2 * (2 * 2)  # image and mask of two fields of two proteins
+    shared = [name for name in one if name in other and name.endswith((".tif", "mask.png", "nuclei.png"))]
+    assert len(shared) == 3 * (2 * 2)  # image and two masks of two fields of two proteins
     assert all(one[name] == other[name] for name in shared)
 
 
@@ -92,6 +92,17 @@ def test_hpa_files_hold_one_8_bit_plane_each(made) -> None:
     for path in files:
         with Image.open(path) as image:
             assert (image.mode, image.size) == ("L", (100, 100))
+
+
+@pytest.mark.parametrize("source", ["opencell", "hpa"])
+def test_nuclei_lie_inside_of_the_cells_of_their_number(made, source: str) -> None:
+    for mask_path in (made[0] / source / "masks").glob("*_mask.png"):
+        cells = np.asarray(Image.open(mask_path))
+        nuclei = np.asarray(Image.open(str(mask_path).replace("_mask", "_nuclei")))
+        assert nuclei.dtype == np.uint16
+        assert set(np.unique(nuclei)) == set(range(int(cells.max()) + 1))
+        inside = nuclei > 0
+        np.testing.assert_array_equal(nuclei[inside], cells[inside])
 
 
 @pytest.mark.parametrize("source", ["opencell", "hpa"])
@@ -147,6 +158,7 @@ def test_the_manifest_names_masks_and_files_that_exist(made, source: str) -> Non
     for record in records:
         assert isinstance(record, ImageRecord)
         assert record.mask_path.is_file()
+        assert record.nucleus_mask_path.is_file()
         assert all(part.path.is_file() for part in record.sources)
         assert record.pixel_size_um == {"opencell": 0.2, "hpa": 0.32}[source]
 

@@ -8,6 +8,10 @@ from typing import Any
 
 from locatlas.errors import InputError
 from locatlas.indexer import encoders
+from locatlas.indexer.cells.given import GivenCells
+from locatlas.indexer.cells.plan import CellRequest, plan_cells
+from locatlas.indexer.cells.segmenters import get_segmenter
+from locatlas.indexer.cells.stage import find_cells
 from locatlas.indexer.datasets import read_records
 from locatlas.indexer.embed import check_scale, embed_stored
 from locatlas.indexer.encoders import EncoderRequest
@@ -138,16 +142,12 @@ def _finding(
     table: str | Path | None,
     *,
     replace_cells: bool,
-) -> "CellRequest":
+) -> CellRequest:
     """How cells are to be found.
 
     Raises:
         InputError: If parameters are given without a segmenter, or masks together with one that needs none.
     """
-    from locatlas.indexer.cells.given import GivenCells
-    from locatlas.indexer.cells.plan import CellRequest
-    from locatlas.indexer.cells.segmenters import get_segmenter
-
     if options and segmenter is None:
         message = "parameters of a segmenter need its name, e.g. --segmenter builtin"
         raise InputError(message)
@@ -252,15 +252,12 @@ def _index_cells(
     job: Job,
     records: Sequence[ImageRecord],
     request: EncoderRequest,
-    finding: "CellRequest",
+    finding: CellRequest,
     dataset: str,
     *,
     replaces: bool,
 ) -> None:
     """Find the cells of fields and embed them."""
-    from locatlas.indexer.cells.plan import plan_cells
-    from locatlas.indexer.cells.stage import find_cells
-
     available = usual_channels(r.channels for r in records)
     # chosen before anything is searched, so that what cannot be embedded is told at once
     encoder = encoders.choose(job.store, "cell", request, available=available, adding=False, cuts=True)

@@ -87,6 +87,8 @@ class Job:
         """
         planes = [(source["path"], source["channels"]) for source in row["sources"]]
         decides = [stat, planes, row["row"], row["pixel_size_um"], encoder.fingerprint, self.program]
+        if is_cut(row):
+            decides.append(row["source_digest"])  # found anew, a cell may be cut where it could not be before
         tried = hashlib.blake2b(json.dumps(decides).encode(), digest_size=16).hexdigest()
         return Pending(position, record, row, stat, tried)
 

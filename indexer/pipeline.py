@@ -261,7 +261,8 @@ def _commit(
 ) -> None:
     if good:
         run.touched()
-        run.counts.update(f"qc {flag}" for item in good for flag in item.row["qc"])
+        # a cell's own flags were told when it was found
+        run.counts.update(f"qc {flag}" for item in good if not is_cut(item.row) for flag in item.row["qc"])
         ids = [item.row["id"] for item in good]
         if new := [item.row for item in good if item.is_new]:
             store.upsert(image_table(level), image_rows(new, level))

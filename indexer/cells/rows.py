@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from locatlas.indexer.cells.quality import cell_quality
 from locatlas.indexer.cells.regions import Region, cell_digest, pack
 from locatlas.indexer.records import ImageRecord
 from locatlas.models.crops import Place
@@ -69,8 +70,6 @@ def cell_row(
         segmenter: Id of what found it, "given" for given masks.
         thumbnail: Its picture, WebP.
     """
-    from locatlas.indexer.cells.quality import cell_quality
-
     flags, focus = cell_quality(image, region)
     place = region.place
     return {

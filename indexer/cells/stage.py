@@ -60,7 +60,10 @@ def find_cells(job: Job, plan: CellPlan, request: CellRequest) -> None:
     chunk: list[_Found] = []
     committed_at = time.monotonic()
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="locatlas-cells") as pool:
-        for done, found in enumerate(_in_order(plan.work, request.given, pool), start=1):
+        fields = _in_order(plan.work, request.given, pool)
+        for done in range(1, len(plan.work) + 1):
+            with job.run.timed("find cells"):
+                found = next(fields)
             if isinstance(found, Rejection):
                 job.quarantine.put(found)
                 job.run.counts["quarantined"] += 1

@@ -8,6 +8,7 @@ from typing import Any
 
 from locatlas.errors import InputError
 from locatlas.indexer import encoders
+from locatlas.indexer.annotation_table import apply_annotations
 from locatlas.indexer.cells.given import GivenCells
 from locatlas.indexer.cells.plan import CellRequest, plan_cells
 from locatlas.indexer.cells.segmenters import get_segmenter
@@ -23,6 +24,7 @@ from locatlas.indexer.plan import Plan, make_plan
 from locatlas.indexer.quarantine import Quarantine, Rejection
 from locatlas.indexer.records import ImageRecord, RejectedSource
 from locatlas.indexer.rows import STATED, image_rows
+from locatlas.indexer.source_annotations import keep_of_records
 from locatlas.indexer.store import Store
 from locatlas.indexer.summary import IndexSummary
 
@@ -63,11 +65,12 @@ def index(
         options: For the reader, e.g. {"annotations": Path(...)}.
         roots: Further folders in which sources may lie.
         pixel_size_um: Edge of a pixel in micrometres, for images whose own is not known.
-        segmenter: What finds cells, e.g. "builtin"; None for masks where they are given, else what the atlas used, else
-            the built-in one.
+        segmenter: What finds cells, e.g. "builtin", where `masks` or `cells` do not tell, or everywhere if neither is
+            given. None for masks that the source names, else what the atlas used, else the built-in one.
         segmenter_options: Its parameters.
         masks: Folder of label images, by the names of the fields.
-        cells: Table of boxes, centres or run-length encoded masks.
+        cells: Table of boxes, centres or run-length encoded masks. Fields that neither it nor `masks` covers stay
+            without cells unless a segmenter is named.
         resegment: Replace cells that were found by another segmenter.
         progress: Told of what goes on.
         commit_rows: Images a commit.
@@ -120,9 +123,12 @@ def index(
             _index_level(job, "fov", fields, request, replaces=source.is_dir(), cuts=False)
         if single:
             _index_level(job, "cell", single, request, replaces=source.is_dir(), cuts=cuts)
+            keep_of_records(job, single)
         if cuts:
             finding = _finding(segmenter, segmenter_options, masks, cells, replace_cells=resegment)
             _index_cells(job, fields, request, finding, label, replaces=source.is_dir())
+        if store.has("annotations"):
+            apply_annotations(store, run=run)
         for one_level in ("fov", "cell"):
             if level in (None, "both", one_level):
                 job.look_for_gone(one_level, label, prune=prune)
@@ -146,13 +152,10 @@ def _finding(
     """How cells are to be found.
 
     Raises:
-        InputError: If parameters are given without a segmenter, or masks together with one that needs none.
+        InputError: If parameters are given without a segmenter.
     """
     if options and segmenter is None:
         message = "parameters of a segmenter need its name, e.g. --segmenter builtin"
-        raise InputError(message)
-    if segmenter is not None and (masks is not None or table is not None):
-        message = f"cells are either given (--masks, --cells) or computed (--segmenter {segmenter}), not both"
         raise InputError(message)
     spec = None if segmenter is None else get_segmenter(segmenter, dict(options or {}))
     given = GivenCells.find(masks=Path(masks) if masks else None, table=Path(table) if table else None)

@@ -28,9 +28,10 @@ class CellRequest:
     """How cells are to be found.
 
     Attributes:
-        segmenter: What computes them; None for the masks and tables that are given, for other fields what the atlas
-            used before, and else the built-in one.
-        given: Masks and tables beside those that the records name.
+        segmenter: What computes them. None for masks that the records name, and for other fields what the atlas used
+            before, else the built-in one.
+        given: Masks and tables beside those that the records name. Where some are given, they come before a segmenter,
+            and without a segmenter nothing is computed for the fields that they do not cover.
         replace: Whether cells that another segmenter found may be replaced.
     """
 
@@ -84,15 +85,17 @@ class CellPlan:
         work: Fields to search, by id.
         described_anew: Rows of fields whose cells stay and inherit other metadata.
         unchanged: Fields with nothing to do.
+        uncovered: Fields that the masks or tables say nothing of.
     """
 
     work: list[FieldWork] = field(default_factory=list)
     described_anew: list[dict[str, Any]] = field(default_factory=list)
     unchanged: int = 0
+    uncovered: int = 0
 
 
 def cells_digest(row: Mapping[str, Any], segmenter: SegmenterSpec, given_digest: str) -> str:
-    """What a field remembers of how its cells came about: "<what decides them>:<what they inherit>".
+    """What a field remembers of how its cells came about: "<the field>:<what found them>:<what they inherit>".
 
     Args:
         row: Of the field, with its source digest.
@@ -100,12 +103,12 @@ def cells_digest(row: Mapping[str, Any], segmenter: SegmenterSpec, given_digest:
         given_digest: Of the masks or table rows that gave them.
     """
     planes = [source["channels"] for source in row["sources"]]
-    decides = [row["source_digest"], planes, row["row"], row["pixel_size_um"], segmenter.id, given_digest]
-    inherits = [row[column] for column in INHERITED]
-    return ":".join(
-        hashlib.blake2b(json.dumps(said, default=str).encode(), digest_size=12).hexdigest()
-        for said in (decides, inherits)
-    )
+    field = [row["source_digest"], planes, row["row"], row["pixel_size_um"]]
+    return ":".join(_digest(part) for part in (field, [segmenter.id, given_digest], [row[c] for c in INHERITED]))
+
+
+def _digest(said: list[Any]) -> str:
+    return hashlib.blake2b(json.dumps(said).encode(), digest_size=12).hexdigest()
 
 
 def plan_cells(job: Job, records: Sequence[ImageRecord], request: CellRequest, *, replaces: bool) -> CellPlan:
@@ -124,6 +127,7 @@ def plan_cells(job: Job, records: Sequence[ImageRecord], request: CellRequest, *
     columns = [name for name in FOVS.names if name not in NOT_PLANNED]
     stored = {row["id"]: row for row in job.store.read("fovs", columns).to_pylist()}
     usual = _usual_segmenter(job, stored)
+    covers = request.given.folder is not None or request.given.table is not None
     conflicts: Counter[tuple[str, str]] = Counter()
     taken: set[str] = set()
     for record in records:
@@ -143,13 +147,19 @@ def plan_cells(job: Job, records: Sequence[ImageRecord], request: CellRequest, *
             if here is not None and here["sources"]:
                 said |= settled_source(job, here, said, record, replaces=replaces)
             attached = request.given.attach(record)
-            is_given = request.segmenter is None and request.given.has(attached)
-            spec = get_segmenter(GIVEN, {}) if is_given else (request.segmenter or usual)
+            is_given = request.given.has(attached) and (request.segmenter is None or covers)
             given_digest = request.given.digest(attached) if is_given else ""
         except ImageRejectedError as error:
             job.quarantine.put(Rejection(dataset=record.dataset, root=root, source=source, reason=str(error)))
             continue
         row = {**(here or dict.fromkeys(columns)), **said}
+        if not is_given and request.segmenter is None:
+            if covers:
+                plan.uncovered += 1
+                continue
+            if here is not None and not request.replace and _is_kept(plan, row, stat, here):
+                continue
+        spec = get_segmenter(GIVEN, {}) if is_given else (request.segmenter or usual)
         if here is not None and here["segmenter"] not in (None, spec.id) and not request.replace:
             conflicts[here["segmenter"], spec.id] += 1
         tried = _tried(job, row, stat, spec, given_digest)
@@ -158,10 +168,26 @@ def plan_cells(job: Job, records: Sequence[ImageRecord], request: CellRequest, *
         (before, now), n = conflicts.most_common(1)[0]
         message = (
             f"{job.store.folder.path}: the cells of {n} fields were found by {before}, not by {now}; "
+            f"{'name their masks again with --masks or --cells, or ' if before == GIVEN else ''}"
             f"with --resegment they are replaced (their ids change; annotations stay with the old ids)"
         )
         raise InputError(message)
     return plan
+
+
+def _is_kept(plan: CellPlan, row: dict[str, Any], stat: str, here: Mapping[str, Any]) -> bool:
+    """Whether a field is as it was and has cells of masks that are not named this time: they stay."""
+    if here["segmenter"] != GIVEN or here["source_stat"] != stat:
+        return False
+    field, finder, _ = here["cells_digest"].split(":")
+    now = cells_digest(row, get_segmenter(GIVEN, {}), "").split(":")
+    if now[0] != field:
+        return False
+    if (kept := f"{field}:{finder}:{now[2]}") == here["cells_digest"]:
+        plan.unchanged += 1
+    else:
+        plan.described_anew.append({**row, "cells_digest": kept})
+    return True
 
 
 def _usual_segmenter(job: Job, stored: Mapping[str, Mapping[str, Any]]) -> SegmenterSpec:
@@ -187,7 +213,7 @@ def _plan_one(job: Job, plan: CellPlan, work: FieldWork, here: Mapping[str, Any]
     now, before = cells_digest(work.row, work.segmenter, work.given_digest), here["cells_digest"]
     if now == before:
         plan.unchanged += 1
-    elif now.split(":")[0] == before.split(":")[0]:
+    elif now.rpartition(":")[0] == before.rpartition(":")[0]:
         plan.described_anew.append({**work.row, "cells_digest": now})
     else:
         plan.work.append(work)

@@ -25,6 +25,7 @@ from locatlas.indexer.pipeline import COMMIT_S, pixel_columns
 from locatlas.indexer.quarantine import Rejection
 from locatlas.indexer.rows import image_rows
 from locatlas.indexer.schema import CELLS, SEGMENTERS
+from locatlas.indexer.source_annotations import check_annotators, keep_annotations
 from locatlas.types import ChannelImage
 
 __all__ = ["COMMIT_FIELDS", "find_cells"]
@@ -40,6 +41,12 @@ class _Found:
     cells: list[dict[str, Any]]
     regions: list[Region]
 
+    def annotated(self) -> Iterator[tuple[str, str, tuple[str, ...], str]]:
+        """Cell id, annotators, localizations and digest of the cells of which the source says what they show."""
+        for row, region in zip(self.cells, self.regions, strict=True):
+            if region.annotated_by is not None:
+                yield row["id"], region.annotated_by, region.localizations or (), row["source_digest"]
+
 
 def find_cells(job: Job, plan: CellPlan, request: CellRequest) -> None:
     """Find the cells of what is planned, and write them: cells first, then the field that says they are all there.
@@ -53,6 +60,7 @@ def find_cells(job: Job, plan: CellPlan, request: CellRequest) -> None:
     """
     _describe_anew(job, plan.described_anew)
     job.summary.segmented.unchanged += plan.unchanged + len(plan.described_anew)
+    job.summary.segmented.uncovered += plan.uncovered
     if not plan.work:
         return
     _declare(job, {work.segmenter.id: work.segmenter for work in plan.work})
@@ -97,6 +105,8 @@ def _find(work: FieldWork, given: GivenCells) -> _Found | Rejection:
         image = ChannelImage(image.pixels, image.channels, work.row["pixel_size_um"])
         fov = {**work.row, **pixel_columns(image, digest, work.stat)}
         regions = _regions(work, image, given)
+        for names in {region.annotated_by for region in regions} - {None}:
+            check_annotators(str(names))
     except ImageRejectedError as error:
         path = str(record.sources[0].path)
         return work.rejected(str(error) if path in str(error) else f"{path}: {error}")
@@ -146,6 +156,7 @@ def _commit(job: Job, chunk: Sequence[_Found], before: Mapping[str, set[str]]) -
             gone = sorted({i for found in chunk for i in before.get(found.fov["id"], ())} - now)
             if cells:
                 job.store.upsert("cells", image_rows(cells, "cell"))
+                keep_annotations(job, (said for found in chunk for said in found.annotated()))
             if gone:
                 for encoder in encoders.stored_encoders(job.store, "cell"):
                     job.store.delete(encoder.table, gone)

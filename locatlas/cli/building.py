@@ -232,6 +232,9 @@ def _tell_cells(summary: "IndexSummary") -> None:
             + (f", {found.empty} fields without any" if found.empty else "")
             + (f", {found.replaced} of before replaced" if found.replaced else "")
         )
+    if found.uncovered:
+        notice(f"note: {found.uncovered} fields are in none of the masks or tables and have no cells from this run; "
+               "--segmenter builtin would find some")  # fmt: skip
     if summary.cell_qc:
         click.echo("cell QC flags: " + ", ".join(f"{flag} {n}" for flag, n in summary.cell_qc.items()))
     if summary.dropped:

@@ -79,7 +79,8 @@ def finding_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--segmenter",
                 type=click.Choice(["builtin", "cellpose"]),
-                help="Compute cells. Default: masks where they are given, else the built-in segmenter.",
+                help="Compute cells, where --masks and --cells do not tell. Default: masks that the source names, "
+                "else the built-in segmenter.",
             ),
             click.option(
                 "--segment", "segmenter_options", multiple=True, metavar="KEY=VALUE", help="For the segmenter."

@@ -14,8 +14,8 @@ from locatlas.indexer.planes import MAX_PIXELS, plural
 
 __all__ = ["Runs", "decode_coco", "decode_runs", "mask_of", "split_prediction"]
 
-MAX_COUNTS_BYTES = 64 * 2**20
-"""Most bytes that a deflated encoding may expand to."""
+MAX_COUNTS_BYTES = 4 * 2**20
+"""Most bytes that a deflated encoding may expand to; that of a cell has some thousand."""
 
 Runs = tuple[NDArray[np.int64], NDArray[np.int64]]
 """First pixels (from 0, column by column) and lengths of the runs of a mask."""

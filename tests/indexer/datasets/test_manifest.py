@@ -43,7 +43,8 @@ def test_all_columns_of_a_file_per_image(read, make, tmp_path: Path) -> None:
 def test_a_cell_says_who_annotated_it_and_a_field_may_not(read, make, tmp_path: Path) -> None:
     make("a.tif")
     make("m.csv", "id,path,channels,level,localizations,annotated_by\n"
-         "a,a.tif,nucleus;protein,cell,er,JD\nb,a.tif,nucleus;protein,cell,er,\nc,a.tif,nucleus;protein,fov,er,JD\n")  # fmt: skip
+         "a,a.tif,nucleus;protein,cell,er,JD\nb,a.tif,nucleus;protein,cell,er,\n"
+         "c,a.tif,nucleus;protein,fov,er,JD\n")  # fmt: skip
     records, (rejected,) = read("manifest", tmp_path / "m.csv")
     assert [(r.localizations, r.annotated_by) for r in records] == [(("er",), "JD"), (("er",), None)]
     assert rejected.reason == "annotated_by is for rows of level cell"

@@ -11,7 +11,14 @@ from locatlas.query.localize import Localized
 from locatlas.query.view import View
 from locatlas.types import Neighbors
 
-__all__ = ["context", "localized_table", "neighbor_table", "neighbors_document"]
+__all__ = [
+    "classify_document",
+    "context",
+    "localized_table",
+    "neighbor_table",
+    "neighbors_document",
+    "units_table",
+]
 
 _SCORED = pa.list_(pa.struct([("localization", pa.string()), ("score", pa.float64())]))
 
@@ -73,3 +80,30 @@ def localized_table(items: Sequence[Localized], **said: Any) -> pa.Table:
         ]
     )
     return _with_context(pa.Table.from_pylist([item.to_dict() for item in items], schema=schema), **said)
+
+
+def units_table(items: Sequence[Mapping[str, Any]], **said: Any) -> pa.Table:
+    """One row a field or protein that the votes of cells were put together to; `said` as `localized_table`."""
+    schema = pa.schema(
+        [
+            ("id", pa.string()),
+            ("protein", pa.string()),
+            ("n_cells", pa.int64()),
+            ("n_silent", pa.int64()),
+            ("annotated", pa.list_(pa.string())),
+            ("predicted", _SCORED),
+            ("top", pa.string()),
+            ("scores", _SCORED),
+            ("votes", pa.list_(pa.struct([("localization", pa.string()), ("cells", pa.int64())]))),
+            ("heterogeneity", pa.float64()),
+            ("entropy", pa.float64()),
+        ]
+    )
+    return _with_context(pa.Table.from_pylist(list(items), schema=schema), **said)
+
+
+def classify_document(table: pa.Table) -> dict[str, Any]:
+    """The JSON document of `classify`: images under `items`, or fields and proteins under `units`."""
+    said = context(table)
+    items, units = ([], table.to_pylist()) if said.get("by") else (table.to_pylist(), [])
+    return {**said, "items": items, "units": units}

@@ -1,26 +1,24 @@
-"""The atlas as a user holds it: open, status, vectors, neighbors, classify, sweep. Reads the store."""
+"""The atlas as a user holds it: open, neighbors, classify, sweep. Reads the store."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from locatlas.indexer.store import Store
+from locatlas.query.aggregate import How
+from locatlas.query.atlas_views import AtlasViews
 from locatlas.query.classify import Vote, classify
+from locatlas.query.classify_units import Together, classify_units
 from locatlas.query.evaluate import evaluate
 from locatlas.query.find import find
 from locatlas.query.label_source import LabelSource
 from locatlas.query.profiles import Profile
-from locatlas.query.scope import Scope, look
+from locatlas.query.scope import Scope
 from locatlas.query.selection import Where
-from locatlas.query.shelf import Shelf
-from locatlas.query.status import status
 from locatlas.query.subjects import Subject
 from locatlas.query.sweep import SweepResult
-from locatlas.query.view import View
 from locatlas.query.vote import Weights
 from locatlas.types import Level
 
@@ -36,52 +34,12 @@ def open_atlas(path: str | Path) -> "Atlas":
     return Atlas(Store.open(Path(path)))
 
 
-class Atlas:
+class Atlas(AtlasViews):
     """Answers from one atlas. What is read is kept until a table changes.
 
     Attributes:
         store: Its tables.
     """
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        self._shelf = Shelf(store)
-
-    def __repr__(self) -> str:
-        return f"Atlas({str(self.store.folder.path)!r})"
-
-    def status(self) -> dict[str, Any]:
-        """Tables, encoders, coverage, indices, roots, runs and versions."""
-        return status(self.store)
-
-    def levels(self) -> list[str]:
-        """Image levels that have vectors, FOVs before cells."""
-        return self._shelf.levels()
-
-    def view(
-        self,
-        level: Level | None = None,
-        *,
-        encoder: str | None = None,
-        profile: Profile | None = None,
-        of: str | None = None,
-    ) -> View:
-        """Vectors and metadata of a level.
-
-        Args:
-            level: "fov", "cell" or "protein"; None for the first image level the atlas has.
-            encoder: Name or fingerprint; None for the current one.
-            profile: As in `neighbors`.
-            of: As in `neighbors`.
-        """
-        return look(self._shelf, Scope(level=level, encoder=encoder, profile=profile, of=of), Subject()).view
-
-    def embeddings(
-        self, *, level: Level | None = None, encoder: str | None = None
-    ) -> tuple[list[str], NDArray[np.float32]]:
-        """Ids, ascending, and their vectors (n, d) float32, not normalised."""
-        view = self.view(level, encoder=encoder)
-        return view.ids, view.vectors
 
     def neighbors(
         self,
@@ -149,6 +107,9 @@ class Atlas:
         weights: Weights = "softmax",
         temperature: float = 0.07,
         threshold: float = 0.5,
+        by: str | None = None,
+        how: How | None = None,
+        top: float | None = None,
         map_labels: str | None = None,
         where: Where = (),
         label_source: LabelSource = "inherited",
@@ -171,6 +132,11 @@ class Atlas:
             weights: Of the votes.
             temperature: Of softmax votes.
             threshold: Share of the vote from which a localization is predicted; the top one is, in any case.
+            by: Put the votes of cells together by "fov", "protein" or another column of names; then `id` names one of
+                these.
+            how: With by: "mean" of the cells' scores (default), "majority" (share of the cells whose top class it is),
+                or "top" (mean over the most confident cells).
+            top: With how "top": the share of the cells that are taken; None for 0.25.
             map_labels: Map that brings all localizations into one vocabulary, e.g. "hpa->opencell".
             where: Filters on those that vote, and without a query on those that are classified.
             label_source: Localizations that vote: "inherited", or "annotated", by cells that were annotated only.
@@ -181,7 +147,9 @@ class Atlas:
 
         Returns:
             One row an item: id, protein, annotated, predicted, scores (localization and score, best first),
-            neighbors (ids) and their similarities. Without protein, id and image, all rows are classified.
+            neighbors (ids) and their similarities. Without protein, id and image, all rows are classified. With `by`
+            one row a unit: scores and predicted of its cells together, their number (with a vote, and without any),
+            votes (cells by top class), heterogeneity and normalised entropy of these.
 
         Raises:
             UnknownNameError: If the protein, id, column or encoder is not in the atlas.
@@ -198,6 +166,9 @@ class Atlas:
             of=of,
         )
         vote = Vote(k=k, exclude=exclude, weights=weights, temperature=temperature, threshold=threshold, exact=exact)
+        together = Together.named(by, how, top)
+        if together is not None:
+            return classify_units(self._shelf, subject, scope, vote, together)
         return classify(self._shelf, subject, scope, vote)
 
     def sweep(
@@ -214,6 +185,9 @@ class Atlas:
         labels: Literal["single", "multi"] = "single",
         level: Level | None = None,
         exclude: Literal["self", "fov", "protein"] = "protein",
+        by: str | None = None,
+        how: How | None = None,
+        top: float | None = None,
         map_labels: str | None = None,
         where: Where = (),
         label_source: LabelSource = "inherited",
@@ -237,6 +211,9 @@ class Atlas:
             level: As in `neighbors`.
             exclude: What else never votes, beside the query's group: "self", "fov" or "protein", each with those before
                 it. A split by FOV, as papers often make it, is group "fov" with exclude "fov".
+            by: Score what the cells of each "fov" or "protein" (or another column) say together.
+            how: As in `classify`.
+            top: As in `classify`.
             map_labels: Map that brings all localizations into one vocabulary, e.g. "hpa->opencell".
             where: Filters on the rows that take part at all.
             label_source: Localizations that are recovered: "inherited", or "annotated", among annotated cells only.
@@ -267,6 +244,7 @@ class Atlas:
             ks=ks,
             group=group,
             exclude=exclude,
+            together=Together.named(by, how, top),
             protocol=protocol,
             folds=folds,
             seed=seed,

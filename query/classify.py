@@ -79,6 +79,7 @@ def classify(shelf: Shelf, subject: Subject, scope: Scope, vote: Vote) -> pa.Tab
         exact=was_exact,
         k=k,
         exclude=vote.exclude,
+        weights=vote.weights,
         **seen.said(),
         notes=seen.notes(
             subject.notes(seen.loaded.view),

@@ -10,8 +10,9 @@ from locatlas.errors import InputError
 from locatlas.query.lookup import CandidateIndex, Queries, look_up
 from locatlas.query.view import View
 from locatlas.query.vote import DEFAULT_TEMPERATURE, Weights, predict_multi, vote
+from locatlas.types import Neighbors
 
-__all__ = ["Localized", "localize"]
+__all__ = ["Ballot", "Localized", "cast", "localize"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,26 @@ class Localized:
         }
 
 
-def localize(
+@dataclass(frozen=True, slots=True, eq=False)
+class Ballot:
+    """The votes on all queries.
+
+    Attributes:
+        classes: Localizations that can be voted for, sorted.
+        labels: Classes of the view's rows that may vote, bool (n_rows, n_classes).
+        neighbors: Of the queries, as rows of the view.
+        scores: float64 (n_queries, n_classes).
+        exact: Whether the search was.
+    """
+
+    classes: list[str]
+    labels: NDArray[np.bool_]
+    neighbors: Neighbors
+    scores: NDArray[np.float64]
+    exact: bool
+
+
+def cast(
     queries: Queries,
     view: View,
     *,
@@ -57,10 +77,9 @@ def localize(
     exclude: str,
     weights: Weights = "softmax",
     temperature: float = DEFAULT_TEMPERATURE,
-    threshold: float = 0.5,
     allowed: NDArray[np.bool_] | None = None,
     index: CandidateIndex | None = None,
-) -> tuple[list[Localized], bool]:
+) -> Ballot:
     """Let the k nearest labelled rows of a view vote on where each query is localized.
 
     Args:
@@ -70,12 +89,8 @@ def localize(
         exclude: What a query must not meet.
         weights: Of the votes.
         temperature: Of softmax votes.
-        threshold: Share of the vote from which a localization is predicted.
         allowed: (n,) rows that may vote.
         index: Approximate index over the view's rows, or None to search exactly.
-
-    Returns:
-        One answer a query, and whether the search was exact.
 
     Raises:
         InputError: If no row may vote, or k exceeds their number.
@@ -97,21 +112,41 @@ def localize(
         labels[row, [place[name] for name in sets[row]]] = True
     neighbors, exact = look_up(queries, view, k=k, exclude=exclude, allowed=voters, index=index)
     scores = vote(neighbors, labels, k=k, weights=weights, temperature=temperature)
+    return Ballot(classes, labels, neighbors, scores, exact)
+
+
+def localize(queries: Queries, view: View, *, threshold: float = 0.5, **how: Any) -> tuple[list[Localized], bool]:
+    """Where each query is localized, with its neighbors as evidence.
+
+    Args:
+        queries: Who asks.
+        view: Who votes.
+        threshold: Share of the vote from which a localization is predicted.
+        how: Further arguments of `cast`.
+
+    Returns:
+        One answer a query, and whether the search was exact.
+
+    Raises:
+        InputError: As `cast`.
+    """
+    ballot = cast(queries, view, **how)
+    classes, scores, indices = ballot.classes, ballot.scores, ballot.neighbors.indices
     called = predict_multi(scores, threshold=threshold, top_if_none=True)
     ids, proteins = view.ids, queries.column("protein")
     answers = []
     for i, name in enumerate(queries.names):
-        ranked = [(classes[c], float(scores[i, c])) for c in np.argsort(-scores[i], kind="stable") if scores[i, c] > 0]
-        there = neighbors.indices[i] >= 0
+        order = [int(c) for c in np.argsort(-scores[i], kind="stable") if scores[i, c] > 0]
+        there = indices[i] >= 0
         answers.append(
             Localized(
                 name=name,
                 protein=proteins[i],
                 annotated=sorted(queries.localizations[i]),
-                predicted=[(label, score) for label, score in ranked if called[i, place[label]]],
-                scores=ranked,
-                neighbors=[ids[row] for row in neighbors.indices[i][there]],
-                similarities=[float(s) for s in neighbors.similarities[i][there]],
+                predicted=[(classes[c], float(scores[i, c])) for c in order if called[i, c]],
+                scores=[(classes[c], float(scores[i, c])) for c in order],
+                neighbors=[ids[row] for row in indices[i][there]],
+                similarities=[float(s) for s in ballot.neighbors.similarities[i][there]],
             )
         )
-    return answers, exact
+    return answers, ballot.exact

@@ -1,8 +1,6 @@
 """k-NN localization at every neighborhood size: one search at max(k), every k a prefix. Pure."""
 
-from collections import Counter
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -10,14 +8,17 @@ from numpy.typing import NDArray
 
 from locatlas.errors import InputError
 from locatlas.query import exact
+from locatlas.query.aggregate import DEFAULT_TOP, How, check_how, join_groups
+from locatlas.query.aggregate import DEFINITIONS as AGGREGATES
 from locatlas.query.bootstrap import DEFAULT_REPLICATES
 from locatlas.query.exclude import encode_names
 from locatlas.query.metrics import DEFINITIONS
-from locatlas.query.protocols import LabelMode, encode_labels, grouped_folds, hashed_order, lone_labels
+from locatlas.query.protocols import LabelMode, grouped_folds, lone_labels
 from locatlas.query.scoring import Evaluation, score
 from locatlas.query.sweep_result import KResult, SweepResult
-from locatlas.query.unit import check_vectors, norms
-from locatlas.query.vote import DEFAULT_TEMPERATURE, Ties, Weights, predict_multi, predict_single, votes
+from locatlas.query.sweep_rows import Rows, Units, choose_rows, choose_units
+from locatlas.query.sweep_votes import VoteRule, predict
+from locatlas.query.vote import DEFAULT_TEMPERATURE, Ties, Weights
 from locatlas.types import Neighbors
 
 __all__ = ["DEFAULT_KS", "PROTOCOLS", "Protocol", "SweepResult", "sweep"]
@@ -27,19 +28,6 @@ DEFAULT_KS = (1, 3, 5, 10, 20, 50, 100, 200)
 """Neighborhood sizes of a sweep where none are named."""
 
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Rows:
-    """The rows that are evaluated, in hashed order of their ids, so that no tie follows their names."""
-
-    vectors: NDArray[np.float32]
-    table: NDArray[np.bool_]
-    classes: tuple[str, ...]
-    groups: list[str]
-    ids: list[str]
-    chosen: list[int]  # their places in the arguments
-    left_out: dict[str, int]
 
 
 def sweep(
@@ -63,12 +51,19 @@ def sweep(
     n_bootstrap: int = DEFAULT_REPLICATES,
     keep_predictions: bool = False,
     device: str = "cpu",
+    units: Sequence[str | None] | None = None,
+    by: str = "unit",
+    how: How = "mean",
+    top: float = DEFAULT_TOP,
 ) -> SweepResult:
     """Score k-NN localization at every k.
 
     Each row is a query once. `leave-group-out` searches all rows of other groups, `kfold` all rows of other folds, no
     group being split over folds. Either way a query never meets itself or its group. The result does not depend on
     the order of the rows.
+
+    With `units` the rows are searched in the same way, the votes of the rows of a unit are aggregated, and the scores
+    are those of the units. Where a unit has rows of several groups, these groups make one for folds and bootstrap.
 
     Args:
         vectors: Shape (n, d), not normalised; similarity is the cosine.
@@ -90,59 +85,72 @@ def sweep(
         n_bootstrap: Bootstrap replicates over groups; 0 for no intervals.
         keep_predictions: Keep what was predicted for each row.
         device: Where the search's products run ("cpu", "cuda"); the result is the same.
+        units: What rows are put together to, one name a row (a field, a protein); None evaluates rows.
+        by: What the units are, for the record.
+        how: How the votes of a unit's rows are aggregated (`aggregate.aggregate`).
+        top: Share of the most confident rows, with `top`.
 
     Returns:
         The scores. Left out and counted: rows without label (and with several, for `single`), without group, and
-        with a zero vector.
+        with a zero vector; with units also rows without one, and units whose rows have different labels.
 
     Raises:
         InputError: If lengths differ, ids repeat, an option is unknown, nothing can be evaluated, or a k exceeds
             the references that some query may meet.
     """
     asked = None if ks is None else sorted(_checked_ks(ks))
-    rules = (weights,) if isinstance(weights, str) else tuple(dict.fromkeys(weights))
     further = dict(exclude or {})
-    rows = _rows(vectors, labels, groups, ids, labels_mode, further)
+    check_how(how, top)
+    rows = choose_rows(vectors, labels, groups, ids, labels_mode, further)
     if protocol not in PROTOCOLS:
         message = f"protocol {protocol!r}: one of {', '.join(PROTOCOLS)} needed"
         raise InputError(message)
-    if protocol == "kfold":
-        fold_of = grouped_folds(rows.groups, folds=folds, seed=seed, table=rows.table)
+    put = None if units is None else choose_units(rows, labels, units, by=by)
     group_of = encode_names(rows.groups)[0]
+    together = group_of if put is None else join_groups(group_of, put.of_row)
+    if protocol == "kfold":
+        names = [rows.groups[row] for row in np.unique(group_of, return_index=True)[1]]
+        fold_of = grouped_folds([names[code] for code in together], folds=folds, seed=seed, table=rows.table)
     blocks = fold_of if protocol == "kfold" else group_of
     sizes = asked or _fitting_ks(blocks)
     neighbors = _neighbors(rows, blocks, further, sizes[-1], "fold" if protocol == "kfold" else group, device)
-    evaluation = Evaluation(
-        rows.table, group_of, fold_of if protocol == "kfold" else None, single=labels_mode == "single"
+    evaluation = _evaluation(
+        rows, put, together, fold_of if protocol == "kfold" else None, single=labels_mode == "single"
+    )
+    rule = VoteRule(
+        mode=labels_mode,
+        temperature=temperature,
+        threshold=threshold,
+        top_if_none=top_if_none,
+        ties=ties,
+        how=how,
+        top=top,
     )
     results: list[KResult] = []
-    for rule in rules:
-        predicted = _predictions(
-            neighbors, rows.table, sizes, rule, temperature, labels_mode, threshold, ties, top_if_none=top_if_none
-        )
+    for kind in (weights,) if isinstance(weights, str) else tuple(dict.fromkeys(weights)):
+        predicted = predict(neighbors, rows.table, sizes, kind, rule, put)
         results += score(
-            evaluation, predicted, sizes, rule, n_bootstrap=n_bootstrap, seed=seed, keep_predictions=keep_predictions
+            evaluation, predicted, sizes, kind, n_bootstrap=n_bootstrap, seed=seed, keep_predictions=keep_predictions
         )
     alone = lone_labels(rows.table, blocks)
-    settings: dict[str, Any] = {"temperature": temperature, "ties": ties, "bootstrap_replicates": n_bootstrap}
-    if labels_mode == "multi":
-        settings |= {"threshold": threshold, "top_if_none": top_if_none}
     return SweepResult(
         protocol=protocol,
         group=group,
         labels=labels_mode,
-        n=len(rows.ids),
-        n_groups=int(group_of.max()) + 1,
+        n=len(evaluation.table),
+        n_groups=int(evaluation.groups.max()) + 1,
         folds=folds if protocol == "kfold" else None,
         seed=seed,
         classes=rows.classes,
         results=tuple(results),
-        left_out=rows.left_out,
+        left_out=rows.left_out | (put.left_out if put else {}),
         lone_labels={name: int(n) for name, n in zip(rows.classes, alone, strict=True) if n},
         excluded=("id", *further),
-        settings=settings,
-        definitions=_definitions(),
-        ids=tuple(rows.ids),
+        settings=rule.settings(of_units=put is not None) | {"bootstrap_replicates": n_bootstrap},
+        definitions=_definitions(how if put else None),
+        ids=put.names if put else tuple(rows.ids),
+        by=by if put else None,
+        n_rows=len(rows.ids),
     )
 
 
@@ -163,56 +171,8 @@ def _checked_ks(ks: Sequence[int]) -> set[int]:
     return {int(k) for k in ks}
 
 
-def _rows(
-    vectors: NDArray[Any],
-    labels: Sequence[Collection[str] | None],
-    groups: Sequence[str | None],
-    ids: Sequence[str],
-    mode: LabelMode,
-    further: Mapping[str, Sequence[Hashable | None]],
-) -> _Rows:
-    """Choose the rows to evaluate and put them in hashed order."""
-    array = check_vectors(vectors, "vectors")
-    lengths = {"labels": len(labels), "groups": len(groups), "ids": len(ids)}
-    lengths |= {name: len(names) for name, names in further.items()}
-    for name, length in lengths.items():
-        if length != len(array):
-            message = f"{length} {name} for {len(array)} vectors: one a vector needed"
-            raise InputError(message)
-    if len(set(ids)) != len(ids):
-        message = f"id {Counter(ids).most_common(1)[0][0]!r} stands more than once"
-        raise InputError(message)
-    known = encode_labels(labels, mode)
-    left_out = dict(known.left_out)
-    usable = known.usable.copy()
-    grouped = np.fromiter((bool(name) for name in groups), dtype=np.bool_, count=len(groups))
-    for reason, fine in (("no group", grouped), ("zero vector", norms(array) > 0)):
-        n_lost = int((usable & ~fine).sum())
-        usable &= fine
-        if n_lost:
-            left_out[reason] = n_lost
-    kept: list[int] = np.flatnonzero(usable).tolist()
-    if not kept:
-        reasons = ", ".join(f"{n} {reason}" for reason, n in left_out.items()) or "no rows"
-        hint = "; labels 'multi' takes rows with several" if "several labels" in left_out else ""
-        message = f"nothing to evaluate among {len(array)} rows: {reasons}{hint}"
-        raise InputError(message)
-    order: list[int] = hashed_order([ids[row] for row in kept]).tolist()
-    chosen = [kept[place] for place in order]
-    present: NDArray[np.bool_] = np.logical_or.reduce(known.table[chosen], axis=0)
-    return _Rows(
-        vectors=array[chosen],
-        table=known.table[chosen][:, present],
-        classes=tuple(name for name, there in zip(known.classes, present, strict=True) if there),
-        groups=[str(groups[row]) for row in chosen],
-        ids=[ids[row] for row in chosen],
-        chosen=chosen,
-        left_out=left_out,
-    )
-
-
 def _neighbors(
-    rows: _Rows,
+    rows: Rows,
     blocks: NDArray[np.int64],
     further: Mapping[str, Sequence[Hashable | None]],
     k: int,
@@ -245,35 +205,21 @@ def _neighbors(
     return neighbors
 
 
-def _predictions(
-    neighbors: Neighbors,
-    table: NDArray[np.bool_],
-    ks: list[int],
-    weights: Weights,
-    temperature: float,
-    mode: LabelMode,
-    threshold: float,
-    ties: Ties,
-    *,
-    top_if_none: bool,
-) -> NDArray[Any]:
-    """Class numbers (n_ks, n), or bool (n_ks, n, n_classes) for multi-label."""
-    n, n_classes = table.shape
-    single = mode == "single"
-    out = np.empty((len(ks), n), np.int64) if single else np.empty((len(ks), n, n_classes), np.bool_)
-    for rows, scores in votes(neighbors, table, ks=ks, weights=weights, temperature=temperature):
-        near = Neighbors(neighbors.indices[rows], neighbors.similarities[rows])
-        for step, k in enumerate(ks):
-            if single:
-                out[step, rows] = predict_single(scores[step], near, table, k=k, ties=ties)
-            else:
-                out[step, rows] = predict_multi(scores[step], threshold=threshold, top_if_none=top_if_none)
-    return out
+def _evaluation(
+    rows: Rows, units: Units | None, together: NDArray[np.int64], folds: NDArray[np.int64] | None, *, single: bool
+) -> Evaluation:
+    """What is evaluated: rows, or units with the group and fold that all their rows have."""
+    if units is None:
+        return Evaluation(rows.table, together, folds, single=single)
+    a_row = np.empty(len(units.names), dtype=np.int64)
+    a_row[units.of_row[units.of_row >= 0]] = np.flatnonzero(units.of_row >= 0)
+    _, groups = np.unique(together[a_row], return_inverse=True)
+    return Evaluation(units.table, groups.reshape(-1), None if folds is None else folds[a_row], single=single)
 
 
-def _definitions() -> dict[str, str]:
-    """What the numbers mean, in words that can be quoted."""
-    return DEFINITIONS | {
+def _definitions(how: How | None) -> dict[str, str]:
+    """What the numbers mean, in words that can be quoted; `how` the votes of units are aggregated, if they are."""
+    said = DEFINITIONS | {
         "k": "number of neighbors that vote, from one search at the largest k; cosine similarity",
         "scores": "from the counts of all rows, pooled over folds before F1 is taken (Forman and Scholz 2010)",
         "macro_f1_folds": "macro F1 of each fold over the classes present in it; macro_f1_sd is their sample standard "
@@ -283,3 +229,9 @@ def _definitions() -> dict[str, str]:
         "few groups; null with fewer than two groups",
         "lone_labels": "rows whose class no reference outside their group or fold has; evaluated, and always wrong",
     }
+    if how is not None:
+        said["units"] = (
+            f"each row is searched and voted on by itself; the score of a unit is the {AGGREGATES[how]}; its label is "
+            "the one that all its labelled rows share; groups that share a unit are one for folds and bootstrap"
+        )
+    return said

@@ -56,7 +56,9 @@ def plot_sweep(result: SweepResult, path: Path) -> Path:
     axes.set_xlabel("neighbors that vote, k")
     axes.set_ylabel("macro F1")
     how = f"{result.folds} folds by {result.group}" if result.folds else f"leave one {result.group} out"
-    axes.set_title(f"{how}: {result.n} rows, {result.n_groups} groups, {len(result.classes)} classes", fontsize=10)
+    axes.set_title(
+        f"{how}: {result.n} {result.by or 'row'}s, {result.n_groups} groups, {len(result.classes)} classes", fontsize=10
+    )
     axes.grid(visible=True, color="0.9")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

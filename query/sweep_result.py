@@ -89,7 +89,7 @@ class SweepResult:
         protocol: `leave-group-out` or `kfold`.
         group: What a group is, e.g. "protein".
         labels: `single` or `multi`.
-        n: Rows evaluated; each is a query once, and a reference for the others.
+        n: Rows evaluated, or units (fields, proteins) where the votes of rows are aggregated.
         n_groups: Groups among them.
         folds: Number of folds, None with leave-group-out.
         seed: Of folds and bootstrap.
@@ -101,7 +101,9 @@ class SweepResult:
         excluded: Names of what a query never meets beside its own group or fold.
         settings: Temperature, threshold, ties and the like.
         definitions: What each score means, in words.
-        ids: Ids of the rows, in the order of `predicted`.
+        ids: Ids of the rows or names of the units, in the order of `predicted`.
+        by: What the units are, None where rows are evaluated.
+        n_rows: Rows that take part; each is a query once, and a reference for the others.
         context: Where the vectors come from (level, encoder, ...), as `with_context` was told.
     """
 
@@ -120,6 +122,8 @@ class SweepResult:
     settings: dict[str, Any]
     definitions: dict[str, str]
     ids: tuple[str, ...] = field(repr=False)
+    by: str | None = None
+    n_rows: int = 0
     context: dict[str, Any] = field(default_factory=dict)
 
     def with_context(self, **context: Any) -> Self:
@@ -132,7 +136,9 @@ class SweepResult:
             "protocol": self.protocol,
             "group": self.group,
             "labels": self.labels,
+            "by": self.by,
             "n": self.n,
+            "n_rows": self.n_rows,
             "n_groups": self.n_groups,
             "folds": self.folds,
             "seed": self.seed,

@@ -1,0 +1,100 @@
+"""From the neighbors of a sweep to what is predicted at every k, for rows or for the units they belong to. Pure."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from locatlas.query.aggregate import How, aggregate
+from locatlas.query.protocols import LabelMode
+from locatlas.query.sweep_rows import Units
+from locatlas.query.vote import Ties, Weights, predict_multi, predict_single, votes
+from locatlas.types import Neighbors
+
+__all__ = ["VoteRule", "predict"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoteRule:
+    """How votes become predictions.
+
+    Attributes:
+        mode: `single` predicts one class, `multi` a set.
+        temperature: Of `softmax` votes.
+        threshold: Of `multi`.
+        top_if_none: Of `multi`: where no class reaches the threshold, predict the best one.
+        ties: Of `single` predictions of rows.
+        how: How the votes of a unit's rows are aggregated.
+        top: Share of the most confident rows, where `how` is `top`.
+    """
+
+    mode: LabelMode
+    temperature: float
+    threshold: float
+    top_if_none: bool
+    ties: Ties
+    how: How
+    top: float
+
+    def settings(self, *, of_units: bool) -> dict[str, Any]:
+        """Those that decided, for the record."""
+        said: dict[str, Any] = {"temperature": self.temperature, "ties": self.ties}
+        if self.mode == "multi":
+            said |= {"threshold": self.threshold, "top_if_none": self.top_if_none}
+        if of_units:
+            said |= {"how": self.how} | ({"top": self.top} if self.how == "top" else {})
+        return said
+
+
+def predict(
+    neighbors: Neighbors,
+    table: NDArray[np.bool_],
+    ks: list[int],
+    weights: Weights,
+    rule: VoteRule,
+    units: Units | None = None,
+) -> NDArray[Any]:
+    """What is predicted at each k.
+
+    Args:
+        neighbors: Of all rows, at least max(ks) wide.
+        table: Classes of the rows, bool (n_rows, n_classes).
+        ks: Ascending.
+        weights: Of the votes.
+        rule: What votes become.
+        units: What rows are put together to; None predicts for rows.
+
+    Returns:
+        Class numbers (n_ks, n), -1 for none, or bool (n_ks, n, n_classes) for `multi`; n rows or units.
+    """
+    single = rule.mode == "single"
+    n, n_classes = table.shape if units is None else units.table.shape
+    out = np.empty((len(ks), n), np.int64) if single else np.empty((len(ks), n, n_classes), np.bool_)
+    if units is not None:
+        for step, k in enumerate(ks):
+            out[step] = _of_units(neighbors, table, k, weights, rule, units)
+        return out
+    for rows, scores in votes(neighbors, table, ks=ks, weights=weights, temperature=rule.temperature):
+        near = Neighbors(neighbors.indices[rows], neighbors.similarities[rows])
+        for step, k in enumerate(ks):
+            if single:
+                out[step, rows] = predict_single(scores[step], near, table, k=k, ties=rule.ties)
+            else:
+                out[step, rows] = predict_multi(scores[step], threshold=rule.threshold, top_if_none=rule.top_if_none)
+    return out
+
+
+def _of_units(
+    neighbors: Neighbors, table: NDArray[np.bool_], k: int, weights: Weights, rule: VoteRule, units: Units
+) -> NDArray[Any]:
+    """As `predict`, at one k: the scores of all rows are needed at once, so that ks are taken one by one."""
+    scores, tops = np.empty(table.shape), np.empty(len(table), np.int64)
+    for rows, part in votes(neighbors, table, ks=[k], weights=weights, temperature=rule.temperature):
+        near = Neighbors(neighbors.indices[rows], neighbors.similarities[rows])
+        scores[rows] = part[0]
+        tops[rows] = predict_single(part[0], near, table, k=k, ties=rule.ties)
+    found = aggregate(scores, tops, units.of_row, n_units=len(units.names), how=rule.how, top=rule.top)
+    if rule.mode == "single":
+        return found.top
+    return predict_multi(found.scores, threshold=rule.threshold, top_if_none=rule.top_if_none)

@@ -36,6 +36,7 @@ from locatlas.indexer.schema import (
     embedding_schema,
     embedding_table_name,
 )
+from locatlas.indexer.upgrade import upgrade
 
 __all__ = ["Store", "TableVectors"]
 
@@ -81,14 +82,14 @@ class TableVectors:
 
 
 class Store:
-    """The tables of one atlas. Readers need no lock; writers hold `folder.writer()`."""
+    """The tables of one atlas. Readers need no lock; writers hold `folder.writer()`.
+
+    An atlas of an older schema version is upgraded first, which writes (see `locatlas.indexer.upgrade`).
+    """
 
     def __init__(self, folder: AtlasFolder) -> None:
+        upgrade(folder)
         self.folder = folder
-        found = folder.info().get("schema_version")
-        if found != SCHEMA_VERSION:
-            message = f"{folder.path}: atlas of schema version {found}; this locatlas reads version {SCHEMA_VERSION}"
-            raise SchemaMismatchError(message)
         self._db: Any = None
 
     @classmethod

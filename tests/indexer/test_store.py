@@ -268,9 +268,9 @@ def test_many_small_fragments_are_merged_and_large_ones_are_left(empty: Store, m
     assert empty.count(TABLE) == 17
 
 
-def test_an_atlas_of_another_schema_version_is_not_opened(empty: Store) -> None:
+def test_an_atlas_of_a_newer_schema_version_is_not_opened(empty: Store) -> None:
     empty.folder.write_info({**empty.folder.info(), "schema_version": 99})
-    with pytest.raises(LocatlasError, match="atlas of schema version 99; this locatlas reads version 1"):
+    with pytest.raises(LocatlasError, match="atlas of schema version 99; this locatlas reads versions 1 to 2; a newer"):
         Store.open(empty.folder.path)
 
 

@@ -1,0 +1,98 @@
+"""Bring an atlas of an older schema version to this one: new columns, then the version. I/O."""
+
+import logging
+import time
+from pathlib import Path
+
+import pyarrow as pa
+
+from locatlas.errors import AtlasLockedError, InputError, LocatlasError, SchemaMismatchError, StoreDamagedError
+from locatlas.indexer.layout import AtlasFolder
+from locatlas.indexer.schema import CELLS, FOVS, SCHEMA_VERSION
+
+__all__ = ["upgrade"]
+
+logger = logging.getLogger(__name__)
+
+OLDEST = 1
+
+WAIT_S = 5.0
+"""For somebody who upgrades the same atlas at the same time, which takes a moment."""
+
+# version 2 only added columns that may be null, at the end of these. `annotated_by` was there in version 1, but was
+# never written, so `annotated` is null with it.
+_GREW = {"fovs": FOVS, "cells": CELLS}
+
+
+def upgrade(folder: AtlasFolder) -> None:
+    """Bring the tables of an atlas to `SCHEMA_VERSION`, and then say so in `atlas.json`.
+
+    Does nothing if the atlas has this version. A table gets its columns in one commit, and those that have them are
+    left alone, so what was killed is done again from where it stood. No vector or image is touched; a locatlas that
+    knows the older version only does not open the atlas any more.
+
+    Args:
+        folder: The atlas.
+
+    Raises:
+        SchemaMismatchError: If its version is newer than this locatlas, or none, or a table has other columns.
+        InputError: If it must be upgraded and cannot be written.
+        AtlasLockedError: If it must be upgraded and another process writes.
+        StoreDamagedError: If a table cannot be read or written.
+    """
+    until = time.monotonic() + WAIT_S
+    while (found := _version(folder)) != SCHEMA_VERSION:
+        try:
+            with folder.writer(f"upgrade from schema version {found}"):
+                if _version(folder) != SCHEMA_VERSION:  # it may have been done since
+                    for table, schema in _GREW.items():
+                        _add_columns(folder.db / f"{table}.lance", schema)
+                    folder.write_info({**folder.info(), "schema_version": SCHEMA_VERSION})
+                    logger.warning("%s: upgraded from schema version %s to %s", folder.path, found, SCHEMA_VERSION)
+        except AtlasLockedError as error:
+            if time.monotonic() > until:
+                raise AtlasLockedError(f"{_must(folder, found)}; {error}") from error
+            time.sleep(0.1)
+        except StoreDamagedError:
+            raise
+        except (InputError, OSError) as error:
+            raise InputError(f"{_must(folder, found)} by somebody who may write it: {error}") from error
+
+
+def _version(folder: AtlasFolder) -> int:
+    found = folder.info().get("schema_version")
+    if isinstance(found, bool) or not isinstance(found, int) or not OLDEST <= found <= SCHEMA_VERSION:
+        newer = isinstance(found, int) and found > SCHEMA_VERSION
+        advice = "; a newer one made it: install that" if newer else ""
+        message = (
+            f"{folder.path}: atlas of schema version {found}; this locatlas reads versions {OLDEST} to "
+            f"{SCHEMA_VERSION}{advice}"
+        )
+        raise SchemaMismatchError(message)
+    return found
+
+
+def _must(folder: AtlasFolder, found: int) -> str:
+    return f"{folder.path}: atlas of schema version {found} must first be upgraded to {SCHEMA_VERSION}"
+
+
+def _add_columns(path: Path, schema: pa.Schema) -> None:
+    """Add the columns of the schema that the table lacks, null in every row, in one commit."""
+    if not any(path.glob("_versions/*.manifest")):
+        return  # never made, or its making was killed
+    import lance  # after the store has set its environment
+
+    try:
+        dataset = lance.dataset(str(path))
+        here = dataset.schema.remove_metadata()
+        if list(here) != list(schema)[: len(here)]:
+            message = f"{path}: has other columns than its schema version says; the atlas was not upgraded"
+            raise SchemaMismatchError(message)
+        if len(here) < len(schema):
+            dataset.add_columns(pa.schema(list(schema)[len(here) :]))
+    except LocatlasError:
+        raise
+    except (OSError, RuntimeError, ValueError) as error:
+        why = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        message = f"{path}: cannot be upgraded ({why}); what was there stays"
+        raise StoreDamagedError(message) from error

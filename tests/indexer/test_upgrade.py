@@ -1,0 +1,307 @@
+"""Atlases of schema version 1 open, keep what they hold, and can be written; the upgrade can be killed at any point."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lance
+import lancedb
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from locatlas.errors import AtlasLockedError, InputError, LocatlasError, SchemaMismatchError, StoreDamagedError
+from locatlas.indexer import upgrade as upgrade_module
+from locatlas.indexer.layout import AtlasFolder
+from locatlas.indexer.rows import image_rows
+from locatlas.indexer.schema import CELLS, FOVS, SCHEMA_VERSION, embedding_schema
+from locatlas.indexer.store import Store
+from locatlas.indexer.upgrade import upgrade
+
+# The columns as the last version that wrote schema version 1 had them.
+TEXTS = pa.list_(pa.string())
+PAIRS = pa.list_(pa.struct([("name", pa.string()), ("value", pa.string())]))
+FOVS_1 = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("dataset", pa.string(), nullable=False),
+        pa.field("protein", pa.string()),
+        pa.field("ensembl_id", pa.string()),
+        pa.field("antibody", pa.string()),
+        pa.field("cell_line", pa.string()),
+        pa.field("plate", pa.string()),
+        pa.field("well", pa.string()),
+        pa.field("channels", TEXTS, nullable=False),
+        pa.field("pixel_size_um", pa.float64()),
+        pa.field("height", pa.int32()),
+        pa.field("width", pa.int32()),
+        pa.field("localizations", TEXTS, nullable=False),
+        pa.field("graded", pa.list_(pa.struct([("localization", pa.string()), ("grade", pa.int8())])), nullable=False),
+        pa.field("groups", PAIRS, nullable=False),
+        pa.field("metadata", PAIRS, nullable=False),
+        pa.field("root", pa.string()),
+        pa.field("sources", pa.list_(pa.struct([("path", pa.string()), ("channels", TEXTS)])), nullable=False),
+        pa.field("row", pa.int32()),
+        pa.field("mask", pa.string()),
+        pa.field("source_digest", pa.string(), nullable=False),
+        pa.field("source_stat", pa.string()),
+        pa.field("qc", TEXTS, nullable=False),
+        pa.field("thumbnail", pa.binary()),
+    ]
+)
+CELLS_1 = pa.schema(
+    [
+        *FOVS_1,
+        pa.field("fov_id", pa.string()),
+        pa.field("box", pa.list_(pa.int32())),
+        pa.field("centroid", pa.list_(pa.float32())),
+        pa.field("area_px", pa.int64()),
+        pa.field("touches_border", pa.bool_()),
+        pa.field("annotated_by", pa.string()),
+    ]
+)
+SCHEMAS_1 = {"fovs": FOVS_1, "cells": CELLS_1}
+
+
+def row(name: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "id": f"d/{name}",
+        "dataset": "d",
+        "protein": "LMNB1",
+        "channels": ["nucleus", "protein"],
+        "pixel_size_um": 0.2,
+        "height": 40,
+        "localizations": ["nucleoplasm"],
+        "graded": [{"localization": "nucleoplasm", "grade": 3}],
+        "groups": [{"name": "composite", "value": "a"}],
+        "metadata": [],
+        "sources": [{"path": f"{name}.tif", "channels": ["nucleus", "protein"]}],
+        "source_digest": "0f" * 16,
+        "qc": ["tiny"],
+        "thumbnail": b"\x00\xff",
+        **changes,
+    }
+
+
+ROWS = {
+    "fovs": [row("a"), row("é", protein=None, localizations=[])],
+    "cells": [row("a/1", fov_id="d/a", area_px=7, box=[0, 0, 3, 3], touches_border=True), row("a/2")],
+}
+
+
+def upsert_1(folder: AtlasFolder, table: str, rows: list[dict[str, Any]]) -> None:
+    """As version 1 wrote: a table with a declared key, and merged by id."""
+    db, schema = lancedb.connect(str(folder.db)), SCHEMAS_1[table]
+    if (folder.db / f"{table}.lance").exists():
+        opened = db.open_table(table)
+    else:
+        opened = db.create_table(table, schema=schema)
+        opened.set_unenforced_primary_key(["id"])
+    merge = opened.merge_insert("id").use_index(False)
+    merge.when_matched_update_all().when_not_matched_insert_all().execute(pa.Table.from_pylist(rows, schema=schema))
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> AtlasFolder:
+    """An atlas of schema version 1 with fields, cells in two fragments, and vectors."""
+    folder = AtlasFolder.create(tmp_path / "atlas", {"schema_version": 1})
+    folder.root_name(tmp_path, prefer="d")
+    upsert_1(folder, "fovs", ROWS["fovs"])
+    for one in ROWS["cells"]:
+        upsert_1(folder, "cells", [one])
+    vectors = pa.array([[1.0, 2.0]], pa.list_(pa.float32(), 2))
+    table = pa.table([pa.array(["d/a"]), pa.array(["0f" * 16]), vectors], schema=embedding_schema(2))
+    lancedb.connect(str(folder.db)).create_table("emb_fov_0123456789ab", table)
+    return folder
+
+
+def held(folder: AtlasFolder) -> dict[str, list[dict[str, Any]]]:
+    """All rows of the image tables as they lie on disk."""
+    found = {name: lance.dataset(str(folder.db / f"{name}.lance")).to_table() for name in SCHEMAS_1}
+    return {name: table.sort_by("id").to_pylist() for name, table in found.items()}
+
+
+def versions(folder: AtlasFolder) -> dict[str, int]:
+    return {p.stem: lance.dataset(str(p)).version for p in sorted(folder.db.glob("*.lance"))}
+
+
+def test_only_columns_that_may_be_null_were_added_at_the_end() -> None:
+    for old_schema, schema in ((FOVS_1, FOVS), (CELLS_1, CELLS)):
+        assert list(schema)[: len(old_schema)] == list(old_schema)
+        assert all(field.nullable for field in list(schema)[len(old_schema) :])
+
+
+def test_an_atlas_of_version_1_opens_with_all_it_held_and_nulls_besides(
+    old: AtlasFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    before, info = held(old), old.info()
+    store = Store.open(old.path)
+    assert f"{old.path}: upgraded from schema version 1 to 2" in caplog.text
+    assert old.info() == {**info, "schema_version": SCHEMA_VERSION}
+    for name, schema in (("fovs", FOVS), ("cells", CELLS)):
+        rows = store.read(name)
+        assert rows.schema.remove_metadata() == schema
+        new = schema.names[len(SCHEMAS_1[name]) :]
+        assert rows.drop_columns(new).to_pylist() == before[name]
+        assert all(rows[column].null_count == len(rows) for column in new)
+    assert store.read_vectors("emb_fov_0123456789ab").vectors.tolist() == [[1.0, 2.0]]
+
+
+def test_it_is_written_as_any_other_from_then_on(old: AtlasFolder) -> None:
+    store = Store.open(old.path)
+    changed = row("a", segmenter="given", n_cells=2, cells_digest="1f" * 16)
+    store.upsert("fovs", image_rows([changed, row("new", n_cells=0)], "fov"))
+    cell = row(
+        "a/1", box=[1, 1, 4, 5], region=b"\x01", focus=0.5, annotated=["vesicles"], annotated_by="jane", cell="1"
+    )
+    store.upsert("cells", image_rows([cell], "cell"))
+    fovs = store.read("fovs", ["id", "segmenter", "n_cells", "protein"]).to_pylist()
+    assert [(r["id"], r["segmenter"], r["n_cells"]) for r in fovs] == [
+        ("d/a", "given", 2),
+        ("d/new", None, 0),
+        ("d/é", None, None),
+    ]
+    cells = store.read("cells").to_pylist()
+    assert [(r["id"], r["box"], r["annotated"], r["region"]) for r in cells] == [
+        ("d/a/1", [1, 1, 4, 5], ["vesicles"], b"\x01"),
+        ("d/a/2", None, None, None),
+    ]
+    store.delete("cells", ["d/a/1"])
+    assert store.read("cells", ["id"])["id"].to_pylist() == ["d/a/2"]
+
+
+def test_the_declared_key_is_kept_so_that_ids_stay_unique(old: AtlasFolder) -> None:
+    store = Store.open(old.path)
+    for table in SCHEMAS_1:
+        metadata = lance.dataset(str(old.db / f"{table}.lance")).schema.field("id").metadata
+        assert b"lance-schema:unenforced-primary-key:position" in metadata
+    store.compact("cells")
+    assert store.count("cells") == 2
+
+
+def test_a_second_opening_writes_nothing(old: AtlasFolder) -> None:
+    Store.open(old.path)
+    before, text = versions(old), old.info_path.stat().st_mtime_ns
+    Store.open(old.path)
+    upgrade(old)
+    assert versions(old) == before
+    assert old.info_path.stat().st_mtime_ns == text
+
+
+class KilledError(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("at", ["first table", "second table", "version"])
+def test_an_upgrade_that_was_killed_goes_on_where_it_stood(
+    at: str, old: AtlasFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = held(old)
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise KilledError
+
+    real = upgrade_module._add_columns
+    with monkeypatch.context() as patch:
+        if at == "version":
+            patch.setattr(AtlasFolder, "write_info", killed)
+        else:
+            last = "fovs.lance" if at == "first table" else "cells.lance"
+            patch.setattr(upgrade_module, "_add_columns", lambda p, s: killed() if p.name == last else real(p, s))
+        with pytest.raises(KilledError):
+            Store.open(old.path)
+    assert old.info()["schema_version"] == 1
+    halfway = versions(old)
+    store = Store.open(old.path)
+    done = {"first table": (), "second table": ("fovs",), "version": ("fovs", "cells")}[at]
+    for table in SCHEMAS_1:
+        assert (versions(old)[table] == halfway[table]) == (table in done)
+        assert (
+            store.read(table).drop_columns(store.read(table).schema.names[len(SCHEMAS_1[table]) :]).to_pylist()
+            == before[table]
+        )
+    assert old.info()["schema_version"] == SCHEMA_VERSION
+
+
+def test_tables_that_were_never_made_are_no_obstacle(tmp_path: Path) -> None:
+    folder = AtlasFolder.create(tmp_path / "atlas", {"schema_version": 1})
+    (folder.db / "cells.lance" / "_versions").mkdir(parents=True)  # a killed making
+    store = Store.open(folder.path)
+    assert store.tables() == []
+    store.upsert("cells", image_rows([row("a/1")], "cell"))
+    assert store.count("cells") == 1
+
+
+def test_a_table_with_other_columns_stops_it_and_names_the_table(old: AtlasFolder) -> None:
+    shutil.rmtree(old.db / "cells.lance")
+    lance.write_dataset(CELLS_1.empty_table().drop_columns(["plate"]), str(old.db / "cells.lance"))
+    with pytest.raises(SchemaMismatchError, match=r"cells\.lance: has other columns than its schema version says"):
+        Store.open(old.path)
+    assert old.info()["schema_version"] == 1
+
+
+def test_a_damaged_table_is_named(old: AtlasFolder) -> None:
+    for path in (old.db / "fovs.lance" / "_versions").glob("*.manifest"):
+        path.write_bytes(b"")
+    with pytest.raises(
+        StoreDamagedError, match=r"fovs\.lance: cannot be upgraded \(.*\); what was there stays"
+    ) as caught:
+        Store.open(old.path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("version", "advice"),
+    [(SCHEMA_VERSION + 1, "; a newer one made it: install that"), (0, ""), (-1, ""), ("1", ""), (None, ""), (True, "")],
+)
+def test_other_versions_are_refused(version: Any, advice: str, old: AtlasFolder) -> None:
+    old.write_info({**old.info(), "schema_version": version})
+    message = f"atlas of schema version {version}; this locatlas reads versions 1 to {SCHEMA_VERSION}{advice}"
+    with pytest.raises(LocatlasError, match=message + "$"):
+        Store.open(old.path)
+    assert json.loads(old.info_path.read_text())["schema_version"] == version
+
+
+def test_a_reader_who_may_not_write_gets_one_line(old: AtlasFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("locatlas.indexer.layout.FileLock.acquire", forbidden)
+    with pytest.raises(
+        InputError, match=r"version 1 must first be upgraded to 2 by somebody who may write it: .*Permission denied"
+    ) as caught:
+        Store.open(old.path)
+    assert "\n" not in str(caught.value)
+    assert old.info()["schema_version"] == 1
+
+
+def test_a_writer_at_work_is_waited_for_and_then_told(old: AtlasFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upgrade_module, "WAIT_S", 0.0)
+    with (
+        old.writer("index elsewhere"),
+        pytest.raises(AtlasLockedError, match=r"must first be upgraded to 2; .*another writer .*`index elsewhere`"),
+    ):
+        Store.open(old.path)
+    Store.open(old.path)
+
+
+def test_an_upgrade_by_somebody_else_meanwhile_is_taken_as_done(
+    old: AtlasFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes open the same old atlas: the second finds it locked, and then of the right version."""
+    real = AtlasFolder.writer
+    calls: Iterator[str] = iter(["locked"])
+
+    def busy_once(self: AtlasFolder, command: str) -> Any:
+        if next(calls, None):
+            with real(self, "upgrade elsewhere"):
+                for name, schema in (("fovs", FOVS), ("cells", CELLS)):
+                    upgrade_module._add_columns(self.db / f"{name}.lance", schema)
+                self.write_info({**self.info(), "schema_version": SCHEMA_VERSION})
+            raise AtlasLockedError("busy")
+        pytest.fail("asked for the lock again")
+
+    monkeypatch.setattr(AtlasFolder, "writer", busy_once)
+    assert np.array_equal(Store.open(old.path).read("fovs", ["id"])["id"].to_pylist(), ["d/a", "d/é"])

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 
 from locatlas.indexer import encoders, layout
 from locatlas.indexer.embed import embed
@@ -21,7 +22,9 @@ from locatlas.indexer.faiss_index import build, open_index
 from locatlas.indexer.import_embeddings import import_embeddings
 from locatlas.indexer.index import index
 from locatlas.indexer.store import Store
+from locatlas.models.crops import CropPlan
 from tests.indexer.made import contents, name_of, pixels, write_annotations, write_collection, write_field
+from tests.indexer.masked import EDGE, MASKS, write_mask, write_masked
 
 OTHER = EncoderRequest(mapping="random", seed=3)
 FIELDS = 4
@@ -190,6 +193,38 @@ def test_an_import_killed_at_any_step_continues_to_the_same_atlas(
         lambda path: path, lambda atlas: import_embeddings(file, atlas=atlas, name="elsewhere"), tmp_path
     )
     assert steps.count("execute") >= 2 * 3 + 3  # rows and vectors of three commits, ledger, states
+
+
+def test_cells_killed_at_any_step_are_found_and_embedded_in_the_end(
+    tmp_path: Path, plain: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("locatlas.indexer.cells.stage.COMMIT_FIELDS", 2)
+    folder = write_masked(tmp_path / "fields")
+    request = EncoderRequest(crop=CropPlan(size_px=9))
+
+    def command(atlas: Path) -> None:
+        index(folder, atlas=atlas, dataset="manifest", level="both", request=request, commit_rows=COMMIT_ROWS)
+
+    steps, states = survives(lambda path: path, command, tmp_path)
+    assert steps.count("create_table") == 7  # fovs, cells, two of vectors, encoders, segmenters, runs
+    assert ["interrupted", "done"] in states
+
+
+def test_other_masks_and_pixels_killed_at_any_step_leave_no_cell_of_before(tmp_path: Path, plain: None) -> None:
+    folder = write_masked(tmp_path / "fields")
+    request = EncoderRequest(crop=CropPlan(size_px=9))
+    original = tmp_path / "original"
+    index(folder, atlas=original, dataset="manifest", level="both", request=request, commit_rows=COMMIT_ROWS)
+    write_mask(folder / "a_mask.tif", {3: MASKS["a"][3], 9: (30, 30, 44, 40)})
+    tifffile.imwrite(folder / "b.tif", pixels(77, edge_px=EDGE), imagej=True, metadata={"axes": "CYX"})
+    steps, _ = survives(
+        copied(original),
+        lambda atlas: index(folder, atlas=atlas, dataset="manifest", commit_rows=COMMIT_ROWS),
+        tmp_path,
+    )
+    assert steps.count("delete") == 2  # rows and vectors of the cells that are not there any more
+    ids = Store.open(tmp_path / "killed-1").read("cells", ["id"])["id"].to_pylist()
+    assert ids == ["manifest/a/3", "manifest/a/9", "manifest/b/1"]
 
 
 def copied(original: Path) -> Callable[[Path], Path]:

@@ -130,7 +130,7 @@ def index(
         if store.has("annotations"):
             apply_annotations(store, run=run)
         for one_level in ("fov", "cell"):
-            if level in (None, "both", one_level):
+            if level in (None, "both", one_level) or (one_level == "fov" and cuts):
                 job.look_for_gone(one_level, label, prune=prune)
         if level in (None, "both"):
             # other tables in the same folder have sources of their own

@@ -172,22 +172,31 @@ class Job:
     def look_for_gone(self, level: str, dataset: str, *, prune: bool) -> None:
         """Images of a data set whose files are gone, once those that moved have their new place: tell, or remove them.
 
+        Cells that are cut out of a field go with it.
+
         Args:
             level: "fov" or "cell".
             dataset: Name of the data set.
             prune: Delete them, with their vectors by every encoder.
         """
-        rows = self.store.read(image_table(level), ["id", "dataset", "root", "sources"]).to_pylist()
-        mine = [r for r in rows if r["dataset"] == dataset and r["sources"]]
+        columns = ["id", "dataset", "root", "sources", *(["box"] if level == "cell" else [])]
+        rows = self.store.read(image_table(level), columns).to_pylist()
+        mine = [r for r in rows if r["dataset"] == dataset and r["sources"] and not is_cut(r)]
         folders = {name: self.store.folder.root_path(name) for name in {row["root"] for row in mine}}
         gone = [r["id"] for r in mine if not all((folders[r["root"]] / s["path"]).exists() for s in r["sources"])]
         if gone and prune:
             self.run.touched()
-            for encoder in encoders.stored_encoders(self.store, level):
-                self.store.delete(encoder.table, gone)
-            self.store.delete(image_table(level), gone)
-            self.run.counts["pruned"] += len(gone)
+            if level == "fov" and self.store.has("cells"):
+                cells = self.store.read_rows("cells", gone, ["id", "box"], key="fov_id").to_pylist()
+                self._remove("cell", [row["id"] for row in cells if is_cut(row)])
+            self._remove(level, gone)
         self.summary.gone += gone
+
+    def _remove(self, level: str, ids: Sequence[str]) -> None:
+        for encoder in encoders.stored_encoders(self.store, level):
+            self.store.delete(encoder.table, ids)
+        self.store.delete(image_table(level), ids)
+        self.run.counts["pruned"] += len(ids)
 
     def finish(self) -> IndexSummary:
         """Commit the quarantine, compact where there are many fragments, and fill in the summary."""

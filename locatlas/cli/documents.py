@@ -38,6 +38,18 @@ class QuarantinedSource(_Document):
     reason: str
 
 
+class SegmentedFields(_Document):
+    """What the search for cells did."""
+
+    fields: int = Field(ge=0, description="fields that were searched in this run")
+    cells: int = Field(ge=0, description="cells found in them")
+    empty: int = Field(ge=0, description="fields among them without any")
+    unchanged: int = Field(ge=0, description="fields that were searched before, unchanged")
+    uncovered: int = Field(ge=0, description="fields that the given masks or table say nothing of")
+    replaced: int = Field(ge=0, description="cells of before that are not there any more")
+    segmenters: dict[str, int] = Field(description="fields by what found their cells")
+
+
 class IndexDocument(_Document):
     """What `index` and `embed` did."""
 
@@ -52,6 +64,9 @@ class IndexDocument(_Document):
     encoder: EncoderName | None = Field(description="of the FOVs; of the cells where there are only cells")
     encoders: dict[str, EncoderName] = Field(description="by level")
     qc: dict[str, int] = Field(description="images embedded in this run by QC flag")
+    segmented: SegmentedFields
+    dropped: int = Field(ge=0, description="cells without a vector by this encoder because they meet the border")
+    cell_qc: dict[str, int] = Field(description="cells found in this run by QC flag")
     timings_s: dict[str, float] = Field(description="seconds by stage")
     indices: dict[str, str] = Field(description="what look-ups use, by level, in words")
 

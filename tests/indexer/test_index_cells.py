@@ -226,6 +226,18 @@ def test_another_segmenter_replaces_cells_only_when_asked_to(masked: Path, tmp_p
     assert set(cell_vectors(tmp_path)) == ids
 
 
+@pytest.mark.parametrize("level", [None, "fov", "cell"])
+def test_cells_of_a_field_that_is_gone_go_with_it_when_pruned(masked: Path, tmp_path: Path, level: str | None) -> None:
+    run(masked, tmp_path)
+    (masked / "a.tif").unlink()
+    summary = run(masked, tmp_path, request=None, level=level)
+    assert summary.gone == ["manifest/a"]
+    assert len(cells_of(tmp_path)) == 4
+    summary = run(masked, tmp_path, request=None, level=level, prune=True)
+    assert set(cells_of(tmp_path)) == set(cell_vectors(tmp_path)) == {"manifest/b/1"}
+    assert opened(tmp_path).read("fovs", ["id"])["id"].to_pylist() == ["manifest/b", "manifest/c"]
+
+
 def test_a_crop_needs_cells_to_cut(tmp_path: Path, source: Path) -> None:
     with pytest.raises(InputError, match="--level cell"):
         index(source, atlas=tmp_path / "atlas", dataset="opencell", request=REQUEST)

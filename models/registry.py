@@ -53,6 +53,7 @@ def add(
     slots: Sequence[str],
     input_px: int,
     pooling: Pooling | None = None,
+    block: int | None = None,
     intensity: Intensity = "percentile",
     percentiles: tuple[float, float] = (0.0, 99.8),
     mean: Sequence[float] | None = None,
@@ -77,6 +78,7 @@ def add(
         slots: As `EncoderSpec`; as many as the file's patch embedding has inputs.
         input_px: As `EncoderSpec`.
         pooling: As `EncoderSpec`; None takes that of the architecture, `gated_attention` for SubCell, else `cls`.
+        block: As `EncoderSpec`.
         intensity: As `EncoderSpec`, and so are the arguments that follow.
         percentiles: See there.
         mean: See there.
@@ -112,6 +114,7 @@ def add(
         input_px=input_px,
         embedding_dim=1,  # known once the network is built
         pooling=pooling or vit.default_pooling(architecture),
+        block=block,
         intensity=intensity,
         percentiles=percentiles,
         mean=None if mean is None else tuple(mean),

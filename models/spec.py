@@ -22,7 +22,7 @@ __all__ = [
 IDENTITY_VERSION = 1
 """Raised when the meaning of a field changes, so that old fingerprints no longer match."""
 
-Pooling = Literal["cls", "mean", "gated_attention"]
+Pooling = Literal["cls", "mean", "spread", "cls_spread", "gated_attention"]
 Intensity = Literal["unit", "standardize", "minmax", "minmax_joint", "percentile"]
 Resize = Literal["square", "short_edge_crop", "center_crop_pad", "none_pad_to_patch"]
 Mapping = Literal["natural", "random", "replicate"]
@@ -42,7 +42,10 @@ class EncoderSpec:
         slots: Meaning of each network input, in order, e.g. ("microtubules", "protein", "nucleus") for RGB.
         input_px: Edge of the square network input in pixels; 0 keeps the image's own size.
         embedding_dim: Length of one forward pass' feature.
-        pooling: What is taken from the tokens.
+        pooling: What is taken from the tokens: `cls`; the `mean` of the patches; their `spread`, the standard deviation
+            over the image without its blank parts (pixels that are exactly zero in every channel in use, as around a
+            cell cut out by its mask, and padding); `cls_spread`, both side by side; SubCell's `gated_attention`.
+        block: Tokens are taken after this many blocks of the network, from 1, through its final norm; None for all.
         intensity: How raw intensities become numbers: `unit` divides by the range of the integer type;
             `standardize` is (x - mean) / (sd + 1e-7) per image and channel; `minmax` per channel; `minmax_joint` over
             all channels of the image together; `percentile` clips at `percentiles` per channel and scales to [0, 1].
@@ -81,6 +84,7 @@ class EncoderSpec:
     embedding_dim: int
     weights_sha256: str | None = None
     pooling: Pooling = "cls"
+    block: int | None = None
     intensity: Intensity = "percentile"
     percentiles: tuple[float, float] = (0.0, 99.8)
     mean: tuple[float, ...] | None = None
@@ -125,12 +129,23 @@ class EncoderSpec:
         if (self.mapping == "random") != (self.mapping_seed is not None):
             message = f"encoder {self.name}: mapping_seed belongs to mapping 'random', and only to it"
             raise InputError(message)
+        if self.block is not None and (self.block < 1 or self.pooling == "gated_attention"):
+            message = (
+                f"encoder {self.name}: block {self.block} with pooling {self.pooling}: blocks count from 1, and gated "
+                "attention takes the last one's tokens"
+            )
+            raise InputError(message)
         if self.mapping == "replicate" and self.passes != "separate":
             message = f"encoder {self.name}: 'replicate' takes a pass per channel, so passes must be 'separate'"
             raise InputError(message)
         if self.passes == "separate" and not self.stains:
             message = f"encoder {self.name}: separate passes need the channels named, because each adds to the vector"
             raise InputError(message)
+
+    @property
+    def needs_blank(self) -> bool:
+        """Whether the pooling has to know which parts of the image are blank."""
+        return self.pooling in ("spread", "cls_spread")
 
     @property
     def dim(self) -> int:
@@ -144,8 +159,10 @@ class EncoderSpec:
             if f.name != "name" and not f.metadata.get("describes"):
                 value = getattr(self, f.name)
                 out[f.name] = list(value) if isinstance(value, tuple) else value
-        # left out where there is none: fingerprints from before crops existed still hold
-        del out["crop"]
+        # left out where there is none: fingerprints from before there were crops and blocks still hold
+        for name in ("crop", "block"):
+            if out[name] is None:
+                del out[name]
         return out if self.crop is None else {**out, "crop": self.crop.to_dict()}
 
     @property

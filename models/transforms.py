@@ -39,7 +39,8 @@ def network_input(image: ChannelImage, spec: EncoderSpec, *, patch_px: int) -> T
         patch_px: Edge of the network's patches in pixels.
 
     Returns:
-        Float32, (passes, slots, h, w), finite; h and w are multiples of `patch_px`.
+        Float32, (passes, slots, h, w), finite; h and w are multiples of `patch_px`. Where `spec.needs_blank`, one plane
+        follows the slots: 0 where the image is blank or padded, 1 where it is not, shares of it on the edge between.
 
     Raises:
         ImageRejectedError: If the image cannot be used; says why.
@@ -61,7 +62,19 @@ def network_input(image: ChannelImage, spec: EncoderSpec, *, patch_px: int) -> T
         low, high = float(used.pixels.min()), float(used.pixels.max())
         message = f"pixels from {low:g} to {high:g} cannot be scaled to finite numbers"
         raise ImageRejectedError(message)
+    if spec.needs_blank:
+        shown = _shown(used, spec, patch_px=patch_px)
+        batch = torch.cat([batch, shown.expand(len(batch), 1, *shown.shape[1:])], dim=1)
     return batch
+
+
+def _shown(image: ChannelImage, spec: EncoderSpec, *, patch_px: int) -> Tensor:
+    """Where an image shows something, scaled and padded as its channels: float32 in [0, 1], (1, h, w)."""
+    shown = torch.from_numpy((image.pixels != 0).any(axis=0)[None].astype(np.float32))
+    shown = resize_and_crop(shown, spec, pixel_size_um=image.pixel_size_um).clamp(0, 1)
+    if spec.resize == "center_crop_pad":
+        shown = _pad(shown, spec.input_px, spec.input_px)
+    return pad_to_patch(shown, patch_px)
 
 
 def scale_intensity(pixels: NDArray[Any], spec: EncoderSpec) -> NDArray[np.float32]:

@@ -5,16 +5,16 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from locatlas.errors import InputError, UnknownNameError
 from locatlas.models.architectures import OWN, VitShape
+from locatlas.models.pooling import PooledViT
 from locatlas.models.spec import EncoderSpec, Pooling
 from locatlas.models.subcell import GatedAttentionPooler, SubCellEncoder
 from locatlas.models.torchvision_shim import import_timm
 
 __all__ = [
-    "PooledViT",
     "build",
     "default_pooling",
     "embedding_dim",
@@ -25,45 +25,31 @@ __all__ = [
 ]
 
 
-class PooledViT(nn.Module):
-    """A timm vision transformer and what is taken from its tokens.
-
-    Args:
-        vit: With `forward_features`, which ends in the final norm, and `num_prefix_tokens`.
-        pooling: `cls` takes the first token, `mean` the mean of the patch tokens, registers and CLS left out.
-    """
-
-    def __init__(self, vit: nn.Module, pooling: str) -> None:
-        super().__init__()
-        self.vit: Any = vit
-        self.pooling = pooling
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(b, slots, h, w) -> (b, width)."""
-        tokens: Tensor = self.vit.forward_features(images)
-        return tokens[:, 0] if self.pooling == "cls" else tokens[:, self.vit.num_prefix_tokens :].mean(dim=1)
-
-
 def build(spec: EncoderSpec) -> nn.Module:
     """The network of a spec on the CPU in evaluation mode; its weights are arbitrary until loaded or seeded.
 
-    Its inputs are (b, len(slots), h, w), its outputs (b, embedding_dim). With `input_px` 0, and with
+    Its inputs are (b, len(slots), h, w), with one plane more for a pooling that has to know what is blank
+    (`transforms.network_input`), its outputs (b, embedding_dim). With `input_px` 0, and with
     `none_pad_to_patch`, it takes any multiple of the patch and resamples positions on the way.
 
     Raises:
         UnknownNameError: If neither locatlas nor timm has the architecture.
-        InputError: If the pooling does not belong to the architecture.
+        InputError: If the pooling does not belong to the architecture, or it has fewer blocks than the spec asks for.
     """
     shape = OWN.get(spec.architecture)
     if (spec.pooling == "gated_attention") != (shape is not None and shape.pool_heads > 0):
         message = f"encoder {spec.name}: pooling {spec.pooling!r} does not belong to architecture {spec.architecture}"
         raise InputError(message)
-    vit = _timm_vit(spec) if shape is None else _own_vit(spec, shape)
+    vit: Any = _timm_vit(spec) if shape is None else _own_vit(spec, shape)
     network: nn.Module
     if shape is not None and shape.pool_heads:
         network = SubCellEncoder(vit, GatedAttentionPooler(shape.width, shape.pool_width, shape.pool_heads))
     else:
-        network = PooledViT(vit, spec.pooling)
+        depth = len(vit.blocks)
+        if spec.block is not None and spec.block > depth:
+            message = f"encoder {spec.name}: block {spec.block} asked for, {spec.architecture} has {depth}"
+            raise InputError(message)
+        network = PooledViT(vit, spec.pooling, spec.block)
     return network.eval().requires_grad_(requires_grad=False)
 
 
@@ -134,7 +120,9 @@ def patch_px(network: nn.Module) -> int:
 def embedding_dim(network: nn.Module) -> int:
     """Length of one forward pass' feature."""
     width = int(inner_vit(network).num_features)
-    return width * network.pool_model.attention.out_features if isinstance(network, SubCellEncoder) else width
+    if isinstance(network, SubCellEncoder):
+        return width * network.pool_model.attention.out_features
+    return 2 * width if isinstance(network, PooledViT) and network.pooling == "cls_spread" else width
 
 
 def seed_weights(network: nn.Module, seed: int) -> None:

@@ -72,8 +72,12 @@ def _floats(ctx: click.Context, param: click.Parameter, value: str | None) -> tu
     show_default=True,
 )
 @click.option(
-    "--pooling", type=click.Choice(["cls", "mean", "gated_attention"]), help="Default: the architecture's own."
+    "--pooling",
+    type=click.Choice(["cls", "mean", "spread", "cls_spread", "gated_attention"]),
+    help="What is taken from the tokens; spread: standard deviation of the patches that show something. "
+    "Default: the architecture's own.",
 )
+@click.option("--block", type=click.IntRange(min=1), help="Take the tokens after this many blocks. Default: all.")
 @click.option(
     "--resize",
     type=click.Choice(["square", "short_edge_crop", "center_crop_pad", "none_pad_to_patch"]),

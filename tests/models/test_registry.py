@@ -145,6 +145,16 @@ def test_the_same_weights_give_the_same_fingerprint_from_any_layout(checkpoint: 
     assert add("a", checkpoint).fingerprint == add("b", flat).fingerprint
 
 
+def test_another_pooling_of_the_same_weights_is_another_encoder(checkpoint: Path, image: ChannelImage) -> None:
+    plain, textured = add("plain", checkpoint), add("textured", checkpoint, pooling="cls_spread", block=7)
+    assert (textured.pooling, textured.block, textured.embedding_dim) == ("cls_spread", 7, 48)
+    assert textured.weights_sha256 == plain.weights_sha256
+    assert textured.fingerprint != plain.fingerprint
+    assert load_encoder(registry.get("textured"), device="cpu").encode([image]).shape == (1, 48)
+    with pytest.raises(InputError, match="block 12 asked for, vit_base_patch16 has 11"):
+        add("deep", checkpoint, block=12)
+
+
 def test_subcells_pooling_is_chosen_by_its_architecture(tiny: None, make_spec: Callable, tmp_path: Path) -> None:
     spec = make_spec(architecture="subcell_vit_base_patch16", slots=("nucleus", "protein"), pooling="gated_attention")
     network = vit.build(spec)

@@ -26,6 +26,7 @@ OTHER_VALUES = {
     "pixel_size_um": 0.08,
     "stains": ("protein",),
     "precision": "bf16",
+    "block": 3,
     "crop": CropPlan(size_um=41.0),
 }
 CROPS = [
@@ -149,6 +150,8 @@ def test_the_vector_has_a_part_for_each_pass(passes: str, make_spec: Callable) -
     ("changes", "reason"),
     [
         ({"pooling": "max"}, "pooling 'max', allowed: cls"),
+        ({"block": 0}, "block 0 with pooling cls: blocks count from 1"),
+        ({"block": 2, "pooling": "gated_attention"}, "block 2 with pooling gated_attention"),
         ({"intensity": "log"}, "intensity 'log'"),
         ({"slots": ()}, "slots must be named"),
         ({"slots": ("protein", "protein")}, "slots must be named and differ"),

@@ -159,6 +159,41 @@ def test_channels_outside_the_plan_have_no_influence(make_spec: Callable, rng: n
     assert torch.equal(three, two)
 
 
+@pytest.mark.parametrize("pooling", ["spread", "cls_spread"])
+def test_a_pooling_of_what_is_shown_gets_one_plane_more(pooling: str, rng: np.random.Generator) -> None:
+    pixels = np.zeros((2, 64, 64), np.uint8)
+    pixels[0, 8:24, 0:16] = 7  # nucleus alone
+    pixels[1, 8:24, 16:30] = rng.integers(1, 256, (16, 14))
+    image = ChannelImage(pixels, CHANNELS)
+    with_it = network_input(image, spec_with(pooling=pooling), patch_px=16)
+    assert torch.equal(with_it[:, :2], network_input(image, spec_with(), patch_px=16))
+    expected = np.asarray(Image.fromarray(pixels.any(0).astype(np.float32)).resize((32, 32), Image.Resampling.BILINEAR))
+    np.testing.assert_allclose(with_it[0, 2].numpy(), expected, atol=1e-6)
+    protein = network_input(image, spec_with(pooling=pooling, stains=("protein",)), patch_px=16)
+    assert float(protein[0, -1, :, :6].max()) == 0  # a stain out of use shows nothing
+
+
+@pytest.mark.parametrize("intensity", INTENSITIES)
+def test_padding_shows_nothing(intensity: str) -> None:
+    spec = spec_with(slots=("protein",), pooling="spread", intensity=intensity, mean=(0.5,))
+    pixels = np.arange(1, 401, dtype=np.uint16).reshape(1, 20, 20)
+    for resize, edge in (("center_crop_pad", 32), ("none_pad_to_patch", 32)):
+        out = network_input(ChannelImage(pixels, ("protein",)), spec.with_changes(resize=resize), patch_px=16)
+        assert out.shape == (1, 2, edge, edge)
+        expected = np.zeros((32, 32))
+        expected[6:26, 6:26] = 1
+        np.testing.assert_array_equal(out[0, 1].numpy(), expected)
+
+
+def test_every_separate_pass_knows_what_is_shown(rng: np.random.Generator) -> None:
+    pixels = rng.integers(0, 2, (2, 32, 32), dtype=np.uint8)
+    spec = spec_with(pooling="spread", stains=CHANNELS, passes="separate")
+    out = network_input(ChannelImage(pixels, CHANNELS), spec, patch_px=16)
+    assert out.shape == (2, 3, 32, 32)
+    for one in out:
+        np.testing.assert_array_equal(one[2].numpy(), pixels.any(0))
+
+
 PIXELS = st.one_of(
     npst.arrays(np.uint8, st.tuples(st.just(2), st.integers(1, 40), st.integers(1, 40))),
     npst.arrays(np.uint16, st.tuples(st.just(2), st.integers(1, 40), st.integers(1, 40))),

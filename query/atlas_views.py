@@ -1,11 +1,13 @@
-"""What an atlas holds: its state, levels, and vectors with metadata. Reads the store."""
+"""What an atlas holds: its state, levels, annotations, and vectors with metadata. Reads the store."""
 
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from locatlas.indexer.store import Store
+from locatlas.query.annotation_report import annotation_report, annotation_table
 from locatlas.query.profiles import Profile
 from locatlas.query.scope import Scope, look
 from locatlas.query.shelf import Shelf
@@ -34,6 +36,18 @@ class AtlasViews:
     def status(self) -> dict[str, Any]:
         """Tables, encoders, coverage, indices, roots, runs and versions."""
         return status(self.store)
+
+    def annotations(self) -> pa.Table:
+        """What people said, one row an image and annotator; `applies`: the image is still the one they looked at."""
+        return annotation_table(self.store)
+
+    def annotation_report(self, *, level: str | None = None) -> dict[str, Any]:
+        """Who annotated how much, how far annotators agree, and how often inherited labels hold.
+
+        Args:
+            level: "fov" or "cell"; None for the one that has annotations, cells where both have.
+        """
+        return annotation_report(self.store, level=level)
 
     def levels(self) -> list[str]:
         """Image levels that have vectors, FOVs before cells."""

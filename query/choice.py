@@ -85,26 +85,27 @@ def choose_per_class(
     chosen: set[str] = set()
     while queues and len(chosen) < n:
         name = min(queues, key=lambda c: (taken[c], turn[c]))
-        image_id = next((i for i in queues[name] if i not in chosen), None)
-        if image_id is None:
+        found = next((i for i in queues[name] if i not in chosen), None)
+        if found is None:
             del queues[name]
             continue
-        chosen.add(image_id)
-        taken.update(set(classes[image_id]))
+        chosen.add(found)
+        taken.update(set(classes[found]))
     return [image_id for image_id in order if image_id in chosen]
 
 
 def _by_turns(ids: Sequence[str], groups: Mapping[str, str | None], seed: int) -> list[str]:
     """Ids such that each group comes once before any comes twice; groups in hashed order, ids of one as given."""
     # (True, id) is no group's name, whatever that is
-    group_of = {i: (False, group) if (group := groups.get(i)) else (True, i) for i in ids}
-    hashed = {g: place for place, g in enumerate(shuffled({name for _, name in group_of.values()}, seed))}
+    named = {i: groups.get(i) for i in ids}
+    group_of = {i: (False, name) if name else (True, i) for i, name in named.items()}
+    hashed = {name: place for place, name in enumerate(shuffled({of for _, of in group_of.values()}, seed))}
     seen: Counter[tuple[bool, str]] = Counter()
     ranked = []
     for place, image_id in enumerate(ids):
-        group = group_of[image_id]
-        ranked.append((seen[group], hashed[group[1]], place, image_id))
-        seen[group] += 1
+        mine = group_of[image_id]
+        ranked.append((seen[mine], hashed[mine[1]], place, image_id))
+        seen[mine] += 1
     return [image_id for *_, image_id in sorted(ranked)]
 
 

@@ -22,6 +22,7 @@ _COMMANDS = {
     "neighbors": "locatlas.cli.asking",
     "classify": "locatlas.cli.asking",
     "sweep": "locatlas.cli.asking",
+    "annotate": "locatlas.cli.annotating",
     "encoders": "locatlas.cli.listing",
     "datasets": "locatlas.cli.listing",
     "status": "locatlas.cli.listing",

@@ -6,10 +6,16 @@ commands print. Keys may be added; those here stay.
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
+
+from locatlas.cli.annotation_documents import AnnotateExportDocument, AnnotateImportDocument, AnnotateReportDocument
+from locatlas.cli.document_base import Document as _Document
 
 __all__ = [
     "DOCUMENTS",
+    "AnnotateExportDocument",
+    "AnnotateImportDocument",
+    "AnnotateReportDocument",
     "ClassifyDocument",
     "DemoDocument",
     "ImportDocument",
@@ -18,10 +24,6 @@ __all__ = [
     "StatusDocument",
     "SweepDocument",
 ]
-
-
-class _Document(BaseModel):
-    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
 
 
 class EncoderName(_Document):
@@ -242,4 +244,7 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "sweep": SweepDocument,
     "status": StatusDocument,
     "demo": DemoDocument,
+    "annotate-export": AnnotateExportDocument,
+    "annotate-import": AnnotateImportDocument,
+    "annotate-report": AnnotateReportDocument,
 }

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locatlas.errors import ImageRejectedError
+from locatlas.indexer.h5sc import HDF5_MAGIC, read_cell_row
 from locatlas.indexer.npy import NPY_MAGIC, open_npy
 from locatlas.indexer.opening import opened
 from locatlas.indexer.planes import (
@@ -41,7 +42,7 @@ def read_image(record: ImageRecord) -> tuple[ChannelImage, str]:
     """All planes of a record.
 
     Formats go by content, not by name: TIFF (ImageJ, OME, plain; stacks projected by maximum over z), gzipped TIFF,
-    PNG, JPEG, and npy (a row of a stacked array where the record says so).
+    PNG, JPEG, and npy or scPortrait's HDF5 (the row that the record names of a stacked array).
 
     Args:
         record: What a reader yielded.
@@ -49,8 +50,8 @@ def read_image(record: ImageRecord) -> tuple[ChannelImage, str]:
     Returns:
         The image, uint8, uint16 or float32 (mixed types become float32 in units of each type's range), and
         blake2b-128 in hex: of the file's bytes where there is one source (`b2sum -l 128` gives the same), of the
-        concatenated raw digests of the sources in order where there are several. For a row of an npy file its bytes
-        are those of the row.
+        concatenated raw digests of the sources in order where there are several. For a row of a stacked file its
+        bytes are those of the row, decoded.
 
     Raises:
         ImageRejectedError: Naming the file and the reason: missing, not a plain file, not an image, damaged, too
@@ -83,7 +84,7 @@ def source_digest(record: ImageRecord) -> str:
     digests = []
     for source in record.sources:
         with opened(source.path) as (stream, _size):
-            digests.append(_hashed(stream) if record.row is None else _row(source.path, record.row)[1])
+            digests.append(_hashed(stream) if record.row is None else _row(stream, source.path, record.row)[1])
     return _combined(digests)
 
 
@@ -122,11 +123,16 @@ def _read_source(source: Source, row: int | None) -> tuple[NDArray[Any], bytes]:
     """Planes (channels, height, width) and raw digest of one file."""
     with opened(source.path) as (stream, size):
         if row is not None:
-            plane, digest = _row(source.path, row)
-            return as_pixels(_npy_planes(plane, source.channels)), digest
+            plane, digest = _row(stream, source.path, row)
+            return as_pixels(_wanted(_npy_planes(plane, source.channels), source)), digest
         digest = _hashed(stream)
-        return as_pixels(_decoded(stream, source, size)), digest
+        return as_pixels(_wanted(_decoded(stream, source, size), source)), digest
     raise AssertionError  # `opened` lets nothing through
+
+
+def _wanted(planes: NDArray[Any], source: Source) -> NDArray[Any]:
+    """Without the planes that have no meaning."""
+    return planes if all(source.channels) else planes[[bool(channel) for channel in source.channels]]
 
 
 def _decoded(stream: IO[bytes], source: Source, size: int) -> NDArray[Any]:
@@ -161,7 +167,11 @@ def _gunzipped(stream: IO[bytes], size: int) -> io.BytesIO:
     return io.BytesIO(data)
 
 
-def _row(path: Path, row: int) -> tuple[NDArray[Any], bytes]:
+def _row(stream: IO[bytes], path: Path, row: int) -> tuple[NDArray[Any], bytes]:
+    """One image of a stacked file, and the digest of its bytes."""
+    if stream.read(len(HDF5_MAGIC)) == HDF5_MAGIC:
+        plane = read_cell_row(path, row)
+        return plane, hashlib.blake2b(plane.tobytes(), digest_size=DIGEST_BYTES).digest()
     array = open_npy(path)
     if array.ndim < 3 or not 0 <= row < len(array):
         message = f"has no image {row}: an array of shape {array.shape}"

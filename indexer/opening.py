@@ -54,7 +54,8 @@ def opened(path: Path) -> Iterator[tuple[IO[bytes], int]]:
                 _reject("the file is empty")
             yield stream, status.st_size
     except ImageRejectedError as error:
-        message = f"{path}: {error}"
+        named = str(error).startswith(f"{path}: ")  # opened a second time inside
+        message = str(error) if named else f"{path}: {error}"
         raise ImageRejectedError(message) from error
     except FileNotFoundError as error:
         message = f"{path}: no such file"

@@ -14,8 +14,9 @@ class Source:
 
     Attributes:
         path: Absolute path; lies under the root that is indexed (or is named by its manifest).
-        channels: Meanings of the file's planes in order. A colour file that holds one stain (HPA's RGB JPEG) has
-            one meaning, and the reader takes the planes in which the stain is shown.
+        channels: Meanings of the file's planes in order, "" for a plane that is none of the image's (scPortrait's
+            masks). A colour file that holds one stain (HPA's RGB JPEG) has one meaning, and the reader takes the planes
+            in which the stain is shown.
     """
 
     path: Path
@@ -39,7 +40,7 @@ class ImageRecord:
         mask_path: Label image of the cells, where given.
         nucleus_mask_path: Label image of the nuclei, where given.
         fov_id: For a cell: id of its field of view, where known.
-        row: Row of a stacked array file, e.g. cytoself's npy; None for one image a file.
+        row: Row of a stacked array file, e.g. cytoself's npy or scPortrait's h5sc; None for one image a file.
         annotated_by: For a cell: who annotated it; then `localizations` are its own. None: they are inherited.
     """
 
@@ -66,8 +67,8 @@ class ImageRecord:
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """Meanings of all planes, over all sources."""
-        return tuple(channel for source in self.sources for channel in source.channels)
+        """Meanings of all planes that are read, over all sources."""
+        return tuple(channel for source in self.sources for channel in source.channels if channel)
 
 
 @dataclass(frozen=True, slots=True)

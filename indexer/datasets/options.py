@@ -63,6 +63,11 @@ class ReaderOptions:
             raise InputError(message)
         return path
 
+    def text(self, name: str) -> str | None:
+        """A text given as an option, None where it is not given."""
+        value = self._given.get(name)
+        return None if value is None else str(value)
+
     def choice(self, name: str, allowed: Iterable[str], default: str) -> str:
         """A word given as an option.
 

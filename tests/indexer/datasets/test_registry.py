@@ -10,7 +10,7 @@ from locatlas.errors import InputError, UnknownNameError
 from locatlas.indexer.datasets import get_dataset, list_datasets, read_records
 from locatlas.indexer.labels import get_vocabulary
 
-NAMES = ["cytoself", "dino4cells", "hpa", "hpa-kaggle", "manifest", "opencell", "synthetic"]
+NAMES = ["cytoself", "dino4cells", "hpa", "hpa-kaggle", "manifest", "opencell", "scportrait", "synthetic"]
 
 
 def test_the_list_is_sorted_and_complete() -> None:
@@ -24,7 +24,7 @@ def test_each_declares_what_a_user_must_know(name: str) -> None:
     assert spec.level in ("fov", "cell", "both")
     if spec.vocabulary:
         assert get_vocabulary(spec.vocabulary).labels
-    assert (spec.channels == ()) == (name == "manifest")
+    assert (spec.channels == ()) == (name in ("manifest", "scportrait"))
 
 
 def test_an_unknown_data_set_or_option_lists_the_known(tmp_path: Path) -> None:

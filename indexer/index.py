@@ -1,5 +1,6 @@
 """Bring a data set into an atlas: plan what is new or changed, embed it, keep the rest as it is. I/O."""
 
+import logging
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -29,6 +30,8 @@ from locatlas.indexer.store import Store
 from locatlas.indexer.summary import IndexSummary
 
 __all__ = ["index"]
+
+logger = logging.getLogger(__name__)
 
 
 def index(
@@ -267,4 +270,6 @@ def _index_cells(
     plan = plan_cells(job, records, finding, replaces=replaces)
     check_scale([work.row for work in plan.work], encoder)
     find_cells(job, plan, finding)
+    for note in finding.given.notes():
+        logger.warning("%s", note)
     embed_stored(job, "cell", request, adding=False, dataset=dataset, cut_only=True)

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from locatlas.indexer import encoders
+from locatlas.indexer.cells.segmenters import SegmenterSpec
 from locatlas.indexer.job import image_table
 from locatlas.indexer.ledger import versions
 from locatlas.indexer.store import Store
@@ -26,8 +27,8 @@ def status(store: Store) -> dict[str, Any]:
 
     Returns:
         path, schema_version, tables {name: {rows, version}}, datasets {level: {name: images}}, labelled likewise,
-        encoders with state and coverage, quarantine {data set: count}, quarantined (the first of them, with reasons),
-        indices, roots with whether they are there, the last runs, versions.
+        cells (see `_cells`), encoders with state, crop and coverage, quarantine {data set: count}, quarantined (the
+        first of them, with reasons), indices, roots with whether they are there, the last runs, versions.
     """
     columns = ["id", "dataset", "source_digest", "localizations"]
     images = {level: store.read(image_table(level), columns) for level in ("fov", "cell")}
@@ -45,6 +46,7 @@ def status(store: Store) -> dict[str, Any]:
         "tables": {t: {"rows": store.count(t), "version": store.version(t)} for t in store.tables()},
         "datasets": {level: dict(sorted(Counter(t["dataset"].to_pylist()).items())) for level, t in images.items()},
         "labelled": {level: _labelled(t) for level, t in images.items()},
+        "cells": _cells(store),
         "encoders": [_encoder(store, e, digests[e.level]) for e in encoders.stored_encoders(store)],
         "quarantine": dict(sorted(reasons.items())),
         "quarantined": held[:_QUARANTINED_SHOWN],
@@ -74,10 +76,37 @@ def _encoder(store: Store, encoder: encoders.StoredEncoder, digests: dict[str, s
         "passes": spec.passes,
         "stains": list(spec.stains),
         "precision": spec.precision,
+        "crop": None if spec.crop is None else {**spec.crop.to_dict(), "in_words": str(spec.crop)},
         "trained": not (spec.weights_sha256 or "").startswith("seed:"),
         "images": len(digests),
         "embedded": embedded,
         "stale": 0 if imported else stale,  # an imported vector has no pixels of its own
+    }
+
+
+def _cells(store: Store) -> dict[str, Any]:
+    """Where the cells come from: by what found them, of how many fields, how many people looked at."""
+    fields = Counter(store.read("fovs", ["segmenter"])["segmenter"].to_pylist())
+    columns = store.read("cells", ["dataset", "segmenter", "annotated"])
+    found_by, annotated = columns["segmenter"].to_pylist(), columns["annotated"].is_valid().to_pylist()
+    cells = Counter(found_by)
+    looked_at = zip(columns["dataset"].to_pylist(), annotated, strict=True)
+    specs = {row["id"]: SegmenterSpec.from_json(row["spec"]) for row in store.read("segmenters").to_pylist()}
+    known = sorted((fields.keys() | cells.keys() | specs.keys()) - {None})
+    return {
+        "segmenters": [
+            {
+                "id": i,
+                "name": specs[i].name if i in specs else i,
+                "parameters": dict(specs[i].parameters) if i in specs else {},
+                "fields": fields[i],
+                "cells": cells[i],
+            }
+            for i in known
+        ],
+        "fields_not_searched": fields[None],
+        "images_of_their_own": cells[None],
+        "annotated": dict(sorted(Counter(dataset for dataset, seen in looked_at if seen).items())),
     }
 
 

@@ -193,6 +193,26 @@ class EncoderState(EncoderName):
     images: int = Field(description="images at the level")
     embedded: int = Field(description="of these, with a vector")
     stale: int = Field(description="vectors made from other pixels than those there now")
+    crop: dict[str, Any] | None = Field(description="how cells are cut out of their fields; null for whole images")
+
+
+class SegmenterState(_Document):
+    """What found cells."""
+
+    id: str = Field(description="`given` for masks and tables, else name and digest of its parameters")
+    name: str
+    parameters: dict[str, Any]
+    fields: int = Field(ge=0, description="fields whose cells it found")
+    cells: int = Field(ge=0, description="cells of these")
+
+
+class CellsState(_Document):
+    """Where the cells of an atlas come from."""
+
+    segmenters: list[SegmenterState]
+    fields_not_searched: int = Field(ge=0, description="fields in which no cells were looked for")
+    images_of_their_own: int = Field(ge=0, description="cells that came as images, not cut out of a field")
+    annotated: dict[str, int] = Field(description="cells that somebody annotated, by data set")
 
 
 class StatusDocument(_Document):
@@ -202,6 +222,7 @@ class StatusDocument(_Document):
     schema_version: int
     tables: dict[str, TableState]
     datasets: dict[str, dict[str, int]] = Field(description="images by level and data set")
+    cells: CellsState
     encoders: list[EncoderState]
     quarantine: dict[str, int]
     indices: list[dict[str, Any]]

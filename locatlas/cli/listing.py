@@ -41,12 +41,15 @@ def encoders_list(pattern: str, *, as_json: bool) -> None:
 @click.argument("name")
 @json_option
 def encoders_show(name: str, *, as_json: bool) -> None:
-    """Everything that is known of one encoder."""
-    document = _spec_document(name)
+    """Everything that is known of one encoder, and how cells are cut for it where nothing else is asked for."""
+    from locatlas.models.crops import default_crop
+
+    document, usual = _spec_document(name), default_crop(name)
     if as_json:
-        emit_json(document)
+        emit_json({**document, "default_crop": usual.to_dict()})
         return
-    print_table(("field", "value"), [(key, value if value != [] else None) for key, value in document.items()])
+    rows = [(key, value if value != [] else None) for key, value in document.items() if key != "crop"]
+    print_table(("field", "value"), [*rows, ("cells are cut", str(usual))])
 
 
 def _floats(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, ...] | None:
@@ -171,6 +174,19 @@ def _state_cell(encoder: dict[str, Any], column: str) -> Any:
     return encoder[column][:12] if column == "fingerprint" else encoder[column]
 
 
+def _print_cells(cells: dict[str, Any]) -> None:
+    rows = [(s["id"], s["fields"], s["cells"]) for s in cells["segmenters"]]
+    if cells["images_of_their_own"]:
+        rows.append(("images of their own", "", cells["images_of_their_own"]))
+    if not rows:
+        return
+    if cells["fields_not_searched"]:
+        rows.append(("not searched", cells["fields_not_searched"], ""))
+    print_table(("cells found by", "fields", "cells"), rows)
+    for name, n in cells["annotated"].items():
+        click.echo(f"annotated cells: {n} of data set {name}")
+
+
 @click.command("status")
 @atlas_option
 @json_option
@@ -190,18 +206,22 @@ def status_command(atlas: Path, *, as_json: bool) -> None:
         for name, n in found.items()
     ]
     print_table(("level", "data set", "images", "labelled"), rows)
+    _print_cells(document["cells"])
     shown = ("level", "name", "fingerprint", "state", "dim", "channels", "passes", "stains", "precision")
     print_table(
         (*shown, "embedded", "stale"),
         [
             (
-                *(e[c][:12] if c == "fingerprint" else e[c] for c in shown),
+                *(_state_cell(e, c) for c in shown),
                 f"{e['embedded']} of {e['images']}",
                 e["stale"],
             )
             for e in document["encoders"]
         ],
     )
+    for e in document["encoders"]:
+        if e["crop"] is not None:
+            click.echo(f"cells for {e['name']} ({e['fingerprint'][:12]}): {e['crop']['in_words']}")
     for name, n in document["quarantine"].items():
         click.echo(f"quarantine: {n} of data set {name} (which and why: --json)")
     for index in document["indices"]:

@@ -12,7 +12,7 @@ h1 { font-size: 1.25rem; margin: 0 0 .3rem; }
 p { max-width: 60rem; margin: .3rem 0; color: #b9bec7; }
 main { display: flex; flex-wrap: wrap; gap: 1rem; margin-top: 1.2rem; }
 figure { margin: 0; padding: .5rem; background: #22252b; border-radius: 6px; }
-img { display: block; height: 256px; width: auto; max-width: 100%; image-rendering: pixelated; background: #000; }
+img { display: block; height: 256px; width: auto; max-width: 100%; background: #000; }
 figcaption { margin-top: .4rem; font-size: .85rem; max-width: 32rem; overflow-wrap: anywhere; }
 figcaption b { font-size: 1rem; margin-right: .5rem; }
 details, .small { color: #b9bec7; margin-top: .2rem; }

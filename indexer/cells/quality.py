@@ -14,7 +14,7 @@ FOCUS_CHANNELS = ("nucleus", "protein")
 protein's pattern is tells more of the protein than of the microscope."""
 
 LEAST_PIXELS = 16
-"""Of the halved image; fewer tell nothing of sharpness."""
+"""Fewer tell nothing: of a cell of which only the centre is known there is one. For sharpness, of the halved image."""
 
 LARGEST = 64.0
 """Square of the Laplacian's largest eigenvalue: only what lies just outside of the pixels that count can go beyond."""
@@ -26,7 +26,7 @@ def cell_quality(image: ChannelImage, region: Region) -> tuple[tuple[str, ...], 
     Flags:
         border: The cell touches the edge of its field, so a part of it may be missing.
         flat:<channel>, saturated:<channel>, nan, out_of_range: As of images (`qc_flags`), but of the pixels of the
-            cell alone; of its box where it has no mask.
+            cell alone; of its box where it has no mask. None of them where that is fewer than `LEAST_PIXELS` pixels.
 
     There is none for cells that are too small or too large: what is too small depends on the cell line, and a field has
     too few cells to tell. `area_px` is a column to filter by.
@@ -44,7 +44,9 @@ def cell_quality(image: ChannelImage, region: Region) -> tuple[tuple[str, ...], 
     pixels = image.pixels[:, top:bottom, left:right]
     flags = {"border"} if place.touches_border else set()
     for name, plane in zip(image.channels, pixels, strict=True):
-        flags |= channel_flags(name, plane if place.mask is None else plane[place.mask])
+        values = plane if place.mask is None else plane[place.mask]
+        if values.size >= LEAST_PIXELS:
+            flags |= channel_flags(name, values)
     channel = next((name for name in FOCUS_CHANNELS if name in image.channels), None)
     sharpness = None if channel is None else focus(pixels[image.channels.index(channel)], place.mask)
     return tuple(sorted(flags)), sharpness

@@ -28,7 +28,8 @@ def cell_thumbnails(image: ChannelImage, places: Sequence[Place], *, edge_px: in
 
     Each channel is stretched between the 0.5th and 99.8th percentile of the whole field (of a regular sample of its
     pixels), so that a dim cell looks dim beside its neighbors. Each picture is a square around the cell's box; outside
-    of the field it is black. The same field gives the same bytes (with the same Pillow).
+    of the field it is black. A cell without a mask is shown with at least `edge_px` pixels of the field, since of some
+    only the centre is known. The same field gives the same bytes (with the same Pillow).
 
     Args:
         image: The field, any size and dtype of `ChannelImage`.
@@ -73,7 +74,7 @@ def _stretched(plane: NDArray[np.generic]) -> NDArray[np.float32]:
 
 def _square(field: Image.Image, place: Place, edge_px: int) -> Image.Image:
     top, left, bottom, right = place.box
-    edge = max(1, math.ceil(max(bottom - top, right - left) * (1 + 2 * MARGIN)))
+    edge = max(1 if place.mask is not None else edge_px, math.ceil(max(bottom - top, right - left) * (1 + 2 * MARGIN)))
     y, x = (top + bottom - edge) // 2, (left + right - edge) // 2
     square = field.crop((x, y, x + edge, y + edge))  # black where it leaves the field
     return square.resize((edge_px, edge_px), Image.Resampling.BOX) if edge > edge_px else square

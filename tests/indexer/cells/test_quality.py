@@ -67,6 +67,12 @@ def test_a_cell_without_a_mask_is_judged_by_its_box(rng: np.random.Generator) ->
     assert cell_quality(image, middle)[0] == ()
 
 
+def test_of_a_cell_of_which_only_the_centre_is_known_nothing_is_told(rng: np.random.Generator) -> None:
+    image, _, _ = field(rng)
+    centre = Region("1", Place((30, 40, 31, 41), (30.0, 40.0), None, False, None), None)
+    assert cell_quality(image, centre) == ((), None)
+
+
 @given(
     npst.arrays(np.float32, (2, 6, 5), elements=st.floats(-0.5, 1.5, width=32) | st.just(np.nan)),
     st.sampled_from(["float32", "uint8"]),

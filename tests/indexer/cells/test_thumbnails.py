@@ -18,7 +18,8 @@ TWO = ("nucleus", "protein")
 
 
 def at(top: int, left: int, bottom: int, right: int) -> Place:
-    return Place((top, left, bottom, right), ((top + bottom) / 2, (left + right) / 2), None, False, None)
+    mask = np.ones((bottom - top, right - left), np.bool_)
+    return Place((top, left, bottom, right), ((top + bottom) / 2, (left + right) / 2), None, False, mask)
 
 
 def decoded(data: bytes) -> NDArray[np.uint8]:
@@ -112,6 +113,15 @@ def test_outside_of_the_field_it_is_black_and_an_unknown_stain_is_grey() -> None
     assert picture[:3].max() < 40
     assert picture[:, :3].max() < 40
     assert picture[10:35, 10:35].min() > 150
+
+
+def test_a_cell_of_which_only_the_centre_is_known_is_shown_with_what_is_around_it(rng: np.random.Generator) -> None:
+    pixels = rng.integers(0, 200, (2, 200, 200), dtype=np.uint16)
+    pixels[1, 95:106, 95:106] = 4000
+    centre = Place((100, 100, 101, 101), (100.0, 100.0), None, False, None)
+    (picture,) = map(decoded, cell_thumbnails(ChannelImage(pixels, TWO), [centre]))
+    assert picture.shape == (64, 64, 3)
+    assert picture[28:36, 28:36, 1].min() > 150
 
 
 def test_an_edge_below_one_is_refused() -> None:

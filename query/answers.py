@@ -17,13 +17,16 @@ __all__ = [
     "localized_table",
     "neighbor_table",
     "neighbors_document",
+    "proteins_document",
     "units_table",
+    "with_context",
 ]
 
 _SCORED = pa.list_(pa.struct([("localization", pa.string()), ("score", pa.float64())]))
 
 
-def _with_context(table: pa.Table, **said: Any) -> pa.Table:
+def with_context(table: pa.Table, **said: Any) -> pa.Table:
+    """The table with what it is an answer to, as `context` reads it."""
     return table.replace_schema_metadata({"locatlas": json.dumps(said)})
 
 
@@ -58,7 +61,7 @@ def neighbor_table(
     }
     if "medoid" in hits.column_names and hits["medoid"].null_count < len(hits):
         columns["medoid"] = hits["medoid"]
-    return _with_context(pa.table(columns), query=dict(query), notes=list(notes), **said)
+    return with_context(pa.table(columns), query=dict(query), notes=list(notes), **said)
 
 
 def neighbors_document(table: pa.Table) -> dict[str, Any]:
@@ -79,7 +82,7 @@ def localized_table(items: Sequence[Localized], **said: Any) -> pa.Table:
             ("similarities", pa.list_(pa.float32())),
         ]
     )
-    return _with_context(pa.Table.from_pylist([item.to_dict() for item in items], schema=schema), **said)
+    return with_context(pa.Table.from_pylist([item.to_dict() for item in items], schema=schema), **said)
 
 
 def units_table(items: Sequence[Mapping[str, Any]], **said: Any) -> pa.Table:
@@ -99,7 +102,7 @@ def units_table(items: Sequence[Mapping[str, Any]], **said: Any) -> pa.Table:
             ("entropy", pa.float64()),
         ]
     )
-    return _with_context(pa.Table.from_pylist(list(items), schema=schema), **said)
+    return with_context(pa.Table.from_pylist(list(items), schema=schema), **said)
 
 
 def classify_document(table: pa.Table) -> dict[str, Any]:
@@ -107,3 +110,8 @@ def classify_document(table: pa.Table) -> dict[str, Any]:
     said = context(table)
     items, units = ([], table.to_pylist()) if said.get("by") else (table.to_pylist(), [])
     return {**said, "items": items, "units": units}
+
+
+def proteins_document(table: pa.Table) -> dict[str, Any]:
+    """The JSON document of `proteins`."""
+    return {**context(table), "proteins": table.to_pylist()}

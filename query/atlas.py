@@ -1,4 +1,4 @@
-"""The atlas as a user holds it: open, neighbors, classify, sweep. Reads the store."""
+"""The atlas as a user holds it: open, neighbors, proteins, classify, sweep. Reads the store."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +15,7 @@ from locatlas.query.evaluate import evaluate
 from locatlas.query.find import find
 from locatlas.query.label_source import LabelSource
 from locatlas.query.profiles import Profile
+from locatlas.query.resemblance import Sort, protein_table
 from locatlas.query.scope import Scope
 from locatlas.query.selection import Where
 from locatlas.query.subjects import Subject
@@ -83,7 +84,8 @@ class Atlas(AtlasViews):
 
         Returns:
             Nearest first: rank (from 1), id, protein, similarity (cosine), localizations, dataset. The table's
-            metadata has `query`, `level`, `label_source`, `profile`, `exact`, `encoder` and `notes`.
+            metadata has `query`, `level`, `label_source`, `profile`, `exact`, `encoder`, `notes` and, of a protein, the
+            `similarity_context` that tells whether the list means anything.
 
         Raises:
             UnknownNameError: If the protein, id, column or encoder is not in the atlas.
@@ -92,6 +94,44 @@ class Atlas(AtlasViews):
         subject = Subject.named(protein, id, image, channels, pixel_size_um)
         scope = Scope(level=level, encoder=encoder, where=where, label_source=label_source, profile=profile, of=of)
         return find(self._shelf, subject, scope, k=k, exclude=exclude, exact=exact)
+
+    def proteins(
+        self,
+        *,
+        of: Literal["fov", "cell"] | None = None,
+        k: int | None = None,
+        exclude: str = "protein",
+        sort: Sort = "protein",
+        worst_first: bool = False,
+        where: Where = (),
+        label_source: LabelSource = "inherited",
+        encoder: str | None = None,
+        seed: int = 0,
+    ) -> pa.Table:
+        """How much the images of each protein resemble each other, against those of other proteins.
+
+        Args:
+            of: Images that are compared; None for FOVs, or cells where there are none.
+            k: Neighbors that vote on each cell, to tell how much a protein's cells differ; None leaves this out.
+            exclude: What a cell must not meet when it is voted on, as in `neighbors`.
+            sort: By "protein", "within", "auc" or "heterogeneity", the best first.
+            worst_first: The other way round; unknown numbers come last either way.
+            where: Filters on the images that are compared, and on the cells that vote.
+            label_source: Localizations that are shown and that vote, as in `neighbors`.
+            encoder: Name or fingerprint; None for the current one.
+            seed: Of the pairs that are drawn where they are too many.
+
+        Returns:
+            One row a protein: n_fovs and n_cells in the atlas, localizations, n_images compared, within (mean cosine of
+            pairs of other fields), between and between_sd (with other proteins' images), auc, heterogeneity and entropy
+            of the cells' votes. The table's metadata has the same over all proteins, `notes` and `definitions`.
+
+        Raises:
+            UnknownNameError: If a column, the order or the encoder is unknown.
+            InputError: If no image has a protein, or heterogeneity is asked for without k or without cells.
+        """
+        scope = Scope(level=of, encoder=encoder, where=where, label_source=label_source)
+        return protein_table(self._shelf, scope, k=k, exclude=exclude, sort=sort, worst_first=worst_first, seed=seed)
 
     def classify(
         self,

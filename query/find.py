@@ -4,6 +4,7 @@ import pyarrow as pa
 
 from locatlas.query import answers
 from locatlas.query.lookup import look_up
+from locatlas.query.resemblance import similarity_context
 from locatlas.query.scope import Scope, look
 from locatlas.query.selection import check_k, usable_index
 from locatlas.query.shelf import Shelf
@@ -41,6 +42,7 @@ def find(shelf: Shelf, subject: Subject, scope: Scope, *, k: int | None, exclude
         seen.view,
         found,
         query=subject.said(),
+        similarity_context=None if subject.protein is None else similarity_context(seen, subject.protein),
         exact=was_exact,
         exclude=exclude,
         **seen.said(),

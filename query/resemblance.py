@@ -1,0 +1,173 @@
+"""How much images of proteins of an atlas resemble each other: for one answer, and as a table. Reads the store."""
+
+from collections import Counter, defaultdict
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from locatlas.errors import InputError, UnknownNameError
+from locatlas.indexer.store import Store
+from locatlas.query.aggregate import DEFINITIONS as TOGETHER
+from locatlas.query.answers import context, with_context
+from locatlas.query.classify import Vote
+from locatlas.query.classify_units import Together, classify_units
+from locatlas.query.cohesion import Cohesion, cohesion
+from locatlas.query.scope import Scope, Seen, look
+from locatlas.query.shelf import Shelf
+from locatlas.query.similarity import DEFINITIONS, in_words
+from locatlas.query.subjects import Subject
+from locatlas.query.view import View
+
+__all__ = ["SORTS", "Sort", "protein_table", "similarity_context"]
+
+Sort = Literal["protein", "within", "auc", "heterogeneity"]
+SORTS = ("protein", "within", "auc", "heterogeneity")
+
+CONTEXT_PAIRS = 1 << 20
+"""Pairs between up to which an answer takes all, so that it does not wait for them."""
+
+
+_SCHEMA = pa.schema(
+    [
+        ("protein", pa.string()),
+        ("n_fovs", pa.int64()),
+        ("n_cells", pa.int64()),
+        ("localizations", pa.list_(pa.string())),
+        ("n_images", pa.int64()),
+        ("n_within", pa.int64()),
+        ("within", pa.float64()),
+        ("n_between", pa.int64()),
+        ("between", pa.float64()),
+        ("between_sd", pa.float64()),
+        ("auc", pa.float64()),
+        ("same_plate_within", pa.float64()),
+        ("same_plate_between", pa.float64()),
+        ("heterogeneity", pa.float64()),
+        ("entropy", pa.float64()),
+    ]
+)
+
+
+def _compared(view: View, **how: Any) -> Cohesion:
+    plates = view.names("plate") if "plate" in view.meta.column_names else None
+    known = plates is not None and any(plates)
+    fovs = view.names("fov")
+    return cohesion(view.prepared, view.names("protein"), fovs, plates=plates if known else None, **how)
+
+
+def similarity_context(seen: Seen, protein: str) -> dict[str, Any]:
+    """Whether neighbors of a protein mean anything: its images among themselves against those of others.
+
+    Args:
+        seen: What was looked at; images of others are those that pass the filters.
+        protein: The queried one.
+
+    Returns:
+        The numbers of `similarity.Similarity`, `of` (image level), `definitions`, `sampled` (what was drawn) and
+        `said`, one line.
+    """
+    view = seen.loaded.view
+    if seen.passing is not None:
+        own = np.array([name == protein for name in view.column("protein")], dtype=np.bool_)
+        view = view.take(np.flatnonzero(seen.passing | own))
+    found = _compared(view, of=[protein], max_between=CONTEXT_PAIRS)
+    one = found.of[protein]
+    return {
+        "of": view.level,
+        **one.to_dict(),
+        "said": in_words(protein, one, view.level),
+        "sampled": found.notes(),
+        "definitions": DEFINITIONS,
+    }
+
+
+def protein_table(
+    shelf: Shelf,
+    scope: Scope,
+    *,
+    k: int | None = None,
+    exclude: str = "protein",
+    sort: Sort = "protein",
+    worst_first: bool = False,
+    seed: int = 0,
+) -> pa.Table:
+    """One row a protein.
+
+    Args:
+        shelf: What is loaded.
+        scope: Which images are compared; its level is that of these images.
+        k: Neighbors that vote on each cell, to tell how much the cells of a protein differ; None leaves this out.
+        exclude: What a cell must not meet when it is voted on.
+        sort: By name, or by a number: highest `within` or `auc` first, lowest `heterogeneity` first.
+        worst_first: The other way round. Proteins of which the number is unknown come last either way.
+        seed: Of what is drawn where pairs are too many.
+
+    Raises:
+        UnknownNameError: If `sort` or something in the scope is unknown.
+        InputError: If no image has a protein, or the cells cannot be voted on.
+    """
+    if sort not in SORTS:
+        raise UnknownNameError("order", sort, SORTS)
+    if sort == "heterogeneity" and k is None:
+        message = "heterogeneity is that of the votes on cells: k, the number of neighbors that vote, needed"
+        raise InputError(message)
+    seen = look(shelf, scope, Subject())
+    view = seen.view if seen.allowed is None else seen.view.take(np.flatnonzero(seen.allowed))
+    found = _compared(view, seed=seed)
+    if not found.of:
+        message = f"none of the {len(view)} images at level {view.level} has a protein"
+        raise InputError(message)
+    votes, notes = ({}, []) if k is None else _heterogeneity(shelf, scope, k, exclude)
+    counts, labels = _counts(shelf.store), _labels(view)
+    rows = [
+        {"protein": name, **counts[name], "localizations": labels[name], **one.to_dict(),
+         "heterogeneity": None, "entropy": None, **votes.get(name, {})}
+        for name, one in found.of.items()
+    ]  # fmt: skip
+    known = [row for row in rows if row[sort] is not None]
+    # Python's sort is stable: equal numbers stay in the order of names
+    known.sort(key=lambda row: row[sort], reverse=worst_first is (sort in ("protein", "heterogeneity")))
+    table = pa.Table.from_pylist(known + [row for row in rows if row[sort] is None], schema=_SCHEMA)
+    return with_context(
+        table,
+        of=view.level,
+        **{name: said for name, said in seen.said().items() if name in ("label_source", "encoder")},
+        k=k,
+        sort=sort,
+        worst_first=worst_first,
+        overall=found.overall.to_dict(),
+        definitions=DEFINITIONS | {name: TOGETHER[name] for name in ("heterogeneity", "entropy")},
+        notes=list(dict.fromkeys(seen.notes(found.notes(), notes))),
+    )
+
+
+def _heterogeneity(shelf: Shelf, scope: Scope, k: int, exclude: str) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Heterogeneity and entropy of the votes on each protein's cells, and what a reader must know of them."""
+    cells = replace(scope, level="cell")
+    table = classify_units(shelf, Subject(), cells, Vote(k=k, exclude=exclude), Together(by="protein"))
+    notes = context(table)["notes"] if scope.level != "cell" else []
+    return {
+        unit["id"]: {name: unit[name] for name in ("heterogeneity", "entropy")} for unit in table.to_pylist()
+    }, notes
+
+
+def _labels(view: View) -> dict[str, list[str]]:
+    joined: dict[str, set[str]] = defaultdict(set)
+    for name, own in zip(view.names("protein"), view.localizations, strict=True):
+        if name is not None:
+            joined[name] |= own
+    return {name: sorted(own) for name, own in joined.items()}
+
+
+def _counts(store: Store) -> dict[str, dict[str, int]]:
+    """Fields and cells of each protein in the atlas, with a vector or without."""
+    fovs: dict[str, set[str]] = defaultdict(set)
+    n_cells: Counter[str] = Counter()
+    for row in store.read("fovs", ["id", "protein"]).to_pylist():
+        fovs[row["protein"]].add(row["id"])
+    for row in store.read("cells", ["protein", "fov_id"]).to_pylist():
+        n_cells[row["protein"]] += 1
+        fovs[row["protein"]] |= {row["fov_id"]} - {None}
+    return {name: {"n_fovs": len(fovs[name]), "n_cells": n_cells[name]} for name in fovs.keys() | n_cells.keys()}

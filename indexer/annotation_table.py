@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from locatlas.indexer.annotations import Annotation, Consensus, agreed
 from locatlas.indexer.ledger import Run
@@ -36,6 +37,15 @@ class PutCounts:
 
 def read_annotations(store: Store, *, level: str | None = None) -> list[Annotation]:
     """All annotations, or those of one level, sorted by image and annotator."""
+    return [a for a in _annotations(store.read("annotations")) if level in (None, a.level)]
+
+
+def _stored(store: Store, ids: Sequence[str]) -> list[Annotation]:
+    """Those of these ids."""
+    return _annotations(store.read_rows("annotations", ids)) if ids and store.has("annotations") else []
+
+
+def _annotations(rows: pa.Table) -> list[Annotation]:
     return [
         Annotation(
             image_id=row["image_id"],
@@ -46,8 +56,7 @@ def read_annotations(store: Store, *, level: str | None = None) -> list[Annotati
             source_digest=row["source_digest"],
             note=row["note"],
         )
-        for row in store.read("annotations").to_pylist()
-        if level in (None, row["level"])
+        for row in rows.to_pylist()
     ]
 
 
@@ -65,7 +74,7 @@ def put_annotations(store: Store, annotations: Iterable[Annotation], *, run: Run
         SchemaMismatchError: If an image and annotator come twice, or a text cannot be stored; nothing is written.
     """
     given = list(annotations)
-    here = {a.id: a for a in read_annotations(store)}
+    here = {a.id: a for a in _stored(store, [a.id for a in given])}
     before = [here.get(a.id) for a in given]
     fresh = [a for a, old in zip(given, before, strict=True) if old is None or _said(old) != _said(a)]
     n_new = sum(old is None for old in before)
@@ -135,8 +144,13 @@ def apply_annotations(store: Store, ids: Collection[str] | None = None, *, run: 
     if not store.has("cells") or (ids is not None and not ids):
         return 0
     columns = ["id", "source_digest", "annotated", "annotated_by"]
-    cells = (store.read("cells", columns) if ids is None else store.read_rows("cells", list(ids), columns)).to_pylist()
-    together = consensus_by_image(read_annotations(store, level="cell"), {c["id"]: c["source_digest"] for c in cells})
+    table = store.read("cells", columns) if ids is None else store.read_rows("cells", list(ids), columns)
+    annotations = read_annotations(store, level="cell")
+    # of millions of cells few are annotated: only those are looked at one by one
+    named = pc.is_in(table["id"], pa.array(sorted({a.image_id for a in annotations}), pa.string()))
+    said = pc.or_(pc.is_valid(table["annotated"]), pc.is_valid(table["annotated_by"]))
+    cells = table.filter(pc.or_(named, said)).to_pylist()
+    together = consensus_by_image(annotations, {c["id"]: c["source_digest"] for c in cells})
     wrong = {}
     for cell in cells:
         wanted = _derived(together.get(cell["id"]))

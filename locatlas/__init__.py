@@ -13,20 +13,38 @@ if TYPE_CHECKING:
     from locatlas.cli.demo import demo
     from locatlas.indexer.embed import embed
     from locatlas.indexer.encoders import EncoderRequest
+    from locatlas.indexer.import_annotations import import_annotations
     from locatlas.indexer.import_embeddings import import_embeddings
     from locatlas.indexer.index import index
+    from locatlas.query.annotation_choice import SheetRequest
+    from locatlas.query.annotation_export import export_sheet
     from locatlas.query.atlas import Atlas
     from locatlas.query.atlas import open_atlas as open  # noqa: A004 (locatlas.open, as in design.md)
 
 __version__ = "0.1.0"
 
-__all__ = ["Atlas", "EncoderRequest", "__version__", "demo", "embed", "import_embeddings", "index", "open"]
+__all__ = [
+    "Atlas",
+    "EncoderRequest",
+    "SheetRequest",
+    "__version__",
+    "demo",
+    "embed",
+    "export_sheet",
+    "import_annotations",
+    "import_embeddings",
+    "index",
+    "open",
+]
 
 _WHERE = {
     "Atlas": ("locatlas.query.atlas", "Atlas"),
     "open": ("locatlas.query.atlas", "open_atlas"),
     "index": ("locatlas.indexer.index", "index"),
     "embed": ("locatlas.indexer.embed", "embed"),
+    "import_annotations": ("locatlas.indexer.import_annotations", "import_annotations"),
+    "export_sheet": ("locatlas.query.annotation_export", "export_sheet"),
+    "SheetRequest": ("locatlas.query.annotation_choice", "SheetRequest"),
     "import_embeddings": ("locatlas.indexer.import_embeddings", "import_embeddings"),
     "EncoderRequest": ("locatlas.indexer.encoders", "EncoderRequest"),
     "demo": ("locatlas.cli.demo", "demo"),

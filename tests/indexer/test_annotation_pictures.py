@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from locatlas.indexer.annotation_pictures import GAP_PX, OUTLINE, Picture, paint, pictures
+from locatlas.indexer.images import read_image
+from locatlas.indexer.records import ImageRecord
 from locatlas.indexer.rows import image_rows
 from locatlas.indexer.store import Store
 from locatlas.models.crops import CropPlan
@@ -91,11 +93,13 @@ def test_without_source_and_thumbnail_there_is_no_picture(store: Store) -> None:
 
 
 def test_each_field_is_read_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    import locatlas.indexer.annotation_pictures as module
-
     read: list[str] = []
-    plain = module.read_image
-    monkeypatch.setattr(module, "read_image", lambda record: (read.append(record.id), plain(record))[1])
+
+    def counted(record: ImageRecord) -> tuple[ChannelImage, str]:
+        read.append(record.id)
+        return read_image(record)
+
+    monkeypatch.setattr("locatlas.indexer.annotation_pictures.read_image", counted)
     assert len(made(store, *(f"x/f{n}/{c}" for n in range(2) for c in range(1, 5)))) == 8
     assert len(read) == 2
 

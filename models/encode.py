@@ -11,6 +11,7 @@ from locatlas.errors import ImageRejectedError, InputError, WeightsError
 from locatlas.models import registry, vit, weights
 from locatlas.models.spec import EncoderSpec, Mapping, Passes, Precision
 from locatlas.models.transforms import network_input
+from locatlas.models.views import turned
 from locatlas.types import ChannelImage
 
 __all__ = ["Encoder", "load_encoder", "resolve"]
@@ -213,6 +214,7 @@ class Encoder:
         flat = batch.flatten(0, 1).to(device=self.device, dtype=self._dtype)
         # cuDNN rounds float32 convolutions to TF32 unless told otherwise; "fp32" in a fingerprint must mean fp32
         with torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False):
-            features = self._network(flat).float().cpu()
+            views = [self._network(turned(flat, view)).float() for view in range(self.spec.views)]
+        features = torch.stack(views).mean(dim=0).cpu()
         embeddings: NDArray[np.float32] = features.reshape(batch.shape[0], -1).numpy()
         return embeddings

@@ -54,6 +54,7 @@ def add(
     input_px: int,
     pooling: Pooling | None = None,
     block: int | None = None,
+    views: int = 1,
     intensity: Intensity = "percentile",
     percentiles: tuple[float, float] = (0.0, 99.8),
     mean: Sequence[float] | None = None,
@@ -79,6 +80,7 @@ def add(
         input_px: As `EncoderSpec`.
         pooling: As `EncoderSpec`; None takes that of the architecture, `gated_attention` for SubCell, else `cls`.
         block: As `EncoderSpec`.
+        views: As `EncoderSpec`.
         intensity: As `EncoderSpec`, and so are the arguments that follow.
         percentiles: See there.
         mean: See there.
@@ -115,6 +117,7 @@ def add(
         embedding_dim=1,  # known once the network is built
         pooling=pooling or vit.default_pooling(architecture),
         block=block,
+        views=views,
         intensity=intensity,
         percentiles=percentiles,
         mean=None if mean is None else tuple(mean),

@@ -10,6 +10,7 @@ from locatlas.models.crops import CropPlan
 
 __all__ = [
     "IDENTITY_VERSION",
+    "VIEWS",
     "EncoderSpec",
     "Intensity",
     "Mapping",
@@ -21,6 +22,9 @@ __all__ = [
 
 IDENTITY_VERSION = 1
 """Raised when the meaning of a field changes, so that old fingerprints no longer match."""
+
+VIEWS = (1, 4, 8)
+"""Numbers of directions in which an image can be looked at."""
 
 Pooling = Literal["cls", "mean", "spread", "cls_spread", "gated_attention"]
 Intensity = Literal["unit", "standardize", "minmax", "minmax_joint", "percentile"]
@@ -45,6 +49,8 @@ class EncoderSpec:
         pooling: What is taken from the tokens: `cls`; the `mean` of the patches; their `spread`, the standard deviation
             over the image without its blank parts (pixels that are exactly zero in every channel in use, as around a
             cell cut out by its mask, and padding); `cls_spread`, both side by side; SubCell's `gated_attention`.
+        views: 1; or the vector is the mean of those of the image turned by quarters, 4, or mirrored as well, 8. A cell
+            has no direction, a network sees one. Takes as many times as long.
         block: Tokens are taken after this many blocks of the network, from 1, through its final norm; None for all.
         intensity: How raw intensities become numbers: `unit` divides by the range of the integer type;
             `standardize` is (x - mean) / (sd + 1e-7) per image and channel; `minmax` per channel; `minmax_joint` over
@@ -85,6 +91,7 @@ class EncoderSpec:
     weights_sha256: str | None = None
     pooling: Pooling = "cls"
     block: int | None = None
+    views: int = 1
     intensity: Intensity = "percentile"
     percentiles: tuple[float, float] = (0.0, 99.8)
     mean: tuple[float, ...] | None = None
@@ -135,6 +142,9 @@ class EncoderSpec:
                 "attention takes the last one's tokens"
             )
             raise InputError(message)
+        if self.views not in VIEWS:
+            message = f"encoder {self.name}: views {self.views!r}, allowed: {', '.join(map(str, VIEWS))}"
+            raise InputError(message)
         if self.mapping == "replicate" and self.passes != "separate":
             message = f"encoder {self.name}: 'replicate' takes a pass per channel, so passes must be 'separate'"
             raise InputError(message)
@@ -159,9 +169,9 @@ class EncoderSpec:
             if f.name != "name" and not f.metadata.get("describes"):
                 value = getattr(self, f.name)
                 out[f.name] = list(value) if isinstance(value, tuple) else value
-        # left out where there is none: fingerprints from before there were crops and blocks still hold
-        for name in ("crop", "block"):
-            if out[name] is None:
+        # left out where there is none: fingerprints from before there were crops, blocks and views still hold
+        for name, none in (("crop", None), ("block", None), ("views", 1)):
+            if out[name] == none:
                 del out[name]
         return out if self.crop is None else {**out, "crop": self.crop.to_dict()}
 

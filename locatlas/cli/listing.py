@@ -80,6 +80,13 @@ def _floats(ctx: click.Context, param: click.Parameter, value: str | None) -> tu
     help="What is taken from the tokens; spread: standard deviation of the patches that show something. "
     "Default: the architecture's own.",
 )
+@click.option(
+    "--views",
+    type=click.Choice(["1", "4", "8"]),
+    default="1",
+    show_default=True,
+    help="Mean over the image turned by quarters (4), and mirrored too (8): cells have no up. Takes as much longer.",
+)
 @click.option("--block", type=click.IntRange(min=1), help="Take the tokens after this many blocks. Default: all.")
 @click.option(
     "--resize",
@@ -103,6 +110,7 @@ def encoders_add(
     std: tuple[float, ...] | None,
     *,
     imagenet_norm: bool,
+    views: str,
     as_json: bool,
     **described: Any,
 ) -> None:
@@ -118,7 +126,7 @@ def encoders_add(
         notice(
             "note: without --mean and --std the network gets numbers in [0, 1]; ImageNet's ViTs want --imagenet-norm"
         )
-    spec = add(name, weights=weights, mean=mean, std=std, license=license_, **described)
+    spec = add(name, weights=weights, mean=mean, std=std, license=license_, views=int(views), **described)
     if as_json:
         emit_json(_spec_document(spec.name))
         return

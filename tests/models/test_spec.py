@@ -27,6 +27,7 @@ OTHER_VALUES = {
     "stains": ("protein",),
     "precision": "bf16",
     "block": 3,
+    "views": 8,
     "crop": CropPlan(size_um=41.0),
 }
 CROPS = [
@@ -150,6 +151,7 @@ def test_the_vector_has_a_part_for_each_pass(passes: str, make_spec: Callable) -
     ("changes", "reason"),
     [
         ({"pooling": "max"}, "pooling 'max', allowed: cls"),
+        ({"views": 2}, "views 2, allowed: 1, 4, 8"),
         ({"block": 0}, "block 0 with pooling cls: blocks count from 1"),
         ({"block": 2, "pooling": "gated_attention"}, "block 2 with pooling gated_attention"),
         ({"intensity": "log"}, "intensity 'log'"),

@@ -29,6 +29,7 @@ def test_importing_locatlas_loads_nothing_heavy_nor_numpy() -> None:
         ["neighbors", "--help"],
         ["classify", "--help"],
         ["sweep", "--help"],
+        ["proteins", "--help"],
         ["annotate", "--help"],
         ["annotate", "export", "--help"],
         ["encoders", "--help"],

@@ -9,6 +9,13 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from locatlas.cli.annotation_documents import AnnotateExportDocument, AnnotateImportDocument, AnnotateReportDocument
+from locatlas.cli.asking_documents import (
+    ClassifyDocument,
+    EncoderName,
+    NeighborsDocument,
+    ProteinsDocument,
+    SweepDocument,
+)
 from locatlas.cli.document_base import Document as _Document
 
 __all__ = [
@@ -21,16 +28,10 @@ __all__ = [
     "ImportDocument",
     "IndexDocument",
     "NeighborsDocument",
+    "ProteinsDocument",
     "StatusDocument",
     "SweepDocument",
 ]
-
-
-class EncoderName(_Document):
-    """An encoder by name and fingerprint."""
-
-    name: str
-    fingerprint: str = Field(pattern="^[0-9a-f]{64}$")
 
 
 class QuarantinedSource(_Document):
@@ -71,110 +72,6 @@ class IndexDocument(_Document):
     cell_qc: dict[str, int] = Field(description="cells found in this run by QC flag")
     timings_s: dict[str, float] = Field(description="seconds by stage")
     indices: dict[str, str] = Field(description="what look-ups use, by level, in words")
-
-
-class ProfileName(_Document):
-    """What a protein is made of."""
-
-    how: str = Field(pattern="^(mean|medoid)$")
-    of: str = Field(pattern="^(fov|cell)$")
-
-
-_LABEL_SOURCE = Field(
-    default=None, description="inherited or annotated, where images are cells; null for FOVs, which only inherit"
-)
-_PROFILE = Field(default=None, description="at level protein what a protein is made of; else null")
-
-
-class Hit(_Document):
-    """One neighbor."""
-
-    rank: int = Field(ge=1)
-    id: str
-    protein: str | None
-    similarity: float = Field(description="cosine, in [-1, 1] up to rounding")
-    localizations: list[str]
-
-
-class NeighborsDocument(_Document):
-    """The answer of `neighbors`, nearest first."""
-
-    query: dict[str, Any] = Field(description="protein, id or image")
-    level: str
-    label_source: str | None = _LABEL_SOURCE
-    profile: ProfileName | None = _PROFILE
-    exact: bool
-    encoder: EncoderName
-    exclude: str
-    hits: list[Hit]
-    notes: list[str] = Field(description="what a reader must know")
-
-
-class Score(_Document):
-    """A localization and the share of the neighbors' weight that carries it."""
-
-    localization: str
-    score: float = Field(ge=0, le=1 + 1e-9)
-
-
-class ClassifiedItem(_Document):
-    """One classified image or protein."""
-
-    id: str
-    protein: str | None
-    annotated: list[str]
-    predicted: list[Score]
-    scores: list[Score]
-    neighbors: list[str] = Field(description="ids that voted, nearest first")
-    similarities: list[float]
-
-
-class ClassifyDocument(_Document):
-    """The answer of `classify`."""
-
-    level: str
-    label_source: str | None = _LABEL_SOURCE
-    profile: ProfileName | None = _PROFILE
-    exclude: str = Field(description="what a query never meets")
-    exact: bool
-    k: int
-    weights: str
-    encoder: EncoderName
-    items: list[ClassifiedItem]
-    notes: list[str] = Field(description="what a reader must know")
-
-
-class SweepPoint(_Document):
-    """Scores at one k with one kind of vote."""
-
-    k: int = Field(ge=1)
-    weights: str
-    macro_f1: float | None
-    macro_f1_sd: float | None = Field(description="of macro_f1_folds; null for leave-group-out")
-    macro_f1_folds: list[float | None] = Field(description="macro F1 of each fold over the classes present in it")
-    macro_f1_ci95: list[float] | None = Field(description="bootstrap over groups: low, high")
-    micro_f1: float | None
-    accuracy: float | None
-    balanced_accuracy: float | None
-    per_class_f1: dict[str, float | None]
-
-
-class SweepDocument(_Document):
-    """The answer of `sweep`."""
-
-    level: str
-    label_source: str | None = _LABEL_SOURCE
-    profile: ProfileName | None = _PROFILE
-    protocol: str
-    group: str
-    n: int
-    n_groups: int
-    classes: list[str]
-    results: list[SweepPoint]
-    left_out: dict[str, int] = Field(description="rows not evaluated, by reason")
-    lone_labels: dict[str, int] = Field(description="rows whose class no reference has: they can only be wrong")
-    notes: list[str] = Field(description="what a reader must know")
-    definitions: dict[str, str] = Field(description="what each number means, in words")
 
 
 class TableState(_Document):
@@ -263,6 +160,7 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "neighbors": NeighborsDocument,
     "classify": ClassifyDocument,
     "sweep": SweepDocument,
+    "proteins": ProteinsDocument,
     "status": StatusDocument,
     "demo": DemoDocument,
     "annotate-export": AnnotateExportDocument,

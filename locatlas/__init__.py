@@ -2,7 +2,7 @@
 
 >>> import locatlas
 >>> sorted(name for name in locatlas.__all__ if name.islower() and not name.startswith("_"))
-['demo', 'embed', 'import_embeddings', 'index', 'open']
+['demo', 'embed', 'export_sheet', 'import_annotations', 'import_embeddings', 'index', 'open']
 
 Everything is imported on first use: `import locatlas` loads neither torch nor lancedb, faiss or scikit-learn.
 """

@@ -34,7 +34,12 @@ SHEET_COLUMNS = 4
 SHEET_ROWS = 3
 
 # HPA's colours, weak enough that outlines can be seen
-COLOURS = {"nucleus": (0.25, 0.35, 1.0), "protein": (0.1, 0.4, 0.1), "microtubules": (0.6, 0.0, 0.0), "er": (0.3, 0.3, 0)}
+COLOURS = {
+    "nucleus": (0.25, 0.35, 1.0),
+    "protein": (0.1, 0.4, 0.1),
+    "microtubules": (0.6, 0.0, 0.0),
+    "er": (0.3, 0.3, 0),
+}
 NUCLEUS_LINE = (255, 255, 255)
 CELL_LINE = (255, 220, 0)
 

@@ -19,7 +19,8 @@ def atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(command: str, atlas: Path, *arguments: object) -> Result:
-    done = CliRunner().invoke(group, [command, "--atlas", str(atlas), *map(str, arguments)])
+    wide = {"COLUMNS": "200"}  # a narrow terminal folds the headings
+    done = CliRunner(env=wide).invoke(group, [command, "--atlas", str(atlas), *map(str, arguments)])
     assert done.exit_code == 0, (done.output, done.exception)
     return done
 

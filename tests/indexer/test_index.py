@@ -14,8 +14,8 @@ from locatlas.indexer import encoders
 from locatlas.indexer.embed import embed
 from locatlas.indexer.encoders import EncoderRequest
 from locatlas.indexer.index import index
-from locatlas.indexer.summary import IndexSummary
 from locatlas.indexer.store import Store
+from locatlas.indexer.summary import IndexSummary
 from tests.indexer.made import (
     contents,
     id_of,

@@ -49,10 +49,10 @@ def test_what_another_step_found_of_a_cell_is_kept_when_its_reader_describes_it_
     cell = record(source, 0, level="cell", fov_id="opencell/f")
     encoder = replace(encoders.stored_encoders(job.store)[0], level="cell")
     row = make_plan(job, encoder, [cell], replaces=True).work[0].row
-    found = {"height": 40, "width": 40, "source_digest": "x", "qc": [], "box": [1, 2, 3, 4], "area_px": 9}
+    found = {"height": 40, "width": 40, "source_digest": "x", "qc": [], "centroid": [1.0, 2.0], "area_px": 9}
     job.store.upsert("cells", image_rows([{**row, **found}], "cell"))
     again = make_plan(job, encoder, [replace(cell, protein="NEW")], replaces=True)
-    assert [(p.row["box"], p.row["area_px"], p.row["protein"]) for p in again.work] == [([1, 2, 3, 4], 9, "NEW")]
+    assert [(p.row["centroid"], p.row["area_px"], p.row["protein"]) for p in again.work] == [([1.0, 2.0], 9, "NEW")]
     assert "source_digest" not in again.work[0].row
 
 

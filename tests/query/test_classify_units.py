@@ -162,7 +162,7 @@ def test_a_sweep_by_unit_tells_what_it_scored(atlas: Atlas) -> None:
         ("fov=d/21", lambda r: r["fov_id"] == "d/21"),
         ("annotated_by=ada", lambda r: r["annotated"] is not None),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_filters_on_what_is_known_of_cells(atlas: Atlas, where: str, passes: Any) -> None:
     found = atlas.classify(level="cell", where=[where], k=1, exclude="none")

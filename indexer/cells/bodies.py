@@ -30,8 +30,8 @@ def flooded(
 ) -> Labels:
     """Cells by seeded watershed: nuclei flood the mean of the stains from its brightest to its darkest places.
 
-    Cells thin out toward their rim, so two neighbors meet in the dark valley between them. The flood ends where the stain
-    is as dark as the background, which in a field without any background is its darkest place, and at `reach_px`.
+    Cells thin out toward their rim, so two neighbors meet in the dark valley between them. The flood ends where the
+    stain is as dark as the background, which in a field without any background is its darkest place, and at `reach_px`.
 
     Args:
         nuclei: (rows, columns), on the grid of `factor`.

@@ -79,7 +79,7 @@ def renumbered(labels: NDArray[np.integer]) -> tuple[Labels, int]:
 
 
 def enlarged(labels: Labels, factor: int, shape: tuple[int, int]) -> Labels:
-    """Labels of blocks as labels of pixels, with outlines smoothed over about a block; borders between labels keep to it.
+    """Labels of blocks as labels of pixels; outlines are smoothed over about a block, borders between labels are not.
 
     Args:
         labels: (rows, columns), of `coarsened`'s grid.

@@ -24,8 +24,8 @@ from locatlas.types import ChannelImage
 
 __all__ = ["CoarseNuclei", "NucleusParameters", "find_nuclei", "nucleus_plane", "usual_diameter_px"]
 
-WORK_DIAMETER_PX = 20
-"""A usual nucleus is found at 20 to 40 pixels of diameter; larger fields are reduced to that first."""
+WORK_DIAMETER_PX = 22
+"""A usual nucleus is found at 22 to 44 pixels of diameter; larger fields are reduced to that first."""
 
 FIRST_PASS_PX = 384  # longer edge at which the usual diameter is estimated
 SMALLEST_DIAMETER_PX = 9.0  # below, an estimate is noise
@@ -98,7 +98,7 @@ def nucleus_plane(image: ChannelImage) -> NDArray[np.generic]:
 def find_nuclei(plane: NDArray[np.generic], pixel_size_um: float | None, parameters: NucleusParameters) -> CoarseNuclei:
     """Segment the nuclei of a plane.
 
-    The plane is reduced until a usual nucleus has 20 to 40 pixels and smoothed; the background, a morphological
+    The plane is reduced until a usual nucleus has 22 to 44 pixels and smoothed; the background, a morphological
     opening wider than two nuclei, is subtracted; what exceeds a local mean and a faintest level is split by
     distance-transform watershed; each part is cut at a share of its own level, so that bright and dim nuclei side by
     side both keep their size; then dents and holes are closed and the parts are split once more.
@@ -124,13 +124,14 @@ def find_nuclei(plane: NDArray[np.generic], pixel_size_um: float | None, paramet
 def usual_diameter_px(plane: NDArray[np.generic]) -> float | None:
     """The usual diameter of the nuclei of a plane, estimated from itself where no pixel size is known.
 
-    A first pass on the plane reduced to at most 384 pixels an edge: Otsu's threshold on square roots, split at necks, then
-    the median over the area of the parts' inscribed diameters, so that debris does not count. That such outlines lie
-    a little outside makes up for nuclei being longer than wide: on made images the mean is 0.98 (OpenCell) and 1.02 (HPA)
-    of the median diameter of a circle of the nuclei's area.
+    A first pass on the plane reduced to at most 384 pixels an edge: Otsu's threshold on square roots, split at necks,
+    then the median over the area of the parts' inscribed diameters, so that debris does not count. That such outlines
+    lie a little outside makes up for nuclei being longer than wide: on made images the mean is 0.98 (OpenCell) and 1.02
+    (HPA) of the median diameter of a circle of the nuclei's area.
 
     Returns:
-        Pixels of the plane, at most its shorter edge; None where nothing stands out or it is smaller than 9 pixels of the reduced plane.
+        Pixels of the plane, at most its shorter edge; None where nothing stands out or it is smaller than 9 pixels of
+        the reduced plane.
     """
     factor = max(1, -(-max(plane.shape) // FIRST_PASS_PX))
     reduced = coarsened(plane, factor)

@@ -75,7 +75,7 @@ class SegmenterSpec:
 
     @property
     def id(self) -> str:
-        """ "given", else "<name>-<8 hex>" of the sha256 of the canonical JSON."""
+        """Its name in ids: `given`, else `<name>-<8 hex>` of the sha256 of the canonical JSON."""
         if self.name == "given":
             return self.name
         return f"{self.name}-{hashlib.sha256(self.to_json().encode()).hexdigest()[:8]}"
@@ -154,7 +154,7 @@ def segment(image: ChannelImage, spec: SegmenterSpec) -> "Segmentation":
     from locatlas.indexer.cells.builtin import segment_builtin
     from locatlas.indexer.cells.nuclei import NucleusParameters
 
-    given = dict(spec.parameters)
+    given: dict[str, Any] = dict(spec.parameters)  # of `PARAMETERS`, or read from a store: checked by name here
     reach_um, reach_px = given.pop("cell_reach_um"), given.pop("cell_reach_px")
     nucleus = NucleusParameters(**{key.removeprefix("nucleus_"): value for key, value in given.items()})
     return segment_builtin(image, nucleus, cell_reach_um=reach_um, cell_reach_px=reach_px)

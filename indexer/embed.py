@@ -15,6 +15,7 @@ from locatlas.indexer.rows import is_cut, record_from_row, row_source, source_st
 from locatlas.indexer.schema import image_schema
 from locatlas.indexer.store import Store
 from locatlas.indexer.summary import IndexSummary
+from locatlas.models.spec import EncoderSpec
 
 __all__ = ["check_scale", "embed", "embed_stored"]
 
@@ -96,7 +97,7 @@ def embed_stored(
         else:
             todo.append((position, row["id"]))
     _check_roots(job, {rows[position]["root"] for position, _ in todo})
-    check_scale([rows[position] for position, _ in todo if is_cut(rows[position])], encoder)
+    check_scale([rows[position] for position, _ in todo if is_cut(rows[position])], encoder.spec)
     del rows, embedded
     names = [name for name in image_schema("fov" if level == "fov" else "cell").names if name != "thumbnail"]
     for start in range(0, len(todo), SLAB_ROWS):
@@ -131,17 +132,17 @@ def _check_masks(rows: Sequence[Mapping[str, Any]], encoder: StoredEncoder) -> N
         raise InputError(message)
 
 
-def check_scale(rows: Sequence[Mapping[str, Any]], encoder: StoredEncoder) -> None:
+def check_scale(rows: Sequence[Mapping[str, Any]], spec: EncoderSpec) -> None:
     """Refuse a crop in micrometres where a pixel size is not known.
 
     Args:
         rows: Of fields, or of cells that are cut out.
-        encoder: That is to embed the cells.
+        spec: Of the encoder that is to embed the cells.
 
     Raises:
         InputError: Naming an image and what to do.
     """
-    crop = encoder.spec.crop
+    crop = spec.crop
     unknown = [row["id"] for row in rows if row["pixel_size_um"] is None]
     if crop is not None and crop.size_um is not None and unknown:
         message = (

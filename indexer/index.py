@@ -105,8 +105,10 @@ def index(
         raise InputError(message)
     request = request or EncoderRequest()
     if records and not (atlas / "atlas.json").exists():
-        # an encoder that cannot be had must not leave an empty atlas behind
-        encoders.settle(request, available=usual_channels(r.channels for r in records), like=None)
+        # an encoder that cannot be had, or that cannot cut these fields, must not leave an empty atlas behind
+        available, cutting = usual_channels(r.channels for r in records), level in ("cell", "both")
+        spec = encoders.settle(request, available=available, like=None, cuts=cutting)
+        check_scale([{"id": r.id, "pixel_size_um": r.pixel_size_um} for r in records if r.level == "fov"], spec)
     store = Store.create(atlas)
     label = dataset if name is None else name
     with store.folder.writer(f"index {source}"), Run.record(store, "index", dataset=label) as run:
@@ -268,7 +270,7 @@ def _index_cells(
     # chosen before anything is searched, so that what cannot be embedded is told at once
     encoder = encoders.choose(job.store, "cell", request, available=available, adding=False, cuts=True)
     plan = plan_cells(job, records, finding, replaces=replaces)
-    check_scale([work.row for work in plan.work], encoder)
+    check_scale([work.row for work in plan.work], encoder.spec)
     find_cells(job, plan, finding)
     for note in finding.given.notes():
         logger.warning("%s", note)

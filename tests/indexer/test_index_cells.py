@@ -184,6 +184,10 @@ def test_a_crop_in_micrometres_of_an_unknown_scale_is_refused_at_once(masked: Pa
     request = EncoderRequest(crop=CropPlan(size_um=5))
     with pytest.raises(InputError, match=r"manifest/a: a crop of 5 um needs the pixel size.*3 images.*--pixel-size"):
         run(masked, tmp_path, request=request)
+    assert not (tmp_path / "cells").exists()
+    run(masked, tmp_path, request=None, level="fov")
+    with pytest.raises(InputError, match="needs the pixel size"):
+        run(masked, tmp_path, request=request)
     assert opened(tmp_path).count("cells") == 0
     summary = run(masked, tmp_path, request=request, pixel_size_um=0.25)
     assert summary.embedded == 4

@@ -28,6 +28,7 @@ MANIFEST = r"""awk -F, -v D="$DATA/hpa_cells" '
   "$DATA/hpa_cells/labels.csv" > hpa_cells.csv"""
 
 PLAN = "--encoder vit_small_patch14_dinov2.imgfocus --channels replicate --stains protein"
+BETTER = "--encoder vit_small_patch14_dinov2.imgfocus-cells --channels replicate --stains protein"
 
 STEPS: list[tuple[str, list[str]]] = [
     (
@@ -57,6 +58,18 @@ STEPS: list[tuple[str, list[str]]] = [
         ],
     ),
     (
+        "## A better plan for single cells\n\nThe same weights read in another way; found by cross-validation inside these cells, "
+        "[explained and doubted](cells.md#a-better-plan-for-single-hpa-cells).",
+        [
+            "locatlas encoders add vit_small_patch14_dinov2.imgfocus-cells --arch vit_small_patch14_dinov2 \\\n    --weights "
+            '"$DATA/weights/vit_small_patch14_dinov2.fp16.safetensors" --slots microtubules,protein,nucleus --imagenet-norm \\\n    '
+            "--intensity percentile --block 8 --pooling cls_spread --views 4",
+            f"locatlas embed --atlas cells --level cell {BETTER} --precision fp32",
+            "locatlas sweep --atlas cells --level cell --group composite --ks 1,5,9,15,30",
+            "locatlas proteins --atlas cells",
+        ],
+    ),
+    (
         "## OpenCell\n\n21 targets of the bucket's layout. They come from one page of cytoskeletal targets, so they serve for reading and "
         "look-up, not for classification.",
         [
@@ -70,6 +83,21 @@ STEPS: list[tuple[str, list[str]]] = [
         ],
     ),
     (
+        "## Cells cut out of OpenCell fields\n\nNo masks come with the images, so the built-in segmenter finds nuclei and puts cells around "
+        "them. The scale of these pictures is not known; 0.206 um, that of the bucket's images, is an assumption.",
+        [
+            f'locatlas index "$DATA/opencell" --dataset opencell --atlas opencell --level cell --pixel-size 0.206 --crop opencell \\\n    {BETTER}',
+            "locatlas neighbors --atlas opencell --level cell --protein CCNB1 -k 5 --where touches_border=false",
+            "locatlas neighbors --atlas opencell --level protein --of cell --profile medoid --protein CCNB1 -k 3",
+            "locatlas classify --atlas opencell --level cell --by protein --how majority -k 9 --where touches_border=false",
+            "locatlas proteins --atlas opencell --of cell --sort within",
+            "locatlas sweep --atlas opencell --level cell --labels multi --ks 1,5,9,20",
+            "locatlas sweep --atlas opencell --level cell --by protein --how mean --labels multi --ks 1,5,9,20",
+            "locatlas annotate export sheet --atlas opencell --choose uncertain -n 12",
+            "head -n 3 sheet/sheet.csv",
+        ],
+    ),
+    (
         "## HPA fields of the 2018 Kaggle competition\n\nNo genes are known, so each field is a group of its own. Whole fields are weak: "
         "localization shows in cells.",
         [
@@ -77,6 +105,18 @@ STEPS: list[tuple[str, list[str]]] = [
             "locatlas neighbors --atlas kaggle --id hpa-kaggle/000a9596-bbc4-11e8-b2bc-ac1f6b6435d0 -k 3",
             "locatlas classify --atlas kaggle --id hpa-kaggle/000a9596-bbc4-11e8-b2bc-ac1f6b6435d0 -k 3",
             "locatlas sweep --atlas kaggle --group fov --labels multi --ks 1,3,5,9",
+            f"locatlas embed --atlas kaggle {BETTER}",
+            "locatlas sweep --atlas kaggle --group fov --labels multi --ks 1,3,5,9",
+        ],
+    ),
+    (
+        "## Cells cut out of these fields\n\nThe pixel size is not known per image, so the crop is given in pixels.",
+        [
+            f'locatlas index "$DATA/hpa_kaggle_fovs" --dataset hpa-kaggle --atlas kaggle --level cell --crop 128px --blank \\\n    {BETTER}',
+            "locatlas sweep --atlas kaggle --level cell --group fov --labels multi --ks 1,5,9,20",
+            "locatlas sweep --atlas kaggle --level cell --group fov --by fov --how mean --labels multi --ks 1,5,9,20",
+            "locatlas classify --atlas kaggle --level cell --by fov --how mean --exclude fov -k 9 --where touches_border=false",
+            "locatlas status --atlas kaggle",
         ],
     ),
     (

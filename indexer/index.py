@@ -11,7 +11,7 @@ from locatlas.errors import InputError
 from locatlas.indexer import encoders
 from locatlas.indexer.annotation_table import apply_annotations
 from locatlas.indexer.cells.given import GivenCells
-from locatlas.indexer.cells.plan import CellRequest, plan_cells
+from locatlas.indexer.cells.plan import CellPlan, CellRequest, plan_cells
 from locatlas.indexer.cells.segmenters import get_segmenter
 from locatlas.indexer.cells.stage import find_cells
 from locatlas.indexer.datasets import read_records
@@ -223,7 +223,7 @@ def _below(source: str, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_absolute() and path.is_relative_to(root) else source
 
 
-def _check_labels(plan: Plan, records: Sequence[ImageRecord]) -> None:
+def _check_labels(plan: Plan | CellPlan, records: Sequence[ImageRecord]) -> None:
     """Refuse a run that would take away every label: surely its table or option was left out.
 
     Raises:
@@ -270,6 +270,7 @@ def _index_cells(
     # chosen before anything is searched, so that what cannot be embedded is told at once
     encoder = encoders.choose(job.store, "cell", request, available=available, adding=False, cuts=True)
     plan = plan_cells(job, records, finding, replaces=replaces)
+    _check_labels(plan, records)
     check_scale([work.row for work in plan.work], encoder.spec)
     find_cells(job, plan, finding)
     for note in finding.given.notes():

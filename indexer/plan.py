@@ -22,7 +22,7 @@ from locatlas.indexer.rows import (
 )
 from locatlas.indexer.schema import image_schema, image_table
 
-__all__ = ["NOT_PLANNED", "Plan", "make_plan", "settled_source"]
+__all__ = ["NOT_PLANNED", "Plan", "SeenImage", "look_up_image", "make_plan"]
 
 NOT_PLANNED = ("thumbnail", "region")
 """Columns of the image tables that decide nothing and are most of their bytes."""
@@ -49,6 +49,55 @@ class Plan:
     erased: set[str] = field(default_factory=set)
 
 
+@dataclass(frozen=True, slots=True)
+class SeenImage:
+    """What a reader says of an image, beside what the atlas holds of it.
+
+    Attributes:
+        stat: Size and time of its sources.
+        said: Its metadata columns as its row is to have them.
+        here: Its row, None for a new image.
+    """
+
+    stat: str
+    said: dict[str, Any]
+    here: Mapping[str, Any] | None
+
+    @property
+    def loses_labels(self) -> bool:
+        """Whether it has localizations now and would have none."""
+        here = self.here
+        return here is not None and bool(here["sources"] and here["localizations"]) and not self.said["localizations"]
+
+
+def look_up_image(
+    job: Job, record: ImageRecord, stored: Mapping[str, Mapping[str, Any]], taken: set[str], *, replaces: bool
+) -> SeenImage:
+    """Look at a record's files and at the row of its id.
+
+    Args:
+        job: The run.
+        record: What the reader yielded.
+        stored: Rows by id.
+        taken: Ids of this reading so far; the record's is added.
+        replaces: As in `make_plan`.
+
+    Raises:
+        ImageRejectedError: If its files are missing or outside of the roots, or its id is that of another image.
+    """
+    stat = source_stat(record.sources)
+    said = described(record, roots=job.roots)
+    if said["id"] in taken:
+        message = f"{record.sources[0].path}: id {said['id']!r} is already that of another image"
+        raise ImageRejectedError(message)
+    taken.add(said["id"])
+    here = stored.get(said["id"])
+    said = with_stated_scale(said, here)
+    if here is not None and here["sources"]:
+        said |= _settled_source(job, here, said, record, replaces=replaces)
+    return SeenImage(stat, said, here)
+
+
 def make_plan(job: Job, encoder: StoredEncoder, records: Sequence[ImageRecord], *, replaces: bool) -> Plan:
     """Compare records with what the atlas holds. What cannot be used goes to the job's quarantine.
 
@@ -67,18 +116,9 @@ def make_plan(job: Job, encoder: StoredEncoder, records: Sequence[ImageRecord], 
     for position, record in enumerate(records):
         root = root_of(record.sources[0].path, job.roots) or next(iter(job.roots))
         try:
-            stat = source_stat(record.sources)
-            said = described(record, roots=job.roots)
-            if said["id"] in taken:
-                message = f"{record.sources[0].path}: id {said['id']!r} is already that of another image"
-                raise ImageRejectedError(message)
-            taken.add(said["id"])
-            here = stored.get(said["id"])
-            said = with_stated_scale(said, here)
-            if here is not None and here["sources"]:
-                said |= settled_source(job, here, said, record, replaces=replaces)
-                plan.erased |= {said["id"]} if here["localizations"] and not said["localizations"] else set()
-            _plan_one(job, encoder, plan, position, record, stat, said, here, embedded)
+            seen = look_up_image(job, record, stored, taken, replaces=replaces)
+            plan.erased |= {seen.said["id"]} if seen.loses_labels else set()
+            _plan_one(job, encoder, plan, position, record, seen, embedded)
         except ImageRejectedError as error:
             job.quarantine.put(
                 Rejection(dataset=record.dataset, root=root, source=source_name(record, job.roots), reason=str(error))
@@ -93,11 +133,10 @@ def _plan_one(
     plan: Plan,
     position: int,
     record: ImageRecord,
-    stat: str,
-    said: dict[str, Any],
-    here: Mapping[str, Any] | None,
+    seen: SeenImage,
     embedded: Mapping[str, str],
 ) -> None:
+    stat, said, here = seen.stat, seen.said, seen.here
     image_id = said["id"]
     row = {k: v for k, v in (here or {}).items() if k not in FROM_PIXELS} | said
     pending = job.pending(position, record, row, stat, encoder)
@@ -139,7 +178,7 @@ def _paths(row: Mapping[str, Any]) -> tuple[str, list[str]]:
     return row["root"], [source["path"] for source in row["sources"]]
 
 
-def settled_source(
+def _settled_source(
     job: Job, here: Mapping[str, Any], said: Mapping[str, Any], record: ImageRecord, *, replaces: bool
 ) -> dict[str, Any]:
     """Root and sources as the row is to have them; {} where they are as the reader said.

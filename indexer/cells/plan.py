@@ -12,10 +12,10 @@ from locatlas.indexer.cells.given import GivenCells
 from locatlas.indexer.cells.rows import INHERITED
 from locatlas.indexer.cells.segmenters import SegmenterSpec, get_segmenter
 from locatlas.indexer.job import Job
-from locatlas.indexer.plan import NOT_PLANNED, settled_source
+from locatlas.indexer.plan import NOT_PLANNED, look_up_image
 from locatlas.indexer.quarantine import Rejection, rejection_id
 from locatlas.indexer.records import ImageRecord
-from locatlas.indexer.rows import described, root_of, source_name, source_stat, with_stated_scale
+from locatlas.indexer.rows import root_of, source_name
 from locatlas.indexer.schema import FOVS
 
 __all__ = ["CellPlan", "CellRequest", "FieldWork", "cells_digest", "plan_cells"]
@@ -86,12 +86,14 @@ class CellPlan:
         described_anew: Rows of fields whose cells stay and inherit other metadata.
         unchanged: Fields with nothing to do.
         uncovered: Fields that the masks or tables say nothing of.
+        erased: Ids of fields that have localizations now and would have none.
     """
 
     work: list[FieldWork] = field(default_factory=list)
     described_anew: list[dict[str, Any]] = field(default_factory=list)
     unchanged: int = 0
     uncovered: int = 0
+    erased: set[str] = field(default_factory=set)
 
 
 def cells_digest(row: Mapping[str, Any], segmenter: SegmenterSpec, given_digest: str) -> str:
@@ -136,23 +138,16 @@ def plan_cells(job: Job, records: Sequence[ImageRecord], request: CellRequest, *
         if rejection_id(record.dataset, root, source) in job.quarantine.seen:
             continue  # it cannot be used as an image either, as this run has found
         try:
-            stat = source_stat(record.sources)
-            said = described(record, roots=job.roots)
-            if said["id"] in taken:
-                message = f"{record.sources[0].path}: id {said['id']!r} is already that of another image"
-                raise ImageRejectedError(message)
-            taken.add(said["id"])
-            here = stored.get(said["id"])
-            said = with_stated_scale(said, here)
-            if here is not None and here["sources"]:
-                said |= settled_source(job, here, said, record, replaces=replaces)
+            seen = look_up_image(job, record, stored, taken, replaces=replaces)
             attached = request.given.attach(record)
             is_given = request.given.has(attached) and (request.segmenter is None or covers)
             given_digest = request.given.digest(attached) if is_given else ""
         except ImageRejectedError as error:
             job.quarantine.put(Rejection(dataset=record.dataset, root=root, source=source, reason=str(error)))
             continue
-        row = {**(here or dict.fromkeys(columns)), **said}
+        stat, here = seen.stat, seen.here
+        plan.erased |= {seen.said["id"]} if seen.loses_labels else set()
+        row = {**(here or dict.fromkeys(columns)), **seen.said}
         if not is_given and request.segmenter is None:
             if covers:
                 plan.uncovered += 1

@@ -8,30 +8,13 @@ from typing import Any
 from locatlas.indexer.cells.quality import cell_quality
 from locatlas.indexer.cells.regions import Region, cell_digest, pack
 from locatlas.indexer.records import ImageRecord
+from locatlas.indexer.rows import METADATA_COLUMNS
 from locatlas.models.crops import Place
 from locatlas.types import ChannelImage
 
 __all__ = ["INHERITED", "cell_id", "cell_row", "source_digest_of_cell"]
 
-INHERITED = (
-    "dataset",
-    "protein",
-    "ensembl_id",
-    "antibody",
-    "cell_line",
-    "plate",
-    "well",
-    "channels",
-    "pixel_size_um",
-    "localizations",
-    "graded",
-    "groups",
-    "metadata",
-    "root",
-    "sources",
-    "row",
-    "mask",
-)
+INHERITED = tuple(column for column in METADATA_COLUMNS if column != "nucleus_mask")
 """Columns that a cell has from its field."""
 
 

@@ -149,6 +149,14 @@ def test_changed_labels_reach_the_cells_and_nothing_is_embedded(masked: Path, tm
     assert row["region"] is not None
 
 
+def test_a_reading_without_any_label_does_not_take_those_of_the_cells(masked: Path, tmp_path: Path) -> None:
+    run(masked, tmp_path, level="cell")
+    (masked / "manifest.csv").write_text((masked / "manifest.csv").read_text().replace("nucleoplasm", ""))
+    with pytest.raises(InputError, match="would take away the localizations of 3 images"):
+        run(masked, tmp_path, level="cell")
+    assert cells_of(tmp_path)["manifest/a/3"]["localizations"] == ["nucleoplasm"]
+
+
 def test_cells_alone_need_no_vectors_of_fields(masked: Path, tmp_path: Path) -> None:
     summary = run(masked, tmp_path, level="cell")
     assert (summary.fovs, summary.cells, summary.embedded) == (3, 4, 4)

@@ -43,6 +43,8 @@ def flooded(
     Returns:
         The nuclei's numbers; each nucleus lies in the cell of its number.
     """
+    if not nuclei.any():
+        return nuclei.copy()
     stain = np.zeros(nuclei.shape, dtype=np.int64)
     for plane in planes:
         smooth = smoothed(coarsened(plane, factor), max(diameter_px / 12, 0.7))
@@ -50,7 +52,7 @@ def flooded(
         high = max(exceeded_by(smooth, 0.01 * smooth.size), low + 1)
         stain += np.clip((smooth - low) * STEPS // (high - low), 0, STEPS)
     stain //= len(planes)
-    away = _distance_from(nuclei)
+    away = ndimage.distance_transform_edt(nuclei == 0)
     mask = ((stain > FAINTEST) & (away <= reach_px)) | (nuclei > 0)
     landscape = np.rint(SLOPE * away / diameter_px).astype(np.int64) - stain
     return np.asarray(watershed(landscape, nuclei, mask=mask), dtype=np.int32)
@@ -65,9 +67,3 @@ def nearest(nuclei: Labels, *, reach_px: float) -> Labels:
         return nuclei.copy()
     away, places = ndimage.distance_transform_edt(nuclei == 0, return_indices=True)
     return np.where(away <= reach_px, nuclei[places[0], places[1]], 0).astype(np.int32)
-
-
-def _distance_from(nuclei: Labels) -> NDArray[np.float64]:
-    if not nuclei.any():
-        return np.full(nuclei.shape, np.inf)
-    return np.asarray(ndimage.distance_transform_edt(nuclei == 0))

@@ -142,9 +142,8 @@ def usual_diameter_px(plane: NDArray[np.generic]) -> float | None:
     diameter = _inscribed_diameter(softened(mask, 24))
     if diameter:
         diameter = _inscribed_diameter(softened(filled(mask, 0.2 * _disc(diameter)), 24))
-    if diameter < SMALLEST_DIAMETER_PX:
-        return None
-    return min(diameter * factor, float(min(plane.shape)))
+    diameter = min(diameter * factor, float(min(plane.shape)))
+    return diameter if diameter >= SMALLEST_DIAMETER_PX * factor else None
 
 
 def _inscribed_diameter(mask: NDArray[np.bool_]) -> float:

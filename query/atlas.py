@@ -50,6 +50,7 @@ class Atlas(AtlasViews):
         image: str | Path | Sequence[str | Path] | None = None,
         channels: Sequence[str] = (),
         pixel_size_um: float | None = None,
+        at: tuple[float, float] | None = None,
         level: Level | None = None,
         k: int | None = None,
         exclude: str = "protein",
@@ -68,6 +69,7 @@ class Atlas(AtlasViews):
             image: A file, or one file per channel.
             channels: Meanings of the image's planes in order, e.g. ("nucleus", "protein").
             pixel_size_um: Of the new image, where known.
+            at: y, x of a cell in the image, in pixels, to be cut out as the atlas' cells were; None takes it whole.
             level: What is searched: "fov", "cell" or "protein"; None for the first image level the atlas has.
             k: Neighbors, 1 <= k <= number of rows that may answer; None for 10, or as many as there are.
             exclude: What the query must not meet: "none", "self", "fov" or "protein", each with those before it, or a
@@ -91,7 +93,7 @@ class Atlas(AtlasViews):
             UnknownNameError: If the protein, id, column or encoder is not in the atlas.
             InputError: If the query is not exactly one of protein, id and image, or k does not fit.
         """
-        subject = Subject.named(protein, id, image, channels, pixel_size_um)
+        subject = Subject.named(protein, id, image, channels, pixel_size_um, at)
         scope = Scope(level=level, encoder=encoder, where=where, label_source=label_source, profile=profile, of=of)
         return find(self._shelf, subject, scope, k=k, exclude=exclude, exact=exact)
 
@@ -141,6 +143,7 @@ class Atlas(AtlasViews):
         image: str | Path | Sequence[str | Path] | None = None,
         channels: Sequence[str] = (),
         pixel_size_um: float | None = None,
+        at: tuple[float, float] | None = None,
         level: Level | None = None,
         k: int | None = None,
         exclude: str = "protein",
@@ -166,6 +169,7 @@ class Atlas(AtlasViews):
             image: A new file, or one per channel.
             channels: Meanings of the image's planes.
             pixel_size_um: Of the new image, where known.
+            at: As in `neighbors`.
             level: As in `neighbors`.
             k: Neighbors that vote, 1 <= k <= number of labelled rows; None for 20, or as many as there are.
             exclude: What a query must not meet, as in `neighbors`.
@@ -195,7 +199,7 @@ class Atlas(AtlasViews):
             UnknownNameError: If the protein, id, column or encoder is not in the atlas.
             InputError: If k does not fit or nothing labelled may vote.
         """
-        subject = Subject.named(protein, id, image, channels, pixel_size_um)
+        subject = Subject.named(protein, id, image, channels, pixel_size_um, at)
         scope = Scope(
             level=level,
             encoder=encoder,

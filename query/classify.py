@@ -64,7 +64,7 @@ def classify(shelf: Shelf, subject: Subject, scope: Scope, vote: Vote) -> pa.Tab
     seen = look(shelf, scope, subject)
     k = vote.number(seen)
     items, was_exact = localize(
-        subject.as_many(seen.loaded, seen.view, seen.allowed, scope.profile or "mean"),
+        subject.as_many(shelf.store, seen.loaded, seen.view, seen.allowed, scope.profile or "mean"),
         seen.view,
         k=k,
         exclude=vote.exclude,
@@ -82,7 +82,7 @@ def classify(shelf: Shelf, subject: Subject, scope: Scope, vote: Vote) -> pa.Tab
         weights=vote.weights,
         **seen.said(),
         notes=seen.notes(
-            subject.notes(seen.loaded.view),
+            subject.notes(seen.loaded),
             too_few_voters(items, vote.k) if vote.k else [],
             mixed_vocabularies(seen.view, seen.allowed),
         ),

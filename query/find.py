@@ -32,7 +32,7 @@ def find(shelf: Shelf, subject: Subject, scope: Scope, *, k: int | None, exclude
         InputError: If the query is not exactly one, or k does not fit.
     """
     seen = look(shelf, scope, subject)
-    queries = subject.as_one(seen.loaded, seen.view, scope.profile or "mean")
+    queries = subject.as_one(shelf.store, seen.loaded, seen.view, scope.profile or "mean")
     n_rows = int(seen.allowed.sum()) if seen.allowed is not None else len(seen.view)
     k = min(DEFAULT_K, n_rows) if k is None else k
     check_k(k, n_rows)
@@ -46,5 +46,5 @@ def find(shelf: Shelf, subject: Subject, scope: Scope, *, k: int | None, exclude
         exact=was_exact,
         exclude=exclude,
         **seen.said(),
-        notes=seen.notes(subject.notes(seen.loaded.view)),
+        notes=seen.notes(subject.notes(seen.loaded)),
     )

@@ -105,14 +105,16 @@ class Seen:
 def look(shelf: Shelf, scope: Scope, subject: Subject) -> Seen:
     """Load what a question looks at.
 
-    Where no level is named it is the first that has the named protein or id. Proteins are made of the images that pass
-    the filters, so that all of them pass.
+    Where no level is named it is the first that has the named protein or id, and cells for a cell of a new image.
+    Proteins are made of the images that pass the filters, so that all of them pass.
 
     Raises:
         UnknownNameError: If there is no such encoder, map or column.
         InputError: If no image passes the filters, or no cell is annotated and annotations are asked for.
     """
     levels = scope.image_levels(shelf)
+    if subject.at is not None and not scope.of and scope.level in (None, "protein"):
+        levels = ["cell"]
     loaded = shelf.load(levels[0], scope.encoder)
     for other in levels[1:]:
         if subject.is_in(loaded.view):

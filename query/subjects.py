@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from locatlas.errors import InputError, UnknownNameError
+from locatlas.indexer.store import Store
 from locatlas.query.lookup import Queries
 from locatlas.query.profiles import Profile, profile
 from locatlas.query.query_image import embed_image
@@ -28,6 +30,7 @@ class Subject:
         image: Files of a new image, one in all or one a channel; () for none.
         channels: Meanings of the new image's planes.
         pixel_size_um: Of the new image, where known.
+        at: y, x of the cell in the new image, in pixels; None takes the image as it is.
     """
 
     protein: str | None = None
@@ -35,6 +38,7 @@ class Subject:
     image: tuple[Path, ...] = ()
     channels: tuple[str, ...] = ()
     pixel_size_um: float | None = None
+    at: tuple[float, float] | None = None
 
     @classmethod
     def named(
@@ -44,18 +48,24 @@ class Subject:
         image: str | Path | Sequence[str | Path] | None,
         channels: Sequence[str],
         pixel_size_um: float | None,
+        at: tuple[float, float] | None,
     ) -> "Subject":
         """What a user named.
 
         Raises:
-            InputError: If that is more than one of protein, id and image.
+            InputError: If that is more than one of protein, id and image, or a point of no image.
         """
         files = () if image is None else (image,) if isinstance(image, str | Path) else tuple(image)
         if sum((protein is not None, image_id is not None, bool(files))) > 1:
             message = "one query needed: a protein, an id or an image"
             raise InputError(message)
+        if at is not None and not files:
+            message = "at is the place of a cell in a new image: an image needed"
+            raise InputError(message)
         paths = tuple(Path(p) for p in files)
-        return cls(protein=protein, id=image_id, image=paths, channels=tuple(channels), pixel_size_um=pixel_size_um)
+        return cls(
+            protein=protein, id=image_id, image=paths, channels=tuple(channels), pixel_size_um=pixel_size_um, at=at
+        )
 
     @property
     def is_everything(self) -> bool:
@@ -65,7 +75,8 @@ class Subject:
     def said(self) -> dict[str, object]:
         """As told back to the user."""
         named = {"protein": self.protein, "id": self.id, "image": [str(p) for p in self.image]}
-        return {key: value for key, value in named.items() if value}
+        said: dict[str, object] = {key: value for key, value in named.items() if value}
+        return said if self.at is None else {**said, "at": list(self.at)}
 
     def is_in(self, view: View) -> bool:
         """Whether the named protein or id occurs in a view; a new image and everything fit any."""
@@ -73,26 +84,38 @@ class Subject:
             return self.protein in view.column("protein")
         return self.id is None or self.id in view.column("id")
 
-    def notes(self, view: View) -> list[str]:
-        """What an answer must say of a new image: that it has other channels than the images it is compared with."""
+    def notes(self, loaded: Loaded) -> list[str]:
+        """What an answer must say of a new image: other channels than those it is compared with, what it is taken as.
+
+        Args:
+            loaded: Image level that it is compared at.
+        """
         if not self.image:
             return []
-        usual = Counter(tuple(sorted(channels)) for channels in view.meta["channels"].to_pylist()).most_common(1)
-        if not usual or set(usual[0][0]) == set(self.channels):
-            return []
-        return [f"the image has {', '.join(self.channels)}; most images of the atlas have {', '.join(usual[0][0])}"]
+        notes, crop = [], loaded.encoder.spec.crop
+        usual = Counter(tuple(sorted(channels)) for channels in loaded.view.meta["channels"].to_pylist()).most_common(1)
+        if usual and set(usual[0][0]) != set(self.channels):
+            usually = ", ".join(usual[0][0])
+            notes.append(f"the image has {', '.join(self.channels)}; most images of the atlas have {usually}")
+        if crop is not None and loaded.view.level == "cell" and self.at is None:
+            notes.append(
+                f"the whole image is taken as the crop of one cell; the atlas' cells were cut at {crop}: "
+                "--at Y,X cuts one out of a field"
+            )
+        return notes
 
-    def as_one(self, loaded: Loaded, view: View, how: Profile = "mean") -> Queries:
+    def as_one(self, store: Store, loaded: Loaded, view: View, how: Profile = "mean") -> Queries:
         """One query vector.
 
         Args:
+            store: The atlas' tables, asked whether they have the new image already.
             loaded: Image level that the query is taken from.
             view: What is searched: its view, or that of its proteins.
             how: What a protein is: the mean of the unit vectors of its images, or their medoid.
 
         Raises:
             UnknownNameError: If the protein or id is not there.
-            InputError: If nothing was named, or the new image's channels are not.
+            InputError: If nothing was named, or the new image's channels are not, or no cell can be cut out of it.
             ImageRejectedError: If the new image cannot be used.
         """
         if self.is_everything:
@@ -100,12 +123,15 @@ class Subject:
             raise InputError(message)
         base = loaded.view
         if self.image:
+            if self.at is not None and base.level != "cell":
+                message = f"at names a cell of the image: level cell needed, not {base.level}"
+                raise InputError(message)
             vector, digest = embed_image(
-                self.image, self.channels, loaded.encoder.spec, pixel_size_um=self.pixel_size_um
+                self.image, self.channels, loaded.encoder.spec, pixel_size_um=self.pixel_size_um, at=self.at
             )
-            # the same file may be in the atlas already: then it must not be its own neighbor
-            same = np.flatnonzero([found == digest for found in base.column("source_digest")])
-            made_of = base.take(same.astype(np.int64)) if len(same) else None
+            # the same file may be in the atlas already: then neither it nor a cell of it may be its own neighbor
+            same = _rows_from(store, base, digest)
+            made_of = base.take(same) if len(same) else None
             return Queries([str(self.image[0])], vector[None], [frozenset()], made_of=made_of)
         if self.id is not None:
             return Queries.from_rows(view, rows_of(view, "id", self.id))
@@ -114,14 +140,27 @@ class Subject:
         labels: frozenset[str] = frozenset().union(*images.localizations)
         return Queries([self.protein], profile(images.vectors, how)[0][None], [labels], made_of=images)
 
-    def as_many(self, loaded: Loaded, view: View, allowed: NDArray[np.bool_] | None, how: Profile = "mean") -> Queries:
+    def as_many(
+        self, store: Store, loaded: Loaded, view: View, allowed: NDArray[np.bool_] | None, how: Profile = "mean"
+    ) -> Queries:
         """One query an image: all images of the protein, the named or new one, or all that pass the filters."""
         if self.is_everything:
             rows = np.arange(len(view)) if allowed is None else np.flatnonzero(allowed)
             return Queries.from_rows(view, rows.astype(np.int64))
         if self.protein is not None:
             return Queries.from_rows(view, rows_of(view, "protein", self.protein))
-        return self.as_one(loaded, view, how)
+        return self.as_one(store, loaded, view, how)
+
+
+def _rows_from(store: Store, view: View, digest: str) -> NDArray[np.int64]:
+    """Rows of a view that were made from a file: images of it, and cells of a field that is."""
+    same = np.array([found == digest for found in view.column("source_digest")], dtype=np.bool_)
+    if view.level == "cell":
+        fovs = store.read("fovs", ["id", "source_digest"])
+        known, codes = view.coded("fov")
+        mine = [known[i] for i in fovs.filter(pc.field("source_digest") == digest)["id"].to_pylist() if i in known]
+        same |= np.isin(codes, mine)
+    return np.flatnonzero(same).astype(np.int64)
 
 
 def rows_of(view: View, column: str, value: str) -> NDArray[np.int64]:

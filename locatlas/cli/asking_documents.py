@@ -68,7 +68,7 @@ class SimilarityContext(SimilarityNumbers):
 class NeighborsDocument(_Document):
     """The answer of `neighbors`, nearest first."""
 
-    query: dict[str, Any] = Field(description="protein, id or image")
+    query: dict[str, Any] = Field(description="protein, id or image, and at: y, x of a cell in the image")
     level: str
     label_source: str | None = _LABEL_SOURCE
     profile: ProfileName | None = _PROFILE

@@ -6,7 +6,7 @@ from typing import Any
 
 import rich_click as click
 
-from locatlas.cli.common import name_list
+from locatlas.cli.common import name_list, point
 
 __all__ = [
     "ENCODER",
@@ -109,6 +109,12 @@ def query_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Meanings of the new image's planes or files, in order, e.g. nucleus,protein.",
         ),
         click.option("--pixel-size-um", type=click.FloatRange(min=0, min_open=True), help="Of the new image."),
+        click.option(
+            "--at",
+            callback=point,
+            metavar="Y,X",
+            help="A cell of the new image, by the pixel in its middle: it is cut out as the atlas' cells were.",
+        ),
         LEVEL,
         profile_options,
         EXCLUDE,

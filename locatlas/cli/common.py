@@ -19,6 +19,7 @@ __all__ = [
     "name_list",
     "notice",
     "number_list",
+    "point",
     "print_table",
     "progress_bar",
 ]
@@ -128,3 +129,15 @@ def number_list(ctx: click.Context, param: click.Parameter, value: str | None) -
         message = f"{value!r}: numbers of at least 1 needed"
         raise click.BadParameter(message, ctx=ctx, param=param)
     return numbers
+
+
+def point(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, float] | None:
+    """Option callback: "120,340.5" to (120.0, 340.5)."""
+    if value is None:
+        return None
+    try:
+        y, x = (float(part) for part in value.split(","))
+    except ValueError:
+        message = f"{value!r}: two numbers Y,X in pixels needed, e.g. 120,340"
+        raise click.BadParameter(message, ctx=ctx, param=param) from None
+    return y, x

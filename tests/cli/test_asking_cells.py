@@ -90,6 +90,7 @@ def test_proteins_are_listed_worst_first_and_written_as_csv(atlas: Path, tmp_pat
         (["classify", "--level", "fov", "--by", "protein"], "level cell needed, not fov"),
         (["classify", "--how", "mean"], "how needs by"),
         (["neighbors", "--protein", "P1", "--of", "cell"], "level protein needed"),
+        (["classify", "--at", "3,4"], "an image needed"),
         (["proteins", "--sort", "heterogeneity"], "number of neighbors that vote, needed"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -104,3 +105,10 @@ def test_bad_input_gets_one_clear_line(
     assert said in shown.err
     assert shown.err.count("\n") == 1
     assert shown.out == ""
+
+
+@pytest.mark.parametrize("text", ["3", "3,4,5", "a,b", "3;4"])
+def test_a_point_is_two_numbers(atlas: Path, text: str) -> None:
+    done = CliRunner().invoke(group, ["neighbors", "--atlas", str(atlas), "--image", "x.tif", "--at", text])
+    assert done.exit_code == 2
+    assert "two numbers Y,X in pixels needed" in done.output

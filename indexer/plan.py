@@ -69,6 +69,17 @@ class SeenImage:
         here = self.here
         return here is not None and bool(here["sources"] and here["localizations"]) and not self.said["localizations"]
 
+    @property
+    def redeclared(self) -> bool:
+        """Whether its channels, or its row of a stacked file, are others than before."""
+        here, said = self.here, self.said
+        return here is not None and (_planes(here) != _planes(said) or here["row"] != said["row"])
+
+    @property
+    def rescaled(self) -> bool:
+        """Whether its pixel size is another."""
+        return self.here is not None and self.here["pixel_size_um"] != self.said["pixel_size_um"]
+
 
 def look_up_image(
     job: Job, record: ImageRecord, stored: Mapping[str, Mapping[str, Any]], taken: set[str], *, replaces: bool
@@ -144,8 +155,7 @@ def _plan_one(
         if not job.quarantine.still(pending.key, pending.tried):
             plan.work.append(pending)
         return
-    redeclared = _planes(here) != _planes(said) or here["row"] != said["row"]
-    rescaled = here["pixel_size_um"] != said["pixel_size_um"]
+    redeclared, rescaled = seen.redeclared, seen.rescaled
     again = (
         redeclared
         or (rescaled and encoder.spec.pixel_size_um is not None)

@@ -3,8 +3,8 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from locatlas.errors import ImageRejectedError, InputError
@@ -12,15 +12,18 @@ from locatlas.indexer.cells.given import GivenCells
 from locatlas.indexer.cells.rows import INHERITED
 from locatlas.indexer.cells.segmenters import SegmenterSpec, get_segmenter
 from locatlas.indexer.job import Job
-from locatlas.indexer.plan import NOT_PLANNED, look_up_image
+from locatlas.indexer.plan import NOT_PLANNED, SeenImage, look_up_image
 from locatlas.indexer.quarantine import Rejection, rejection_id
 from locatlas.indexer.records import ImageRecord
-from locatlas.indexer.rows import root_of, source_name
+from locatlas.indexer.rows import root_of, row_source, source_name
 from locatlas.indexer.schema import FOVS
 
 __all__ = ["CellPlan", "CellRequest", "FieldWork", "cells_digest", "plan_cells"]
 
 GIVEN = "given"
+
+OF_CELLS = " (cells)"
+"""Ends the name of a source in quarantine of which the image may be fine, and its cells are not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -45,7 +48,7 @@ class FieldWork:
     """A field whose cells are to be found.
 
     Attributes:
-        record: What to read, with its masks.
+        record: What to read, with its masks and with the pixel size of the row, which may be from an earlier run.
         row: Its row as far as it is known without pixels.
         stat: Size and time of its sources.
         segmenter: What finds its cells.
@@ -63,12 +66,12 @@ class FieldWork:
     @property
     def cells_key(self) -> str:
         """Place in quarantine of what is wrong with its cells, not with its image."""
-        return rejection_id(self.row["dataset"], self.row["root"], self.source)
+        return _cells_key(self.row)
 
     @property
     def source(self) -> str:
         """What is in quarantine where its cells cannot be found."""
-        return f"{self.row['sources'][0]['path']} (cells)"
+        return f"{row_source(self.row)}{OF_CELLS}"
 
     def rejected(self, reason: str) -> Rejection:
         """Its entry in quarantine."""
@@ -86,6 +89,8 @@ class CellPlan:
         described_anew: Rows of fields whose cells stay and inherit other metadata.
         unchanged: Fields with nothing to do.
         uncovered: Fields that the masks or tables say nothing of.
+        redeclared: Ids of fields whose channels, or whose row of a stacked file, are others than before.
+        rescaled: Ids of fields whose pixel size is another.
         erased: Ids of fields that have localizations now and would have none.
     """
 
@@ -93,6 +98,8 @@ class CellPlan:
     described_anew: list[dict[str, Any]] = field(default_factory=list)
     unchanged: int = 0
     uncovered: int = 0
+    redeclared: set[str] = field(default_factory=set)
+    rescaled: set[str] = field(default_factory=set)
     erased: set[str] = field(default_factory=set)
 
 
@@ -128,7 +135,7 @@ def plan_cells(job: Job, records: Sequence[ImageRecord], request: CellRequest, *
     plan = CellPlan()
     columns = [name for name in FOVS.names if name not in NOT_PLANNED]
     stored = {row["id"]: row for row in job.store.read("fovs", columns).to_pylist()}
-    usual = _usual_segmenter(job, stored)
+    usual = _usual_segmenter(job, stored, {record.dataset for record in records})
     covers = request.given.folder is not None or request.given.table is not None
     conflicts: Counter[tuple[str, str]] = Counter()
     taken: set[str] = set()
@@ -139,11 +146,14 @@ def plan_cells(job: Job, records: Sequence[ImageRecord], request: CellRequest, *
             continue  # it cannot be used as an image either, as this run has found
         try:
             seen = look_up_image(job, record, stored, taken, replaces=replaces)
-            attached = request.given.attach(record)
+            attached = request.given.attach(replace(record, pixel_size_um=seen.said["pixel_size_um"]))
             is_given = request.given.has(attached) and (request.segmenter is None or covers)
             given_digest = request.given.digest(attached) if is_given else ""
         except ImageRejectedError as error:
-            job.quarantine.put(Rejection(dataset=record.dataset, root=root, source=source, reason=str(error)))
+            # not under the image's own name: that entry is about its own vector, and goes when it has one
+            job.quarantine.put(
+                Rejection(dataset=record.dataset, root=root, source=f"{source}{OF_CELLS}", reason=str(error))
+            )
             continue
         stat, here = seen.stat, seen.here
         plan.erased |= {seen.said["id"]} if seen.loses_labels else set()
@@ -151,14 +161,16 @@ def plan_cells(job: Job, records: Sequence[ImageRecord], request: CellRequest, *
         if not is_given and request.segmenter is None:
             if covers:
                 plan.uncovered += 1
+                job.quarantine.release(_cells_key(row))
                 continue
             if here is not None and not request.replace and _is_kept(plan, row, stat, here):
+                job.quarantine.release(_cells_key(row))
                 continue
         spec = get_segmenter(GIVEN, {}) if is_given else (request.segmenter or usual)
         if here is not None and here["segmenter"] not in (None, spec.id) and not request.replace:
             conflicts[here["segmenter"], spec.id] += 1
         tried = _tried(job, row, stat, spec, given_digest)
-        _plan_one(job, plan, FieldWork(attached, row, stat, spec, given_digest, tried), here)
+        _plan_one(job, plan, FieldWork(attached, row, stat, spec, given_digest, tried), seen)
     if conflicts:
         (before, now), n = conflicts.most_common(1)[0]
         message = (
@@ -185,9 +197,15 @@ def _is_kept(plan: CellPlan, row: dict[str, Any], stat: str, here: Mapping[str, 
     return True
 
 
-def _usual_segmenter(job: Job, stored: Mapping[str, Mapping[str, Any]]) -> SegmenterSpec:
-    """What computed most cells of the atlas so far, else the built-in one with its defaults."""
-    used = Counter(row["segmenter"] for row in stored.values() if row["segmenter"] not in (None, GIVEN))
+def _cells_key(row: Mapping[str, Any]) -> str:
+    return rejection_id(row["dataset"], row["root"], f"{row_source(row)}{OF_CELLS}")
+
+
+def _usual_segmenter(job: Job, stored: Mapping[str, Mapping[str, Any]], datasets: Collection[str]) -> SegmenterSpec:
+    """What computed most cells of these data sets so far, else of the atlas, else the built-in one."""
+    computed = [row for row in stored.values() if row["segmenter"] not in (None, GIVEN)]
+    used = Counter(row["segmenter"] for row in computed if row["dataset"] in datasets)
+    used = used or Counter(row["segmenter"] for row in computed)
     if not used:
         return get_segmenter("builtin", {})
     known = {row["id"]: row["spec"] for row in job.store.read("segmenters").to_pylist()}
@@ -200,15 +218,18 @@ def _tried(job: Job, row: Mapping[str, Any], stat: str, spec: SegmenterSpec, giv
     return hashlib.blake2b(json.dumps(decides).encode(), digest_size=16).hexdigest()
 
 
-def _plan_one(job: Job, plan: CellPlan, work: FieldWork, here: Mapping[str, Any] | None) -> None:
-    if here is None or here["cells_digest"] is None or here["source_stat"] != work.stat:
-        if not job.quarantine.still(work.cells_key, work.tried):
-            plan.work.append(work)
-        return
-    now, before = cells_digest(work.row, work.segmenter, work.given_digest), here["cells_digest"]
-    if now == before:
-        plan.unchanged += 1
-    elif now.rpartition(":")[0] == before.rpartition(":")[0]:
-        plan.described_anew.append({**work.row, "cells_digest": now})
-    else:
+def _plan_one(job: Job, plan: CellPlan, work: FieldWork, seen: SeenImage) -> None:
+    here = seen.here
+    if here is not None and here["cells_digest"] is not None and here["source_stat"] == work.stat:
+        now, before = cells_digest(work.row, work.segmenter, work.given_digest), here["cells_digest"]
+        if now.rpartition(":")[0] == before.rpartition(":")[0]:
+            job.quarantine.release(work.cells_key)
+            if now == before:
+                plan.unchanged += 1
+            else:
+                plan.described_anew.append({**work.row, "cells_digest": now})
+            return
+    if not job.quarantine.still(work.cells_key, work.tried):
         plan.work.append(work)
+        plan.redeclared |= {seen.said["id"]} if seen.redeclared else set()
+        plan.rescaled |= {seen.said["id"]} if seen.rescaled else set()

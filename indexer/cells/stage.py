@@ -61,6 +61,8 @@ def find_cells(job: Job, plan: CellPlan, request: CellRequest) -> None:
     _describe_anew(job, plan.described_anew)
     job.summary.segmented.unchanged += plan.unchanged + len(plan.described_anew)
     job.summary.segmented.uncovered += plan.uncovered
+    # else the next run at level fov would take their vectors for those of the pixels as the rows say they are
+    job.invalidate("fov", plan.redeclared, plan.rescaled)
     if not plan.work:
         return
     _declare(job, {work.segmenter.id: work.segmenter for work in plan.work})
@@ -101,8 +103,6 @@ def _find(work: FieldWork, given: GivenCells) -> _Found | Rejection:
     record = work.record
     try:
         image, digest = read_image(record)
-        # the pixel size that counts is the row's: it may have been stated in an earlier run
-        image = ChannelImage(image.pixels, image.channels, work.row["pixel_size_um"])
         fov = {**work.row, **pixel_columns(image, digest, work.stat)}
         regions = _regions(work, image, given)
         for names in {region.annotated_by for region in regions} - {None}:

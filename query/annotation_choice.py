@@ -1,5 +1,6 @@
 """Choose what annotators are to look at, and gather what their sheet says of it. Reads the store."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,6 +28,7 @@ from locatlas.query.choice import (
 )
 from locatlas.query.selection import Where, allowed_rows
 from locatlas.query.view import NOT_READ, View
+from locatlas.query.vote import neighbor_weights
 
 __all__ = ["ChosenSheet", "SheetRequest", "Votes", "choose_sheet"]
 
@@ -38,7 +40,7 @@ class SheetRequest:
     Attributes:
         level: "cell" or "fov"; None for cells where there are any.
         choose: `random`; `per-class`, evenly over inherited localizations and within them over groups; `uncertain`,
-            the smallest margins between the two best scores of the k-NN vote.
+            the smallest margins between the two best label sets of the k-NN vote.
         n: How many; all that fit where there are fewer.
         seed: Of every order.
         where: Filters on what is chosen from (all that are labelled vote, whatever the filters).
@@ -192,10 +194,21 @@ def _eligible(store: Store, level: str, request: SheetRequest) -> tuple[View, di
 def _votes(atlas: Atlas, level: Literal["fov", "cell"], request: SheetRequest) -> Votes:
     table = atlas.classify(level=level, encoder=request.encoder, k=request.k)
     said = answers.context(table)
-    items = table.select(["id", "predicted", "scores"]).to_pylist()
+    items = table.select(["id", "predicted", "neighbors", "similarities"]).to_pylist()
+    view = atlas.view(level=level, encoder=request.encoder)
+    labels = dict(zip(view.ids, view.localizations, strict=True))
     return Votes(
-        {item["id"]: margin([s["score"] for s in item["scores"]]) for item in items},
+        {item["id"]: _margin(item["neighbors"], item["similarities"], labels) for item in items},
         {item["id"]: "; ".join(f"{p['localization']} {p['score']:.2f}" for p in item["predicted"]) for item in items},
         f"{said['k']} nearest labelled neighbors but those of its own field and protein, softmax votes, inherited "
         f"localizations, {said['encoder']['name']} {said['encoder']['fingerprint'][:12]}",
     )
+
+
+def _margin(neighbors: list[str], similarities: list[float], labels: Mapping[str, frozenset[str]]) -> float | None:
+    """How sure the vote of `classify` on one image is."""
+    if not neighbors:
+        return None
+    near = np.array([similarities], dtype=np.float32)
+    [shares] = neighbor_weights(near, k=len(neighbors), weights="softmax").tolist()
+    return margin([(labels[i], share) for i, share in zip(neighbors, shares, strict=True)])

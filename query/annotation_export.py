@@ -139,7 +139,7 @@ def _told(store: Store, out: Path, sheet: ChosenSheet, crop: CropPlan, made: dic
         "random": "a simple random sample",
         "per-class": f"as many of each inherited localization as there are, within each mixed over {request.group}",
         "uncertain": "those on which the vote is least certain, the least certain first: the smallest margin between "
-        f"the two best scores (0: undecided, 1: certain; {sheet.votes.said if sheet.votes else ''})",
+        f"the two best label sets (0: undecided, 1: certain; {sheet.votes.said if sheet.votes else ''})",
     }[request.choose]
     where = " and ".join(map(str, filters_of(request.where)))
     left_out = "; ".join(f"{n} {reason}" for reason, n in sheet.left_out.items())

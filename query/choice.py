@@ -109,19 +109,26 @@ def _by_turns(ids: Sequence[str], groups: Mapping[str, str | None], seed: int) -
     return [image_id for *_, image_id in sorted(ranked)]
 
 
-def margin(scores: Collection[float]) -> float | None:
-    """How sure a vote is: its best score less the second best, which is 0 where there is no second.
+def margin(votes: Sequence[tuple[Collection[str], float]]) -> float | None:
+    """How sure a vote is: the share of its best label set less that of the second best, 0 where there is no second.
+
+    Sets and not single localizations are held against each other: neighbors that all are in the nucleus and in the
+    cytoplasm agree, though neither of the two scores is ahead. Where every neighbor has one localization, shares of
+    sets are the scores of localizations.
 
     Args:
-        scores: Of the localizations, each the share of the neighbors' weight that carries it, in any order.
+        votes: Localizations of each neighbor, and its share of the weight.
 
     Returns:
-        In [0, 1]; None where nobody voted.
+        In [0, 1], rounded to 12 decimals, so that equal votes tie in any order; None where nobody voted.
     """
-    if not scores:
+    if not votes:
         return None
-    first, second = sorted([*scores, 0.0], reverse=True)[:2]
-    return first - second
+    shares: defaultdict[frozenset[str], float] = defaultdict(float)
+    for names, share in votes:
+        shares[frozenset(names)] += share
+    first, second = sorted([*shares.values(), 0.0], reverse=True)[:2]
+    return round(first - second, 12)
 
 
 def choose_least_certain(margins: Mapping[str, float | None], n: int, *, seed: int = 0) -> list[str]:

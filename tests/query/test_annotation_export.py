@@ -127,12 +127,21 @@ def test_the_least_certain_cells_come_first_and_votes_are_told_on_request(store:
     assert margins == sorted(margins)
     # the cells of f2 see four of f0 and four of f1 alike; of x/f2/3 the nearest are of f0
     assert next(row for row in rows if row["id"] == "x/f2/3")["vote"].startswith("er")
-    assert "smallest margin between the two best scores" in (tmp_path / "out" / "README.txt").read_text()
+    assert "smallest margin between the two best label sets" in (tmp_path / "out" / "README.txt").read_text()
     table = Atlas(store).classify(level="cell", k=4).to_pylist()
     for item in table:
         scores = sorted([s["score"] for s in item["scores"]] + [0.0], reverse=True)
         shown = next(row for row in rows if row["id"] == item["id"])["margin"]
         assert float(shown) == pytest.approx(scores[0] - scores[1], abs=5e-4)
+
+
+def test_neighbors_that_all_have_the_same_two_localizations_are_certain(store: Store, tmp_path: Path) -> None:
+    embedded(store, tmp_path)
+    rows = store.read("cells").to_pylist()
+    store.upsert("cells", image_rows([row | {"localizations": ["er", "golgi"]} for row in rows], "cell"))
+    do(store, tmp_path / "out", choose="uncertain", n=12, k=4, show_labels=True)
+    assert {row["margin"] for row in lines(tmp_path / "out")} == {"1.000"}
+    assert all(row["vote"] == "er 1.00; golgi 1.00" for row in lines(tmp_path / "out"))
 
 
 def test_the_least_certain_need_vectors(store: Store, tmp_path: Path) -> None:

@@ -77,10 +77,27 @@ def test_the_order_says_nothing_of_the_class() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scores", "expected"), [([], None), ([0.7], 0.7), ([0.25, 0.5], 0.25), ([0.5, 0.5, 0.1], 0.0), ([1.0, 1.0], 0.0)]
+    ("votes", "expected"),
+    [
+        ([], None),
+        ([("a", 1.0)], 1.0),
+        ([("a", 0.25), ("b", 0.5), ("a", 0.25)], 0.0),
+        ([("a", 0.75), ("b", 0.25)], 0.5),
+        ([("ab", 0.5), ("ba", 0.5)], 1.0),
+        ([("ab", 0.5), ("a", 0.5)], 0.0),
+        ([("ab", 0.5), ("a", 0.3), ("b", 0.2)], 0.2),
+    ],
 )
-def test_the_margin_is_the_best_score_less_the_second(scores: list[float], expected: float | None) -> None:
-    assert margin(scores) == expected
+def test_the_margin_is_the_best_label_set_less_the_second(
+    votes: list[tuple[str, float]], expected: float | None
+) -> None:
+    assert margin(votes) == expected
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from([0.125, 0.25, 0.5])), min_size=1, max_size=8))
+def test_of_single_localizations_the_margin_is_that_of_their_scores(votes: list[tuple[str, float]]) -> None:
+    scores = sorted((sum(s for name, s in votes if name == c) for c in "abc"), reverse=True)
+    assert margin(votes) == scores[0] - scores[1]
 
 
 @given(st.dictionaries(st.sampled_from(IDS), st.none() | st.sampled_from([0.0, 0.25, 0.5, 1.0])), st.integers(1, 45))

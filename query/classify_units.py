@@ -111,7 +111,9 @@ def classify_units(shelf: Shelf, subject: Subject, scope: Scope, vote: Vote, tog
         weights=vote.weights,
         **seen.said(),
         notes=seen.notes(
-            _notes(seen, ballot, units, of_cell, together.by), mixed_vocabularies(seen.view, seen.allowed)
+            _unfiltered(seen, rows),
+            _notes(seen, ballot, units, of_cell, together.by),
+            mixed_vocabularies(seen.view, seen.allowed),
         ),
     )
 
@@ -181,6 +183,14 @@ def _items(
             }
         )
     return items
+
+
+def _unfiltered(seen: Seen, rows: NDArray[np.int64]) -> list[str]:
+    """That cells were named which the filters would leave out: filters say who votes."""
+    n = 0 if seen.allowed is None else int((~seen.allowed[rows]).sum())
+    if not n:
+        return []
+    return [f"{n} of the {len(rows)} cells put together do not pass the filters, which say who votes on what was named"]
 
 
 def _notes(seen: Seen, ballot: Ballot, units: list[str], of_cell: NDArray[np.int64], by: str) -> list[str]:

@@ -13,6 +13,7 @@ from locatlas.query.selection import filters_of, further_exclusions, known_group
 from locatlas.query.shelf import Shelf
 from locatlas.query.subjects import Subject
 from locatlas.query.sweep import SweepResult, sweep
+from locatlas.query.view import View
 
 __all__ = ["evaluate"]
 
@@ -50,6 +51,9 @@ def evaluate(
         raise InputError(message)
     if together is not None:
         how |= {"units": view.names(together.by), "by": together.by, "how": together.how, "top": together.top}
+    further, notes = further_exclusions(view, exclude, group), []
+    if together is not None and how.get("protocol") != "kfold":  # which splits no unit
+        notes = _own_voters(view, together.by, [groups, *further.values()])
     return sweep(
         view.vectors,
         view.localizations,
@@ -57,11 +61,33 @@ def evaluate(
         view.ids,
         ks=ks,
         group=group,
-        exclude=further_exclusions(view, exclude, group),
+        exclude=further,
         **how,
     ).with_context(
         **seen.said(),
         where=[str(f) for f in filters_of(scope.where)],
         map_labels=scope.map_labels,
-        notes=seen.notes(mixed_vocabularies(view, None)),
+        notes=seen.notes(notes, mixed_vocabularies(view, None)),
     )
+
+
+def _own_voters(view: View, by: str, apart: Sequence[Sequence[str | None]]) -> list[str]:
+    """That cells of a unit may vote on each other, which makes its score too good.
+
+    Args:
+        view: Who takes part.
+        by: Column of the units.
+        apart: Columns whose equals never meet.
+    """
+    values: dict[str, list[set[str | int]]] = {}
+    for row, (unit, labels) in enumerate(zip(view.names(by), view.localizations, strict=True)):
+        if unit and labels:
+            for column, met in zip(apart, values.setdefault(unit, [set() for _ in apart]), strict=True):
+                met.add(column[row] or row)  # what is unknown meets all
+    n = sum(all(len(met) > 1 for met in columns) for columns in values.values())
+    if not n:
+        return []
+    return [
+        f"cells of {n} of {len(values)} units ({by}) vote on cells of their own unit, since group and exclude do not "
+        f"hold them apart: scores are too high; use --group {by}"
+    ]

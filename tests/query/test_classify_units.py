@@ -176,3 +176,33 @@ def test_a_segmenter_that_found_nothing_passes_nothing(atlas: Atlas) -> None:
 
 def test_masks_and_pictures_are_not_read(atlas: Atlas) -> None:
     assert not {"region", "thumbnail", "mask"} & set(atlas.view("cell").meta.column_names)
+
+
+def test_named_units_keep_the_cells_that_do_not_pass_the_filter_and_say_so(atlas: Atlas) -> None:
+    asked: dict[str, Any] = {"by": "protein", "where": ["plate=plate0"], "k": 3}
+    named = atlas.classify(protein="P3", **asked)
+    everything = {unit["id"]: unit for unit in atlas.classify(**asked).to_pylist()}
+    assert (named["n_cells"].to_pylist(), everything["P3"]["n_cells"]) == ([12], 8)
+    [note] = [n for n in context(named)["notes"] if "filters" in n]
+    assert note.startswith("4 of the 12 cells put together do not pass the filters")
+    assert not [n for n in context(atlas.classify(**asked))["notes"] if "filters" in n]
+    assert not [n for n in context(atlas.classify(protein="P3", by="protein", k=3))["notes"] if "filters" in n]
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"by": "protein"}, False),
+        ({"by": "fov", "group": "fov", "exclude": "fov"}, False),
+        ({"by": "protein", "group": "fov"}, False),  # the own protein is excluded anyway
+        ({"by": "protein", "group": "fov", "exclude": "fov"}, True),
+        ({"by": "protein", "group": "plate", "exclude": "fov"}, True),
+        ({"by": "protein", "group": "fov", "exclude": "fov", "protocol": "kfold", "folds": 3}, False),
+    ],
+)
+def test_a_sweep_says_that_cells_of_a_unit_vote_on_each_other(atlas: Atlas, asked: dict[str, Any], told: bool) -> None:
+    notes = [n for n in atlas.sweep(ks=[3], **asked).to_dict()["notes"] if "vote on cells of their own unit" in n]
+    assert notes == (
+        ["cells of 6 of 6 units (protein) vote on cells of their own unit, since group and exclude do not hold them "
+         "apart: scores are too high; use --group protein"] if told else []
+    )  # fmt: skip

@@ -28,6 +28,7 @@ class Parameter:
         low: Smallest number allowed (not itself, where `positive`).
         high: Largest number allowed.
         positive: Whether `low` itself is too small.
+        is_file: Whether it is a path, not a number.
     """
 
     default: Value
@@ -35,6 +36,7 @@ class Parameter:
     low: float = 0.0
     high: float = math.inf
     positive: bool = True
+    is_file: bool = False
 
 
 PARAMETERS: dict[str, dict[str, Parameter]] = {
@@ -49,13 +51,19 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "cell_reach_um": Parameter(None, "how far a cell goes beyond its nucleus, micrometres", positive=False),
         "cell_reach_px": Parameter(None, "the same in pixels; goes before it", positive=False),
     },
+    "cellpose": {
+        "diameter_px": Parameter(None, "usual nuclear diameter in pixels; without it the image is not rescaled"),
+        "flow_threshold": Parameter(0.4, "largest error of flows; 0 keeps all", positive=False),
+        "cellprob_threshold": Parameter(0.0, "least score of a pixel; lower finds more", low=-10, high=10),
+        "weights": Parameter(None, "file of a network; without it Cellpose's cpsam_v2", is_file=True),
+    },
     "given": {},
 }
 """Parameters by segmenter; `docs/cells.md` says what they do."""
 
 SEGMENTERS: tuple[str, ...] = tuple(PARAMETERS)
 
-VERSIONS = {"builtin": 1, "given": 1}
+VERSIONS = {"builtin": 1, "cellpose": 1, "given": 1}
 """Raised whenever the result of an algorithm changes, so that other results are other cells."""
 
 
@@ -109,7 +117,7 @@ def get_segmenter(name: str, parameters: Mapping[str, str]) -> SegmenterSpec:
 
     Raises:
         UnknownNameError: If there is no such segmenter.
-        InputError: If it has no such parameter, or cannot take the value.
+        InputError: If it has no such parameter, cannot take the value, or its package or weights are not to be had.
     """
     if name not in PARAMETERS:
         raise UnknownNameError("segmenter", name, SEGMENTERS)
@@ -119,7 +127,12 @@ def get_segmenter(name: str, parameters: Mapping[str, str]) -> SegmenterSpec:
             message = f"segmenter {name} has no parameter {key!r}; it has: {', '.join(allowed) or 'none'}"
             raise InputError(message)
     values = {key: parameter.default for key, parameter in allowed.items()}
-    values |= {key: _number(name, key, text, allowed[key]) for key, text in parameters.items()}
+    for key, text in parameters.items():
+        values[key] = text if allowed[key].is_file else _number(name, key, text, allowed[key])
+    if name == "cellpose":
+        from locatlas.indexer.cells import cellpose
+
+        values = cellpose.settled(values)
     return SegmenterSpec(name, VERSIONS[name], values)
 
 
@@ -142,7 +155,7 @@ def segment(image: ChannelImage, spec: SegmenterSpec) -> "Segmentation":
 
     Raises:
         ImageRejectedError: If the image cannot be segmented, naming its channels.
-        InputError: If this version of locatlas cannot do what the spec says.
+        InputError: If this version of locatlas, or this machine, cannot do what the spec says.
     """
     if spec.name == "given":
         message = "cells that are given are read from their masks or tables, not computed"
@@ -150,11 +163,15 @@ def segment(image: ChannelImage, spec: SegmenterSpec) -> "Segmentation":
     if spec.version != VERSIONS.get(spec.name):
         message = f"this locatlas has version {VERSIONS.get(spec.name)} of segmenter {spec.name}, not {spec.version}"
         raise InputError(message)
-    # scikit-image is not for whoever only asks what there is
+    given: dict[str, Any] = dict(spec.parameters)
+    # scikit-image and torch are not for whoever only asks what there is
+    if spec.name == "cellpose":
+        from locatlas.indexer.cells.cellpose import segment_cellpose
+
+        return segment_cellpose(image, **given)
     from locatlas.indexer.cells.builtin import segment_builtin
     from locatlas.indexer.cells.nuclei import NucleusParameters
 
-    given: dict[str, Any] = dict(spec.parameters)  # of `PARAMETERS`, or read from a store: checked by name here
     reach_um, reach_px = given.pop("cell_reach_um"), given.pop("cell_reach_px")
     nucleus = NucleusParameters(**{key.removeprefix("nucleus_"): value for key, value in given.items()})
     return segment_builtin(image, nucleus, cell_reach_um=reach_um, cell_reach_px=reach_px)

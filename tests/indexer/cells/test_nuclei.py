@@ -1,4 +1,4 @@
-"""Nuclei of drawn discs: one, touching ones, bright beside dim, none in noise; estimates of scale against the drawing."""
+"""Nuclei of drawn discs: one, touching ones, bright beside dim, none in noise; the scale against the drawing."""
 
 import numpy as np
 import pytest

@@ -9,7 +9,10 @@ from typing import Literal, Self
 
 from locatlas.errors import InputError
 
-__all__ = ["Annotation", "Consensus", "agreed", "check_annotator"]
+__all__ = ["JOINT", "Annotation", "Consensus", "agreed", "check_annotator"]
+
+JOINT = "decided together, as the data set says"
+"""Note of a decision that a data set ascribes to several annotators: it is no own decision of any of them."""
 
 _JOINS = (";", "|")  # between names in `annotated_by`; between image and annotator in an annotation's id
 
@@ -53,6 +56,11 @@ class Annotation:
     note: str | None = None
 
     @property
+    def is_joint(self) -> bool:
+        """Whether several annotators share the decision, so that it says nothing of how far they agree."""
+        return self.note == JOINT
+
+    @property
     def id(self) -> str:
         """Key in the table: an annotator has one decision on an image."""
         return f"{self.image_id}|{self.annotator}"
@@ -68,7 +76,7 @@ class Annotation:
         source_digest: str,
         at: dt.datetime,
     ) -> list[Self]:
-        """What a data set says that its annotators say: one annotation a name in "anna;ben".
+        """What a data set says that its annotators say: one annotation a name in "anna;ben", joint if several.
 
         Args:
             image_id: Of a FOV or a cell.
@@ -85,7 +93,7 @@ class Annotation:
         chosen = tuple(sorted(set(localizations)))
         return [
             cls(image_id=image_id, level=level, annotator=name, localizations=chosen, at=at,
-                source_digest=source_digest)
+                source_digest=source_digest, note=JOINT if len(names) > 1 else None)
             for name in names
         ]  # fmt: skip
 

@@ -73,6 +73,8 @@ def annotation_report(store: Store, *, level: str | None = None) -> dict[str, An
     agreed = {i: c.localizations for i, c in together.items() if c.localizations is not None}
     decisions: defaultdict[str, dict[tuple[str, str], Sequence[str]]] = defaultdict(dict)
     for a in said:
+        if a.is_joint:
+            continue
         # two agree on an image as both saw it, also where it has changed since
         decisions[a.annotator][a.image_id, a.source_digest] = a.localizations
     inherited = [(images[i]["localizations"], own) for i, own in agreed.items()]
@@ -83,7 +85,8 @@ def annotation_report(store: Store, *, level: str | None = None) -> dict[str, An
         "annotated": len(together),
         "agreed": len(agreed),
         "annotators": [
-            _annotator(name, [a for a in said if a.annotator == name], digests) for name in sorted(decisions)
+            _annotator(name, [a for a in said if a.annotator == name], digests)
+            for name in sorted({a.annotator for a in said})
         ],
         "pairs": [pair.to_dict() for pair in pairs_of(decisions)],
         "disputed": [
@@ -138,6 +141,11 @@ def _notes(said: Sequence[Annotation], inherited: Sequence[tuple[Sequence[str], 
     notes = []
     if not said:
         notes.append("nobody has annotated anything at this level; `locatlas annotate export` writes a sheet")
+    if n_joint := sum(a.is_joint for a in said):
+        notes.append(
+            f"{n_joint} decisions are those of several annotators together, as the data set says; they say nothing of "
+            "how far these agree, and are in no pair"
+        )
     if (label_map := mixed(labels)) is not None:
         notes.append(
             f"annotated and inherited labels are of two vocabularies ({label_map}), so that the same place under two "

@@ -85,5 +85,8 @@ def test_a_data_set_may_name_several_annotators() -> None:
         "x/1", "cell", annotated_by="ben; anna;ben", localizations=["golgi", "er", "er"], source_digest="d", at=at
     )
     assert [(a.id, a.localizations) for a in found] == [("x/1|anna", ("er", "golgi")), ("x/1|ben", ("er", "golgi"))]
+    assert all(a.is_joint for a in found)
+    (alone,) = Annotation.from_source("x/1", "cell", annotated_by="ben", localizations=[], source_digest="d", at=at)
+    assert not alone.is_joint
     with pytest.raises(InputError, match="annotator"):
         Annotation.from_source("x/1", "cell", annotated_by="anna;;", localizations=[], source_digest="d", at=at)

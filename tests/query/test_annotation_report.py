@@ -66,6 +66,19 @@ def test_two_agree_on_an_image_as_both_saw_it_also_where_it_has_changed_since(st
     assert pair["single_label"] == {"kappa": pytest.approx(0), "n": 3, "reason": None}
 
 
+def test_what_several_decided_together_is_no_agreement(store: Store) -> None:
+    before = Atlas(store).annotation_report()
+    said: dict[str, Any] = {"annotated_by": "anna;ben;cleo", "localizations": ["er"], "source_digest": "d3", "at": AT}
+    put_annotations(store, Annotation.from_source("x/3", "cell", **said))
+    report = Atlas(store).annotation_report()
+    pairs = {tuple(pair["annotators"]): pair for pair in report["pairs"]}
+    assert pairs == {("anna", "ben"): before["pairs"][0]}
+    assert [row["annotator"] for row in report["annotators"]] == ["anna", "ben", "cleo"]
+    assert report["annotated"] == 4
+    (note,) = report["notes"]
+    assert note.startswith("3 decisions are those of several annotators together")
+
+
 def test_disputed_images_are_listed_with_what_each_said(store: Store, tmp_path: Path) -> None:
     report = Atlas(store).annotation_report()
     assert [one["id"] for one in report["disputed"]] == ["x/1"]

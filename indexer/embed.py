@@ -11,7 +11,7 @@ from locatlas.indexer.job import PLACE_COLUMNS, Job, image_table, is_dropped, us
 from locatlas.indexer.ledger import Run
 from locatlas.indexer.pipeline import COMMIT_ROWS, Pending, Progress
 from locatlas.indexer.quarantine import Quarantine, Rejection
-from locatlas.indexer.rows import is_cut, record_from_row, row_source, source_stat
+from locatlas.indexer.rows import is_cut, record_from_row, row_source, rows_of, source_stat
 from locatlas.indexer.schema import image_schema
 from locatlas.indexer.store import Store
 from locatlas.indexer.summary import IndexSummary
@@ -77,28 +77,37 @@ def embed_stored(
     """
     table = image_table(level)
     columns = ["id", "dataset", "root", "sources", "source_digest", "channels"]
-    rows = job.store.read(table, [*columns, *(PLACE_COLUMNS if level == "cell" else ())]).to_pylist()
-    rows = [row for row in rows if row["sources"]]
-    if not rows:
+    images = job.store.read(table, [*columns, *(PLACE_COLUMNS if level == "cell" else ())])
+    planes = rows_of(images.select(["sources", "channels"]))
+    available = usual_channels(row["channels"] for row in planes if row["sources"])
+    if not available:
         return
-    available = usual_channels(row["channels"] for row in rows)
-    encoder = encoders.choose(
-        job.store, level, request, available=available, adding=adding, cuts=any(is_cut(row) for row in rows)
-    )
+    # a crop that is asked for is for cells to come, where none is cut out yet
+    cuts = level == "cell" and (request.crop is not None or images["box"].null_count < len(images))
+    encoder = encoders.choose(job.store, level, request, available=available, adding=adding, cuts=cuts)
     embedded = job.digests(encoder)
     todo: list[tuple[int, str]] = []
-    for position, row in enumerate(rows):
+    roots: set[str] = set()
+    unscaled: list[Mapping[str, Any]] = []
+    outdated: list[str] = []
+    for position, row in enumerate(row for row in rows_of(images) if row["sources"]):
         if (dataset is not None and row["dataset"] != dataset) or (cut_only and not is_cut(row)):
             continue
         if embedded.get(row["id"]) == row["source_digest"]:
             job.summary.skipped += 1
         elif is_dropped(row, encoder.spec.crop):
             job.summary.dropped += 1
+            outdated += [row["id"]] if row["id"] in embedded else []
         else:
             todo.append((position, row["id"]))
-    _check_roots(job, {rows[position]["root"] for position, _ in todo})
-    check_scale([rows[position] for position, _ in todo if is_cut(rows[position])], encoder.spec)
-    del rows, embedded
+            roots.add(row["root"])
+            unscaled += [row] if is_cut(row) and row["pixel_size_um"] is None else []
+    _check_roots(job, roots)
+    check_scale(unscaled, encoder.spec)
+    del images, embedded, unscaled
+    if outdated:
+        job.run.touched()
+        job.store.delete(encoder.table, outdated)
     names = [name for name in image_schema("fov" if level == "fov" else "cell").names if name != "thumbnail"]
     for start in range(0, len(todo), SLAB_ROWS):
         slab = {i: position for position, i in todo[start : start + SLAB_ROWS]}
@@ -128,7 +137,10 @@ def _check_masks(rows: Sequence[Mapping[str, Any]], encoder: StoredEncoder) -> N
     crop = encoder.spec.crop
     bare = [row for row in rows if is_cut(row) and row["region"] is None]
     if crop is not None and crop.blank and bare:
-        message = f"{bare[0]['id']}: only its box or centre is known, so neighbors cannot be blanked; say --no-blank"
+        message = (
+            f"{bare[0]['id']}: only its box or centre is known, so neighbors cannot be blanked; name a crop that "
+            f"leaves them, e.g. --crop {crop.size.replace(' ', '')} --no-blank"
+        )
         raise InputError(message)
 
 

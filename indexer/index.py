@@ -104,13 +104,23 @@ def index(
         )
         raise InputError(message)
     request = request or EncoderRequest()
+    label = dataset if name is None else name
+    fields = [r for r in records if r.level == "fov"]
+    single = [r for r in records if r.level == "cell"]
+    cuts = bool(fields) and (level in ("cell", "both") or (level is None and _has_cut_cells(atlas, label)))
+    if not cuts and (request.crop or segmenter or masks or cells or resegment):
+        message = (
+            "crops, segmenters, masks and tables of cells are for cells that are cut out of fields; "
+            "name --level cell or both, and a source that has fields"
+        )
+        raise InputError(message)
+    finding = _finding(segmenter, segmenter_options, masks, cells, replace_cells=resegment)
     if records and not (atlas / "atlas.json").exists():
         # an encoder that cannot be had, or that cannot cut these fields, must not leave an empty atlas behind
-        available, cutting = usual_channels(r.channels for r in records), level in ("cell", "both")
-        spec = encoders.settle(request, available=available, like=None, cuts=cutting)
+        available = usual_channels(r.channels for r in records)
+        spec = encoders.settle(request, available=available, like=None, cuts=cuts)
         check_scale([{"id": r.id, "pixel_size_um": r.pixel_size_um} for r in records if r.level == "fov"], spec)
     store = Store.create(atlas)
-    label = dataset if name is None else name
     with store.folder.writer(f"index {source}"), Run.record(store, "index", dataset=label) as run:
         declared = {store.folder.root_name(p, prefer=label): p.resolve() for p in [*named, *known]}
         job = Job(store, run, Quarantine(store), declared, progress, commit_rows)
@@ -118,19 +128,12 @@ def index(
             job.quarantine.put(
                 Rejection(dataset=label, root=next(iter(declared)), source=_below(bad.source, root), reason=bad.reason)
             )
-        fields = [r for r in records if r.level == "fov"]
-        single = [r for r in records if r.level == "cell"]
-        cuts = bool(fields) and (level in ("cell", "both") or (level is None and _has_cut_cells(store, label)))
-        if request.crop is not None and not cuts:
-            message = "a crop is for cells that are cut out of fields; name --level cell, and a source that has fields"
-            raise InputError(message)
         if fields and level != "cell":
             _index_level(job, "fov", fields, request, replaces=source.is_dir(), cuts=False)
         if single:
             _index_level(job, "cell", single, request, replaces=source.is_dir(), cuts=cuts)
             keep_of_records(job, single)
         if cuts:
-            finding = _finding(segmenter, segmenter_options, masks, cells, replace_cells=resegment)
             _index_cells(job, fields, request, finding, label, replaces=source.is_dir())
         if store.has("annotations"):
             apply_annotations(store, run=run)
@@ -174,8 +177,10 @@ def _with_scale(record: ImageRecord, pixel_size_um: float | None) -> ImageRecord
     return replace(record, pixel_size_um=pixel_size_um, metadata={**record.metadata, "pixel_size_from": STATED})
 
 
-def _has_cut_cells(store: Store, dataset: str) -> bool:
-    rows = store.read("fovs", ["id", "dataset", "segmenter"])
+def _has_cut_cells(atlas: Path, dataset: str) -> bool:
+    if not (atlas / "atlas.json").exists():
+        return False
+    rows = Store.open(atlas).read("fovs", ["id", "dataset", "segmenter"])
     pairs = zip(rows["dataset"].to_pylist(), rows["segmenter"].to_pylist(), strict=True)
     return any(name == dataset and found_by is not None for name, found_by in pairs)
 
@@ -273,6 +278,9 @@ def _index_cells(
     _check_labels(plan, records)
     check_scale([work.row for work in plan.work], encoder.spec)
     find_cells(job, plan, finding)
+    if job.store.has("annotations"):
+        # cells that were written anew have theirs again before the network takes its hours
+        apply_annotations(job.store, run=job.run)
     for note in finding.given.notes():
         logger.warning("%s", note)
     embed_stored(job, "cell", request, adding=False, dataset=dataset, cut_only=True)

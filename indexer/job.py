@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from locatlas.errors import InputError
+from locatlas.errors import ImageRejectedError, InputError
 from locatlas.indexer import encoders
 from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.ledger import Run, versions
 from locatlas.indexer.pipeline import COMMIT_ROWS, Pending, Progress, embed_pending
 from locatlas.indexer.quarantine import Quarantine, rejection_id
 from locatlas.indexer.records import ImageRecord
-from locatlas.indexer.rows import is_cut, place_of, row_source
+from locatlas.indexer.rows import is_cut, place_of, row_source, rows_of
 from locatlas.indexer.schema import image_table
 from locatlas.indexer.store import Store
 from locatlas.indexer.summary import IndexSummary
@@ -44,7 +44,10 @@ def is_dropped(row: Mapping[str, Any], crop: CropPlan | None) -> bool:
     if crop is None or crop.border != "drop" or not is_cut(row):
         return False
     place = place_of(row, with_mask=False)
-    at = window(place, crop, height=row["height"], width=row["width"], pixel_size_um=row["pixel_size_um"])
+    try:
+        at = window(place, crop, height=row["height"], width=row["width"], pixel_size_um=row["pixel_size_um"])
+    except ImageRejectedError:
+        return False  # it cannot be cut at all, which is told of it when it is tried
     return at.dropped
 
 
@@ -155,7 +158,7 @@ class Job:
         if encoder.level == "cell":
             columns += ["cell", *PLACE_COLUMNS]
         embedded = self.digests(encoder)
-        for row in self.store.read(image_table(encoder.level), columns).to_pylist():
+        for row in rows_of(self.store.read(image_table(encoder.level), columns)):
             # a row without a source was imported with the vector of another encoder: this one cannot have it
             if embedded.get(row["id"]) == row["source_digest"] or not row["sources"]:
                 continue
@@ -180,10 +183,12 @@ class Job:
             prune: Delete them, with their vectors by every encoder.
         """
         columns = ["id", "dataset", "root", "sources", *(["box"] if level == "cell" else [])]
-        rows = self.store.read(image_table(level), columns).to_pylist()
-        mine = [r for r in rows if r["dataset"] == dataset and r["sources"] and not is_cut(r)]
-        folders = {name: self.store.folder.root_path(name) for name in {row["root"] for row in mine}}
-        gone = [r["id"] for r in mine if not all((folders[r["root"]] / s["path"]).exists() for s in r["sources"])]
+        gone = []
+        for row in rows_of(self.store.read(image_table(level), columns)):
+            if row["dataset"] == dataset and row["sources"] and not is_cut(row):
+                folder = self.store.folder.root_path(row["root"])
+                if not all((folder / source["path"]).exists() for source in row["sources"]):
+                    gone.append(row["id"])
         if gone and prune:
             self.run.touched()
             if level == "fov" and self.store.has("cells"):

@@ -15,6 +15,7 @@ from locatlas.indexer.records import ImageRecord
 from locatlas.indexer.rows import (
     METADATA_COLUMNS,
     described,
+    is_cut,
     root_of,
     source_name,
     source_stat,
@@ -103,6 +104,12 @@ def look_up_image(
         raise ImageRejectedError(message)
     taken.add(said["id"])
     here = stored.get(said["id"])
+    if here is not None and is_cut(here):
+        message = (
+            f"{record.sources[0].path}: id {said['id']} is that of a cell that is cut out of {here['fov_id']}; "
+            "give the image another one"
+        )
+        raise ImageRejectedError(message)
     said = with_stated_scale(said, here)
     if here is not None and here["sources"]:
         said |= _settled_source(job, here, said, record, replaces=replaces)

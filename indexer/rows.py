@@ -2,7 +2,7 @@
 
 import json
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ __all__ = [
     "record_from_row",
     "root_of",
     "row_source",
+    "rows_of",
     "source_name",
     "source_stat",
     "with_stated_scale",
@@ -207,6 +208,12 @@ def image_rows(rows: Sequence[Mapping[str, Any]], level: str) -> pa.Table:
     """
     schema = image_schema("fov" if level == "fov" else "cell")
     return pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+
+
+def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """The rows of a table one by one; as Python's objects, some millions of them would take ten gigabytes at once."""
+    for batch in table.to_batches(max_chunksize=4096):
+        yield from batch.to_pylist()
 
 
 def record_from_row(row: Mapping[str, Any], *, level: str, roots: Mapping[str, Path]) -> ImageRecord:

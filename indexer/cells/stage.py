@@ -3,13 +3,14 @@
 import os
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from locatlas.errors import ImageRejectedError
 from locatlas.indexer import encoders
@@ -26,6 +27,7 @@ from locatlas.indexer.quarantine import Rejection
 from locatlas.indexer.rows import image_rows
 from locatlas.indexer.schema import CELLS, SEGMENTERS
 from locatlas.indexer.source_annotations import check_annotators, keep_annotations
+from locatlas.indexer.store import FRAGMENTS_BEFORE_COMPACTION
 from locatlas.types import ChannelImage
 
 __all__ = ["COMMIT_FIELDS", "find_cells"]
@@ -39,13 +41,8 @@ class _Found:
     work: FieldWork
     fov: dict[str, Any]
     cells: list[dict[str, Any]]
-    regions: list[Region]
-
-    def annotated(self) -> Iterator[tuple[str, str, tuple[str, ...], str]]:
-        """Cell id, annotators, localizations and digest of the cells of which the source says what they show."""
-        for row, region in zip(self.cells, self.regions, strict=True):
-            if region.annotated_by is not None:
-                yield row["id"], region.annotated_by, region.localizations or (), row["source_digest"]
+    annotated: list[tuple[str, str, tuple[str, ...], str]]
+    """Cell id, annotators, localizations and digest of the cells of which the source says what they show."""
 
 
 def find_cells(job: Job, plan: CellPlan, request: CellRequest) -> None:
@@ -66,14 +63,14 @@ def find_cells(job: Job, plan: CellPlan, request: CellRequest) -> None:
     if not plan.work:
         return
     _declare(job, {work.segmenter.id: work.segmenter for work in plan.work})
-    before = _cells_before(job, plan.work)
+    before, own = _cells_before(job, plan.work)
     chunk: list[_Found] = []
-    committed_at = time.monotonic()
+    n_commits, committed_at = 0, time.monotonic()
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="locatlas-cells") as pool:
         fields = _in_order(plan.work, request.given, pool)
         for done in range(1, len(plan.work) + 1):
             with job.run.timed("find cells"):
-                found = next(fields)
+                found = _apart(next(fields), own)
             if isinstance(found, Rejection):
                 job.quarantine.put(found)
                 job.run.counts["quarantined"] += 1
@@ -81,7 +78,10 @@ def find_cells(job: Job, plan: CellPlan, request: CellRequest) -> None:
                 chunk.append(found)
             if len(chunk) >= COMMIT_FIELDS or time.monotonic() - committed_at > COMMIT_S:
                 _commit(job, chunk, before)
-                chunk, committed_at = [], time.monotonic()
+                chunk, n_commits, committed_at = [], n_commits + 1, time.monotonic()
+                if n_commits % FRAGMENTS_BEFORE_COMPACTION == 0:
+                    for table in ("cells", "fovs"):  # each commit looks at all fragments
+                        job.store.compact(table)
             if job.progress:
                 job.progress("finding cells", done, len(plan.work))
     _commit(job, chunk, before)
@@ -117,7 +117,12 @@ def _find(work: FieldWork, given: GivenCells) -> _Found | Rejection:
     ]
     fov["segmenter"], fov["n_cells"] = work.segmenter.id, len(cells)
     fov["cells_digest"] = cells_digest(fov, work.segmenter, work.given_digest)
-    return _Found(work, fov, cells, regions)
+    annotated = [
+        (row["id"], region.annotated_by, region.localizations or (), row["source_digest"])
+        for row, region in zip(cells, regions, strict=True)
+        if region.annotated_by is not None
+    ]
+    return _Found(work, fov, cells, annotated)
 
 
 def _regions(work: FieldWork, image: ChannelImage, given: GivenCells) -> list[Region]:
@@ -136,15 +141,28 @@ def _declare(job: Job, specs: Mapping[str, SegmenterSpec]) -> None:
         job.store.upsert("segmenters", pa.Table.from_pylist(rows, schema=SEGMENTERS))
 
 
-def _cells_before(job: Job, work: Sequence[FieldWork]) -> dict[str, set[str]]:
-    """Ids of the cells that were cut out of these fields before, by field."""
+def _cells_before(job: Job, work: Sequence[FieldWork]) -> tuple[dict[str, set[str]], set[str]]:
+    """Ids of the cells that were cut out of these fields before, by field; and of images of single cells called so."""
     fields = {one.row["id"] for one in work}
     rows = job.store.read("cells", ["id", "fov_id", "box"])
+    is_own = pc.is_null(rows["box"])
     out: dict[str, set[str]] = defaultdict(set)
-    for i, fov, box in zip(*(rows[c].to_pylist() for c in ("id", "fov_id", "box")), strict=True):
-        if box is not None and fov in fields:
-            out[fov].add(i)
-    return out
+    cut = rows.filter(pc.and_not(pc.is_in(rows["fov_id"], pa.array(sorted(fields), pa.string())), is_own))
+    for i, fov in zip(cut["id"].to_pylist(), cut["fov_id"].to_pylist(), strict=True):
+        out[fov].add(i)
+    return out, {i for i in rows.filter(is_own)["id"].to_pylist() if i.rpartition("/")[0] in fields}
+
+
+def _apart(found: _Found | Rejection, own: Collection[str]) -> _Found | Rejection:
+    """A field whose cells would take the place of images of single cells is rejected."""
+    if isinstance(found, Rejection) or not own:
+        return found
+    both = next((row["id"] for row in found.cells if row["id"] in own), None)
+    if both is None:
+        return found
+    path = found.work.record.sources[0].path
+    reason = f"{path}: its cell {both} has the id of another image, which is of a single cell; give that another id"
+    return replace(found.work.rejected(reason), tried=None)  # nothing of this field tells when that was done
 
 
 def _commit(job: Job, chunk: Sequence[_Found], before: Mapping[str, set[str]]) -> None:
@@ -156,7 +174,7 @@ def _commit(job: Job, chunk: Sequence[_Found], before: Mapping[str, set[str]]) -
             gone = sorted({i for found in chunk for i in before.get(found.fov["id"], ())} - now)
             if cells:
                 job.store.upsert("cells", image_rows(cells, "cell"))
-                keep_annotations(job, (said for found in chunk for said in found.annotated()))
+                keep_annotations(job, (said for found in chunk for said in found.annotated))
             if gone:
                 for encoder in encoders.stored_encoders(job.store, "cell"):
                     job.store.delete(encoder.table, gone)

@@ -155,6 +155,9 @@ def _name(text: str) -> str | None:
     if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text):
         message = f"cell {text!r} has control characters"
         raise BadCellError(message)
+    if "/" in text:
+        message = f"cell {text!r} has a '/', which parts a cell's name from its field's"
+        raise BadCellError(message)
     return re.sub(r"^([0-9]+)\.0+$", r"\1", text) or None
 
 

@@ -165,7 +165,7 @@ def figure(path: Path, spec: SegmenterSpec, seed: int) -> None:
         if len(shown[look]) < 2:
             image = ChannelImage(drawn.pixels, drawn.channels, LOOKS[look].pixel_um)
             shown[look].append(overlay(image, segment(image, spec)))
-    sheet([*shown["opencell"], *shown["hpa"]], 4).save(path, quality=80)
+    sheet([*shown["opencell"], *shown["hpa"]], 4).save(path, quality=70, optimize=True)
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ class PutCounts:
     Attributes:
         new: The annotator had said nothing of the image.
         changed: Another decision, note, or another state of the image; the old one is replaced.
-        unchanged: Stored already; when it was said stays as it was.
+        unchanged: Stored already, when it was said stays as it was; or said otherwise on a sheet, which stays.
     """
 
     new: int = 0
@@ -63,6 +63,9 @@ def _annotations(rows: pa.Table) -> list[Annotation]:
 def put_annotations(store: Store, annotations: Iterable[Annotation], *, run: Run | None = None) -> PutCounts:
     """Store annotations in one commit; those that are stored already are not written again.
 
+    What a data set says is read at every run. It never replaces what its annotator has said of the same pixels on a
+    sheet since.
+
     The rows of `cells` do not follow by themselves: call `apply_annotations`.
 
     Args:
@@ -76,7 +79,7 @@ def put_annotations(store: Store, annotations: Iterable[Annotation], *, run: Run
     given = list(annotations)
     here = {a.id: a for a in _stored(store, [a.id for a in given])}
     before = [here.get(a.id) for a in given]
-    fresh = [a for a, old in zip(given, before, strict=True) if old is None or _said(old) != _said(a)]
+    fresh = [a for a, old in zip(given, before, strict=True) if old is None or _replaces(a, old)]
     n_new = sum(old is None for old in before)
     if fresh:
         rows = pa.Table.from_pylist([_row(a) for a in fresh], schema=ANNOTATIONS)
@@ -86,6 +89,13 @@ def put_annotations(store: Store, annotations: Iterable[Annotation], *, run: Run
         if run is not None:
             run.wrote([a.id for a in fresh])
     return PutCounts(n_new, len(fresh) - n_new, len(given) - len(fresh))
+
+
+def _replaces(new: Annotation, old: Annotation) -> bool:
+    """Whether an annotator's new decision on an image takes the place of the stored one."""
+    if new.is_given and not old.is_given and new.source_digest == old.source_digest:
+        return False
+    return _said(new) != _said(old)
 
 
 def _said(annotation: Annotation) -> tuple[Any, ...]:

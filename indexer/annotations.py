@@ -9,7 +9,10 @@ from typing import Literal, Self
 
 from locatlas.errors import InputError
 
-__all__ = ["JOINT", "Annotation", "Consensus", "agreed", "check_annotator"]
+__all__ = ["GIVEN", "JOINT", "Annotation", "Consensus", "agreed", "check_annotator"]
+
+GIVEN = "as the data set says"
+"""Note of a decision that a data set ascribes to one annotator."""
 
 JOINT = "decided together, as the data set says"
 """Note of a decision that a data set ascribes to several annotators: it is no own decision of any of them."""
@@ -56,6 +59,11 @@ class Annotation:
     note: str | None = None
 
     @property
+    def is_given(self) -> bool:
+        """Whether the data set says so, and not a sheet that the annotator filled in."""
+        return self.note in (GIVEN, JOINT)
+
+    @property
     def is_joint(self) -> bool:
         """Whether several annotators share the decision, so that it says nothing of how far they agree."""
         return self.note == JOINT
@@ -93,7 +101,7 @@ class Annotation:
         chosen = tuple(sorted(set(localizations)))
         return [
             cls(image_id=image_id, level=level, annotator=name, localizations=chosen, at=at,
-                source_digest=source_digest, note=JOINT if len(names) > 1 else None)
+                source_digest=source_digest, note=JOINT if len(names) > 1 else GIVEN)
             for name in names
         ]  # fmt: skip
 

@@ -128,3 +128,24 @@ def test_a_decision_given_twice_is_refused_and_nothing_written(store: Store) -> 
 
 def test_an_atlas_without_cells_has_nothing_to_apply(tmp_path: Path) -> None:
     assert apply_annotations(Store.create(tmp_path / "b")) == 0
+
+
+def test_a_data_set_does_not_take_back_what_an_annotator_said_on_a_sheet(store: Store) -> None:
+    def given(n: int, *chosen: str, who: str = "anna", digest: str = "d") -> list[Annotation]:
+        said: dict[str, Any] = {"annotated_by": who, "localizations": chosen, "source_digest": f"{digest}{n}"}
+        return Annotation.from_source(f"x/{n}", "cell", at=AT, **said)
+
+    put_annotations(store, [*given(0, "er"), *given(1, "er"), *given(2, "er", who="anna;ben")])
+    assert put_annotations(store, [say(0, "anna", "golgi"), say(2, "anna", "golgi")]) == PutCounts(changed=2)
+    # the data set is read again: as it was for 0 and 2, with another label for 1
+    again = put_annotations(store, [*given(0, "er"), *given(1, "vesicles"), *given(2, "er", who="anna;ben")])
+    assert again == PutCounts(changed=1, unchanged=3)
+    said = {(a.image_id, a.annotator): a.localizations for a in read_annotations(store)}
+    assert said == {
+        ("x/0", "anna"): ("golgi",),
+        ("x/1", "anna"): ("vesicles",),
+        ("x/2", "anna"): ("golgi",),
+        ("x/2", "ben"): ("er",),
+    }
+    # of other pixels nobody has said anything yet
+    assert put_annotations(store, given(0, "er", digest="new")) == PutCounts(changed=1)

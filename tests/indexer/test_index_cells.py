@@ -14,6 +14,7 @@ from locatlas.indexer import fields
 from locatlas.indexer.cells.regions import unpack
 from locatlas.indexer.embed import embed
 from locatlas.indexer.encoders import EncoderRequest, current
+from locatlas.indexer.import_annotations import import_annotations
 from locatlas.indexer.index import index
 from locatlas.indexer.store import Store
 from locatlas.models.crops import CropPlan
@@ -310,6 +311,21 @@ def test_what_a_table_of_cells_says_of_them_is_an_annotation_and_inherits_nothin
     before = versions(opened(tmp_path))
     run(masked, tmp_path, cells=table, level="cell")
     assert versions(opened(tmp_path)) == before
+
+
+def test_indexing_again_leaves_what_was_imported_from_a_sheet(tmp_path: Path) -> None:
+    folder = tmp_path / "single"
+    folder.mkdir()
+    tifffile.imwrite(folder / "0.tif", pixels(0), imagej=True, metadata={"axes": "CYX"})
+    lines = ["id,path,channels,level,localizations,annotated_by", "0,0.tif,nucleus;protein,cell,er,anna"]
+    (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
+    run(folder, tmp_path, request=None, level=None)
+    digest = cells_of(tmp_path)["manifest/0"]["source_digest"]
+    sheet = f"id,picture,localizations,note,source_digest\nmanifest/0,,golgi,,{digest}\n"
+    (tmp_path / "sheet.csv").write_text(sheet)
+    import_annotations(tmp_path / "sheet.csv", atlas=tmp_path / "cells", annotator="anna", new_labels=True)
+    run(folder, tmp_path, request=None, level=None)
+    assert cells_of(tmp_path)["manifest/0"]["annotated"] == ["golgi"]
 
 
 def test_annotated_cells_of_a_manifest_have_labels_of_their_own_only(tmp_path: Path) -> None:

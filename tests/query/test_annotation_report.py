@@ -76,7 +76,7 @@ def test_what_several_decided_together_is_no_agreement(store: Store) -> None:
     assert [row["annotator"] for row in report["annotators"]] == ["anna", "ben", "cleo"]
     assert report["annotated"] == 4
     (note,) = report["notes"]
-    assert note.startswith("3 decisions are those of several annotators together")
+    assert note.startswith("2 decisions are those of several annotators together")
 
 
 def test_disputed_images_are_listed_with_what_each_said(store: Store, tmp_path: Path) -> None:

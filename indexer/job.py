@@ -150,19 +150,28 @@ class Job:
         )
 
     def complete(self, encoder: StoredEncoder) -> None:
-        """Make an encoder current once every image of its level has its vector, quarantined and lost ones excepted."""
+        """Make an encoder current once every image of its level has its vector, quarantined and lost ones excepted.
+
+        Fields that were only searched for cells need none: no encoder of fields was asked to take them.
+        """
         self.summary.encoders[encoder.level] = encoder
         if encoder.state == "current" or not self.store.has(encoder.table):
             return
         columns = ["id", "dataset", "root", "sources", "row", "source_digest"]
         if encoder.level == "cell":
             columns += ["cell", *PLACE_COLUMNS]
+        else:
+            columns += ["segmenter"]
         embedded = self.digests(encoder)
+        before = encoders.current(self.store, encoder.level)
+        needed = {} if before is None else self.digests(before)
         for row in rows_of(self.store.read(image_table(encoder.level), columns)):
             # a row without a source was imported with the vector of another encoder: this one cannot have it
             if embedded.get(row["id"]) == row["source_digest"] or not row["sources"]:
                 continue
             if is_dropped(row, encoder.spec.crop):
+                continue
+            if row.get("segmenter") is not None and row["id"] not in needed:
                 continue
             if self.quarantine.holds(rejection_id(row["dataset"], row["root"], row_source(row))):
                 continue

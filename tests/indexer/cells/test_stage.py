@@ -104,3 +104,12 @@ def test_a_cell_of_a_table_has_no_slash_in_its_name(masked: Path, tmp_path: Path
     table.write_text("fov,cell,top,left,bottom,right\nc,a/1,5,5,25,25\n")
     reasons = [r.reason for r in run(masked, tmp_path, cells=table).quarantined]
     assert any("cell 'a/1' has a '/'" in reason for reason in reasons)
+
+
+def test_fields_that_were_only_searched_for_cells_hold_up_no_encoder_of_fields(masked: Path, tmp_path: Path) -> None:
+    run(masked, tmp_path, level="cell")
+    other = write_masked(tmp_path / "other")
+    assert run(other, tmp_path, name="other", level="both").encoders["fov"].state == "current"
+    # another encoder that takes their place must have all that it has
+    summary = embed(atlas=tmp_path / "atlas", request=EncoderRequest(passes="separate"), levels=("fov",))
+    assert (summary.encoders["fov"].state, summary.embedded) == ("current", 6)

@@ -13,7 +13,7 @@ from locatlas.query.aggregate import DEFAULT_TOP, DEFINITIONS, How, aggregate, c
 from locatlas.query.classify import Vote
 from locatlas.query.localize import Ballot, cast
 from locatlas.query.lookup import Queries
-from locatlas.query.notes import mixed_vocabularies
+from locatlas.query.notes import beyond_filters, mixed_vocabularies
 from locatlas.query.protocols import hashed_order
 from locatlas.query.scope import Scope, Seen, look
 from locatlas.query.selection import known_groups, usable_index
@@ -111,7 +111,7 @@ def classify_units(shelf: Shelf, subject: Subject, scope: Scope, vote: Vote, tog
         weights=vote.weights,
         **seen.said(),
         notes=seen.notes(
-            _unfiltered(seen, rows),
+            beyond_filters(seen.passing, rows, "cells put together"),
             _notes(seen, ballot, units, of_cell, together.by),
             mixed_vocabularies(seen.view, seen.allowed),
         ),
@@ -183,14 +183,6 @@ def _items(
             }
         )
     return items
-
-
-def _unfiltered(seen: Seen, rows: NDArray[np.int64]) -> list[str]:
-    """That cells were named which the filters would leave out: filters say who votes."""
-    n = 0 if seen.allowed is None else int((~seen.allowed[rows]).sum())
-    if not n:
-        return []
-    return [f"{n} of the {len(rows)} cells put together do not pass the filters, which say who votes on what was named"]
 
 
 def _notes(seen: Seen, ballot: Ballot, units: list[str], of_cell: NDArray[np.int64], by: str) -> list[str]:

@@ -1,14 +1,16 @@
 """The answer of `neighbors`: the images or proteins most similar to one query. Reads the store."""
 
+import numpy as np
 import pyarrow as pa
 
 from locatlas.query import answers
 from locatlas.query.lookup import look_up
+from locatlas.query.notes import beyond_filters
 from locatlas.query.resemblance import similarity_context
 from locatlas.query.scope import Scope, look
 from locatlas.query.selection import check_k, usable_index
 from locatlas.query.shelf import Shelf
-from locatlas.query.subjects import Subject
+from locatlas.query.subjects import Subject, rows_of
 
 __all__ = ["DEFAULT_K", "find"]
 
@@ -38,6 +40,9 @@ def find(shelf: Shelf, subject: Subject, scope: Scope, *, k: int | None, exclude
     check_k(k, n_rows)
     index = usable_index(seen.loaded, seen.view, exact=exact)
     found, was_exact = look_up(queries, seen.view, k=k, exclude=exclude, allowed=seen.allowed, index=index)
+    own = np.empty(0, dtype=np.int64)
+    if subject.protein is not None:
+        own = rows_of(seen.loaded.view, "protein", subject.protein)
     return answers.neighbor_table(
         seen.view,
         found,
@@ -46,5 +51,7 @@ def find(shelf: Shelf, subject: Subject, scope: Scope, *, k: int | None, exclude
         exact=was_exact,
         exclude=exclude,
         **seen.said(),
-        notes=seen.notes(subject.notes(seen.loaded)),
+        notes=seen.notes(
+            subject.notes(seen.loaded), beyond_filters(seen.passing, own, "images that the query is made of")
+        ),
     )

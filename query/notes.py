@@ -10,9 +10,21 @@ from locatlas.query.localize import Localized
 from locatlas.query.view import View
 from locatlas.query.vocabulary import mixed
 
-__all__ = ["mixed_vocabularies", "too_few_voters"]
+__all__ = ["beyond_filters", "mixed_vocabularies", "too_few_voters"]
 
 logger = logging.getLogger(__name__)
+
+
+def beyond_filters(passing: NDArray[np.bool_] | None, rows: NDArray[np.int64], what: str) -> list[str]:
+    """That a query is made of rows that the filters would leave out, since filters say who answers.
+
+    Args:
+        passing: (n,) rows that pass; None where all do.
+        rows: Rows of the query.
+        what: They are called.
+    """
+    n = 0 if passing is None else int((~passing[rows]).sum())
+    return [f"{n} of the {len(rows)} {what} do not pass the filters, which say who may answer"] if n else []
 
 
 def too_few_voters(items: Sequence[Localized], k: int) -> list[str]:

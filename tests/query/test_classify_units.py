@@ -206,3 +206,15 @@ def test_a_sweep_says_that_cells_of_a_unit_vote_on_each_other(atlas: Atlas, aske
         ["cells of 6 of 6 units (protein) vote on cells of their own unit, since group and exclude do not hold them "
          "apart: scores are too high; use --group protein"] if told else []
     )  # fmt: skip
+
+
+def test_a_protein_asks_with_all_its_images_whatever_the_filters_and_says_so(atlas: Atlas) -> None:
+    asked: dict[str, Any] = {"protein": "P3", "level": "protein", "of": "cell", "k": 1, "exclude": "none"}
+    whole = atlas.neighbors(**asked)
+    assert (whole["id"].to_pylist(), whole["similarity"].to_pylist()) == (["P3"], [pytest.approx(1, abs=1e-6)])
+    some = atlas.neighbors(where=["plate=plate0"], **asked)
+    assert some["similarity"].to_pylist()[0] < 1 - 1e-4  # P3 of all its cells against P3 of those that pass
+    said = "4 of the 12 images that the query is made of do not pass the filters, which say who may answer"
+    assert said in context(some)["notes"]
+    assert not [n for n in context(whole)["notes"] if "filters" in n]
+    assert not [n for n in context(atlas.neighbors(id="d/30", where=["plate=plate0"]))["notes"] if "filters" in n]

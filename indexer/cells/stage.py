@@ -23,8 +23,8 @@ from locatlas.indexer.cells.thumbnails import cell_thumbnails
 from locatlas.indexer.images import read_image
 from locatlas.indexer.job import Job
 from locatlas.indexer.pipeline import COMMIT_S, pixel_columns
-from locatlas.indexer.quarantine import Rejection
-from locatlas.indexer.rows import image_rows
+from locatlas.indexer.quarantine import Rejection, rejection_id
+from locatlas.indexer.rows import image_rows, row_source
 from locatlas.indexer.schema import CELLS, SEGMENTERS
 from locatlas.indexer.source_annotations import check_annotators, keep_annotations
 from locatlas.indexer.store import FRAGMENTS_BEFORE_COMPACTION
@@ -184,6 +184,9 @@ def _commit(job: Job, chunk: Sequence[_Found], before: Mapping[str, set[str]]) -
         summary = job.summary.segmented
         for found in chunk:
             job.quarantine.release(found.work.cells_key)
+            for i in before.get(found.fov["id"], set()) - now:
+                source = row_source({**found.fov, "box": (), "cell": i.rpartition("/")[2]})
+                job.quarantine.release(rejection_id(found.fov["dataset"], found.fov["root"], source))
             summary.fields += 1
             summary.cells += len(found.cells)
             summary.empty += not found.cells

@@ -13,7 +13,7 @@ from locatlas.indexer.index import index
 from locatlas.indexer.store import Store
 from locatlas.models.crops import CropPlan
 from tests.indexer.made import pixels, vectors, versions
-from tests.indexer.masked import MASKS, write_mask, write_masked
+from tests.indexer.masked import EDGE, MASKS, write_mask, write_masked
 
 pytestmark = pytest.mark.usefixtures("plain")
 
@@ -113,3 +113,13 @@ def test_fields_that_were_only_searched_for_cells_hold_up_no_encoder_of_fields(m
     # another encoder that takes their place must have all that it has
     summary = embed(atlas=tmp_path / "atlas", request=EncoderRequest(passes="separate"), levels=("fov",))
     assert (summary.encoders["fov"].state, summary.embedded) == ("current", 6)
+
+
+def test_a_cell_that_is_gone_leaves_quarantine(masked: Path, tmp_path: Path) -> None:
+    run(masked, tmp_path)
+    tifffile.imwrite(masked / "a.tif", pixels(77, edge_px=EDGE), imagej=True, metadata={"axes": "CYX"})
+    request = EncoderRequest(crop=CropPlan(size_px=11))
+    assert len(embed(atlas=tmp_path / "atlas", request=request, levels=("cell",)).quarantined) == 3
+    write_mask(masked / "a_mask.tif", {3: MASKS["a"][3]})
+    run(masked, tmp_path, level="cell", request=None)
+    assert opened(tmp_path).count("quarantine") == 0

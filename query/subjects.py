@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from locatlas.errors import InputError, UnknownNameError
@@ -14,6 +13,7 @@ from locatlas.indexer.store import Store
 from locatlas.query.lookup import Queries
 from locatlas.query.profiles import Profile, profile
 from locatlas.query.query_image import embed_image
+from locatlas.query.same_file import rows_from_files
 from locatlas.query.shelf import Loaded
 from locatlas.query.view import View
 
@@ -130,7 +130,7 @@ class Subject:
                 self.image, self.channels, loaded.encoder.spec, pixel_size_um=self.pixel_size_um, at=self.at
             )
             # the same file may be in the atlas already: then neither it nor a cell of it may be its own neighbor
-            same = _rows_from(store, base, digest)
+            same = rows_from_files(store, base, self.image, digest)
             made_of = base.take(same) if len(same) else None
             return Queries([str(self.image[0])], vector[None], [frozenset()], made_of=made_of)
         if self.id is not None:
@@ -150,17 +150,6 @@ class Subject:
         if self.protein is not None:
             return Queries.from_rows(view, rows_of(view, "protein", self.protein))
         return self.as_one(store, loaded, view, how)
-
-
-def _rows_from(store: Store, view: View, digest: str) -> NDArray[np.int64]:
-    """Rows of a view that were made from a file: images of it, and cells of a field that is."""
-    same = np.array([found == digest for found in view.column("source_digest")], dtype=np.bool_)
-    if view.level == "cell":
-        fovs = store.read("fovs", ["id", "source_digest"])
-        known, codes = view.coded("fov")
-        mine = [known[i] for i in fovs.filter(pc.field("source_digest") == digest)["id"].to_pylist() if i in known]
-        same |= np.isin(codes, mine)
-    return np.flatnonzero(same).astype(np.int64)
 
 
 def rows_of(view: View, column: str, value: str) -> NDArray[np.int64]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from numpy.typing import NDArray
 
 import locatlas
@@ -133,3 +134,24 @@ def test_a_point_is_refused_where_cells_are_images_of_their_own(fields: Path) ->
     with pytest.raises(InputError, match="nothing is cut out of them"):
         atlas.neighbors(image=fields / "a.tif", channels=CHANNELS, at=(14.5, 15.5))
     assert "manifest/a" not in hits(atlas, image=fields / "a.tif")
+
+
+def test_an_image_of_several_files_is_known_by_any_of_them(fields: Path) -> None:
+    lines = ["id,path_nucleus,path_protein,protein,mask_path"]
+    for n, name in enumerate("ab"):
+        planes = tifffile.imread(fields / f"{name}.tif")
+        for channel, plane in zip(CHANNELS, planes, strict=True):
+            tifffile.imwrite(fields / f"{name}_{channel}.tif", plane)
+        lines.append(f"{name},{name}_nucleus.tif,{name}_protein.tif,P{n},{name}_mask.tif")
+    (fields / "manifest.csv").write_text("\n".join(lines) + "\n")
+    atlas = opened(fields)
+    at = (14.5, 15.5)
+    for channels in (CHANNELS, CHANNELS[::-1], ("protein",)):
+        files = [fields / f"a_{channel}.tif" for channel in channels]
+        assert atlas.neighbors(image=files, channels=channels, at=at)["id"].to_pylist() == ["manifest/b/1"]
+        assert atlas.neighbors(image=files, channels=channels, level="fov")["id"].to_pylist() == ["manifest/b"]
+    # the same bytes elsewhere are known where all channels are there, in their order
+    for channel in CHANNELS:
+        (fields.parent / f"{channel}.tif").write_bytes((fields / f"a_{channel}.tif").read_bytes())
+    copies = [fields.parent / f"{channel}.tif" for channel in CHANNELS]
+    assert atlas.neighbors(image=copies, channels=CHANNELS, level="fov")["id"].to_pylist() == ["manifest/b"]

@@ -9,6 +9,7 @@ from locatlas.indexer.faiss_index import FaissIndex, open_index
 from locatlas.indexer.job import image_table
 from locatlas.indexer.schema import image_schema
 from locatlas.indexer.store import Store
+from locatlas.query.outdated import digests_now
 from locatlas.query.view import NOT_READ, View
 
 __all__ = ["Loaded", "Shelf"]
@@ -37,7 +38,7 @@ class Loaded:
         if not self.n_stale:
             return []
         return [
-            f"{self.n_stale} images changed since {self.encoder.spec.name} embedded them and are left out; embed again"
+            f"{self.n_stale} images changed since {self.encoder.spec.name} embedded them and are left out; index or embed again"
         ]
 
 
@@ -50,7 +51,7 @@ class Shelf:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._kept: dict[tuple[str, str], tuple[tuple[int, int], Loaded]] = {}
+        self._kept: dict[tuple[str, str], tuple[tuple[int, ...], Loaded]] = {}
 
     def levels(self, encoder: str | None = None) -> list[str]:
         """Image levels that have vectors, FOVs before cells; of one encoder if it is named.
@@ -81,7 +82,7 @@ class Shelf:
         if not self.store.has(stored.table):
             message = f"{self.store.folder.path}: encoder {stored.spec.name} has no vectors at level {level} yet"
             raise InputError(message)
-        versions = (self.store.version(stored.table), self.store.version(table))
+        versions = tuple(self.store.version(t) for t in (stored.table, table, *self._fields_too(level)))
         key = (level, stored.fingerprint)
         if key not in self._kept or self._kept[key][0] != versions:
             # vectors first: a writer commits an image's row before its vector, so every vector read has its row
@@ -89,7 +90,7 @@ class Shelf:
             columns = [c for c in image_schema("fov" if level == "fov" else "cell").names if c not in NOT_READ]
             images = self.store.read(table, columns)
             if not stored.is_imported:
-                now = dict(zip(images["id"].to_pylist(), images["source_digest"].to_pylist(), strict=True))
+                now = digests_now(self.store, level, images)
                 fresh = [i for i, (name, digest) in enumerate(zip(held.ids, held.digests, strict=True))
                          if now.get(name) == digest]  # fmt: skip
                 n_stale = len(held.ids) - len(fresh)
@@ -98,3 +99,7 @@ class Shelf:
             index, state = open_index(self.store, stored, held)
             self._kept[key] = (versions, Loaded(stored, view, index, state, n_stale))
         return self._kept[key][1]
+
+    def _fields_too(self, level: str) -> tuple[str, ...]:
+        """The table of fields, where answers of the level depend on it."""
+        return ("fovs",) if level == "cell" and self.store.has("fovs") else ()

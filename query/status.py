@@ -9,9 +9,9 @@ import pyarrow as pa
 
 from locatlas.indexer import encoders
 from locatlas.indexer.cells.segmenters import SegmenterSpec
-from locatlas.indexer.job import image_table
 from locatlas.indexer.ledger import versions
 from locatlas.indexer.store import Store
+from locatlas.query.outdated import digests_now
 
 __all__ = ["status"]
 
@@ -31,11 +31,8 @@ def status(store: Store) -> dict[str, Any]:
         first of them, with reasons), indices, roots with whether they are there, the last runs, versions.
     """
     columns = ["id", "dataset", "source_digest", "localizations"]
-    images = {level: store.read(image_table(level), columns) for level in ("fov", "cell")}
-    digests = {
-        level: dict(zip(t["id"].to_pylist(), t["source_digest"].to_pylist(), strict=True))
-        for level, t in images.items()
-    }
+    images = {"fov": store.read("fovs", columns), "cell": store.read("cells", [*columns, "fov_id", "cell"])}
+    digests = {level: digests_now(store, level, t) for level, t in images.items()}
     info = store.folder.info()
     held = store.read("quarantine", ["dataset", "source", "reason"]).to_pylist()
     reasons = Counter(r["dataset"] for r in held)

@@ -9,7 +9,7 @@ from typing import Any
 
 from locatlas.errors import ImageRejectedError, InputError
 from locatlas.indexer.cells.given import GivenCells
-from locatlas.indexer.cells.rows import INHERITED
+from locatlas.indexer.cells.provenance import cells_digest
 from locatlas.indexer.cells.segmenters import SegmenterSpec, get_segmenter
 from locatlas.indexer.job import Job
 from locatlas.indexer.plan import NOT_PLANNED, SeenImage, look_up_image
@@ -18,7 +18,7 @@ from locatlas.indexer.records import ImageRecord
 from locatlas.indexer.rows import root_of, row_source, source_name
 from locatlas.indexer.schema import FOVS
 
-__all__ = ["CellPlan", "CellRequest", "FieldWork", "cells_digest", "plan_cells"]
+__all__ = ["CellPlan", "CellRequest", "FieldWork", "plan_cells"]
 
 GIVEN = "given"
 
@@ -103,23 +103,6 @@ class CellPlan:
     erased: set[str] = field(default_factory=set)
 
 
-def cells_digest(row: Mapping[str, Any], segmenter: SegmenterSpec, given_digest: str) -> str:
-    """What a field remembers of how its cells came about: "<the field>:<what found them>:<what they inherit>".
-
-    Args:
-        row: Of the field, with its source digest.
-        segmenter: What found its cells.
-        given_digest: Of the masks or table rows that gave them.
-    """
-    planes = [source["channels"] for source in row["sources"]]
-    field = [row["source_digest"], planes, row["row"], row["pixel_size_um"]]
-    return ":".join(_digest(part) for part in (field, [segmenter.id, given_digest], [row[c] for c in INHERITED]))
-
-
-def _digest(said: list[Any]) -> str:
-    return hashlib.blake2b(json.dumps(said).encode(), digest_size=12).hexdigest()
-
-
 def plan_cells(job: Job, records: Sequence[ImageRecord], request: CellRequest, *, replaces: bool) -> CellPlan:
     """Compare fields with what the atlas knows of their cells. What cannot be used goes to the job's quarantine.
 
@@ -187,7 +170,7 @@ def _is_kept(plan: CellPlan, row: dict[str, Any], stat: str, here: Mapping[str, 
     if here["segmenter"] != GIVEN or here["source_stat"] != stat:
         return False
     field, finder, _ = here["cells_digest"].split(":")
-    now = cells_digest(row, get_segmenter(GIVEN, {}), "").split(":")
+    now = cells_digest(row, GIVEN, "").split(":")
     if now[0] != field:
         return False
     if (kept := f"{field}:{finder}:{now[2]}") == here["cells_digest"]:
@@ -221,7 +204,7 @@ def _tried(job: Job, row: Mapping[str, Any], stat: str, spec: SegmenterSpec, giv
 def _plan_one(job: Job, plan: CellPlan, work: FieldWork, seen: SeenImage) -> None:
     here = seen.here
     if here is not None and here["cells_digest"] is not None and here["source_stat"] == work.stat:
-        now, before = cells_digest(work.row, work.segmenter, work.given_digest), here["cells_digest"]
+        now, before = cells_digest(work.row, work.segmenter.id, work.given_digest), here["cells_digest"]
         if now.rpartition(":")[0] == before.rpartition(":")[0]:
             job.quarantine.release(work.cells_key)
             if now == before:

@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 from locatlas.errors import ImageRejectedError
 from locatlas.indexer import encoders
 from locatlas.indexer.cells.given import GivenCells
-from locatlas.indexer.cells.plan import GIVEN, CellPlan, CellRequest, FieldWork, cells_digest
+from locatlas.indexer.cells.plan import GIVEN, CellPlan, CellRequest, FieldWork
+from locatlas.indexer.cells.provenance import cells_digest
 from locatlas.indexer.cells.regions import Region, regions_of
 from locatlas.indexer.cells.rows import INHERITED, cell_row
 from locatlas.indexer.cells.segmenters import SegmenterSpec, segment
@@ -116,7 +117,7 @@ def _find(work: FieldWork, given: GivenCells) -> _Found | Rejection:
         for region, picture in zip(regions, pictures, strict=True)
     ]
     fov["segmenter"], fov["n_cells"] = work.segmenter.id, len(cells)
-    fov["cells_digest"] = cells_digest(fov, work.segmenter, work.given_digest)
+    fov["cells_digest"] = cells_digest(fov, work.segmenter.id, work.given_digest)
     annotated = [
         (row["id"], region.annotated_by, region.localizations or (), row["source_digest"])
         for row, region in zip(cells, regions, strict=True)

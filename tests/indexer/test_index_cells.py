@@ -18,6 +18,7 @@ from locatlas.indexer.import_annotations import import_annotations
 from locatlas.indexer.index import index
 from locatlas.indexer.store import Store
 from locatlas.models.crops import CropPlan
+from locatlas.query.atlas import open_atlas
 from locatlas.types import ChannelImage
 from tests.indexer.made import PlainEncoder, contents, pixels, vectors, versions
 from tests.indexer.masked import EDGE, MASKS, write_mask, write_masked
@@ -224,6 +225,24 @@ def test_a_field_that_changed_since_is_not_cut(masked: Path, tmp_path: Path) -> 
     run(masked, tmp_path, request=None, level=None)
     embed(atlas=tmp_path / "cells", request=EncoderRequest(crop=CropPlan(size_px=9)), levels=("cell",))
     assert "manifest/b/1" in cell_vectors(tmp_path)
+
+
+def test_cells_of_a_field_that_is_another_now_do_not_answer_until_it_is_searched_again(
+    masked: Path, tmp_path: Path
+) -> None:
+    run(masked, tmp_path)
+    asked = {"level": "cell", "exclude": "none", "k": 1}
+    assert open_atlas(tmp_path / "cells").neighbors(id="manifest/b/1", **asked)["id"].to_pylist()
+    tifffile.imwrite(masked / "b.tif", pixels(77, edge_px=EDGE), imagej=True, metadata={"axes": "CYX"})
+    run(masked, tmp_path, level="fov", request=None)
+    atlas = open_atlas(tmp_path / "cells")
+    assert "manifest/b/1" not in atlas.embeddings(level="cell")[0]
+    assert [e["stale"] for e in atlas.status()["encoders"] if e["level"] == "cell"] == [1]
+    found = atlas.neighbors(id="manifest/a/3", **asked)
+    assert "1 images changed since" in str(found.schema.metadata)
+    run(masked, tmp_path, level=None, request=None)
+    assert "manifest/b/1" in atlas.embeddings(level="cell")[0]  # the very atlas that was open
+    assert [e["stale"] for e in atlas.status()["encoders"] if e["level"] == "cell"] == [0]
 
 
 def test_another_segmenter_replaces_cells_only_when_asked_to(masked: Path, tmp_path: Path) -> None:

@@ -38,7 +38,8 @@ class Loaded:
         if not self.n_stale:
             return []
         return [
-            f"{self.n_stale} images changed since {self.encoder.spec.name} embedded them and are left out; index or embed again"
+            f"{self.n_stale} images changed since {self.encoder.spec.name} embedded them and are left out; "
+            "index or embed again"
         ]
 
 

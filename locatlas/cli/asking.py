@@ -83,6 +83,11 @@ def _scored(places: list[dict[str, Any]]) -> str | None:
     return ", ".join(f"{p['localization']} {p['score']:.2f}" for p in places) or None
 
 
+def _labels(document: dict[str, Any]) -> str:
+    """Heading of the labels that were there before the vote: cells say where theirs are from."""
+    return document["label_source"] or "annotated"
+
+
 def _print_items(document: dict[str, Any]) -> None:
     items = document["items"]
     rows = [
@@ -96,7 +101,7 @@ def _print_items(document: dict[str, Any]) -> None:
         for item in items[:_SHOWN]
     ]
     how = f"{document['k']} neighbors ({document['weights']} votes, {document['encoder']['name']})"
-    columns = ("id", "protein", "annotated", "predicted (share of votes)", "nearest")
+    columns = ("id", "protein", _labels(document), "predicted (share of votes)", "nearest")
     print_table(columns, rows, title=f"{len(items)} classified by {how}")
     _tell_rest(len(items))
 
@@ -120,7 +125,15 @@ def _print_units(document: dict[str, Any]) -> None:
         f"{len(units)} classified by {document['by']}, {how} of cells' votes by {document['k']} neighbors "
         f"({document['weights']} votes, {document['encoder']['name']})"
     )
-    columns = (document["by"], "cells", "annotated", "predicted", "cells by top class", "heterogeneity", "entropy")
+    columns = (
+        document["by"],
+        "cells",
+        _labels(document),
+        "predicted",
+        "cells by top class",
+        "heterogeneity",
+        "entropy",
+    )
     print_table(columns, rows, title=title)
     _tell_rest(len(units))
 

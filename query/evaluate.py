@@ -54,6 +54,7 @@ def evaluate(
     further, notes = further_exclusions(view, exclude, group), []
     if together is not None and how.get("protocol") != "kfold":  # which splits no unit
         notes = _own_voters(view, together.by, [groups, *further.values()])
+    notes += _dependent_groups(view, group, groups)
     return sweep(
         view.vectors,
         view.localizations,
@@ -69,6 +70,23 @@ def evaluate(
         map_labels=scope.map_labels,
         notes=seen.notes(notes, mixed_vocabularies(view, None)),
     )
+
+
+def _dependent_groups(view: View, group: str, groups: Sequence[str | None]) -> list[str]:
+    """That groups of one protein are alike, while the interval draws them as if they were independent."""
+    if group == "protein" or "protein" not in view.meta.column_names:
+        return []
+    met: dict[str, set[str]] = {}
+    for protein, name, labels in zip(view.names("protein"), groups, view.localizations, strict=True):
+        if protein and name and labels:
+            met.setdefault(protein, set()).add(name)
+    n = sum(len(names) > 1 for names in met.values())
+    if not n:
+        return []
+    return [
+        f"{n} of {len(met)} proteins stand in several groups ({group}), which the interval draws as if they were "
+        f"independent: it is too narrow"
+    ]
 
 
 def _own_voters(view: View, by: str, apart: Sequence[Sequence[str | None]]) -> list[str]:

@@ -54,13 +54,15 @@ def import_annotations(
         cells_updated, disputed (ids in this sheet on which annotators do not agree).
 
     Raises:
-        InputError: If the sheet, a line of it, the annotator or the time cannot be used; names file, line and reason.
+        InputError: If the sheet, a line of it, the annotator or the time cannot be used, or another annotator of the
+            atlas has that name but for letter case and spaces; names file, line and reason.
         UnknownNameError: If there is no such vocabulary.
         AtlasLockedError: If another process writes.
     """
     sheet, annotator, when = Path(sheet), check_annotator(annotator), parse_time(at)
     rows = read_sheet(sheet)
     store = Store.open(Path(atlas))
+    _check_new_name(store, annotator)
     with store.folder.writer(f"annotate import {sheet}"), Run.record(store, "annotate import") as run:
         allowed = allowed_labels(store, vocabulary, new=new_labels)
         decided, n_skipped = _decided(sheet, rows, allowed)
@@ -118,6 +120,22 @@ def allowed_labels(store: Store, vocabulary: str | None, *, new: bool = False) -
     if vocabulary is not None:
         return AllowedLabels.of_vocabulary(get_vocabulary(vocabulary), new=new)
     return AllowedLabels(labels_in_use(store), "the labels this atlas uses", new=new)
+
+
+def _check_new_name(store: Store, annotator: str) -> None:
+    """Refuse a second spelling of a name, which would count one person twice."""
+
+    def folded(name: str) -> str:
+        return "".join(name.split()).casefold()
+
+    names = {a.annotator for a in read_annotations(store)}
+    alike = sorted(name for name in names if folded(name) == folded(annotator))
+    if alike and annotator not in alike:
+        message = (
+            f"annotator {annotator!r}: this atlas has {alike[0]!r}, which differs by letter case or spaces only; write "
+            f"{alike[0]!r}, or another name for another person"
+        )
+        raise InputError(message)
 
 
 def _decided(

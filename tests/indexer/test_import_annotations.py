@@ -80,6 +80,18 @@ def test_a_changed_decision_is_counted_and_replaces_the_old_one(tmp_path: Path, 
     assert seen(store)["x/f/0"] == (["golgi"], "anna")
 
 
+@pytest.mark.parametrize("name", ["Anna B", "anna  b", " ANNAB "])
+def test_another_spelling_of_an_annotators_name_is_refused(name: str, tmp_path: Path, store: Store) -> None:
+    file = sheet(tmp_path, "x/f/0,p,er,,d0")
+    do(file, store, annotator="anna b")
+    before = versions(store)
+    with pytest.raises(InputError, match="this atlas has 'anna b', which differs by letter case or spaces only"):
+        do(file, store, annotator=name)
+    assert versions(store) == before
+    assert do(file, store, annotator=" anna b ")["unchanged"] == 1
+    assert do(file, store, annotator="anna c")["new"] == 1
+
+
 def test_annotators_who_disagree_leave_the_cell_without_a_label_and_are_told(tmp_path: Path, store: Store) -> None:
     do(sheet(tmp_path, "x/f/0,p,er,,d0"), store)
     done = do(sheet(tmp_path, "x/f/0,p,golgi,,d0"), store, annotator="ben")

@@ -145,6 +145,11 @@ class AllowedLabels:
             raise InputError(message)
         return () if nothing else tuple(sorted({self._spelled(label) for label in written}))
 
+    def nearest(self, label: str) -> str | None:
+        """The label that is spelled most alike; None where none is alike."""
+        close = difflib.get_close_matches(label.casefold(), self._folded, n=1, cutoff=0.6)
+        return sorted(self._folded[close[0]])[0] if close else None
+
     def _spelled(self, label: str) -> str:
         if label in self.labels:
             return label
@@ -156,10 +161,10 @@ class AllowedLabels:
             raise InputError(message)
         if self._new:
             return label
-        close = difflib.get_close_matches(label.casefold(), self._folded, n=1, cutoff=0.6)
-        nearest = f"; did you mean {sorted(self._folded[close[0]])[0]!r}?" if close else ""
+        near = self.nearest(label)
+        meant = f"; did you mean {near!r}?" if near is not None else ""
         message = (
-            f"label {label!r} is not among {self.title}{nearest} (--vocabulary names another list, --new-labels takes "
+            f"label {label!r} is not among {self.title}{meant} (--vocabulary names another list, --new-labels takes "
             "it as it is)"
         )
         raise InputError(message)

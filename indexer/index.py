@@ -10,6 +10,7 @@ from typing import Any
 from locatlas.errors import InputError
 from locatlas.indexer import encoders
 from locatlas.indexer.annotation_table import apply_annotations
+from locatlas.indexer.cell_labels import usual_labels
 from locatlas.indexer.cells.given import GivenCells
 from locatlas.indexer.cells.plan import CellPlan, CellRequest, plan_cells
 from locatlas.indexer.cells.segmenters import get_segmenter
@@ -134,6 +135,8 @@ def index(
             _index_level(job, "cell", single, request, replaces=source.is_dir(), cuts=cuts)
             keep_of_records(job, single)
         if cuts:
+            for note in finding.given.label_notes(usual_labels(store, dataset, fields)):
+                logger.warning("%s", note)
             _index_cells(job, fields, request, finding, label, replaces=source.is_dir())
         if store.has("annotations"):
             apply_annotations(store, run=run)

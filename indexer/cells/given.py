@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 from locatlas.errors import ImageRejectedError, InputError
+from locatlas.indexer.annotation_sheet import AllowedLabels
 from locatlas.indexer.cells.masks import MASK_SUFFIXES, read_label_image
 from locatlas.indexer.cells.matching import mask_name, names_of
 from locatlas.indexer.cells.placing import labelled, overlap_px, placed
@@ -189,7 +190,11 @@ class GivenCells:
         nuclei = None
         if record.nucleus_mask_path is not None:
             nuclei = read_label_image(record.nucleus_mask_path, height=height, width=width, binary=True)
-        found = regions_of(cells, nuclei)
+        try:
+            found = regions_of(cells, nuclei)
+        except ImageRejectedError as error:
+            message = f"{record.mask_path}: {error}"
+            raise ImageRejectedError(message) from error
         if rows is None:
             return found
         return self._named(record, lambda: labelled(found, rows.rows))
@@ -216,3 +221,16 @@ class GivenCells:
             shared = sum(self._overlaps.values())
             out.append(f"{self.table}: cells overlap in {total} ({shared} px); each keeps all of its pixels")
         return out
+
+    def label_notes(self, usual: AllowedLabels) -> list[str]:
+        """What is worth telling of the table's own labels: that some are not among the usual ones, as typos."""
+        said = ((row, label) for rows in self._rows.values() for row in rows.rows for label in row.localizations or ())
+        unknown = [(row.line, label) for row, label in said if label not in usual.labels]
+        if not unknown or not usual.labels:
+            return []
+        line, first = unknown[0]
+        near = usual.nearest(first)
+        meant = f"; did you mean {near!r}?" if near is not None else ""
+        n = plural(len({label for _, label in unknown}), "label")
+        known = f"{n} of {plural(len({line for line, _ in unknown}), 'cell')} not among {usual.title}, kept as written"
+        return [f"{self.table}: {known}, e.g. line {line}: {first!r}{meant}"]

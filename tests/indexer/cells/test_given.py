@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from locatlas.errors import ImageRejectedError, InputError
+from locatlas.indexer.annotation_sheet import AllowedLabels
 from locatlas.indexer.cells.given import GivenCells
 from locatlas.indexer.datasets import read_records
 from locatlas.indexer.records import ImageRecord, Source
@@ -272,3 +273,28 @@ def test_the_made_collection_gives_the_same_cells_by_masks_and_by_its_table(tmp_
             n_cells += len(one)
         assert by_mask.notes() == by_table.notes() == []
     assert n_cells > 3
+
+
+def test_labels_of_a_table_that_are_not_usual_are_told_once_with_the_nearest(table) -> None:
+    lines = ["x,1,1,er;Cytoskelton,anna", "x,2,2,Golgi,ben", "y,3,3,Cytoskelton,anna", "y,4,4,,ben", "y,5,5,er,ben"]
+    path = table("\n".join(["image,y,x,localizations,annotated_by", *lines]) + "\n")
+    given = GivenCells.find(table=path)
+    usual = AllowedLabels(["er", "golgi", "cytoskeleton"], "these")
+    kept = "2 labels of 3 cells not among these, kept as written"
+    assert given.label_notes(usual) == [f"{path}: {kept}, e.g. line 2: 'Cytoskelton'; did you mean 'cytoskeleton'?"]
+    far = AllowedLabels(["er", "Golgi", "z"], "these")
+    assert given.label_notes(far) == [
+        f"{path}: 1 label of 2 cells not among these, kept as written, e.g. line 2: 'Cytoskelton'"
+    ]
+    assert given.label_notes(AllowedLabels(["er", "Golgi", "Cytoskelton"], "these")) == []
+    assert given.label_notes(AllowedLabels([], "these")) == []
+
+
+def test_a_photograph_in_place_of_a_mask_names_the_mask(tmp_path: Path) -> None:
+    photograph = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
+    Image.fromarray(photograph).save(tmp_path / "a_mask.png")
+    (tmp_path / "a.tif").touch()
+    record = ImageRecord(id="d/a", level="fov", dataset="d", sources=(Source(tmp_path / "a.tif", ("nucleus",)),))
+    given = GivenCells.find(masks=tmp_path)
+    with pytest.raises(ImageRejectedError, match=r"a_mask\.png"):
+        given.regions(given.attach(record), height=64, width=64)

@@ -18,7 +18,7 @@ class Segmented:
         cells: Cells that were found in them.
         empty: Fields among them without any.
         unchanged: Fields that were searched before, unchanged.
-        uncovered: Fields that the given masks or table say nothing of.
+        uncovered: Ids of fields that the given masks or table say nothing of.
         replaced: Cells of before that are not there any more.
         segmenters: Fields by what found their cells.
     """
@@ -27,7 +27,7 @@ class Segmented:
     cells: int = 0
     empty: int = 0
     unchanged: int = 0
-    uncovered: int = 0
+    uncovered: list[str] = field(default_factory=list)
     replaced: int = 0
     segmenters: dict[str, int] = field(default_factory=dict)
 

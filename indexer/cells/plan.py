@@ -88,7 +88,7 @@ class CellPlan:
         work: Fields to search, by id.
         described_anew: Rows of fields whose cells stay and inherit other metadata.
         unchanged: Fields with nothing to do.
-        uncovered: Fields that the masks or tables say nothing of.
+        uncovered: Ids of fields that the masks or tables say nothing of.
         redeclared: Ids of fields whose channels, or whose row of a stacked file, are others than before.
         rescaled: Ids of fields whose pixel size is another.
         erased: Ids of fields that have localizations now and would have none.
@@ -97,7 +97,7 @@ class CellPlan:
     work: list[FieldWork] = field(default_factory=list)
     described_anew: list[dict[str, Any]] = field(default_factory=list)
     unchanged: int = 0
-    uncovered: int = 0
+    uncovered: list[str] = field(default_factory=list)
     redeclared: set[str] = field(default_factory=set)
     rescaled: set[str] = field(default_factory=set)
     erased: set[str] = field(default_factory=set)
@@ -143,7 +143,7 @@ def plan_cells(job: Job, records: Sequence[ImageRecord], request: CellRequest, *
         row = {**(here or dict.fromkeys(columns)), **seen.said}
         if not is_given and request.segmenter is None:
             if covers:
-                plan.uncovered += 1
+                plan.uncovered.append(seen.said["id"])
                 job.quarantine.release(_cells_key(row))
                 continue
             if here is not None and not request.replace and _is_kept(plan, row, stat, here):

@@ -233,8 +233,10 @@ def _tell_cells(summary: "IndexSummary") -> None:
             + (f", {found.replaced} of before replaced" if found.replaced else "")
         )
     if found.uncovered:
-        notice(f"note: {found.uncovered} fields are in none of the masks or tables and have no cells from this run; "
-               "--segmenter builtin would find some")  # fmt: skip
+        notice(
+            f"note: {len(found.uncovered)} fields are in none of the masks or tables of cells, e.g. "
+            f"{found.uncovered[0]}, and have no cells from this run; --segmenter builtin would find some"
+        )
     if summary.cell_qc:
         click.echo("cell QC flags: " + ", ".join(f"{flag} {n}" for flag, n in summary.cell_qc.items()))
     if summary.dropped:

@@ -48,7 +48,7 @@ class SegmentedFields(_Document):
     cells: int = Field(ge=0, description="cells found in them")
     empty: int = Field(ge=0, description="fields among them without any")
     unchanged: int = Field(ge=0, description="fields that were searched before, unchanged")
-    uncovered: int = Field(ge=0, description="fields that the given masks or table say nothing of")
+    uncovered: list[str] = Field(description="ids of fields that the given masks or table say nothing of")
     replaced: int = Field(ge=0, description="cells of before that are not there any more")
     segmenters: dict[str, int] = Field(description="fields by what found their cells")
 

@@ -238,4 +238,5 @@ def status_command(atlas: Path, *, as_json: bool) -> None:
         click.echo(f"root {name}: {root['path']}" + ("" if root["present"] else " (not there now)"))
     for run in document["runs"]:
         counts = ", ".join(f"{n} {what}" for what, n in sorted(run["counts"].items()) if n)
-        click.echo(f"run {run['id']}: {run['command']} {run['dataset'] or ''} {run['state']}; {counts or 'nothing'}")
+        what = " ".join(filter(None, (run["command"], run["dataset"], run["state"])))
+        click.echo(f"run {run['id']}: {what}; {counts or 'nothing'}")

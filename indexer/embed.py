@@ -159,7 +159,7 @@ def check_scale(rows: Sequence[Mapping[str, Any]], spec: EncoderSpec) -> None:
     if crop is not None and crop.size_um is not None and unknown:
         message = (
             f"{unknown[0]}: a crop of {crop.size_um:g} um needs the pixel size, which is not known of {len(unknown)} "
-            f"images; state it with `index --pixel-size UM` (`locatlas datasets show` tells the usual one), or the crop "
+            f"images; state it with `index --pixel-size UM` (`locatlas datasets show` tells the usual), or the crop "
             f"in pixels, e.g. --crop 100px"
         )
         raise InputError(message)

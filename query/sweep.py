@@ -190,7 +190,7 @@ def _neighbors(
     if k > n - largest:
         message = (
             f"k = {k} is too large: of n = {n} evaluated rows a query of the largest {block_name} ({largest} rows) "
-            f"has {n - largest} references"
+            f"has {n - largest} references{_at_most(n - largest)}"
         )
         raise InputError(message)
     codes = [blocks, *(encode_names([names[row] for row in rows.chosen])[0] for names in further.values())]
@@ -199,10 +199,14 @@ def _neighbors(
     if int(found.min()) < k:
         message = (
             f"k = {k} is too large: of n = {n} evaluated rows {rows.ids[int(found.argmin())]!r} may meet only "
-            f"{int(found.min())}"
+            f"{int(found.min())}{_at_most(int(found.min()))}"
         )
         raise InputError(message)
     return neighbors
+
+
+def _at_most(k: int) -> str:
+    return f"; use at most {k}" if k else ""
 
 
 def _evaluation(

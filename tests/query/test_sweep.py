@@ -181,9 +181,14 @@ def test_further_exclusions_strike_neighbors_of_other_groups(made: dict[str, Any
 def test_k_beyond_the_references_is_refused_with_n(made: dict[str, Any]) -> None:
     largest = max(made["groups"].count(name) for name in made["groups"])
     sweep(**made, ks=[240 - largest], n_bootstrap=0)
-    with pytest.raises(InputError, match=f"k = {241 - largest} is too large: of n = 240 .* has {240 - largest} ref"):
+    with pytest.raises(InputError, match=f"k = {241 - largest} is too large: .* use at most {240 - largest}$"):
         sweep(**made, ks=[1, 241 - largest])
-    with pytest.raises(InputError, match="may meet only 0"):
+    pairs = list(zip(made["groups"], ["one", "two"] * 120, strict=True))
+    fewest = min(sum(a != c and b != d for c, d in pairs) for a, b in pairs)
+    with pytest.raises(InputError, match=f"may meet only {fewest}; use at most {fewest}$"):
+        sweep(**made, ks=[fewest + 1], exclude={"plate": [plate for _, plate in pairs]}, n_bootstrap=0)
+    assert sweep(**made, ks=[fewest], exclude={"plate": [plate for _, plate in pairs]}, n_bootstrap=0).results
+    with pytest.raises(InputError, match=r"may meet only 0$"):  # no k fits
         sweep(**made, ks=[1], exclude={"plate": ["one"] * 240})
 
 

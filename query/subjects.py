@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locatlas.errors import InputError, UnknownNameError
+from locatlas.indexer.planes import plural
 from locatlas.indexer.store import Store
 from locatlas.query.lookup import Queries
 from locatlas.query.profiles import Profile, profile
@@ -157,11 +158,24 @@ def rows_of(view: View, column: str, value: str) -> NDArray[np.int64]:
 
     Raises:
         UnknownNameError: If none has; lists the values there are.
+        InputError: If a cell is needed and the id is that of a field of some.
     """
     codes, of_row = view.coded(column)
     if value not in codes:
+        if column == "id" and view.level == "cell":
+            _refuse_field(view, value)
         known = set(codes)
         close = [v for v in known if v.lower() == value.lower()]
         hint = f"did you mean {close[0]}?" if close else ""
         raise UnknownNameError(f"{view.level} id" if column == "id" else column, value, known, hint)
     return np.flatnonzero(of_row == codes[value]).astype(np.int64)
+
+
+def _refuse_field(cells: View, value: str) -> None:
+    inside = [cell for cell, fov in zip(cells.ids, cells.column("fov"), strict=True) if fov == value]
+    if inside:
+        message = (
+            f"{value!r} is a field with {plural(len(inside), 'cell')}; name one of them, e.g. {inside[0]}, "
+            "or ask --level fov"
+        )
+        raise InputError(message)

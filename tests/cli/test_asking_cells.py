@@ -91,6 +91,10 @@ def test_proteins_are_listed_worst_first_and_written_as_csv(atlas: Path, tmp_pat
         (["classify", "--how", "mean"], "how needs by"),
         (["neighbors", "--protein", "P1", "--of", "cell"], "level protein needed"),
         (["classify", "--at", "3,4"], "an image needed"),
+        (
+            ["neighbors", "--id", "d/00", "--level", "cell"],
+            "'d/00' is a field with 4 cells; name one of them, e.g. d/00/0, or ask --level fov",
+        ),
         (["proteins", "--sort", "heterogeneity"], "number of neighbors that vote, needed"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -127,7 +127,7 @@ def _values(column: Any, one: Filter) -> Any:
     if pa.types.is_boolean(kind):
         truth = {"true": True, "false": False, "1": True, "0": False}.get(one.value.strip().lower())
         if truth is None or one.op not in ("=", "!="):
-            message = f"filter {one}: column {one.column!r} is true or false; = or != with one of these needed"
+            message = f"filter {one}: {one.column} is true or false: write {one.column}=true or {one.column}=false"
             raise InputError(message)
         return compare(column, truth)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):

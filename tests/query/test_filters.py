@@ -76,8 +76,8 @@ def test_an_unknown_column_lists_those_that_exist(table: pa.Table) -> None:
         ("height=tall", "'tall' is none"),
         ("height<nan", "NaN"),
         ("localizations<er", "holds lists"),
-        ("touches_border=maybe", "true or false"),
-        ("touches_border<true", "true or false"),
+        ("touches_border=maybe", "touches_border is true or false: write touches_border=true"),
+        ("touches_border<true", "touches_border is true or false: write touches_border=true"),
     ],
 )
 def test_a_value_that_does_not_fit_the_column_is_refused(table: pa.Table, text: str, reason: str) -> None:

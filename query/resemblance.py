@@ -139,8 +139,16 @@ def protein_table(
         worst_first=worst_first,
         overall=found.overall.to_dict(),
         definitions=DEFINITIONS | {name: TOGETHER[name] for name in ("heterogeneity", "entropy")},
-        notes=list(dict.fromkeys(seen.notes(found.notes(), notes))),
+        notes=list(dict.fromkeys(seen.notes(found.notes(), _no_pairs(view, found), notes))),
     )
+
+
+def _no_pairs(view: View, found: Cohesion) -> list[str]:
+    """Why nothing can be said of any protein, where none has two known fields."""
+    fields = {pair for pair in zip(view.names("protein"), view.names("fov"), strict=True) if None not in pair}
+    if found.overall.n_within or found.n_unknown_fov or len(fields) > len({name for name, _ in fields}):
+        return []
+    return ["every protein has images of one field only: without pairs of two fields, within and AUC are unknown"]
 
 
 def _heterogeneity(shelf: Shelf, scope: Scope, k: int, exclude: str) -> tuple[dict[str, dict[str, Any]], list[str]]:

@@ -118,7 +118,9 @@ def sweep_command(atlas: Path, plot: Path | None, csv: Path | None, *, as_json: 
         notice(f"note: {note}")
     for reason, count in document["left_out"].items():
         if count:
-            notice(f"left out: {count} ({reason})")
+            # more than half of what has labels
+            hint = "; --labels multi takes them" if reason == "several labels" and count > document["n_rows"] else ""
+            notice(f"left out: {count} ({reason}){hint}")
 
 
 @click.command("proteins")

@@ -10,6 +10,8 @@ from click.testing import CliRunner, Result
 
 from locatlas.cli import group, main
 from locatlas.cli.documents import DOCUMENTS
+from locatlas.indexer.rows import image_rows
+from locatlas.indexer.store import Store
 from tests.query.made_atlas import make_atlas
 
 
@@ -81,6 +83,32 @@ def test_proteins_are_listed_worst_first_and_written_as_csv(atlas: Path, tmp_pat
     assert "all proteins: within" in shown.stdout
     assert "heterogeneity" not in shown.stdout
     assert "heterogeneity" in run("proteins", atlas, "-k", 3).stdout
+
+
+def test_proteins_of_one_field_each_have_no_auc_and_one_line_says_why(atlas: Path) -> None:
+    alone = ("-w", "plate=plate1")  # one field of each protein
+    for of in ("fov", "cell"):
+        found = document("proteins", atlas, "--of", of, *alone)
+        assert {p["auc"] for p in found["proteins"]} == {None}
+        assert sum("every protein has images of one field only" in note for note in found["notes"]) == 1
+    assert "note: every protein has images of one field only" in run("proteins", atlas, *alone).stderr
+    assert "one field only" not in run("proteins", atlas).stderr
+
+
+def test_a_sweep_that_leaves_out_most_for_their_labels_names_the_option_that_takes_them(tmp_path: Path) -> None:
+    store = Store.open(make_atlas(tmp_path / "atlas", levels=("fov",)))
+    rows = [
+        row | {"localizations": ["er", "golgi"] if row["protein"] in ("P2", "P3", "P4", "P5") else ["er"]}
+        for row in store.read("fovs").to_pylist()
+    ]
+    with store.folder.writer("a test"):
+        store.upsert("fovs", image_rows(rows[:9], "fov"))
+    asked = ("sweep", tmp_path / "atlas", "--ks", 1)
+    assert "left out: 3 (several labels)\n" in run(*asked).stderr
+    with store.folder.writer("a test"):
+        store.upsert("fovs", image_rows(rows, "fov"))
+    assert "left out: 12 (several labels); --labels multi takes them\n" in run(*asked).stderr
+    assert "left out" not in run(*asked, "--labels", "multi").stderr
 
 
 @pytest.mark.parametrize(

@@ -86,15 +86,16 @@ def annotate_import(sheet: Path, atlas: Path, *, as_json: bool, **asked: Any) ->
     does nothing; if a line cannot be used, nothing is written.
     """
     from locatlas.indexer.import_annotations import import_annotations
+    from locatlas.indexer.planes import plural
 
     document = import_annotations(sheet, atlas=atlas, **asked)
     if as_json:
         emit_json(document)
         return
     click.echo(
-        f"{atlas}: {document['decisions']} decisions of {document['annotator']}: {document['new']} new, "
+        f"{atlas}: {plural(document['decisions'], 'decision')} of {document['annotator']}: {document['new']} new, "
         f"{document['changed']} changed, {document['unchanged']} unchanged; {document['skipped']} skipped; "
-        f"{document['cells_updated']} cells updated"
+        f"{plural(document['cells_updated'], 'cell')} updated"
     )
     if document["disputed"]:
         notice(

@@ -224,23 +224,25 @@ def _finish(atlas: Path, summary: "IndexSummary", *, faiss: str, as_json: bool) 
 
 
 def _tell_cells(summary: "IndexSummary") -> None:
+    from locatlas.indexer.planes import plural
+
     found = summary.segmented
     if found.fields:
         by = ", ".join(f"{segmenter} {n}" for segmenter, n in sorted(found.segmenters.items()))
         click.echo(
-            f"cells: {found.cells} found in {found.fields} fields ({by})"
-            + (f", {found.empty} fields without any" if found.empty else "")
+            f"cells: {found.cells} found in {plural(found.fields, 'field')} ({by})"
+            + (f", {plural(found.empty, 'field')} without any" if found.empty else "")
             + (f", {found.replaced} of before replaced" if found.replaced else "")
         )
     if found.uncovered:
         notice(
-            f"note: {len(found.uncovered)} fields are in none of the masks or tables of cells, e.g. "
-            f"{found.uncovered[0]}, and have no cells from this run; --segmenter builtin would find some"
+            f"note: {plural(len(found.uncovered), 'field')} in none of the masks or tables of cells, e.g. "
+            f"{found.uncovered[0]}: without cells from this run; --segmenter builtin would find some"
         )
     if summary.cell_qc:
         click.echo("cell QC flags: " + ", ".join(f"{flag} {n}" for flag, n in summary.cell_qc.items()))
     if summary.dropped:
-        click.echo(f"{summary.dropped} cells have no vector by this encoder, because they meet the border (drop)")
+        click.echo(f"{plural(summary.dropped, 'cell')} without a vector by this encoder, because of the border (drop)")
 
 
 @click.command("import-embeddings")

@@ -75,7 +75,7 @@ def test_what_is_printed_without_json(store: Store, tmp_path: Path) -> None:
     sheet = tmp_path / "out" / "sheet.csv"
     run("import", fill(sheet, "anna", ["er"]), *atlas, "--annotator", "anna")
     back = run("import", fill(sheet, "ben", ["golgi"]), *atlas, "--annotator", "ben")
-    assert "1 decisions of ben: 1 new, 0 changed, 0 unchanged; 1 skipped; 1 cells updated" in back.stdout
+    assert "1 decision of ben: 1 new, 0 changed, 0 unchanged; 1 skipped; 1 cell updated" in back.stdout
     assert "annotators disagree on 1 of these" in back.stderr
 
 

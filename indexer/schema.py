@@ -18,6 +18,7 @@ __all__ = [
     "RUNS",
     "SCHEMA_VERSION",
     "SEGMENTERS",
+    "TRAININGS",
     "check_rows",
     "embedding_schema",
     "embedding_table_name",
@@ -25,7 +26,7 @@ __all__ = [
     "image_table",
 ]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised with every change of a schema below, together with a golden atlas and a CHANGELOG entry."""
 
 
@@ -106,6 +107,15 @@ SEGMENTERS = pa.schema(
         _required("id", pa.string()),  # SegmenterSpec.id
         _required("name", pa.string()),
         _required("spec", pa.string()),  # SegmenterSpec.to_json()
+    ]
+)
+
+TRAININGS = pa.schema(
+    [
+        _required("id", pa.string()),  # sha256 of the weights that came out: one training, whatever plan reads them
+        _required("name", pa.string()),  # of the encoder
+        pa.field("parent", pa.string()),  # fingerprint of the encoder it began from; null: from scratch
+        _required("manifest", pa.string()),  # TrainingManifest.to_json()
     ]
 )
 

@@ -32,6 +32,7 @@ from locatlas.indexer.schema import (
     RUNS,
     SCHEMA_VERSION,
     SEGMENTERS,
+    TRAININGS,
     check_rows,
     embedding_schema,
     embedding_table_name,
@@ -46,6 +47,7 @@ _FIXED = {
     "encoders": ENCODERS,
     "segmenters": SEGMENTERS,
     "annotations": ANNOTATIONS,
+    "trainings": TRAININGS,
     "runs": RUNS,
     "quarantine": QUARANTINE,
 }

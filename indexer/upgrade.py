@@ -20,7 +20,8 @@ WAIT_S = 5.0
 """For somebody who upgrades the same atlas at the same time, which takes a moment."""
 
 # version 2 only added columns that may be null, at the end of these. `annotated_by` was there in version 1, but was
-# never written, so `annotated` is null with it.
+# never written, so `annotated` is null with it. Version 3 added the table `trainings`, which is made with its first
+# row: an older locatlas, which does not know what an encoder was trained on, must not evaluate it.
 _GREW = {"fovs": FOVS, "cells": CELLS}
 
 

@@ -7,9 +7,11 @@ __all__ = [
     "EncoderMismatchError",
     "ImageRejectedError",
     "InputError",
+    "LeakageError",
     "LocatlasError",
     "SchemaMismatchError",
     "StoreDamagedError",
+    "TrainingStoppedError",
     "UnknownNameError",
     "WeightsError",
 ]
@@ -67,3 +69,11 @@ class AtlasLockedError(LocatlasError, OSError):
 
 class StoreDamagedError(LocatlasError, OSError):
     """The atlas on disk is not what was written; says what to do."""
+
+
+class LeakageError(LocatlasError, ValueError):
+    """An encoder was about to be evaluated on groups that it was trained on."""
+
+
+class TrainingStoppedError(LocatlasError, RuntimeError):
+    """Training that diverged or collapsed; says what was seen, and where the last good checkpoint is."""

@@ -25,12 +25,17 @@ __all__ = [
 ]
 
 
-def build(spec: EncoderSpec) -> nn.Module:
+def build(spec: EncoderSpec, *, any_size: bool = False) -> nn.Module:
     """The network of a spec on the CPU in evaluation mode; its weights are arbitrary until loaded or seeded.
 
     Its inputs are (b, len(slots), h, w), with one plane more for a pooling that has to know what is blank
     (`transforms.network_input`), its outputs (b, embedding_dim). With `input_px` 0, and with
     `none_pad_to_patch`, it takes any multiple of the patch and resamples positions on the way.
+
+    Args:
+        spec: The encoder.
+        any_size: Let a network of a fixed input size take crops of other sizes as well, as training does; its positions
+            stay those of the fixed size, so its weights are those of the network without this.
 
     Raises:
         UnknownNameError: If neither locatlas nor timm has the architecture.
@@ -40,7 +45,7 @@ def build(spec: EncoderSpec) -> nn.Module:
     if (spec.pooling == "gated_attention") != (shape is not None and shape.pool_heads > 0):
         message = f"encoder {spec.name}: pooling {spec.pooling!r} does not belong to architecture {spec.architecture}"
         raise InputError(message)
-    vit: Any = _timm_vit(spec) if shape is None else _own_vit(spec, shape)
+    vit: Any = _timm_vit(spec, any_size=any_size) if shape is None else _own_vit(spec, shape, any_size=any_size)
     network: nn.Module
     if shape is not None and shape.pool_heads:
         network = SubCellEncoder(vit, GatedAttentionPooler(shape.width, shape.pool_width, shape.pool_heads))
@@ -59,16 +64,19 @@ def default_pooling(architecture: str) -> Pooling:
     return "gated_attention" if shape is not None and shape.pool_heads else "cls"
 
 
-def _size_arguments(spec: EncoderSpec, patch: int) -> dict[str, Any]:
+def _size_arguments(spec: EncoderSpec, patch: int, *, any_size: bool) -> dict[str, Any]:
     """Arguments of timm for the input's size: fixed and rounded up to the patch, or any."""
     if spec.input_px and spec.resize != "none_pad_to_patch":
-        return {"img_size": math.ceil(spec.input_px / patch) * patch}
+        return {
+            "img_size": math.ceil(spec.input_px / patch) * patch,
+            **({"dynamic_img_size": True} if any_size else {}),
+        }
     return {"dynamic_img_size": True}
 
 
-def _own_vit(spec: EncoderSpec, shape: VitShape) -> nn.Module:
+def _own_vit(spec: EncoderSpec, shape: VitShape, *, any_size: bool) -> nn.Module:
     timm = import_timm()
-    arguments = {"img_size": shape.img_size, **_size_arguments(spec, shape.patch_size)}
+    arguments = {"img_size": shape.img_size, **_size_arguments(spec, shape.patch_size, any_size=any_size)}
     vit: nn.Module = timm.models.VisionTransformer(
         patch_size=shape.patch_size,
         in_chans=len(spec.slots),
@@ -84,7 +92,7 @@ def _own_vit(spec: EncoderSpec, shape: VitShape) -> nn.Module:
     return vit
 
 
-def _timm_vit(spec: EncoderSpec) -> nn.Module:
+def _timm_vit(spec: EncoderSpec, *, any_size: bool) -> nn.Module:
     timm = import_timm()
     if not timm.is_model(spec.architecture):
         near = timm.list_models(f"*{spec.architecture.split('.')[0]}*")
@@ -98,7 +106,9 @@ def _timm_vit(spec: EncoderSpec) -> nn.Module:
         arguments["weight_init"] = "skip"  # seconds of random numbers that are overwritten
     # the patch must be known before the size can be given; on "meta" nothing is allocated
     patch = timm.create_model(spec.architecture, device="meta", **arguments).patch_embed.patch_size[0]
-    vit: nn.Module = timm.create_model(spec.architecture, **arguments, **_size_arguments(spec, patch))
+    vit: nn.Module = timm.create_model(
+        spec.architecture, **arguments, **_size_arguments(spec, patch, any_size=any_size)
+    )
     return vit
 
 

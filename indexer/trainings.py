@@ -1,0 +1,42 @@
+"""The `trainings` table: what the encoders of an atlas were trained on. I/O, apart from `group_value`."""
+
+import pyarrow as pa
+
+from locatlas.indexer.schema import TRAININGS
+from locatlas.indexer.store import Store
+from locatlas.models.training.manifest import TrainingManifest
+
+__all__ = ["group_value", "put_training", "training_of"]
+
+_SAME_EVERYWHERE = ("protein", "ensembl_id", "antibody")
+"""Columns whose values mean the same in every data set."""
+
+
+def group_value(column: str, dataset: str, value: str) -> str:
+    """A group's value as training manifests hold it: plate 1 of one data set is not plate 1 of another.
+
+    Args:
+        column: E.g. "protein", "plate", "fov", or a group column of a manifest.
+        dataset: Of the image.
+        value: Of the image, not empty.
+    """
+    return value if column in _SAME_EVERYWHERE else f"{dataset}/{value.removeprefix(f'{dataset}/')}"
+
+
+def put_training(store: Store, manifest: TrainingManifest) -> None:
+    """Write down what an encoder was trained on; the writer lock is held."""
+    row = {
+        "id": manifest.weights_sha256,
+        "name": manifest.encoder,
+        "parent": manifest.parent,
+        "manifest": manifest.to_json(),
+    }
+    store.upsert("trainings", pa.Table.from_pylist([row], schema=TRAININGS))
+
+
+def training_of(store: Store, weights_sha256: str | None) -> TrainingManifest | None:
+    """What the weights of that digest were trained on, None where the atlas does not know."""
+    if weights_sha256 is None or not store.has("trainings"):
+        return None
+    rows = store.read_rows("trainings", [weights_sha256], ["manifest"]).to_pylist()
+    return TrainingManifest.from_json(rows[0]["manifest"]) if rows else None

@@ -38,5 +38,5 @@ def training_of(store: Store, weights_sha256: str | None) -> TrainingManifest | 
     """What the weights of that digest were trained on, None where the atlas does not know."""
     if weights_sha256 is None or not store.has("trainings"):
         return None
-    rows = store.read_rows("trainings", [weights_sha256], ["manifest"]).to_pylist()
+    rows = store.read_rows("trainings", [weights_sha256], ["id", "manifest"]).to_pylist()
     return TrainingManifest.from_json(rows[0]["manifest"]) if rows else None

@@ -13,7 +13,7 @@ import pytest
 from locatlas.errors import LocatlasError, SchemaMismatchError, StoreDamagedError, UnknownNameError
 from locatlas.indexer import store as store_module
 from locatlas.indexer.rows import image_rows
-from locatlas.indexer.schema import FOVS, QUARANTINE
+from locatlas.indexer.schema import FOVS, QUARANTINE, SCHEMA_VERSION
 from locatlas.indexer.store import Store
 from tests.indexer.test_schema import ROW
 
@@ -270,7 +270,8 @@ def test_many_small_fragments_are_merged_and_large_ones_are_left(empty: Store, m
 
 def test_an_atlas_of_a_newer_schema_version_is_not_opened(empty: Store) -> None:
     empty.folder.write_info({**empty.folder.info(), "schema_version": 99})
-    with pytest.raises(LocatlasError, match="atlas of schema version 99; this locatlas reads versions 1 to 2; a newer"):
+    message = f"atlas of schema version 99; this locatlas reads versions 1 to {SCHEMA_VERSION}; a newer"
+    with pytest.raises(LocatlasError, match=message):
         Store.open(empty.folder.path)
 
 

@@ -1,4 +1,4 @@
-"""Atlases of schema version 1 open, keep what they hold, and can be written; the upgrade can be killed at any point."""
+"""Atlases of older schema versions open, keep what they hold, can be written; the upgrade can be killed anywhere."""
 
 import json
 import shutil
@@ -7,114 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import lance
-import lancedb
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from locatlas.errors import AtlasLockedError, InputError, LocatlasError, SchemaMismatchError, StoreDamagedError
 from locatlas.indexer import upgrade as upgrade_module
 from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.rows import image_rows
-from locatlas.indexer.schema import CELLS, FOVS, SCHEMA_VERSION, embedding_schema
+from locatlas.indexer.schema import CELLS, FOVS, SCHEMA_VERSION
 from locatlas.indexer.store import Store
+from locatlas.indexer.trainings import put_training, training_of
 from locatlas.indexer.upgrade import upgrade
-
-# The columns as the last version that wrote schema version 1 had them.
-TEXTS = pa.list_(pa.string())
-PAIRS = pa.list_(pa.struct([("name", pa.string()), ("value", pa.string())]))
-FOVS_1 = pa.schema(
-    [
-        pa.field("id", pa.string(), nullable=False),
-        pa.field("dataset", pa.string(), nullable=False),
-        pa.field("protein", pa.string()),
-        pa.field("ensembl_id", pa.string()),
-        pa.field("antibody", pa.string()),
-        pa.field("cell_line", pa.string()),
-        pa.field("plate", pa.string()),
-        pa.field("well", pa.string()),
-        pa.field("channels", TEXTS, nullable=False),
-        pa.field("pixel_size_um", pa.float64()),
-        pa.field("height", pa.int32()),
-        pa.field("width", pa.int32()),
-        pa.field("localizations", TEXTS, nullable=False),
-        pa.field("graded", pa.list_(pa.struct([("localization", pa.string()), ("grade", pa.int8())])), nullable=False),
-        pa.field("groups", PAIRS, nullable=False),
-        pa.field("metadata", PAIRS, nullable=False),
-        pa.field("root", pa.string()),
-        pa.field("sources", pa.list_(pa.struct([("path", pa.string()), ("channels", TEXTS)])), nullable=False),
-        pa.field("row", pa.int32()),
-        pa.field("mask", pa.string()),
-        pa.field("source_digest", pa.string(), nullable=False),
-        pa.field("source_stat", pa.string()),
-        pa.field("qc", TEXTS, nullable=False),
-        pa.field("thumbnail", pa.binary()),
-    ]
-)
-CELLS_1 = pa.schema(
-    [
-        *FOVS_1,
-        pa.field("fov_id", pa.string()),
-        pa.field("box", pa.list_(pa.int32())),
-        pa.field("centroid", pa.list_(pa.float32())),
-        pa.field("area_px", pa.int64()),
-        pa.field("touches_border", pa.bool_()),
-        pa.field("annotated_by", pa.string()),
-    ]
-)
-SCHEMAS_1 = {"fovs": FOVS_1, "cells": CELLS_1}
-
-
-def row(name: str, **changes: Any) -> dict[str, Any]:
-    return {
-        "id": f"d/{name}",
-        "dataset": "d",
-        "protein": "LMNB1",
-        "channels": ["nucleus", "protein"],
-        "pixel_size_um": 0.2,
-        "height": 40,
-        "localizations": ["nucleoplasm"],
-        "graded": [{"localization": "nucleoplasm", "grade": 3}],
-        "groups": [{"name": "composite", "value": "a"}],
-        "metadata": [],
-        "sources": [{"path": f"{name}.tif", "channels": ["nucleus", "protein"]}],
-        "source_digest": "0f" * 16,
-        "qc": ["tiny"],
-        "thumbnail": b"\x00\xff",
-        **changes,
-    }
-
-
-ROWS = {
-    "fovs": [row("a"), row("é", protein=None, localizations=[])],
-    "cells": [row("a/1", fov_id="d/a", area_px=7, box=[0, 0, 3, 3], touches_border=True), row("a/2")],
-}
-
-
-def upsert_1(folder: AtlasFolder, table: str, rows: list[dict[str, Any]]) -> None:
-    """As version 1 wrote: a table with a declared key, and merged by id."""
-    db, schema = lancedb.connect(str(folder.db)), SCHEMAS_1[table]
-    if (folder.db / f"{table}.lance").exists():
-        opened = db.open_table(table)
-    else:
-        opened = db.create_table(table, schema=schema)
-        opened.set_unenforced_primary_key(["id"])
-    merge = opened.merge_insert("id").use_index(False)
-    merge.when_matched_update_all().when_not_matched_insert_all().execute(pa.Table.from_pylist(rows, schema=schema))
+from locatlas.models.training.manifest import TrainingManifest
+from tests.indexer.old_atlases import CELLS_1, FOVS_1, SCHEMAS_1, SCHEMAS_2, make_old, row
 
 
 @pytest.fixture
 def old(tmp_path: Path) -> AtlasFolder:
-    """An atlas of schema version 1 with fields, cells in two fragments, and vectors."""
-    folder = AtlasFolder.create(tmp_path / "atlas", {"schema_version": 1})
-    folder.root_name(tmp_path, prefer="d")
-    upsert_1(folder, "fovs", ROWS["fovs"])
-    for one in ROWS["cells"]:
-        upsert_1(folder, "cells", [one])
-    vectors = pa.array([[1.0, 2.0]], pa.list_(pa.float32(), 2))
-    table = pa.table([pa.array(["d/a"]), pa.array(["0f" * 16]), vectors], schema=embedding_schema(2))
-    lancedb.connect(str(folder.db)).create_table("emb_fov_0123456789ab", table)
-    return folder
+    return make_old(tmp_path / "atlas", 1)
 
 
 def held(folder: AtlasFolder) -> dict[str, list[dict[str, Any]]]:
@@ -138,7 +48,7 @@ def test_an_atlas_of_version_1_opens_with_all_it_held_and_nulls_besides(
 ) -> None:
     before, info = held(old), old.info()
     store = Store.open(old.path)
-    assert f"{old.path}: upgraded from schema version 1 to 2" in caplog.text
+    assert f"{old.path}: upgraded from schema version 1 to {SCHEMA_VERSION}" in caplog.text
     assert old.info() == {**info, "schema_version": SCHEMA_VERSION}
     for name, schema in (("fovs", FOVS), ("cells", CELLS)):
         rows = store.read(name)
@@ -147,6 +57,24 @@ def test_an_atlas_of_version_1_opens_with_all_it_held_and_nulls_besides(
         assert rows.drop_columns(new).to_pylist() == before[name]
         assert all(rows[column].null_count == len(rows) for column in new)
     assert store.read_vectors("emb_fov_0123456789ab").vectors.tolist() == [[1.0, 2.0]]
+
+
+def test_an_atlas_of_version_2_opens_with_its_tables_untouched_and_knows_of_no_training(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = make_old(tmp_path / "atlas", 2)
+    before, info, written = held(folder), folder.info(), versions(folder)
+    store = Store.open(folder.path)
+    assert f"{folder.path}: upgraded from schema version 2 to {SCHEMA_VERSION}" in caplog.text
+    assert folder.info() == {**info, "schema_version": SCHEMA_VERSION}
+    assert {name: store.read(name).to_pylist() for name in SCHEMAS_2} == before
+    assert versions(folder) == written
+    assert training_of(store, "0a" * 32) is None
+    manifest = TrainingManifest(
+        encoder="m", weights_sha256="0a" * 32, objective="dino", level="cell", group="protein", images=("d/a/1",)
+    )
+    put_training(store, manifest)
+    assert training_of(Store.open(folder.path), "0a" * 32) == manifest
 
 
 def test_it_is_written_as_any_other_from_then_on(old: AtlasFolder) -> None:
@@ -269,9 +197,8 @@ def test_a_reader_who_may_not_write_gets_one_line(old: AtlasFolder, monkeypatch:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("locatlas.indexer.layout.FileLock.acquire", forbidden)
-    with pytest.raises(
-        InputError, match=r"version 1 must first be upgraded to 2 by somebody who may write it: .*Permission denied"
-    ) as caught:
+    message = f"version 1 must first be upgraded to {SCHEMA_VERSION} by somebody who may write it: .*Permission denied"
+    with pytest.raises(InputError, match=message) as caught:
         Store.open(old.path)
     assert "\n" not in str(caught.value)
     assert old.info()["schema_version"] == 1
@@ -279,10 +206,8 @@ def test_a_reader_who_may_not_write_gets_one_line(old: AtlasFolder, monkeypatch:
 
 def test_a_writer_at_work_is_waited_for_and_then_told(old: AtlasFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upgrade_module, "WAIT_S", 0.0)
-    with (
-        old.writer("index elsewhere"),
-        pytest.raises(AtlasLockedError, match=r"must first be upgraded to 2; .*another writer .*`index elsewhere`"),
-    ):
+    message = f"must first be upgraded to {SCHEMA_VERSION}; .*another writer .*`index elsewhere`"
+    with old.writer("index elsewhere"), pytest.raises(AtlasLockedError, match=message):
         Store.open(old.path)
     Store.open(old.path)
 

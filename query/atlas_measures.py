@@ -1,0 +1,147 @@
+"""What an atlas says of its own encoder: how images of a protein resemble each other, and sweeps. Reads the store."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import pyarrow as pa
+
+from locatlas.query.aggregate import How
+from locatlas.query.atlas_views import AtlasViews
+from locatlas.query.classify_units import Together
+from locatlas.query.evaluate import evaluate
+from locatlas.query.label_source import LabelSource
+from locatlas.query.profiles import Profile
+from locatlas.query.resemblance import Sort, protein_table
+from locatlas.query.scope import Scope
+from locatlas.query.selection import Where
+from locatlas.query.sweep import SweepResult
+from locatlas.query.vote import Weights
+from locatlas.types import Level
+
+__all__ = ["AtlasMeasures"]
+
+
+class AtlasMeasures(AtlasViews):
+    """How good the vectors of one atlas are, by several measures."""
+
+    def proteins(
+        self,
+        *,
+        of: Literal["fov", "cell"] | None = None,
+        k: int | None = None,
+        exclude: str = "protein",
+        sort: Sort = "protein",
+        worst_first: bool = False,
+        where: Where = (),
+        label_source: LabelSource = "inherited",
+        encoder: str | None = None,
+        seed: int = 0,
+    ) -> pa.Table:
+        """How much the images of each protein resemble each other, against those of other proteins.
+
+        Args:
+            of: Images that are compared; None for FOVs, or cells where there are none.
+            k: Neighbors that vote on each cell, to tell how much a protein's cells differ; None leaves this out.
+            exclude: What a cell must not meet when it is voted on, as in `neighbors`.
+            sort: By "protein", "within", "auc" or "heterogeneity", the best first.
+            worst_first: The other way round; unknown numbers come last either way.
+            where: Filters on the images that are compared, and on the cells that vote.
+            label_source: Localizations that are shown and that vote, as in `neighbors`.
+            encoder: Name or fingerprint; None for the current one.
+            seed: Of the pairs that are drawn where they are too many.
+
+        Returns:
+            One row a protein: n_fovs and n_cells in the atlas, localizations, n_images compared, within (mean cosine of
+            pairs of other fields), between and between_sd (with other proteins' images), auc, heterogeneity and entropy
+            of the cells' votes. The table's metadata has the same over all proteins, `notes` and `definitions`.
+
+        Raises:
+            UnknownNameError: If a column, the order or the encoder is unknown.
+            InputError: If no image has a protein, or heterogeneity is asked for without k or without cells.
+        """
+        scope = Scope(level=of, encoder=encoder, where=where, label_source=label_source)
+        return protein_table(self._shelf, scope, k=k, exclude=exclude, sort=sort, worst_first=worst_first, seed=seed)
+
+    def sweep(
+        self,
+        *,
+        ks: Sequence[int] | None = None,
+        group: str = "protein",
+        protocol: Literal["leave-group-out", "kfold"] = "leave-group-out",
+        folds: int = 5,
+        seed: int = 0,
+        weights: Weights | Sequence[Weights] = "uniform",
+        temperature: float = 0.07,
+        threshold: float = 0.5,
+        labels: Literal["single", "multi"] = "single",
+        level: Level | None = None,
+        exclude: Literal["self", "fov", "protein"] = "protein",
+        by: str | None = None,
+        how: How | None = None,
+        top: float | None = None,
+        map_labels: str | None = None,
+        where: Where = (),
+        label_source: LabelSource = "inherited",
+        profile: Profile | None = None,
+        of: str | None = None,
+        encoder: str | None = None,
+        device: str = "cpu",
+    ) -> SweepResult:
+        """How well k-NN recovers the annotated localizations, at every neighborhood size, from one search.
+
+        Args:
+            ks: Neighborhood sizes; None for 1 to 200 as far as there are references enough.
+            group: Column whose values must not be split: rows of the query's own group never vote.
+            protocol: Leave one group out, or grouped k-fold.
+            folds: Of kfold.
+            seed: Of folds and bootstrap.
+            weights: One or several of uniform, distance, softmax.
+            temperature: Of softmax votes.
+            threshold: Of multi-label predictions.
+            labels: "single" takes rows with exactly one localization, "multi" all labelled rows.
+            level: As in `neighbors`.
+            exclude: What else never votes, beside the query's group: "self", "fov" or "protein", each with those before
+                it. A split by FOV, as papers often make it, is group "fov" with exclude "fov".
+            by: Score what the cells of each "fov" or "protein" (or another column) say together.
+            how: As in `classify`.
+            top: As in `classify`.
+            map_labels: Map that brings all localizations into one vocabulary, e.g. "hpa->opencell".
+            where: Filters on the rows that take part at all.
+            label_source: Localizations that are recovered: "inherited", or "annotated", among annotated cells only.
+            profile: As in `neighbors`.
+            of: As in `neighbors`.
+            encoder: Name or fingerprint; None for the current one.
+            device: Where the search runs: "cpu", or a torch device; the result is the same.
+
+        Returns:
+            Scores by k and vote, with what was left out and the definitions; `.plot(path)`, `.to_arrow()`.
+
+        Raises:
+            UnknownNameError: If the group's column or the encoder is not in the atlas.
+            InputError: If no row has both a group and a label, or k exceeds the references.
+        """
+        scope = Scope(
+            level=level,
+            encoder=encoder,
+            where=where,
+            label_source=label_source,
+            map_labels=map_labels,
+            profile=profile,
+            of=of,
+        )
+        return evaluate(
+            self._shelf,
+            scope,
+            ks=ks,
+            group=group,
+            exclude=exclude,
+            together=Together.named(by, how, top),
+            protocol=protocol,
+            folds=folds,
+            seed=seed,
+            weights=weights,
+            temperature=temperature,
+            threshold=threshold,
+            labels_mode=labels,
+            device=device,
+        )

@@ -31,7 +31,16 @@ from locatlas.models.crops import CropPlan, cut
 from locatlas.models.qc import qc_flags
 from locatlas.types import ChannelImage
 
-__all__ = ["COMMIT_ROWS", "FROM_PIXELS", "EncoderLike", "Pending", "Progress", "embed_pending", "pixel_columns"]
+__all__ = [
+    "COMMIT_ROWS",
+    "FROM_PIXELS",
+    "EncoderLike",
+    "Pending",
+    "Progress",
+    "cut_cell",
+    "embed_pending",
+    "pixel_columns",
+]
 
 COMMIT_ROWS = 256
 """Images a commit, at most."""
@@ -127,7 +136,9 @@ def pixel_columns(image: ChannelImage, digest: str, stat: str) -> dict[str, Any]
 def _load(pending: Pending, encoder: EncoderLike, fields: SharedFields, crop: CropPlan | None) -> _Loaded | Rejection:
     try:
         if is_cut(pending.row):
-            return _Loaded(pending, dict(pending.row), encoder.prepare(_cell(pending, fields, crop)))
+            return _Loaded(
+                pending, dict(pending.row), encoder.prepare(cut_cell(pending.record, pending.row, fields, crop))
+            )
         image, digest = read_image(pending.record)
         prepared = encoder.prepare(image)
     except ImageRejectedError as error:
@@ -137,18 +148,24 @@ def _load(pending: Pending, encoder: EncoderLike, fields: SharedFields, crop: Cr
     return _Loaded(pending, {**pending.row, **pixel_columns(image, digest, pending.stat)}, prepared)
 
 
-def _cell(pending: Pending, fields: SharedFields, crop: CropPlan | None) -> ChannelImage:
+def cut_cell(record: ImageRecord, row: Mapping[str, Any], fields: SharedFields, crop: CropPlan | None) -> ChannelImage:
     """The crop of a cell.
+
+    Args:
+        record: Of the cell; its sources are those of its field.
+        row: Of `cells`, with a box.
+        fields: Decoded fields.
+        crop: How it is cut; an encoder of cut cells has one.
 
     Raises:
         ImageRejectedError: If its field cannot be read, is another than the one that the cell was found in, or the
             cell cannot be cut.
     """
-    assert crop is not None  # an encoder of cut cells has one: see encoders.choose
-    field, digest = fields.read(pending.record)
-    place = place_of(pending.row)
-    if source_digest_of_cell(digest, pending.record, place) != pending.row["source_digest"]:
-        message = f"{pending.record.sources[0].path}: changed since its cells were found; index it again"
+    assert crop is not None  # see encoders.choose
+    field, digest = fields.read(record)
+    place = place_of(row)
+    if source_digest_of_cell(digest, record, place) != row["source_digest"]:
+        message = f"{record.sources[0].path}: changed since its cells were found; index it again"
         raise ImageRejectedError(message)
     return cut(field, place, crop)
 

@@ -19,8 +19,8 @@ from locatlas.query.view import View
 __all__ = ["DEFINITION", "Overlap", "Part", "part_named", "seen_rows", "training_overlap"]
 
 Part = Literal["unseen", "held-out", "all"]
-"""What is evaluated: `unseen` takes everything and refuses if any of it was seen in training, `held-out` leaves what was
-seen out, `all` takes it in."""
+"""What is evaluated: `unseen` takes everything and refuses if any was seen in training, `held-out` leaves what was seen
+out, `all` takes it in."""
 
 DEFINITION = (
     "a row was seen in training if the encoder, or one that it was trained from, was trained or stopped on its image, "
@@ -184,8 +184,8 @@ def seen_rows(
     known: dict[str, set[str]] = {column: set() for column in columns}
     for manifest in manifests:
         known_ids.update(manifest.images, manifest.validation_images)
-        for column in columns:
-            known[column].update(manifest.groups.get(column, ()))
+        for column, found in manifest.groups.items():
+            known.setdefault(column.removeprefix("group_"), set()).update(found)
     seen = _among(ids, known_ids)
     for column, values in columns.items():
         if column == "fov":
@@ -204,7 +204,7 @@ def _among(values: Sequence[str | None], known: Collection[str]) -> NDArray[np.b
 
 def _whole_groups(seen: NDArray[np.bool_], groups: Sequence[str | None]) -> NDArray[np.bool_]:
     """All rows of the groups of which any was seen: these were not independent of it."""
-    met = {groups[row] for row in np.flatnonzero(seen).tolist()} - {None, ""}
+    met = {name for row in np.flatnonzero(seen).tolist() if (name := groups[row])}
     return seen | _among(groups, met)
 
 
@@ -216,16 +216,25 @@ def _lineage(store: Store, spec: EncoderSpec) -> list[TrainingManifest]:
     while (manifest := training_of(store, weights)) is not None and manifest not in found:
         found.append(manifest)
         weights = by_fingerprint.get(manifest.parent or "")
-    return found
+    return [_with_fields(store, manifest) for manifest in found]
+
+
+def _with_fields(store: Store, manifest: TrainingManifest) -> TrainingManifest:
+    """The manifest with the fields of the cells that it names, where it does not say them itself."""
+    if manifest.level != "cell" or "fov" in manifest.groups or not store.has("cells"):
+        return manifest
+    rows = store.read_rows("cells", [*manifest.images, *manifest.validation_images], ["id", "dataset", "fov_id"])
+    fields = {group_value("fov", row["dataset"], row["fov_id"]) for row in rows.to_pylist() if row["fov_id"]}
+    return replace(manifest, groups={**manifest.groups, "fov": tuple(sorted(fields))})
 
 
 def _unrecorded(manifest: TrainingManifest, group: str) -> list[str]:
     """That a manifest is silent on the evaluated group, so that only images of this atlas tell what was seen."""
-    if group.removeprefix("group_") in manifest.groups:
+    if group.removeprefix("group_") in {column.removeprefix("group_") for column in manifest.groups}:
         return []
     return [
-        f"the manifest of {manifest.encoder} does not say which values of {group} it was trained on: those of its images "
-        "that are in this atlas are taken"
+        f"the manifest of {manifest.encoder} does not say which values of {group} it was trained on: those of "
+        "its images that are in this atlas are taken"
     ]
 
 

@@ -1,0 +1,237 @@
+"""The training loop: steps, log, validation, checkpoints, exact resume. Reads and writes the folder of a run."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from locatlas.errors import TrainingStoppedError
+from locatlas.models.training.checkpoint import (
+    check_identity,
+    load_checkpoint,
+    make_folder,
+    save_checkpoint,
+    settle_identity,
+    write_identity,
+)
+from locatlas.models.training.distributed import Processes, processes
+from locatlas.models.training.interrupt import Interrupt, interruptible
+from locatlas.models.training.log import TrainingLog, open_tensorboard
+from locatlas.models.training.objective import Objective
+from locatlas.models.training.plan import TrainingPlan
+from locatlas.models.training.prefetch import prefetched
+from locatlas.models.training.state import RunState, TrainingResult
+from locatlas.models.training.step import StepDone, Stepper
+
+__all__ = ["Progress", "TrainingResult", "train"]
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what, done, total)."""
+
+_REST = 20
+_LONGEST_REST = 10
+"""A checkpoint that took long is followed by 20 times as long without one, but no longer than 10 of the plan's pauses:
+at most a twentieth of the time goes into large checkpoints on slow disks."""
+
+
+def train(
+    objective: Objective,
+    plan: TrainingPlan,
+    folder: Path,
+    *,
+    progress: Progress | None = None,
+    resume: bool = True,
+    identity: Mapping[str, Any] | None = None,
+) -> TrainingResult:
+    """Train an objective's networks; a run that was killed is continued as if it had not been.
+
+    Under torchrun every process calls this with the same arguments and a folder that all of them see; each takes its
+    share of every batch, and process 0 writes. On Ctrl-C the step is finished, a checkpoint written, and
+    KeyboardInterrupt raised; a second Ctrl-C stops at once.
+
+    Args:
+        objective: Freshly made: its networks are as they were before the first step. Changed in place.
+        plan: Length, rates, precision, seed.
+        folder: Of the run: `plan.json`, `log.jsonl`, `checkpoint.pt`. Made if absent.
+        progress: Called after every step.
+        resume: Whether to continue from the checkpoint that is in the folder, if there is one; a finished run's result
+            is given again. Else the run begins anew and replaces the old files.
+        identity: What the caller knows that decides the result beside the plan, JSON-ready: digest of the images' ids,
+            fingerprint of the encoder, options of the objective. A resume with another is refused.
+
+    Raises:
+        InputError: If the folder cannot be written, holds another training, or the device does not exist.
+        TrainingStoppedError: If the training diverged or collapsed; names the last good checkpoint.
+        WeightsError: If the checkpoint is damaged.
+    """
+    with processes(plan.device) as team, _own_randomness(team), interruptible() as interrupt:
+        run = _Run(objective, plan, folder, team, interrupt, progress)
+        try:
+            run.open(resume=resume, identity=identity or {})
+            if run.state.stopped is None:
+                run.train()
+        finally:
+            run.close()
+        return run.result()
+
+
+@contextmanager
+def _own_randomness(team: Processes) -> Iterator[None]:
+    """Leave torch's random state as it was."""
+    with torch.random.fork_rng([team.device] if team.device.type == "cuda" else []):
+        yield
+
+
+class _Run:
+    """A run in its folder."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        plan: TrainingPlan,
+        folder: Path,
+        team: Processes,
+        interrupt: Interrupt,
+        progress: Progress | None,
+    ) -> None:
+        self.state = RunState()
+        self._objective, self._plan, self._folder = objective, plan, folder
+        self._team, self._interrupt, self._progress = team, interrupt, progress
+        self._n_steps = plan.n_steps(objective.n_images)
+        self._looks_every = plan.validate_every or max(1, round(objective.n_images / plan.batch_size))
+        self._checkpoint = folder / "checkpoint.pt"
+        self._log: TrainingLog | None = None
+
+    def open(self, *, resume: bool, identity: Mapping[str, Any]) -> None:
+        """Take up what is in the folder, or begin."""
+        objective, plan, team = self._objective, self._plan, self._team
+        settled = settle_identity(plan, objective.name, objective.n_images, self._n_steps, identity)
+        if team.writes:
+            make_folder(self._folder)
+        team.wait()
+        content = load_checkpoint(self._checkpoint) if resume else None
+        if content is not None:
+            check_identity(self._folder / "plan.json", settled)
+        self._stepper = Stepper(objective, plan, self._n_steps, team)
+        if content is not None:
+            self._stepper.load(content, self._checkpoint)
+            self.state = RunState.from_dict(content["state"])
+        team.agree_on(self.state.step, f"{self._folder}: the processes do not see the same checkpoint")
+        objective.start(self._n_steps, team.device)
+        if not team.writes:
+            return
+        if content is None:
+            self._checkpoint.unlink(missing_ok=True)
+        write_identity(self._folder / "plan.json", settled, plan)
+        self._log = TrainingLog(self._folder / "log.jsonl", length=content["log_bytes"] if content else 0)
+        if plan.tensorboard:
+            self._log.mirror(open_tensorboard(self._folder / "tensorboard", from_step=self.state.step))
+
+    def train(self) -> None:
+        """All steps that are left."""
+        state, plan = self.state, self._plan
+        numbers = range(state.step * plan.accumulate, self._n_steps * plan.accumulate)
+        parts = prefetched(self._stepper.part, numbers, workers=plan.workers)
+        before, began = state.seconds, time.monotonic()
+        saved, cost, pause = began, 0.0, plan.checkpoint_every_s
+        try:
+            while state.stopped is None:
+                done = self._step(parts)
+                self._look_if_due()
+                if state.stopped is None and state.step == self._n_steps:
+                    state.stopped = "finished"
+                now = time.monotonic()
+                state.seconds = before + now - began
+                is_due = now - saved >= max(pause, min(_REST * cost, _LONGEST_REST * pause))
+                if is_due or done.is_interrupted or state.stopped is not None:
+                    self._save()
+                    saved = time.monotonic()
+                    cost = saved - now
+                if done.is_interrupted and state.stopped is None:
+                    raise KeyboardInterrupt
+        finally:
+            parts.close()
+
+    def _step(self, parts: Iterator[Any]) -> StepDone:
+        state, began = self.state, time.monotonic()
+        try:
+            done = self._stepper.step(parts, state.step, state.divergence, interrupted=self._interrupt.seen)
+        except TrainingStoppedError as error:
+            raise self._stopped(error) from error
+        state.step += 1
+        state.metrics = {"loss": done.loss, **done.metrics}
+        if self._log is not None:
+            rate = done.images / max(time.monotonic() - began, 1e-9)
+            values = {"loss": done.loss, "metrics": done.metrics, "lr": done.lr, "wd": done.weight_decay}
+            self._write("step", {**values, "grad_norm": done.grad_norm, "images_per_s": round(rate, 3)})
+            if self._progress is not None:
+                self._progress("training", state.step, self._n_steps)
+        return done
+
+    def _look_if_due(self) -> None:
+        """At the validation part, from time to time and at the end."""
+        state, patience = self.state, self._plan.patience
+        if state.step % self._looks_every and state.step < self._n_steps:
+            return
+        looked = None
+        if self._team.writes:
+            with self._stepper.autocast():
+                looked = self._objective.validate()
+        exists, score = self._team.from_first([looked is not None, looked.score if looked else math.nan])
+        if not exists:
+            return
+        if looked is not None:
+            state.validation = dict(looked.metrics)
+            self._write("validation", {"score": looked.score, "metrics": state.validation})
+        best = state.best
+        if patience is not None and best.improves(score):
+            best.set(state.step, score, state.validation, self._objective.encoder_state() if looked else {})
+        else:
+            best.looks_since += 1
+        if best.is_exhausted(patience):
+            state.stopped = "early"
+
+    def _write(self, kind: str, values: Mapping[str, Any]) -> None:
+        if self._log is not None:
+            step = self.state.step
+            epoch = round(step * self._plan.batch_size / self._objective.n_images, 6)
+            self._log.write(kind, {"step": step, "epoch": epoch, **values})
+
+    def _save(self) -> None:
+        if self._log is not None:
+            content = {"state": self.state.to_dict(), "log_bytes": self._log.sync(), **self._stepper.state()}
+            save_checkpoint(self._checkpoint, content)
+
+    def _stopped(self, error: TrainingStoppedError) -> TrainingStoppedError:
+        """The error with where it happened and what is left."""
+        self._write("stopped", {"reason": str(error)})
+        kept = load_checkpoint(self._checkpoint) if self._team.writes else None
+        where = f"last good checkpoint: {self._checkpoint}, step {kept['state']['step']}" if kept else "no checkpoint"
+        return TrainingStoppedError(f"training stopped at step {self.state.step + 1}: {error}; {where}")
+
+    def close(self) -> None:
+        """Close the files."""
+        if self._log is not None:
+            self._log.close()
+
+    def result(self) -> TrainingResult:
+        """What came out."""
+        state, best = self.state, self.state.best
+        assert state.stopped is not None
+        images = state.step * self._plan.batch_size
+        seen = best.metrics if best.step is not None else state.validation
+        return TrainingResult(
+            steps=state.step,
+            epochs=images / self._objective.n_images,
+            stopped=state.stopped,
+            best_step=best.step,
+            metrics={**state.metrics, **{f"validation.{name}": value for name, value in seen.items()}},
+            log=self._folder / "log.jsonl",
+            seconds=state.seconds,
+            images_per_s=images / max(state.seconds, 1e-9),
+            encoder_state=best.encoder_state or self._objective.encoder_state(),
+        )

@@ -24,7 +24,10 @@ def spread(tokens: Tensor, shares: Tensor) -> Tensor:
     total = shares.sum(dim=1, keepdim=True)
     weights = torch.where(total > 0, shares / total.clamp_min(1e-12), 1 / shares.shape[1])[..., None]
     mean = (weights * tokens).sum(dim=1, keepdim=True)
-    return (weights * (tokens - mean).square()).sum(dim=1).sqrt()
+    variance = (weights * (tokens - mean).square()).sum(dim=1)
+    # the slope of a root at 0 is infinite: where a single patch counts, training would get NaN instead of no gradient
+    varies = variance > 0
+    return torch.where(varies, torch.where(varies, variance, 1.0).sqrt(), 0.0)
 
 
 class PooledViT(nn.Module):

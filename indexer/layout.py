@@ -1,11 +1,9 @@
-"""The folder of an atlas: where things lie, `atlas.json`, the declared roots, and the one-writer lock. I/O."""
+"""The folder of an atlas: where things lie, `atlas.json`, the declared roots, and its two locks. I/O."""
 
 import json
 import os
 import re
-import socket
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from locatlas.errors import AtlasLockedError, InputError, LocatlasError, StoreDamagedError
+from locatlas.indexer.atomic import write_atomically
+from locatlas.indexer.locks import NotedLock, Owner
 
 __all__ = ["AtlasFolder", "write_atomically"]
 
@@ -21,29 +21,6 @@ FORMAT = "locatlas atlas"
 CREATION_TIMEOUT_S = 5.0
 
 _LEFT_BY_A_KILL = re.compile(r"\.lock|\.lock-owner|\.\.lock-owner\.\d+\.tmp|\.atlas\.json\.\d+\.tmp")
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write to a temporary name beside `path`, flush to disk, rename: a reader sees the old or the new, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as f:
-            f.write(data)
-            f.flush()
-            os.fsync(f.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)  # a full disk must not be left fuller
-        if error.filename is None:  # as when the disk is full
-            error.filename = str(path)
-        raise
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +81,7 @@ class AtlasFolder:
                     folder._write_first_info({"format": FORMAT, "roots": {}, **info})
         except Timeout:
             if not folder.info_path.is_file():
-                raise AtlasLockedError(folder._locked_message()) from None
+                raise folder._written(folder._writer_lock.owner()) from None
         except LocatlasError:
             raise
         except (OSError, NotImplementedError) as error:
@@ -180,51 +157,71 @@ class AtlasFolder:
         return Path(roots[name])
 
     def is_being_written(self) -> bool:
-        """Whether a writer holds the atlas, as far as its note tells: one of a process that died does not count."""
-        try:
-            owner = json.loads(self._owner_path.read_text())
-            pid, host = int(owner["pid"]), owner["host"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return False
-        if host != socket.gethostname():
-            return True
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return True
-        return True
+        """Whether a command holds the atlas for as long as it runs; commits of a re-embedding do not count."""
+        owner = self._writer_lock.owner()
+        return owner is not None and not owner.brief
+
+    def reembedding_owner(self) -> Owner | None:
+        """Who re-embeds now, as far as the note tells."""
+        return self._reembedding_lock.owner()
 
     @contextmanager
-    def writer(self, command: str) -> Iterator[None]:
+    def writer(self, command: str, *, brief: bool = False, patient: bool = False) -> Iterator[None]:
         """Hold the one-writer lock. It is the operating system's, so a dead process leaves none behind.
 
         Args:
             command: What the writer does, told to whoever finds the atlas locked.
+            brief: Whether it is held for moments only: others then wait for it instead of failing.
+            patient: Wait for whoever holds it, as long as it takes, and say so.
 
         Raises:
             AtlasLockedError: If another process writes; names it, its host and since when.
         """
-        lock = FileLock(self.path / ".lock", timeout=0)
+        with self._held(self._writer_lock, Owner(command=command, brief=brief), self._written, patient=patient):
+            yield
+
+    @contextmanager
+    def reembedding(self, command: str, run: str | None = None) -> Iterator[None]:
+        """Hold the lock of a re-embedding, which takes the writer lock for its commits only.
+
+        Args:
+            command: Told to whoever wants to re-embed meanwhile.
+            run: Its id in the ledger: it goes on though nobody holds the writer lock.
+
+        Raises:
+            AtlasLockedError: If the atlas is being re-embedded; names the process, its host and since when.
+        """
+        with self._held(self._reembedding_lock, Owner(command=command, run=run), self._reembedded):
+            yield
+
+    @contextmanager
+    def _held(
+        self, noted: NotedLock, owner: Owner, refuse: Callable[[Owner | None], Exception], *, patient: bool = False
+    ) -> Iterator[None]:
         try:
-            lock.acquire()
-        except Timeout:
-            raise AtlasLockedError(self._locked_message()) from None
+            if noted.path.parent != self.path:
+                noted.path.parent.mkdir(exist_ok=True)
+            lock = noted.acquire(patient=patient, refuse=refuse)
+        except LocatlasError:
+            raise
         except (OSError, NotImplementedError) as error:
             raise InputError(f"{self.path}: {_unwritable(error)}") from error
         try:
-            self._remove_leftovers()
-            owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time(), "command": command}
-            write_atomically(self._owner_path, json.dumps(owner).encode())
+            if noted.path.parent == self.path:
+                self._remove_leftovers()
+            noted.write_note(owner)
             yield
         finally:
-            self._owner_path.unlink(missing_ok=True)
-            lock.release()
+            noted.release(lock)
 
     @property
-    def _owner_path(self) -> Path:
-        return self.path / ".lock-owner"
+    def _writer_lock(self) -> NotedLock:
+        return NotedLock(self.path / ".lock", self.path / ".lock-owner")
+
+    @property
+    def _reembedding_lock(self) -> NotedLock:
+        # in a folder of its own: a writer removes temporary files beside its lock as those of the dead
+        return NotedLock(self.path / ".reembedding" / "lock", self.path / ".reembedding" / "owner")
 
     def _remove_leftovers(self) -> None:
         """Temporary files of writers that were killed; we hold the lock, so nobody is writing them."""
@@ -232,14 +229,13 @@ class AtlasFolder:
             for path in folder.glob(".*.tmp"):
                 path.unlink(missing_ok=True)
 
-    def _locked_message(self) -> str:
-        try:
-            owner = json.loads(self._owner_path.read_text())
-            age = max(0, round(time.time() - owner["since"]))
-            who = f"`{owner['command']}`, process {owner['pid']} on {owner['host']}, for {age} s"
-        except (OSError, ValueError, KeyError, TypeError):  # not written yet, or no longer there
-            who = "another process"
-        return f"{self.path}: another writer holds this atlas ({who}); wait for it or stop it. Queries keep working"
+    def _written(self, owner: Owner | None) -> AtlasLockedError:
+        message = f"{self.path}: another writer holds this atlas ({owner or 'another process'})"
+        return AtlasLockedError(f"{message}; wait for it or stop it. Queries keep working")
+
+    def _reembedded(self, owner: Owner | None) -> AtlasLockedError:
+        message = f"{self.path}: is being re-embedded ({owner or 'another process'}); wait for it or stop it"
+        return AtlasLockedError(f"{message}. Queries keep working")
 
 
 def _unwritable(error: OSError | NotImplementedError) -> str:

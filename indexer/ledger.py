@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from locatlas.errors import StoreDamagedError
+from locatlas.errors import AtlasLockedError, StoreDamagedError
 from locatlas.indexer.schema import RUNS
 from locatlas.indexer.store import Store
 
@@ -51,7 +51,7 @@ def _versions() -> Mapping[str, str]:
 
 
 class Run:
-    """One run of a writing command. Use `Run.record(...)`.
+    """One run of a writing command. Use `Run.record(...)` or `Run.record_beside(...)`.
 
     Attributes:
         id: Sortable by start, unique.
@@ -111,8 +111,13 @@ class Run:
 
     @staticmethod
     def _close_dead(store: Store) -> None:
-        """Close what still says that it runs: it is of a process that died, because we hold the lock."""
-        dead = [row for row in store.read("runs").to_pylist() if row["state"] == "running"]
+        """Close what still says that it runs: it is of a process that died, because we hold the lock.
+
+        A re-embedding holds it for its commits only; which one goes on, its own lock tells.
+        """
+        owner = store.folder.reembedding_owner()
+        alive = None if owner is None else owner.run
+        dead = [row for row in store.read("runs").to_pylist() if row["state"] == "running" and row["id"] != alive]
         if dead:
             rows = [{**row, "state": "interrupted"} for row in dead]
             store.upsert("runs", pa.Table.from_pylist(rows, schema=RUNS))
@@ -134,7 +139,39 @@ class Run:
             if run._wrote:
                 # what went wrong first is what matters: the ledger may be unwritable for the same reason
                 with suppress(StoreDamagedError):
-                    run._save("failed" if isinstance(error, Exception) else "interrupted", finished=True)
+                    run._save(_ended(error), finished=True)
             raise
-        if run._wrote:
-            run._save("done", finished=True)
+        run.close()
+
+    @classmethod
+    @contextmanager
+    def record_beside(cls, store: Store, command: str) -> Iterator["Run"]:
+        """A run that holds the lock of re-embeddings, and the writer lock only while it commits.
+
+        The block closes it with `close` together with its last commit. Where it fails while another process writes, the
+        next run closes it.
+
+        Raises:
+            AtlasLockedError: If the atlas is being re-embedded.
+        """
+        run = cls(store, command, dataset=None)
+        with store.folder.reembedding(command, run.id):
+            try:
+                # whoever writes now has closed the dead when it began
+                with suppress(AtlasLockedError), store.folder.writer(command, brief=True):
+                    cls._close_dead(store)
+                yield run
+            except BaseException as error:
+                if run._wrote:
+                    with suppress(StoreDamagedError, AtlasLockedError), store.folder.writer(command, brief=True):
+                        run._save(_ended(error), finished=True)
+                raise
+
+    def close(self) -> None:
+        """Say that it is done, if it wrote anything; the writer lock is held."""
+        if self._wrote:
+            self._save("done", finished=True)
+
+
+def _ended(error: BaseException) -> str:
+    return "failed" if isinstance(error, Exception) else "interrupted"

@@ -10,22 +10,21 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from locatlas.errors import ImageRejectedError
+from locatlas.errors import ImageRejectedError, InputError
 from locatlas.indexer.cells.rows import source_digest_of_cell
+from locatlas.indexer.commits import FROM_PIXELS, Commits, Done, Loaded, Pending, Writing
 from locatlas.indexer.fields import SharedFields
 from locatlas.indexer.images import read_image, thumbnail
 from locatlas.indexer.ledger import Run
-from locatlas.indexer.quarantine import Quarantine, Rejection, rejection_id
+from locatlas.indexer.quarantine import Quarantine, Rejection
 from locatlas.indexer.records import ImageRecord
-from locatlas.indexer.rows import image_rows, is_cut, place_of, row_source
-from locatlas.indexer.schema import embedding_table_name, image_table
+from locatlas.indexer.rows import is_cut, place_of
 from locatlas.indexer.store import FRAGMENTS_BEFORE_COMPACTION, Store
 from locatlas.models.crops import CropPlan, cut
 from locatlas.models.qc import qc_flags
@@ -51,9 +50,6 @@ COMMIT_S = 10.0
 BATCH_IMAGES = 32
 """Images handed to the encoder at once; never machine-dependent, so that a run may be continued elsewhere."""
 
-FROM_PIXELS = ("height", "width", "source_digest", "source_stat", "qc", "thumbnail")
-"""Columns of the image tables that are known once an image was read."""
-
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, total)."""
 
@@ -66,53 +62,6 @@ class EncoderLike(Protocol):
 
     def encode_prepared(self, prepared: Sequence[Any]) -> NDArray[np.float32]:
         """Vectors of prepared images, (n, d)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """A record to be embedded.
-
-    Attributes:
-        position: Its place in the sorted list of all records of its level; decides the chunk.
-        record: What to read.
-        row: Its row as far as it is known without pixels: from the record (`index`), or as stored (`embed`).
-        stat: Size and time of its sources, looked at before they are read.
-        tried: Digest of all that decides whether it can be used.
-    """
-
-    position: int
-    record: ImageRecord
-    row: Mapping[str, Any]
-    stat: str
-    tried: str
-
-    @property
-    def key(self) -> str:
-        """Its place in quarantine."""
-        return rejection_id(self.row["dataset"], self.row["root"], row_source(self.row))
-
-    def rejected(self, reason: str) -> Rejection:
-        """Its entry in quarantine."""
-        return Rejection(
-            dataset=self.row["dataset"],
-            root=self.row["root"],
-            source=row_source(self.row),
-            reason=reason,
-            tried=self.tried,
-        )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Loaded:
-    pending: Pending
-    row: dict[str, Any]
-    prepared: Any
-
-    @property
-    def is_new(self) -> bool:
-        """Whether the row says something of the pixels that the stored one does not."""
-        before, after = self.pending.row, self.row
-        return any(c not in before or before[c] != after[c] for c in FROM_PIXELS if c != "thumbnail")
 
 
 def pixel_columns(image: ChannelImage, digest: str, stat: str) -> dict[str, Any]:
@@ -133,10 +82,10 @@ def pixel_columns(image: ChannelImage, digest: str, stat: str) -> dict[str, Any]
     }
 
 
-def _load(pending: Pending, encoder: EncoderLike, fields: SharedFields, crop: CropPlan | None) -> _Loaded | Rejection:
+def _load(pending: Pending, encoder: EncoderLike, fields: SharedFields, crop: CropPlan | None) -> Loaded | Rejection:
     try:
         if is_cut(pending.row):
-            return _Loaded(
+            return Loaded(
                 pending, dict(pending.row), encoder.prepare(cut_cell(pending.record, pending.row, fields, crop))
             )
         image, digest = read_image(pending.record)
@@ -145,7 +94,7 @@ def _load(pending: Pending, encoder: EncoderLike, fields: SharedFields, crop: Cr
         # the network's reasons do not know the file
         path = str(pending.record.sources[0].path)
         return pending.rejected(str(error) if path in str(error) else f"{path}: {error}")
-    return _Loaded(pending, {**pending.row, **pixel_columns(image, digest, pending.stat)}, prepared)
+    return Loaded(pending, {**pending.row, **pixel_columns(image, digest, pending.stat)}, prepared)
 
 
 def cut_cell(record: ImageRecord, row: Mapping[str, Any], fields: SharedFields, crop: CropPlan | None) -> ChannelImage:
@@ -172,10 +121,10 @@ def cut_cell(record: ImageRecord, row: Mapping[str, Any], fields: SharedFields, 
 
 def _in_order(
     work: Sequence[Pending], encoder: EncoderLike, pool: ThreadPoolExecutor, crop: CropPlan | None
-) -> Iterator[_Loaded | Rejection]:
+) -> Iterator[Loaded | Rejection]:
     """Load ahead of the encoder by at most two batches, in order."""
     fields = SharedFields()
-    waiting: deque[Future[_Loaded | Rejection]] = deque()
+    waiting: deque[Future[Loaded | Rejection]] = deque()
     todo = iter(work)
     ahead = 2 * BATCH_IMAGES
     for pending in islice(todo, ahead):
@@ -198,6 +147,42 @@ def _chunks(work: Sequence[Pending], commit_rows: int) -> Iterator[list[Pending]
         yield chunk
 
 
+class Throttle:
+    """Leaves a share of the time to others by waiting after each batch.
+
+    Args:
+        share: Of the time that is worked, in (0, 1].
+        clock: Seconds that pass.
+        sleep: Waits so many seconds.
+    """
+
+    def __init__(
+        self,
+        share: float,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        if not 0 < share <= 1:
+            message = f"share of the time to work: {share:g}; more than 0 and at most 1 needed"
+            raise InputError(message)
+        self._idle_per_busy = 1 / share - 1
+        self._clock, self._sleep = clock, sleep
+        self._began = clock()
+
+    def start(self) -> None:
+        """Count the work from now on: what went before was waiting."""
+        self._began = self._clock()
+
+    def rest(self) -> float:
+        """Wait for as long as the work since the last rest calls for; the seconds that were asked for."""
+        seconds = (self._clock() - self._began) * self._idle_per_busy
+        if seconds > 0:
+            self._sleep(seconds)
+        self.start()
+        return seconds
+
+
 def embed_pending(
     store: Store,
     level: str,
@@ -210,6 +195,8 @@ def embed_pending(
     progress: Progress | None = None,
     commit_rows: int = COMMIT_ROWS,
     crop: CropPlan | None = None,
+    writing: Writing | None = None,
+    throttle: Throttle | None = None,
 ) -> None:
     """Read, encode and commit records, chunk by chunk: image rows first, then vectors, then quarantine.
 
@@ -218,7 +205,7 @@ def embed_pending(
     commit looks at all of them.
 
     Args:
-        store: The atlas; its writer lock is held.
+        store: The atlas.
         level: "fov" or "cell".
         fingerprint: Of the encoder.
         work: What to embed, by position.
@@ -228,65 +215,43 @@ def embed_pending(
         progress: Told after each batch.
         commit_rows: Images a commit.
         crop: How cells are cut out of their fields; a field is read once, however many cells it has.
+        writing: Takes the writer lock for a commit, in which what others changed since is left out; None where the
+            lock is held and the rows of `work` are the newest.
+        throttle: Rests after each batch.
     """
+    commits = Commits(store, level, fingerprint, run, quarantine, writing)
     done, committed_at = 0, time.monotonic()
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="locatlas-read") as pool:
         loaded = _in_order(work, encoder, pool, crop)
         for number, chunk in enumerate(_chunks(work, commit_rows), start=1):
-            good: list[_Loaded] = []
-            batch: list[_Loaded] = []
-            vectors: list[NDArray[np.float32]] = []
-            for left in reversed(range(len(chunk))):
+            waiting, batch = Done(), list[Loaded]()
+            for left, pending in zip(reversed(range(len(chunk))), chunk, strict=True):
                 with run.timed("read"):
                     item = next(loaded)
                 if isinstance(item, Rejection):
-                    quarantine.put(item)
-                    run.counts["quarantined"] += 1
+                    waiting.bad.append((pending.row, item))
                 else:
                     batch.append(item)
                 if batch and (not left or len(batch) == BATCH_IMAGES):
                     with run.timed("encode"):
-                        vectors.append(encoder.encode_prepared([b.prepared for b in batch]))
+                        waiting.vectors.append(encoder.encode_prepared([b.prepared for b in batch]))
                     # the pixels of a batch are not needed once it is encoded
-                    good += [_Loaded(b.pending, b.row, None) for b in batch]
+                    waiting.good += [Loaded(b.pending, b.row, None) for b in batch]
                     batch = []
+                    if throttle is not None:
+                        with run.timed("rest"):
+                            throttle.rest()
                     if time.monotonic() - committed_at > COMMIT_S:
                         # at the end of a batch: what is left of the chunk makes the same batches in the next run
-                        with run.timed("commit"):
-                            _commit(store, level, fingerprint, good, vectors, run, quarantine)
-                        good, vectors, committed_at = [], [], time.monotonic()
+                        commits.put(waiting)
+                        waiting, committed_at = Done(), time.monotonic()
                     if progress:
                         progress("embedding", done + len(chunk) - left, len(work))
-            with run.timed("commit"):
-                _commit(store, level, fingerprint, good, vectors, run, quarantine)
-                if number % FRAGMENTS_BEFORE_COMPACTION == 0:
-                    for table in (image_table(level), embedding_table_name(level, fingerprint)):
-                        store.compact(table)
+            commits.put(waiting)
+            if number % FRAGMENTS_BEFORE_COMPACTION == 0:
+                commits.compact()
             done, committed_at = done + len(chunk), time.monotonic()
+            if throttle is not None:
+                throttle.start()  # whoever held the lock was not this run's work
             if progress:
                 progress("embedding", done, len(work))
-
-
-def _commit(
-    store: Store,
-    level: str,
-    fingerprint: str,
-    good: Sequence[_Loaded],
-    vectors: Sequence[NDArray[np.float32]],
-    run: Run,
-    quarantine: Quarantine,
-) -> None:
-    if good:
-        run.touched()
-        # a cell's own flags were told when it was found
-        run.counts.update(f"qc {flag}" for item in good if not is_cut(item.row) for flag in item.row["qc"])
-        ids = [item.row["id"] for item in good]
-        if new := [item.row for item in good if item.is_new]:
-            store.upsert(image_table(level), image_rows(new, level))
-        digests = [item.row["source_digest"] for item in good]
-        store.put_embeddings(level, fingerprint, ids, digests, np.concatenate(vectors))
-        for item in good:
-            quarantine.release(item.pending.key)
-        run.counts["embedded"] += len(ids)
-        run.wrote(ids)
-    quarantine.commit(run)

@@ -52,15 +52,15 @@ class Quarantine:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._known = {
-            row["id"]: Rejection(
-                dataset=row["dataset"], root=row["root"], source=row["source"], reason=row["reason"], tried=row["tried"]
-            )
-            for row in store.read("quarantine").to_pylist()
-        }
+        self._known = _read(store)
         self._put: dict[str, Rejection] = {}
         self._drop: set[str] = set()
         self.seen: dict[str, Rejection] = {}
+
+    def read_again(self) -> None:
+        """Look at the table anew, where others write between the commits; what they repaired was not met."""
+        self._known = _read(self._store)
+        self.seen = {key: seen for key, seen in self.seen.items() if key in self._known or key in self._put}
 
     def holds(self, key: str) -> bool:
         """Whether a source is in quarantine now."""
@@ -133,6 +133,15 @@ class Quarantine:
             "tried": rejection.tried,
             "run_id": run_id,
         }
+
+
+def _read(store: Store) -> dict[str, Rejection]:
+    return {
+        row["id"]: Rejection(
+            dataset=row["dataset"], root=row["root"], source=row["source"], reason=row["reason"], tried=row["tried"]
+        )
+        for row in store.read("quarantine").to_pylist()
+    }
 
 
 def _printable(text: str) -> str:

@@ -8,6 +8,7 @@ import pyarrow as pa
 from locatlas.errors import EncoderMismatchError, InputError, UnknownNameError
 from locatlas.indexer.schema import ENCODERS, embedding_table_name
 from locatlas.indexer.store import Store
+from locatlas.indexer.trainings import put_known_trainings
 from locatlas.models import registry
 from locatlas.models.crops import CropPlan, default_crop
 from locatlas.models.spec import EncoderSpec, Mapping, Passes, Precision
@@ -163,7 +164,7 @@ def _row(encoder: StoredEncoder) -> dict[str, Any]:
 
 
 def put(store: Store, *encoders: StoredEncoder) -> None:
-    """Write encoders and their states in one commit.
+    """Write encoders and their states in one commit, after what is known of their training.
 
     Raises:
         EncoderMismatchError: If another encoder of the atlas has a table of that name already: the names are cut
@@ -174,6 +175,7 @@ def put(store: Store, *encoders: StoredEncoder) -> None:
         if any(table == encoder.table and other != encoder.fingerprint for table, other in tables):
             message = f"{store.folder.path}: {encoder.fingerprint} and another encoder share the table {encoder.table}"
             raise EncoderMismatchError(message)
+        put_known_trainings(store, encoder.spec)
     store.upsert("encoders", pa.Table.from_pylist([_row(e) for e in encoders], schema=ENCODERS))
 
 
@@ -260,7 +262,8 @@ def settle(
         available: Channels of the images at hand.
         like: Encoder that the atlas already uses, None in a new atlas. Where the request names no other, it gives the
             name; where it names no plan and no other encoder, it gives the plan and the precision, too. Its crop is
-            taken by any encoder, so that encoders are compared on the same pixels.
+            taken by any encoder that was not trained here on one of its own, so that encoders are compared on the same
+            pixels.
         cuts: Whether cells are cut out of fields: the spec gets a crop.
 
     Raises:
@@ -272,8 +275,11 @@ def settle(
 
     name = request.name or (like.name if like else DEFAULT_ENCODER)
     same = like if like is not None and like.name == name else None
+    trained_here = registry.training(name) is not None
     # an atlas stays at the precision it began with, whatever machine continues it
-    precision = request.precision or (same.precision if same else helpful_precision(registry.get(name)))
+    precision = request.precision or (same.precision if same else None)
+    if precision is None and not trained_here:
+        precision = helpful_precision(registry.get(name))
     if same and request.names_no_plan:
         request = replace(request, mapping=same.mapping, passes=same.passes, stains=same.stains, seed=same.mapping_seed)
     spec = resolve(
@@ -286,5 +292,7 @@ def settle(
         available=available,
     )
     if not cuts:
-        return spec
-    return spec.with_changes(crop=request.crop or (like.crop if like else None) or default_crop(name))
+        return spec.with_changes(crop=None)
+    # one that was trained on crops takes no others unless they are asked for
+    own = spec.crop if trained_here else None
+    return spec.with_changes(crop=request.crop or own or (like.crop if like else None) or default_crop(name))

@@ -4,9 +4,11 @@ import pyarrow as pa
 
 from locatlas.indexer.schema import TRAININGS
 from locatlas.indexer.store import Store
+from locatlas.models import registry
+from locatlas.models.spec import EncoderSpec
 from locatlas.models.training.manifest import TrainingManifest
 
-__all__ = ["group_value", "put_training", "training_of"]
+__all__ = ["group_value", "put_known_trainings", "put_training", "training_of"]
 
 _SAME_EVERYWHERE = ("protein", "ensembl_id", "antibody")
 """Columns whose values mean the same in every data set."""
@@ -32,6 +34,17 @@ def put_training(store: Store, manifest: TrainingManifest) -> None:
         "manifest": manifest.to_json(),
     }
     store.upsert("trainings", pa.Table.from_pylist([row], schema=TRAININGS))
+
+
+def put_known_trainings(store: Store, spec: EncoderSpec) -> None:
+    """Write down what an encoder that was trained on this machine saw, in an atlas that does not know it yet.
+
+    So that an atlas is told of what it was trained on in another. The writer lock is held.
+    """
+    manifest = registry.training(spec.name)
+    if manifest is not None and manifest.weights_sha256 == spec.weights_sha256:
+        if training_of(store, manifest.weights_sha256) is None:
+            put_training(store, manifest)
 
 
 def training_of(store: Store, weights_sha256: str | None) -> TrainingManifest | None:

@@ -42,9 +42,10 @@ def resolve(
         name: Registry name.
         mapping: `natural`, `random` or `replicate`; None keeps the registered one (`natural` for nearly all).
         passes: `joint` or `separate`; None keeps the registered one. `replicate` is always `separate`.
-        stains: Channels to use, in the order of the vector's parts; () uses, for `joint`, all that fit a slot of the
-            encoder, and for `separate` the channels in `available`, in the order of the slots.
-        seed: Of `random`, which needs one.
+        stains: Channels to use, in the order of the vector's parts; () uses those registered with the plan, else, for
+            `joint`, all that fit a slot of the encoder, and for `separate` the channels in `available`, in the order of
+            the slots.
+        seed: Of `random`, which needs one; None keeps the registered one.
         precision: `fp32` or `bf16`; None keeps the registered one.
         available: Channels that the data have; only looked at for `separate` without `stains`.
 
@@ -56,8 +57,13 @@ def resolve(
     spec = registry.get(name)
     mapping = mapping or spec.mapping
     passes = "separate" if mapping == "replicate" else passes or spec.passes
-    chosen = tuple(stains) or (spec.stains if passes == "separate" else ())
-    if passes == "separate" and not stains and available:
+    as_registered = (mapping, passes) == (spec.mapping, spec.passes) and seed in (None, spec.mapping_seed)
+    if as_registered:
+        seed = spec.mapping_seed
+    chosen = tuple(stains) or (spec.stains if as_registered or passes == "separate" else ())
+    # an encoder that was trained here was trained on its stains; a published one takes what there is
+    keeps_stains = as_registered and registry.training(name) is not None
+    if passes == "separate" and not stains and available and not keeps_stains:
         chosen = _in_slot_order(spec, available, mapping)
     if len(set(chosen)) != len(chosen):
         message = f"encoder {name}: stain named twice: {', '.join(chosen)}"

@@ -5,19 +5,27 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from locatlas.errors import InputError, UnknownNameError
 from locatlas.models.home import encoders_folder
 from locatlas.models.spec import EncoderSpec, Intensity, Pooling, Precision, Resize
+from locatlas.models.training.manifest import TrainingManifest
 
-__all__ = ["add", "get", "list_encoders", "own_encoder_path"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["add", "get", "list_encoders", "own_encoder_path", "register", "training"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+_TRAINING = ".training"
+"""Ends the name of the record of a training; no encoder's name ends so."""
 
 
 def list_encoders(pattern: str = "*") -> list[EncoderSpec]:
@@ -136,10 +144,76 @@ def add(
     weights_io.fill_from(network, state, weights)
     digest = weights_io.save(state.tensors, path.with_name(f"{name}.safetensors"))
     spec = spec.with_changes(embedding_dim=vit.embedding_dim(network), weights_sha256=digest)
-    part = path.with_name(f".{name}.json.part")
-    part.write_text(spec.to_json() + "\n", encoding="utf-8")
-    os.replace(part, path)
+    _write(path, spec.to_json())
     return spec
+
+
+def register(spec: EncoderSpec, tensors: Mapping[str, "Tensor"], manifest: TrainingManifest) -> EncoderSpec:
+    """Register an encoder that was trained here, with its whole plan and the record of its training.
+
+    The same name, spec, weights and manifest a second time do nothing, so that a run that was killed between training
+    and here may be run again.
+
+    Args:
+        spec: Its plan; `weights_sha256` is found here.
+        tensors: Under the names of `vit.weights_module(network).state_dict()`.
+        manifest: `encoder` and `weights_sha256` are filled in here.
+
+    Returns:
+        The spec as `get` and `resolve` will give it.
+
+    Raises:
+        InputError: If the name is taken by another encoder, or cannot be one.
+        WeightsError: If the tensors do not fit the architecture exactly, or are not finite.
+    """
+    from locatlas.models import vit
+    from locatlas.models import weights as weights_io
+    from locatlas.models.layouts import Converted
+
+    path = own_encoder_path(spec.name)
+    weights = path.with_name(f"{spec.name}.safetensors")
+    part = path.with_name(f".{spec.name}.trained.safetensors")
+    network = vit.build(spec)
+    weights_io.fill_from(network, Converted(dict(tensors), "locatlas", ()), part)
+    digest = weights_io.save(tensors, part)
+    spec = spec.with_changes(embedding_dim=vit.embedding_dim(network), weights_sha256=digest)
+    if spec.name in _shipped() or (path.exists() and _read_own(path) != spec):
+        part.unlink()
+        message = f"encoder {spec.name!r} exists already and is another one; choose another name"
+        raise InputError(message)
+    if path.exists():
+        part.unlink()
+        return spec
+    os.replace(part, weights)
+    _write(_training_path(spec.name), replace(manifest, encoder=spec.name, weights_sha256=digest).to_json())
+    _write(path, spec.to_json())  # last: without it there is no such encoder
+    return spec
+
+
+def training(name: str) -> TrainingManifest | None:
+    """What a user's own encoder was trained on; None where it was not trained here.
+
+    Raises:
+        InputError: If the record is damaged.
+    """
+    path = _training_path(name)
+    if name in _shipped() or not path.is_file():
+        return None
+    try:
+        return TrainingManifest.from_json(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, InputError) as error:
+        message = f"{path}: {error}"
+        raise InputError(message) from error
+
+
+def _training_path(name: str) -> Path:
+    return own_encoder_path(name).with_name(f"{name}{_TRAINING}.json")
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text + "\n", encoding="utf-8")
+    os.replace(part, path)
 
 
 def own_encoder_path(name: str) -> Path:
@@ -148,14 +222,18 @@ def own_encoder_path(name: str) -> Path:
     Raises:
         InputError: If the name could not be a file name.
     """
-    if not _NAME.fullmatch(name):
-        message = f"encoder name {name!r}: letters, digits, '.', '_' and '-' only, starting with a letter or digit"
+    if not _NAME.fullmatch(name) or name.endswith(_TRAINING):
+        message = (
+            f"encoder name {name!r}: letters, digits, '.', '_' and '-' only, starting with a letter or digit, and not "
+            f"ending in {_TRAINING}"
+        )
         raise InputError(message)
     return encoders_folder() / f"{name}.json"
 
 
 def _own_names() -> list[str]:
-    return [path.stem for path in encoders_folder().glob("*.json") if _NAME.fullmatch(path.stem)]
+    names = (path.stem for path in encoders_folder().glob("*.json"))
+    return [name for name in names if _NAME.fullmatch(name) and not name.endswith(_TRAINING)]
 
 
 def _read_own(path: Path) -> EncoderSpec:

@@ -9,8 +9,10 @@ import torch
 
 from locatlas.errors import InputError, UnknownNameError, WeightsError
 from locatlas.models import registry, vit
-from locatlas.models.encode import load_encoder
+from locatlas.models.crops import CropPlan
+from locatlas.models.encode import load_encoder, resolve
 from locatlas.models.spec import EncoderSpec
+from locatlas.models.training.manifest import TrainingManifest
 from locatlas.models.weights import load_state, save, sha256_file
 from locatlas.types import ChannelImage
 from tests.models import published
@@ -207,3 +209,79 @@ def test_a_damaged_description_is_named(text: str | None, reason: str, checkpoin
     with pytest.raises(InputError, match=reason) as error:
         registry.get("mine")
     assert "mine" in str(error.value)
+
+
+TRAINED = EncoderSpec(
+    name="tiny.trained", architecture="locatlas_pico", slots=("nucleus", "protein"), input_px=32, embedding_dim=192,
+    stains=("protein",), crop=CropPlan(size_px=30, blank=True), pooling="cls_spread", mapping="random", mapping_seed=5,
+    parent="f" * 64,
+)  # fmt: skip
+
+
+def trained_tensors(seed: int = 0) -> dict[str, torch.Tensor]:
+    network = vit.build(TRAINED)
+    vit.seed_weights(network, seed)
+    return dict(vit.weights_module(network).state_dict())
+
+
+def manifest_of(name: str) -> TrainingManifest:
+    return TrainingManifest(
+        encoder=name, weights_sha256="", objective="dino", level="cell", group="protein", images=("x/1",)
+    )
+
+
+def test_an_encoder_that_was_trained_here_comes_back_with_exactly_its_plan(home: Path) -> None:
+    spec = registry.register(TRAINED, trained_tensors(), manifest_of("other"))
+    assert spec.embedding_dim == 384
+    assert spec.weights_sha256 == sha256_file(home / "encoders" / "tiny.trained.safetensors")
+    for found in (registry.get("tiny.trained"), resolve("tiny.trained"), resolve("tiny.trained", available=("er",))):
+        assert found == spec
+    assert load_encoder(spec, device="cpu").spec == spec
+    known = registry.training("tiny.trained")
+    assert known is not None
+    assert (known.encoder, known.weights_sha256) == ("tiny.trained", spec.weights_sha256)
+    assert [s.name for s in registry.list_encoders("tiny*")] == ["tiny.trained"]
+    assert sorted(p.name for p in (home / "encoders").iterdir()) == [
+        "tiny.trained.json", "tiny.trained.safetensors", "tiny.trained.training.json"
+    ]  # fmt: skip
+    # another plan may still be asked for
+    assert resolve("tiny.trained", mapping="natural").stains == ()
+
+
+def test_stains_of_separate_passes_are_kept_by_an_encoder_that_was_trained_on_them(home: Path) -> None:
+    plan = TRAINED.with_changes(mapping="natural", mapping_seed=None, passes="separate", stains=("protein", "nucleus"))
+    spec = registry.register(plan, trained_tensors(), manifest_of(""))
+    assert resolve("tiny.trained", available=("nucleus", "protein", "er")) == spec
+
+
+def test_registering_the_same_again_does_nothing_and_another_is_refused(home: Path) -> None:
+    spec = registry.register(TRAINED, trained_tensors(), manifest_of(""))
+    before = {p: p.read_bytes() for p in (home / "encoders").iterdir()}
+    assert registry.register(TRAINED, trained_tensors(), manifest_of("")) == spec
+    for other in ((TRAINED, trained_tensors(1)), (TRAINED.with_changes(views=4), trained_tensors())):
+        with pytest.raises(InputError, match=r"'tiny\.trained' exists already and is another one"):
+            registry.register(*other, manifest_of(""))
+    shipped = TRAINED.with_changes(name="locatlas_pico.untrained")
+    with pytest.raises(InputError, match="exists already"):
+        registry.register(shipped, trained_tensors(), manifest_of(""))
+    assert {p: p.read_bytes() for p in (home / "encoders").iterdir()} == before
+
+
+def test_weights_that_do_not_fit_are_not_registered(home: Path) -> None:
+    tensors = trained_tensors()
+    del tensors["cls_token"]
+    with pytest.raises(WeightsError, match="missing cls_token"):
+        registry.register(TRAINED, tensors, manifest_of(""))
+    with pytest.raises(UnknownNameError):
+        registry.get("tiny.trained")
+
+
+def test_the_record_of_a_training_is_no_encoder_and_damage_is_told(home: Path) -> None:
+    registry.register(TRAINED, trained_tensors(), manifest_of(""))
+    path = home / "encoders" / "tiny.trained.training.json"
+    path.write_text("{}")
+    with pytest.raises(InputError, match=r"tiny\.trained\.training\.json: training manifest lacks"):
+        registry.training("tiny.trained")
+    with pytest.raises(InputError, match=r"not ending in \.training"):
+        registry.own_encoder_path("x.training")
+    assert registry.training("locatlas_pico.untrained") is None

@@ -10,6 +10,7 @@ from locatlas.query.atlas_views import AtlasViews
 from locatlas.query.classify_units import Together
 from locatlas.query.evaluate import evaluate
 from locatlas.query.label_source import LabelSource
+from locatlas.query.leakage import part_named
 from locatlas.query.profiles import Profile
 from locatlas.query.resemblance import Sort, protein_table
 from locatlas.query.scope import Scope
@@ -85,6 +86,8 @@ class AtlasMeasures(AtlasViews):
         profile: Profile | None = None,
         of: str | None = None,
         encoder: str | None = None,
+        held_out: bool = False,
+        allow_training_groups: bool = False,
         device: str = "cpu",
     ) -> SweepResult:
         """How well k-NN recovers the annotated localizations, at every neighborhood size, from one search.
@@ -111,6 +114,8 @@ class AtlasMeasures(AtlasViews):
             profile: As in `neighbors`.
             of: As in `neighbors`.
             encoder: Name or fingerprint; None for the current one.
+            held_out: Score only what the encoder was not trained on; the rest votes.
+            allow_training_groups: Score what it was trained on, too, as if it were new.
             device: Where the search runs: "cpu", or a torch device; the result is the same.
 
         Returns:
@@ -118,6 +123,8 @@ class AtlasMeasures(AtlasViews):
 
         Raises:
             UnknownNameError: If the group's column or the encoder is not in the atlas.
+            LeakageError: If the encoder was trained on rows or groups that would be scored, and neither `held_out` nor
+                `allow_training_groups` says what to do.
             InputError: If no row has both a group and a label, or k exceeds the references.
         """
         scope = Scope(
@@ -136,6 +143,7 @@ class AtlasMeasures(AtlasViews):
             group=group,
             exclude=exclude,
             together=Together.named(by, how, top),
+            part=part_named(held_out=held_out, allow_training_groups=allow_training_groups),
             protocol=protocol,
             folds=folds,
             seed=seed,

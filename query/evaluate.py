@@ -4,15 +4,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from locatlas.errors import InputError
 from locatlas.query.classify_units import Together, check_cells
+from locatlas.query.leakage import Part, training_overlap
 from locatlas.query.notes import mixed_vocabularies
+from locatlas.query.protocols import LabelMode, encode_labels
 from locatlas.query.scope import Scope, look
 from locatlas.query.selection import filters_of, further_exclusions, known_groups
 from locatlas.query.shelf import Shelf
 from locatlas.query.subjects import Subject
 from locatlas.query.sweep import SweepResult, sweep
+from locatlas.query.unit import norms
 from locatlas.query.view import View
 
 __all__ = ["evaluate"]
@@ -26,6 +30,7 @@ def evaluate(
     group: str,
     exclude: str,
     together: Together | None,
+    part: Part = "unseen",
     **how: Any,
 ) -> SweepResult:
     """Score k-NN localization at every k.
@@ -37,15 +42,21 @@ def evaluate(
         group: Column whose values must not be split.
         exclude: What else never votes: "self", "fov" or "protein".
         together: What cells are put together to, and how; None evaluates rows.
+        part: What is scored, if the encoder was trained on some of it.
         how: Further arguments of `sweep.sweep`.
 
     Raises:
         UnknownNameError: If the group's column or the encoder is not in the atlas.
+        LeakageError: If the encoder was trained on what would be scored, and `part` does not say what to do.
         InputError: If the group is unknown for all rows, or as `sweep.sweep`.
     """
     seen = look(shelf, check_cells(scope, together.by) if together else scope, Subject())
-    view = seen.view if seen.allowed is None else seen.view.take(np.flatnonzero(seen.allowed))
-    groups = view.names(group)
+    overlap = training_overlap(shelf.store, seen.loaded.encoder.spec, seen.view, group, images=seen.loaded.view)
+    view = seen.view
+    if seen.allowed is not None:
+        passing = np.flatnonzero(seen.allowed)
+        view, overlap = view.take(passing), overlap.take(passing)
+    groups = overlap.groups
     if all(name is None for name in groups):
         message = f"group {group!r} is unknown for all {len(view)} images; groups that are known: {known_groups(view)}"
         raise InputError(message)
@@ -54,7 +65,9 @@ def evaluate(
     further, notes = further_exclusions(view, exclude, group), []
     if together is not None and how.get("protocol") != "kfold":  # which splits no unit
         notes = _own_voters(view, together.by, [groups, *further.values()])
-    notes += _dependent_groups(view, group, groups)
+    notes += [*_dependent_groups(view, group, groups), *overlap.notes]
+    could = _evaluable(view, groups, how.get("labels_mode", "single"))
+    chosen = overlap.choose(could, part)
     return sweep(
         view.vectors,
         view.localizations,
@@ -63,13 +76,21 @@ def evaluate(
         ks=ks,
         group=group,
         exclude=further,
+        queries=None if np.array_equal(chosen, could) else chosen,
         **how,
     ).with_context(
         **seen.said(),
+        trained_on=overlap.said(could, part),
         where=[str(f) for f in filters_of(scope.where)],
         map_labels=scope.map_labels,
         notes=seen.notes(notes, mixed_vocabularies(view, None)),
     )
+
+
+def _evaluable(view: View, groups: Sequence[str | None], mode: LabelMode) -> NDArray[np.bool_]:
+    """Rows that a sweep would score, bool (n,): with a label that fits, a group and a vector that is not zero."""
+    grouped = np.fromiter((bool(name) for name in groups), dtype=np.bool_, count=len(view))
+    return encode_labels(view.localizations, mode).usable & grouped & (norms(view.vectors) > 0)
 
 
 def _dependent_groups(view: View, group: str, groups: Sequence[str | None]) -> list[str]:

@@ -135,19 +135,28 @@ def grouped_folds(
     return np.where(there, fold_of[codes], -1)
 
 
-def lone_labels(table: NDArray[np.bool_], blocks: NDArray[np.int64]) -> NDArray[np.int64]:
+def lone_labels(
+    table: NDArray[np.bool_], blocks: NDArray[np.int64], asking: NDArray[np.bool_] | None = None
+) -> NDArray[np.int64]:
     """Rows per class that no vote can get right: nobody outside the row's block has the class.
 
     Args:
         table: Classes of the rows, bool (n, n_classes).
         blocks: What is excluded together: a fold or a group for each row, >= 0, (n,).
+        asking: Rows that are counted, bool (n,); None for all. The others vote.
 
     Returns:
         int64 (n_classes,).
     """
     n_blocks = int(blocks.max(initial=-1)) + 1
-    rows, classes = np.nonzero(table)
-    counts = np.bincount(blocks[rows] * table.shape[1] + classes, minlength=n_blocks * table.shape[1])
-    per_block = counts.reshape(n_blocks, table.shape[1])
+
+    def count(marks: NDArray[np.bool_]) -> NDArray[np.int64]:
+        rows, classes = np.nonzero(marks)
+        counts = np.bincount(blocks[rows] * table.shape[1] + classes, minlength=n_blocks * table.shape[1])
+        shaped: NDArray[np.int64] = counts.reshape(n_blocks, table.shape[1]).astype(np.int64)
+        return shaped
+
+    per_block = count(table)
+    asked = per_block if asking is None else count(table & asking[:, None])
     alone = per_block == per_block.sum(axis=0)
-    return np.where(alone, per_block, 0).sum(axis=0).astype(np.int64)
+    return np.where(alone, asked, 0).sum(axis=0).astype(np.int64)

@@ -90,7 +90,7 @@ def score(
                 micro_f1=float(micro_f1(pooled)),
                 balanced_accuracy=float(balanced_accuracy(pooled)),
                 accuracy=float(balanced_accuracy(right[step].summed())),
-                macro_f1_sd=float(np.std(folds, ddof=1)) if folds else None,
+                macro_f1_sd=float(np.std(folds, ddof=1)) if len(folds) > 1 else None,
                 macro_f1_folds=tuple(folds),
                 ci95={name: (float(low), float(high)) for name, (low, high) in intervals[step].items()},
                 counts=pooled,

@@ -1,5 +1,6 @@
 """k-NN localization at every neighborhood size: one search at max(k), every k a prefix. Pure."""
 
+import itertools
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
@@ -16,7 +17,7 @@ from locatlas.query.metrics import DEFINITIONS
 from locatlas.query.protocols import LabelMode, grouped_folds, lone_labels
 from locatlas.query.scoring import Evaluation, score
 from locatlas.query.sweep_result import KResult, SweepResult
-from locatlas.query.sweep_rows import Rows, Units, choose_rows, choose_units
+from locatlas.query.sweep_rows import Rows, Units, asking_rows, choose_rows, choose_units
 from locatlas.query.sweep_votes import VoteRule, predict
 from locatlas.query.vote import DEFAULT_TEMPERATURE, Ties, Weights
 from locatlas.types import Neighbors
@@ -48,6 +49,7 @@ def sweep(
     top_if_none: bool = True,
     ties: Ties = "nearest",
     exclude: Mapping[str, Sequence[Hashable | None]] | None = None,
+    queries: Sequence[bool] | NDArray[np.bool_] | None = None,
     n_bootstrap: int = DEFAULT_REPLICATES,
     keep_predictions: bool = False,
     device: str = "cpu",
@@ -58,9 +60,9 @@ def sweep(
 ) -> SweepResult:
     """Score k-NN localization at every k.
 
-    Each row is a query once. `leave-group-out` searches all rows of other groups, `kfold` all rows of other folds, no
-    group being split over folds. Either way a query never meets itself or its group. The result does not depend on
-    the order of the rows.
+    Each row is a query once, or each of `queries`, and then the others only vote. `leave-group-out` searches all rows
+    of other groups, `kfold` all rows of other folds, no group being split over folds. Either way a query never meets
+    itself or its group. The result does not depend on the order of the rows.
 
     With `units` the rows are searched in the same way, the votes of the rows of a unit are aggregated, and the scores
     are those of the units. Where a unit has rows of several groups, these groups make one for folds and bootstrap.
@@ -82,6 +84,8 @@ def sweep(
         top_if_none: Multi-label: where no class reaches the threshold, predict the best one.
         ties: Single-label: `nearest` or `first` (`vote.predict_single`).
         exclude: Further names by kind, one a row, whose equals never meet, e.g. {"fov": [...]}; None meets all.
+        queries: Whether each row is asked and scored (rows not seen in training); None for all. Units are scored if all
+            of their rows are asked. Folds are those of all rows.
         n_bootstrap: Bootstrap replicates over groups; 0 for no intervals.
         keep_predictions: Keep what was predicted for each row.
         device: Where the search's products run ("cpu", "cuda"); the result is the same.
@@ -105,6 +109,7 @@ def sweep(
     if protocol not in PROTOCOLS:
         message = f"protocol {protocol!r}: one of {', '.join(PROTOCOLS)} needed"
         raise InputError(message)
+    asking = asking_rows(rows, queries, len(ids))
     put = None if units is None else choose_units(rows, labels, units, by=by)
     group_of = encode_names(rows.groups)[0]
     together = group_of if put is None else join_groups(group_of, put.of_row)
@@ -112,10 +117,15 @@ def sweep(
         names = [rows.groups[row] for row in np.unique(group_of, return_index=True)[1]]
         fold_of = grouped_folds([names[code] for code in together], folds=folds, seed=seed, table=rows.table)
     blocks = fold_of if protocol == "kfold" else group_of
-    sizes = asked or _fitting_ks(blocks)
-    neighbors = _neighbors(rows, blocks, further, sizes[-1], "fold" if protocol == "kfold" else group, device)
+    sizes = asked or _fitting_ks(blocks, asking)
+    put = put if put is None else put.asked(asking, by=by)
+    neighbors = _neighbors(rows, asking, blocks, further, sizes[-1], "fold" if protocol == "kfold" else group, device)
     evaluation = _evaluation(
-        rows, put, together, fold_of if protocol == "kfold" else None, single=labels_mode == "single"
+        rows.table[asking],
+        put,
+        together[asking],
+        fold_of[asking] if protocol == "kfold" else None,
+        single=labels_mode == "single",
     )
     rule = VoteRule(
         mode=labels_mode,
@@ -132,7 +142,7 @@ def sweep(
         results += score(
             evaluation, predicted, sizes, kind, n_bootstrap=n_bootstrap, seed=seed, keep_predictions=keep_predictions
         )
-    alone = lone_labels(rows.table, blocks)
+    alone = lone_labels(rows.table, blocks, asking)
     return SweepResult(
         protocol=protocol,
         group=group,
@@ -148,15 +158,16 @@ def sweep(
         excluded=("id", *further),
         settings=rule.settings(of_units=put is not None) | {"bootstrap_replicates": n_bootstrap},
         definitions=_definitions(how if put else None),
-        ids=put.names if put else tuple(rows.ids),
+        ids=put.names if put else tuple(itertools.compress(rows.ids, asking)),
         by=by if put else None,
         n_rows=len(rows.ids),
+        n_queries=int(asking.sum()),
     )
 
 
-def _fitting_ks(blocks: NDArray[np.int64]) -> list[int]:
+def _fitting_ks(blocks: NDArray[np.int64], asking: NDArray[np.bool_]) -> list[int]:
     """The default sizes for which every query has references enough; at least the smallest, which is then refused."""
-    most = len(blocks) - int(np.bincount(blocks).max())
+    most = len(blocks) - int(np.bincount(blocks)[blocks[asking]].max())
     return [k for k in DEFAULT_KS if k <= most] or list(DEFAULT_KS[:1])
 
 
@@ -173,32 +184,37 @@ def _checked_ks(ks: Sequence[int]) -> set[int]:
 
 def _neighbors(
     rows: Rows,
+    asking: NDArray[np.bool_],
     blocks: NDArray[np.int64],
     further: Mapping[str, Sequence[Hashable | None]],
     k: int,
     block_name: str,
     device: str,
 ) -> Neighbors:
-    """The k nearest of each row outside its block.
+    """The k nearest of each asked row outside its block.
 
     Raises:
         InputError: If some row has fewer than `k` references.
     """
-    n = len(rows.ids)
-    sizes = np.bincount(blocks)
-    largest = int(sizes.max())
+    n, kind = len(rows.ids), "evaluated" if asking.all() else "voting"
+    largest = int(np.bincount(blocks)[blocks[asking]].max())
     if k > n - largest:
         message = (
-            f"k = {k} is too large: of n = {n} evaluated rows a query of the largest {block_name} ({largest} rows) "
+            f"k = {k} is too large: of n = {n} {kind} rows a query of the largest {block_name} ({largest} rows) "
             f"has {n - largest} references{_at_most(n - largest)}"
         )
         raise InputError(message)
     codes = [blocks, *(encode_names([names[row] for row in rows.chosen])[0] for names in further.values())]
-    neighbors = exact.search_within(rows.vectors, k=k, exclude=codes, device=device)
+    if asking.all():
+        neighbors = exact.search_within(rows.vectors, k=k, exclude=codes, device=device)
+    else:
+        pairs = [(mine[asking], mine) for mine in codes]
+        neighbors = exact.search(rows.vectors[asking], rows.vectors, k=k, exclude=pairs, device=device)
     found = (neighbors.indices >= 0).sum(axis=1)
     if int(found.min()) < k:
+        least = rows.ids[int(np.flatnonzero(asking)[found.argmin()])]
         message = (
-            f"k = {k} is too large: of n = {n} evaluated rows {rows.ids[int(found.argmin())]!r} may meet only "
+            f"k = {k} is too large: of n = {n} {kind} rows {least!r} may meet only "
             f"{int(found.min())}{_at_most(int(found.min()))}"
         )
         raise InputError(message)
@@ -210,15 +226,20 @@ def _at_most(k: int) -> str:
 
 
 def _evaluation(
-    rows: Rows, units: Units | None, together: NDArray[np.int64], folds: NDArray[np.int64] | None, *, single: bool
+    table: NDArray[np.bool_],
+    units: Units | None,
+    together: NDArray[np.int64],
+    folds: NDArray[np.int64] | None,
+    *,
+    single: bool,
 ) -> Evaluation:
-    """What is evaluated: rows, or units with the group and fold that all their rows have."""
-    if units is None:
-        return Evaluation(rows.table, together, folds, single=single)
-    a_row = np.empty(len(units.names), dtype=np.int64)
-    a_row[units.of_row[units.of_row >= 0]] = np.flatnonzero(units.of_row >= 0)
-    _, groups = np.unique(together[a_row], return_inverse=True)
-    return Evaluation(units.table, groups.reshape(-1), None if folds is None else folds[a_row], single=single)
+    """What is evaluated: the asked rows, or units with the group and fold that all their rows have."""
+    if units is not None:
+        a_row = np.empty(len(units.names), dtype=np.int64)
+        a_row[units.of_row[units.of_row >= 0]] = np.flatnonzero(units.of_row >= 0)
+        table, together, folds = units.table, together[a_row], None if folds is None else folds[a_row]
+    _, groups = np.unique(together, return_inverse=True)
+    return Evaluation(table, groups.reshape(-1), folds, single=single)
 
 
 def _definitions(how: How | None) -> dict[str, str]:
@@ -231,6 +252,8 @@ def _definitions(how: How | None) -> dict[str, str]:
         "macro_f1_ci95": "95 % percentile bootstrap over groups as queries, the references being kept, over the same "
         "classes as the score (a class that a replicate does not draw keeps its counts); too narrow where a class has "
         "few groups; null with fewer than two groups",
+        "n_queries": "rows that are scored, of n_rows that vote on each other (own group apart); fewer where rows that "
+        "were seen in training only vote",
         "lone_labels": "rows whose class no reference outside their group or fold has; evaluated, and always wrong",
     }
     if how is not None:

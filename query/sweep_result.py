@@ -28,7 +28,7 @@ class KResult:
         micro_f1: As above.
         accuracy: As above.
         balanced_accuracy: As above.
-        macro_f1_sd: Sample standard deviation (n - 1) of `macro_f1_folds`; None with leave-group-out.
+        macro_f1_sd: Sample standard deviation (n - 1) of `macro_f1_folds`; None with fewer than two folds.
         macro_f1_folds: Of each fold over the classes present in it; empty with leave-group-out.
         ci95: 95 % bootstrap intervals over groups of the four scores by name; empty with too few groups.
         counts: True and false positives and false negatives per class, over all rows.
@@ -103,7 +103,8 @@ class SweepResult:
         definitions: What each score means, in words.
         ids: Ids of the rows or names of the units, in the order of `predicted`.
         by: What the units are, None where rows are evaluated.
-        n_rows: Rows that take part; each is a query once, and a reference for the others.
+        n_rows: Rows that take part; each is a reference for the others, and a query once if it is asked.
+        n_queries: Rows that are asked; all that take part, or those that were not seen in training.
         context: Where the vectors come from (level, encoder, ...), as `with_context` was told.
     """
 
@@ -124,6 +125,7 @@ class SweepResult:
     ids: tuple[str, ...] = field(repr=False)
     by: str | None = None
     n_rows: int = 0
+    n_queries: int = 0
     context: dict[str, Any] = field(default_factory=dict)
 
     def with_context(self, **context: Any) -> Self:
@@ -139,6 +141,7 @@ class SweepResult:
             "by": self.by,
             "n": self.n,
             "n_rows": self.n_rows,
+            "n_queries": self.n_queries,
             "n_groups": self.n_groups,
             "folds": self.folds,
             "seed": self.seed,

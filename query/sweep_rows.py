@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from locatlas.query.exclude import encode_names
 from locatlas.query.protocols import LabelMode, encode_labels, hashed_order
 from locatlas.query.unit import check_vectors, norms
 
-__all__ = ["Rows", "Units", "choose_rows", "choose_units"]
+__all__ = ["Rows", "Units", "asking_rows", "choose_rows", "choose_units"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +54,34 @@ class Units:
     of_row: NDArray[np.int64]
     table: NDArray[np.bool_]
     left_out: dict[str, int]
+
+    def asked(self, asking: NDArray[np.bool_], *, by: str) -> Self:
+        """The units all of whose rows are asked, of these rows; those of which some are, are left out and counted.
+
+        Args:
+            asking: Rows that are asked, bool (n_rows,).
+            by: What a unit is, for the record.
+
+        Raises:
+            InputError: If no unit is left.
+        """
+        n = len(self.names)
+        there = self.of_row >= 0
+        n_rows = np.bincount(self.of_row[there], minlength=n)
+        n_asked = np.bincount(self.of_row[there & asking], minlength=n)
+        whole = n_asked == n_rows
+        if not whole.any():
+            message = f"no {by} to evaluate: of none all rows are among those that are asked"
+            raise InputError(message)
+        place = np.where(whole, np.cumsum(whole) - 1, -1)
+        of_row = np.where(there, place[self.of_row], -1)[asking]
+        in_part = int(((n_asked > 0) & ~whole).sum())
+        return type(self)(
+            names=tuple(name for name, kept in zip(self.names, whole, strict=True) if kept),
+            of_row=of_row,
+            table=self.table[whole],
+            left_out=self.left_out | ({f"{by} of which only some rows are asked": in_part} if in_part else {}),
+        )
 
 
 def choose_rows(
@@ -106,6 +134,29 @@ def choose_rows(
         chosen=chosen,
         left_out=left_out,
     )
+
+
+def asking_rows(rows: Rows, queries: Sequence[bool] | NDArray[np.bool_] | None, n: int) -> NDArray[np.bool_]:
+    """Which of the chosen rows are asked; the others only vote.
+
+    Args:
+        rows: The chosen rows.
+        queries: Whether each of the given rows is to be asked; None for all.
+        n: Rows that were given.
+
+    Raises:
+        InputError: If there are not as many as rows, or no chosen row is asked.
+    """
+    if queries is None:
+        return np.ones(len(rows.ids), dtype=np.bool_)
+    if len(queries) != n:
+        message = f"{len(queries)} queries for {n} rows: true or false for each needed"
+        raise InputError(message)
+    asking = np.asarray(queries, dtype=np.bool_)[rows.chosen]
+    if not asking.any():
+        message = f"nothing to evaluate: none of the {len(rows.ids)} labelled rows is asked, they would only vote"
+        raise InputError(message)
+    return asking
 
 
 def choose_units(

@@ -58,18 +58,19 @@ def predict(
     """What is predicted at each k.
 
     Args:
-        neighbors: Of all rows, at least max(ks) wide.
-        table: Classes of the rows, bool (n_rows, n_classes).
+        neighbors: Of the rows that are asked, at least max(ks) wide.
+        table: Classes of the rows that may vote, bool (n_rows, n_classes).
         ks: Ascending.
         weights: Of the votes.
         rule: What votes become.
-        units: What rows are put together to; None predicts for rows.
+        units: What the asked rows are put together to; None predicts for rows.
 
     Returns:
-        Class numbers (n_ks, n), -1 for none, or bool (n_ks, n, n_classes) for `multi`; n rows or units.
+        Class numbers (n_ks, n), -1 for none, or bool (n_ks, n, n_classes) for `multi`; n asked rows or units.
     """
     single = rule.mode == "single"
-    n, n_classes = table.shape if units is None else units.table.shape
+    n = len(neighbors.indices) if units is None else len(units.table)
+    n_classes = table.shape[1]
     out = np.empty((len(ks), n), np.int64) if single else np.empty((len(ks), n, n_classes), np.bool_)
     if units is not None:
         for step, k in enumerate(ks):
@@ -89,7 +90,8 @@ def _of_units(
     neighbors: Neighbors, table: NDArray[np.bool_], k: int, weights: Weights, rule: VoteRule, units: Units
 ) -> NDArray[Any]:
     """As `predict`, at one k: the scores of all rows are needed at once, so that ks are taken one by one."""
-    scores, tops = np.empty(table.shape), np.empty(len(table), np.int64)
+    n_asked = len(neighbors.indices)
+    scores, tops = np.empty((n_asked, table.shape[1])), np.empty(n_asked, np.int64)
     for rows, part in votes(neighbors, table, ks=[k], weights=weights, temperature=rule.temperature):
         near = Neighbors(neighbors.indices[rows], neighbors.similarities[rows])
         scores[rows] = part[0]

@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import Field
 
 from locatlas.cli.document_base import Document as _Document
+from locatlas.cli.trained_on_document import TRAINED_ON, TrainedOn
 
 __all__ = ["ClassifyDocument", "EncoderName", "NeighborsDocument", "ProteinsDocument", "SweepDocument"]
 
@@ -162,11 +163,13 @@ class SweepDocument(_Document):
     level: str
     label_source: str | None = _LABEL_SOURCE
     profile: ProfileName | None = _PROFILE
+    trained_on: TrainedOn | None = TRAINED_ON
     protocol: str
     group: str
     by: str | None = Field(description="what was scored: fields, proteins, ...; null for images")
     n: int = Field(description="images or units that were scored")
     n_rows: int = Field(description="images that took part")
+    n_queries: int = Field(description="of these, scored; the others only voted, since they were seen in training")
     n_groups: int
     classes: list[str]
     results: list[SweepPoint]

@@ -18,6 +18,7 @@ __all__ = [
     "profile_options",
     "query_options",
     "together_options",
+    "training_options",
 ]
 
 LEVEL = click.option(
@@ -47,6 +48,22 @@ EXCLUDE = click.option(
     metavar="none|self|fov|protein|COLUMN",
     help="What a query must not meet; each includes those before. COLUMN: itself, its FOV and its equals, e.g. plate.",
 )
+
+
+def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What is done with images that the encoder was trained on."""
+    for option in (
+        click.option(
+            "--allow-training-groups",
+            is_flag=True,
+            help="Score what the encoder was trained on, too, as if it were new.",
+        ),
+        click.option(
+            "--held-out", is_flag=True, help="Score only what the encoder was not trained on; the rest still votes."
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 def profile_options(command: Callable[..., Any]) -> Callable[..., Any]:

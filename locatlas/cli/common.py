@@ -22,6 +22,7 @@ __all__ = [
     "point",
     "print_table",
     "progress_bar",
+    "trained_on_line",
 ]
 
 atlas_option = click.option(
@@ -88,6 +89,23 @@ def _cell(value: Any) -> str:
 def interval(bounds: Sequence[float] | None) -> str | None:
     """Bounds as a table shows them; None where there are too few groups for any."""
     return " – ".join(f"{bound:.3f}" for bound in bounds) if bounds else None
+
+
+def trained_on_line(said: dict[str, Any]) -> str:
+    """What an encoder was trained on of what is evaluated, in one line.
+
+    Args:
+        said: As in `trained_on_document.TrainedOn`.
+    """
+    met = (
+        f"trained on ({said['encoder']}, {said['objective']}): {said['n_seen_rows']} of {said['n_rows']} rows, "
+        f"{said['n_seen_groups']} of {said['n_groups']} groups ({said['group']})"
+    )
+    if not said["n_seen_rows"]:
+        return f"{met}; nothing that is evaluated was seen in training"
+    if said["evaluated"] == "held-out":
+        return f"{met}; scores are of the other {said['n_evaluated_rows']} rows, {said['n_evaluated_groups']} groups"
+    return f"{met}; THEY ARE SCORED AS IF THEY WERE NEW: no measure of how it does on new images"
 
 
 @contextmanager

@@ -13,8 +13,18 @@ from locatlas.cli.asking_options import (
     WHERE,
     profile_options,
     together_options,
+    training_options,
 )
-from locatlas.cli.common import atlas_option, emit_json, interval, json_option, notice, number_list, print_table
+from locatlas.cli.common import (
+    atlas_option,
+    emit_json,
+    interval,
+    json_option,
+    notice,
+    number_list,
+    print_table,
+    trained_on_line,
+)
 
 
 def _write_csv(table: Any, path: Path) -> None:
@@ -75,6 +85,7 @@ def _write_csv(table: Any, path: Path) -> None:
 @together_options
 @WHERE
 @ENCODER
+@training_options
 @click.option("--device", default="cpu", show_default=True, help="Where the search runs, e.g. cuda; same result.")
 @click.option("--plot", "plot", type=click.Path(path_type=Path), help="Draw macro F1 against k (svg, png, pdf).")
 @click.option("--csv", "csv", type=click.Path(path_type=Path), help="Write the table.")
@@ -114,6 +125,8 @@ def sweep_command(atlas: Path, plot: Path | None, csv: Path | None, *, as_json: 
         for r in document["results"]
     ]
     print_table(columns, rows, title=title)
+    if document["trained_on"] is not None:
+        click.echo(trained_on_line(document["trained_on"]))
     for note in document["notes"]:
         notice(f"note: {note}")
     for reason, count in document["left_out"].items():

@@ -15,7 +15,7 @@ from locatlas.models.qc import check_usable
 from locatlas.models.spec import EncoderSpec
 from locatlas.types import ChannelImage
 
-__all__ = ["MAX_EDGE_PX", "network_input", "pad_to_patch", "resize_and_crop", "scale_intensity", "standardize"]
+__all__ = ["MAX_EDGE_PX", "network_input", "pad", "pad_to_patch", "resize_and_crop", "scale_intensity", "standardize"]
 
 MAX_EDGE_PX = 16384
 """Rescaling to the encoder's pixel size is refused beyond this edge: the pixel size is then surely wrong."""
@@ -55,7 +55,7 @@ def network_input(image: ChannelImage, spec: EncoderSpec, *, patch_px: int) -> T
     if spec.intensity == "standardize":
         planes = standardize(planes)
     if spec.resize == "center_crop_pad":
-        planes = _pad(planes, spec.input_px, spec.input_px)
+        planes = pad(planes, spec.input_px, spec.input_px)
     planes = pad_to_patch(planes, patch_px)
     batch = assemble(planes, channels, plan(spec, image.channels), spec)
     if not torch.isfinite(batch).all():
@@ -73,7 +73,7 @@ def _shown(image: ChannelImage, spec: EncoderSpec, *, patch_px: int) -> Tensor:
     shown = torch.from_numpy((image.pixels != 0).any(axis=0)[None].astype(np.float32))
     shown = resize_and_crop(shown, spec, pixel_size_um=image.pixel_size_um).clamp(0, 1)
     if spec.resize == "center_crop_pad":
-        shown = _pad(shown, spec.input_px, spec.input_px)
+        shown = pad(shown, spec.input_px, spec.input_px)
     return pad_to_patch(shown, patch_px)
 
 
@@ -179,7 +179,7 @@ def _crop(planes: Tensor, edge: int) -> Tensor:
     return planes[..., top : top + edge, left : left + edge]
 
 
-def _pad(planes: Tensor, height: int, width: int) -> Tensor:
+def pad(planes: Tensor, height: int, width: int) -> Tensor:
     """Zeros around the planes up to at least this size, the odd pixel at the bottom and right."""
     rows, columns = max(0, height - planes.shape[-2]), max(0, width - planes.shape[-1])
     return functional.pad(planes, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
@@ -188,4 +188,4 @@ def _pad(planes: Tensor, height: int, width: int) -> Tensor:
 def pad_to_patch(planes: Tensor, patch_px: int) -> Tensor:
     """Zeros around the planes up to the next multiple of `patch_px`, so that no pixel is dropped."""
     height, width = (math.ceil(edge / patch_px) * patch_px for edge in planes.shape[-2:])
-    return _pad(planes, height, width)
+    return pad(planes, height, width)

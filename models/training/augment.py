@@ -11,9 +11,10 @@ from torch.nn import functional
 from locatlas.errors import InputError
 from locatlas.models.channels import Pass, assemble, plan
 from locatlas.models.spec import EncoderSpec
+from locatlas.models.transforms import pad, pad_to_patch, standardize
 from locatlas.models.views import turned
 
-__all__ = ["PROTEIN", "Augmentation", "crop_box", "random_view"]
+__all__ = ["PROTEIN", "Augmentation", "crop_box", "plain_view", "random_view"]
 
 PROTEIN = "protein"
 """The channel that is never dropped: the one whose localization is learned."""
@@ -96,11 +97,12 @@ def random_view(
     """A random crop of an image, resized, varied, and put into the network's slots.
 
     Blank parts (zero in all channels) stay zero in all channels up to `standardize` and the spec's mean, and are marked
-    for the poolings that ask. `standardize` is done in float32 here, so it differs by rounding from the one of
-    embedding; all else after the crop is what embedding does.
+    for the poolings that ask; a pixel on their edge counts as shown, where embedding takes the share of it that is.
+    `standardize` is done in float32 here, so it differs by rounding from the one of embedding; all else after the crop
+    is what embedding does.
 
     Args:
-        planes: From `TrainingImages.planes`: float32, (channels, h, w); not changed.
+        planes: From `TrainingImages.planes`: (channels, h, w), float32 or float16; not changed.
         channels: Name of each plane.
         spec: The encoder.
         augmentation: What is varied.
@@ -112,8 +114,8 @@ def random_view(
         Float32, (passes, slots, edge_px, edge_px), one plane more where `spec.needs_blank`.
     """
     passes = plan(spec, channels) if passes is None else passes
-    top, left, h, w = crop_box(*planes.shape[1:], augmentation, random)
-    cut = planes[:, top : top + h, left : left + w]
+    top, left, h, w = crop_box(planes.shape[1], planes.shape[2], augmentation, random)
+    cut = planes[:, top : top + h, left : left + w].float()
     # one call resizes the channels and the map of what is not blank
     both = torch.cat([cut, (cut != 0).any(dim=0, keepdim=True).to(cut.dtype)])
     if (h, w) != (edge_px, edge_px):
@@ -125,12 +127,32 @@ def random_view(
     both = turned(both, view)
     shown = both[-1:].clamp(0, 1)
     varied = _vary(both[:-1], shown, channels, augmentation, random)
-    if spec.intensity == "standardize":
-        varied = _standardize(varied)
-    else:
-        varied = varied.clamp(0, 1)
+    varied = _standardize(varied) if spec.intensity == "standardize" else varied.clamp(0, 1)
     out = assemble(varied, channels, _without(passes, _lost(channels, spec, augmentation, random)), spec)
     return torch.cat([out, shown.expand(len(out), -1, -1, -1)], dim=1) if spec.needs_blank else out
+
+
+def plain_view(planes: Tensor, channels: Sequence[str], spec: EncoderSpec, *, patch_px: int) -> Tensor:
+    """A whole image as embedding takes it, for validation.
+
+    Args:
+        planes: As `random_view` takes them.
+        channels: Name of each plane.
+        spec: The encoder.
+        patch_px: Edge of the network's patches in pixels.
+
+    Returns:
+        As `transforms.network_input`: float32, (passes, slots, h, w), one plane more where `spec.needs_blank`; pixels
+        on the edge of blank parts count as shown.
+    """
+    shown = (planes != 0).any(dim=0, keepdim=True).float()
+    planes = planes.float()
+    both = torch.cat([standardize(planes) if spec.intensity == "standardize" else planes, shown])
+    if spec.resize == "center_crop_pad":
+        both = pad(both, spec.input_px, spec.input_px)
+    both = pad_to_patch(both, patch_px)
+    out = assemble(both[:-1], channels, plan(spec, channels), spec)
+    return torch.cat([out, both[-1:].expand(len(out), -1, -1, -1)], dim=1) if spec.needs_blank else out
 
 
 def _vary(

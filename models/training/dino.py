@@ -1,4 +1,4 @@
-"""Self-distillation without labels (DINO): a student is to say of small crops what its own slow copy says of large ones.
+"""Self-distillation without labels (DINO): a student says of small crops what its own slow copy says of large ones.
 
 Source of the scheme: Caron et al. 2021, arXiv:2104.14294 and facebookresearch/dino; of the choices for fluorescence
 images: broadinstitute/DINO4Cells_code.
@@ -25,7 +25,7 @@ from locatlas.models.training.losses import dino_loss, sharpen
 from locatlas.models.training.objective import TrainingImages, Validation
 from locatlas.models.training.sampling import generator, shuffled
 
-__all__ = ["DinoHead", "DinoModule", "DinoObjective"]
+__all__ = ["DinoHead", "DinoModule", "DinoObjective", "DinoOptions"]
 
 
 class DinoHead(nn.Module):

@@ -113,7 +113,7 @@ class DinoOptions:
         Raises:
             InputError: If it is no multiple of the patch, or less than two.
         """
-        wanted = self.global_px or round((spec.input_px or _OWN_SIZE_PX) / patch_px) * patch_px
+        wanted = self.global_px or math.ceil((spec.input_px or _OWN_SIZE_PX) / patch_px) * patch_px
         return _checked("global_px", wanted, patch_px)
 
     def local_edge(self, spec: EncoderSpec, patch_px: int) -> int:

@@ -42,8 +42,8 @@ def freeze_but_last(network: nn.Module, spec: EncoderSpec, blocks: int | None) -
     """Set `requires_grad` on what is to be trained, and on nothing else.
 
     The last blocks in use are trained and what follows them; without a number all blocks, and the patches' projection,
-    positions and tokens too. Parameters that do not reach the output (blocks behind `spec.block`) never are; whether one does is
-    found by a backward pass of a small image.
+    positions and tokens too. Parameters that do not reach the output (blocks behind `spec.block`) never are; whether
+    one does is found by a backward pass of a small image.
 
     Args:
         network: From `vit.build(spec, any_size=True)`, on the CPU; changed.
@@ -90,9 +90,9 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     r"""Groups for AdamW, one for each rate and with or without weight decay.
 
-    A parameter at depth i (`depth_of`) learns at :math:`\lambda^{D + 1 - i}` of the rate, D the number of blocks in use:
-    the final norm at the full rate, the last block at :math:`\lambda`. Vectors (biases, norms, LayerScale), tokens and
-    positions have no weight decay.
+    A parameter at depth i (`depth_of`) learns at :math:`\lambda^{D + 1 - i}` of the rate, D the number of blocks in
+    use: the final norm at the full rate, the last block at :math:`\lambda`. Vectors (biases, norms, LayerScale), tokens
+    and positions have no weight decay.
 
     Args:
         network: Its parameters with `requires_grad` are taken.

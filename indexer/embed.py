@@ -1,23 +1,29 @@
-"""Give every image of an atlas its vector by an encoder, beside those it has, and switch when complete. I/O."""
+"""Give every image of an atlas its vector by an encoder, beside those it has, and switch when complete. I/O.
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+Nothing is held while images are read and embedded: the writer lock is taken for each commit, under which what others
+changed since is left out and listed again, until nothing is missing; then the encoder is made current under the same
+lock, so that no image comes between.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from locatlas.errors import ImageRejectedError, InputError
 from locatlas.indexer import encoders
+from locatlas.indexer.commits import Done
 from locatlas.indexer.encoders import EncoderRequest, StoredEncoder
-from locatlas.indexer.job import PLACE_COLUMNS, Job, image_table, is_dropped, usual_channels
+from locatlas.indexer.job import Job, image_table, usual_channels
 from locatlas.indexer.ledger import Run
-from locatlas.indexer.pipeline import COMMIT_ROWS, Pending, Progress
+from locatlas.indexer.missing import Missing, check_scale, list_missing
+from locatlas.indexer.pipeline import COMMIT_ROWS, Pending, Progress, Throttle
 from locatlas.indexer.quarantine import Quarantine, Rejection
 from locatlas.indexer.rows import is_cut, record_from_row, row_source, rows_of, source_stat
 from locatlas.indexer.schema import image_schema
 from locatlas.indexer.store import Store
 from locatlas.indexer.summary import IndexSummary
-from locatlas.models.spec import EncoderSpec
 
-__all__ = ["check_scale", "embed", "embed_stored"]
+__all__ = ["check_scale", "embed", "embed_stored", "reembed"]
 
 SLAB_ROWS = 16 * COMMIT_ROWS
 """Rows that are held whole at once; a multiple of a commit, so that chunks are cut as if there were no slabs."""
@@ -30,10 +36,11 @@ def embed(
     levels: Iterable[str] = ("fov", "cell"),
     progress: Progress | None = None,
     commit_rows: int = COMMIT_ROWS,
+    busy: float = 1.0,
 ) -> IndexSummary:
     """Give every image of an atlas its vector by an encoder, beside those it has, and switch when complete.
 
-    Queries use the encoder before until the last vector is committed.
+    Queries use the encoder before until the last vector is committed. Others may write meanwhile.
 
     Args:
         atlas: Atlas folder.
@@ -41,94 +48,216 @@ def embed(
         levels: Image levels to embed; those without images are passed over.
         progress: Told of what goes on.
         commit_rows: Images a commit.
+        busy: Share of the time to work, in (0, 1]: after each batch the rest is left to others.
 
     Raises:
         InputError: If the atlas holds no images, their folder is not there, or the encoder in use was imported.
-        AtlasLockedError: If another process writes.
+        AtlasLockedError: If the atlas is being re-embedded.
     """
-    store = Store.open(Path(atlas))
-    with store.folder.writer("embed"), Run.record(store, "embed") as run:
-        roots = {name: Path(path) for name, path in store.folder.info()["roots"].items()}
-        job = Job(store, run, Quarantine(store), roots, progress, commit_rows)
-        levels = tuple(levels)
+    levels = tuple(levels)
+
+    def work(job: Job) -> None:
         for level in levels:
-            embed_stored(job, level, request, adding=True)
+            if (encoder := _asked_for(job.store, level, request, adding=True)) is not None:
+                _follow(job, encoder, searched_too=True)
         if not job.summary.encoders:
             message = f"{atlas}: holds no images at level {' or '.join(levels)} that could be embedded"
             raise InputError(message)
+
+    return _beside(atlas, "embed", work, progress=progress, commit_rows=commit_rows, busy=busy)
+
+
+def reembed(
+    *,
+    atlas: str | Path,
+    encoder: str | None = None,
+    levels: Iterable[str] = ("fov", "cell"),
+    progress: Progress | None = None,
+    commit_rows: int = COMMIT_ROWS,
+    busy: float = 1.0,
+) -> IndexSummary:
+    """Find what is stale in an atlas and embed that: images without a vector, changed ones, an encoder being built.
+
+    Args:
+        atlas: Atlas folder.
+        encoder: Name, or fingerprint of one that the atlas knows, to be current once it is complete. None for the one
+            that is being built at each level, else the current one.
+        levels: Image levels; those at which the atlas has no encoder are passed over.
+        progress: Told of what goes on.
+        commit_rows: Images a commit.
+        busy: As in `embed`.
+
+    Raises:
+        InputError: If there is nothing that could be embedded, several encoders are being built and none was named, or
+            a folder of images is not there.
+        UnknownNameError: If neither the atlas nor the registry has the encoder.
+        AtlasLockedError: If the atlas is being re-embedded.
+    """
+    levels = tuple(levels)
+
+    def work(job: Job) -> None:
+        for target in _targets(job.store, levels, encoder):
+            _follow(job, target, searched_too=False)
+        if not job.summary.encoders:
+            message = (
+                f"{atlas}: no encoder at level {' or '.join(levels)} whose images could be embedded; "
+                "name one with --encoder"
+            )
+            raise InputError(message)
+
+    return _beside(atlas, "reembed", work, progress=progress, commit_rows=commit_rows, busy=busy)
+
+
+def _beside(
+    atlas: str | Path,
+    command: str,
+    work: Callable[[Job], None],
+    *,
+    progress: Progress | None,
+    commit_rows: int,
+    busy: float,
+) -> IndexSummary:
+    """Do some work that takes the writer lock for its commits only, and close its run."""
+    throttle = Throttle(busy) if busy != 1 else None
+    store = Store.open(Path(atlas))
+    with Run.record_beside(store, command) as run:
+        job = Job(store, run, Quarantine(store), {}, progress, commit_rows, beside=True, throttle=throttle)
+        work(job)
         return job.finish()
 
 
-def embed_stored(
-    job: Job, level: str, request: EncoderRequest, *, adding: bool, dataset: str | None = None, cut_only: bool = False
-) -> None:
-    """Embed what the tables hold and the encoder has no vector of, and make the encoder current if nothing is left.
+def _targets(store: Store, levels: Sequence[str], name: str | None) -> list[StoredEncoder]:
+    """The encoder that is to be complete at each level."""
+    if name is None:
+        return [e for level in levels if (e := _stale(store, level)) is not None]
+    known = [level for level in levels if any(e.is_called(name) for e in encoders.stored_encoders(store, level))]
+    if known:
+        return [_named(store, level, name) for level in known]
+    # not one that the atlas knows: where it has an encoder, another of the registry
+    request = EncoderRequest(name=name)
+    used = [level for level in levels if encoders.stored_encoders(store, level)]
+    chosen = [_asked_for(store, level, request, adding=True) for level in used]
+    return [e for e in chosen if e is not None]
+
+
+def _stale(store: Store, level: str) -> StoredEncoder | None:
+    known = [e for e in encoders.stored_encoders(store, level) if not e.is_imported]
+    building = [e for e in known if e.state == "building"]
+    if len(building) > 1:
+        listed = ", ".join(f"{e.spec.name} ({e.fingerprint[:12]})" for e in building)
+        message = f"{store.folder.path}: several {level} encoders are being built; name one with --encoder: {listed}"
+        raise InputError(message)
+    return building[0] if building else next((e for e in known if e.state == "current"), None)
+
+
+def _named(store: Store, level: str, name: str) -> StoredEncoder:
+    found = encoders.find(store, level, name)
+    if found.is_imported:
+        message = f"encoder {found.spec.name} was imported, so no image can be embedded with it; name another"
+        raise InputError(message)
+    return found
+
+
+def _asked_for(store: Store, level: str, request: EncoderRequest, *, adding: bool) -> StoredEncoder | None:
+    """The encoder that a request means at a level; None where there are no images that could be embedded."""
+    columns = ["id", "sources", "channels", *(["box"] if level == "cell" else [])]
+    images = store.read(image_table(level), columns)
+    available = usual_channels(row["channels"] for row in rows_of(images) if row["sources"])
+    if not available:
+        return None
+    # a crop that is asked for is for cells to come, where none is cut out yet
+    cuts = level == "cell" and (request.crop is not None or images["box"].null_count < len(images))
+    return encoders.choose(store, level, request, available=available, adding=adding, cuts=cuts)
+
+
+def embed_stored(job: Job, level: str, request: EncoderRequest, *, dataset: str) -> None:
+    """Embed the cells of a data set that are cut out of its fields, with the atlas' own encoder; the lock is held.
 
     Args:
         job: The run.
-        level: "fov" or "cell".
+        level: "cell".
         request: What the user asked for.
-        adding: Whether another encoder than the current one may be meant.
         dataset: Only the images of this data set.
-        cut_only: Only cells that are cut out of their fields.
 
     Raises:
         InputError: If their folder is not there, or the encoder cannot cut them.
     """
-    table = image_table(level)
-    columns = ["id", "dataset", "root", "sources", "source_digest", "channels"]
-    images = job.store.read(table, [*columns, *(PLACE_COLUMNS if level == "cell" else ())])
-    planes = rows_of(images.select(["sources", "channels"]))
-    available = usual_channels(row["channels"] for row in planes if row["sources"])
-    if not available:
+    encoder = _asked_for(job.store, level, request, adding=False)
+    if encoder is None:
         return
-    # a crop that is asked for is for cells to come, where none is cut out yet
-    cuts = level == "cell" and (request.crop is not None or images["box"].null_count < len(images))
-    encoder = encoders.choose(job.store, level, request, available=available, adding=adding, cuts=cuts)
-    embedded = job.digests(encoder)
-    todo: list[tuple[int, str]] = []
-    roots: set[str] = set()
-    unscaled: list[Mapping[str, Any]] = []
-    outdated: list[str] = []
-    for position, row in enumerate(row for row in rows_of(images) if row["sources"]):
-        if (dataset is not None and row["dataset"] != dataset) or (cut_only and not is_cut(row)):
-            continue
-        if embedded.get(row["id"]) == row["source_digest"]:
-            job.summary.skipped += 1
-        elif is_dropped(row, encoder.spec.crop):
-            job.summary.dropped += 1
-            outdated += [row["id"]] if row["id"] in embedded else []
-        else:
-            todo.append((position, row["id"]))
-            roots.add(row["root"])
-            unscaled += [row] if is_cut(row) and row["pixel_size_um"] is None else []
-    _check_roots(job, roots)
-    check_scale(unscaled, encoder.spec)
-    del images, embedded, unscaled
-    if outdated:
-        job.run.touched()
-        job.store.delete(encoder.table, outdated)
-    names = [name for name in image_schema("fov" if level == "fov" else "cell").names if name != "thumbnail"]
-    for start in range(0, len(todo), SLAB_ROWS):
-        slab = {i: position for position, i in todo[start : start + SLAB_ROWS]}
-        full = job.store.read_rows(table, list(slab), names).to_pylist()
-        _check_masks(full, encoder)
-        job.embed(encoder, _pending(job, encoder, [(slab[row["id"]], row) for row in full]))
+    missing = list_missing(job, encoder, dataset=dataset, cut_only=True)
+    job.summary.skipped += missing.fresh
+    job.summary.dropped += missing.dropped
+    _drop(job, encoder, missing)
+    _embed_missing(job, encoder, missing)
     job.complete(encoder)
 
 
+def _follow(job: Job, encoder: StoredEncoder, *, searched_too: bool) -> None:
+    """Embed what is missing until nothing is, though others write, and make the encoder current if it was not.
+
+    Args:
+        job: The run, beside others.
+        encoder: As the atlas knew it when it was chosen: one that was current then and is not any more stays so.
+        searched_too: Whether to embed fields that were only searched for cells, too.
+    """
+
+    def look() -> Missing:
+        job.roots = {name: Path(path) for name, path in job.store.folder.info()["roots"].items()}
+        before = None if searched_too else encoders.current(job.store, encoder.level)
+        needed = None if searched_too else {} if before is None else job.digests(before)
+        return list_missing(job, encoder, needed=needed, tried=job.quarantine.seen)
+
+    job.summary.encoders[encoder.level] = encoder
+    missing = look()
+    job.summary.skipped += missing.fresh
+    job.summary.dropped += missing.dropped
+    while True:
+        while missing.todo:
+            _embed_missing(job, encoder, missing)
+            missing = look() if encoder.state == "current" else Missing()
+        if encoder.state == "current" and not missing.outdated:
+            return
+        with job.writing():
+            missing = look()
+            if not missing.todo:
+                _drop(job, encoder, missing)
+                if encoder.state != "current" and job.store.has(encoder.table):
+                    job.switch_to(encoder)
+                return
+
+
+def _drop(job: Job, encoder: StoredEncoder, missing: Missing) -> None:
+    """Delete vectors of cells that are not to have any; the writer lock is held."""
+    if missing.outdated:
+        job.run.touched()
+        job.store.delete(encoder.table, missing.outdated)
+
+
+def _embed_missing(job: Job, encoder: StoredEncoder, missing: Missing) -> None:
+    table = image_table(encoder.level)
+    names = [name for name in image_schema("fov" if encoder.level == "fov" else "cell").names if name != "thumbnail"]
+    for start in range(0, len(missing.todo), SLAB_ROWS):
+        slab = {i: position for position, i in missing.todo[start : start + SLAB_ROWS]}
+        full = job.store.read_rows(table, list(slab), names).to_pylist()
+        _check_masks(full, encoder)
+        job.embed(encoder, _pending(job, encoder, [(slab[row["id"]], row) for row in full]))
+
+
 def _pending(job: Job, encoder: StoredEncoder, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> list[Pending]:
-    work = []
+    work, refused = [], Done()
     for position, row in rows:
         try:
             record = record_from_row(row, level=encoder.level, roots=job.roots)
             pending = job.pending(position, record, row, source_stat(record.sources), encoder)
         except ImageRejectedError as error:
             rejection = Rejection(dataset=row["dataset"], root=row["root"], source=row_source(row), reason=str(error))
-            job.quarantine.put(rejection)
+            refused.bad.append((row, rejection))
             continue
         if not job.quarantine.still(pending.key, pending.tried):
             work.append(pending)
+    if refused.bad:
+        job.commits(encoder).put(refused)
     return work
 
 
@@ -142,32 +271,3 @@ def _check_masks(rows: Sequence[Mapping[str, Any]], encoder: StoredEncoder) -> N
             f"leaves them, e.g. --crop {crop.size.replace(' ', '')} --no-blank"
         )
         raise InputError(message)
-
-
-def check_scale(rows: Sequence[Mapping[str, Any]], spec: EncoderSpec) -> None:
-    """Refuse a crop in micrometres where a pixel size is not known.
-
-    Args:
-        rows: Of fields, or of cells that are cut out.
-        spec: Of the encoder that is to embed the cells.
-
-    Raises:
-        InputError: Naming an image and what to do.
-    """
-    crop = spec.crop
-    unknown = [row["id"] for row in rows if row["pixel_size_um"] is None]
-    if crop is not None and crop.size_um is not None and unknown:
-        message = (
-            f"{unknown[0]}: a crop of {crop.size_um:g} um needs the pixel size, which is not known of {len(unknown)} "
-            f"images; state it with `index --pixel-size UM` (`locatlas datasets show` tells the usual), or the crop "
-            f"in pixels, e.g. --crop 100px"
-        )
-        raise InputError(message)
-
-
-def _check_roots(job: Job, names: Collection[str]) -> None:
-    """A folder that is not mounted must not put its images in quarantine and an encoder in use without them."""
-    for name in sorted(names):
-        if name in job.roots and not job.roots[name].is_dir():
-            message = f"{job.roots[name]}: not there, though images of this atlas lie in it (root {name!r}); mount it"
-            raise InputError(message)

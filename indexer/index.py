@@ -286,4 +286,4 @@ def _index_cells(
         apply_annotations(job.store, run=job.run)
     for note in finding.given.notes():
         logger.warning("%s", note)
-    embed_stored(job, "cell", request, adding=False, dataset=dataset, cut_only=True)
+    embed_stored(job, "cell", request, dataset=dataset)

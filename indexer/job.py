@@ -3,16 +3,18 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from locatlas.errors import ImageRejectedError, InputError
 from locatlas.indexer import encoders
+from locatlas.indexer.commits import Commits
 from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.ledger import Run, versions
-from locatlas.indexer.pipeline import COMMIT_ROWS, Pending, Progress, embed_pending
+from locatlas.indexer.pipeline import COMMIT_ROWS, Pending, Progress, Throttle, embed_pending
 from locatlas.indexer.quarantine import Quarantine, rejection_id
 from locatlas.indexer.records import ImageRecord
 from locatlas.indexer.rows import is_cut, place_of, row_source, rows_of
@@ -53,7 +55,7 @@ def is_dropped(row: Mapping[str, Any], crop: CropPlan | None) -> bool:
 
 @dataclass(slots=True)
 class Job:
-    """A writing run over one atlas, with the writer lock held.
+    """A writing run over one atlas, with the writer lock held throughout, or taken for each commit.
 
     Attributes:
         store: The atlas.
@@ -64,6 +66,8 @@ class Job:
         commit_rows: Images a commit.
         summary: What was done so far.
         program: Version of locatlas: a newer one may read what this one cannot.
+        beside: Whether others may write between the commits (`writing`).
+        throttle: Rests after each batch.
     """
 
     store: Store
@@ -74,7 +78,24 @@ class Job:
     commit_rows: int = COMMIT_ROWS
     summary: IndexSummary = field(default_factory=IndexSummary)
     program: str = field(default_factory=lambda: versions().get("locatlas", ""))
+    beside: bool = False
+    throttle: Throttle | None = None
     _loaded: dict[str, Encoder] = field(default_factory=dict)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """The writer lock for the length of a block; where the run holds it throughout, nothing is to be done.
+
+        Waits for other writers as long as it takes, and knows the quarantine as they left it.
+        """
+        if not self.beside:
+            yield
+            return
+        with ExitStack() as held:
+            with self.run.timed("wait"):
+                held.enter_context(self.store.folder.writer(self.run.command, brief=True, patient=True))
+            self.quarantine.read_again()
+            yield
 
     def pending(
         self, position: int, record: ImageRecord, row: Mapping[str, Any], stat: str, encoder: StoredEncoder
@@ -133,21 +154,28 @@ class Job:
                 self._loaded = {encoder.fingerprint: load_encoder(encoder.spec)}
         loaded = self._loaded[encoder.fingerprint]
         self.run.level, self.run.fingerprint = encoder.level, encoder.fingerprint
-        if all(e.fingerprint != encoder.fingerprint for e in encoders.stored_encoders(self.store, encoder.level)):
-            self.run.touched()
-            encoders.put(self.store, encoder)
+        if not self._knows(encoder):
+            with self.writing():
+                if not self._knows(encoder):
+                    self.run.touched()
+                    encoders.put(self.store, encoder)
         embed_pending(
-            self.store,
-            encoder.level,
-            encoder.fingerprint,
+            self.commits(encoder),
             work,
             loaded,
-            run=self.run,
-            quarantine=self.quarantine,
             progress=self.progress,
             commit_rows=self.commit_rows,
             crop=encoder.spec.crop,
+            throttle=self.throttle,
         )
+
+    def commits(self, encoder: StoredEncoder) -> Commits:
+        """Commits of an encoder's vectors."""
+        writing = self.writing if self.beside else None
+        return Commits(self.store, encoder.level, encoder.fingerprint, self.run, self.quarantine, writing)
+
+    def _knows(self, encoder: StoredEncoder) -> bool:
+        return any(e.fingerprint == encoder.fingerprint for e in encoders.stored_encoders(self.store, encoder.level))
 
     def complete(self, encoder: StoredEncoder) -> None:
         """Make an encoder current once every image of its level has its vector, quarantined and lost ones excepted.
@@ -177,6 +205,10 @@ class Job:
                 continue
             if (self.store.folder.root_path(row["root"]) / row["sources"][0]["path"]).exists():
                 return
+        self.switch_to(encoder)
+
+    def switch_to(self, encoder: StoredEncoder) -> None:
+        """Make an encoder current, in one commit."""
         self.run.touched()
         encoders.switch_to(self.store, encoder)
         self.summary.encoders[encoder.level] = replace(encoder, state="current")
@@ -213,10 +245,26 @@ class Job:
         self.run.counts["pruned"] += len(ids)
 
     def finish(self) -> IndexSummary:
-        """Commit the quarantine, compact where there are many fragments, and fill in the summary."""
+        """Commit the quarantine, compact where there are many fragments, and fill in the summary.
+
+        A run beside others closes its ledger entry with that; if it changed nothing, it waits for nobody.
+        """
+        if not self.beside:
+            self._tidy()
+            return self._summed_up()
+        if self.run.has_written:
+            with self.writing():
+                self._tidy()
+                self._summed_up()
+                self.run.close()
+        return self._summed_up()
+
+    def _tidy(self) -> None:
         self.quarantine.commit(self.run)
         for table in self.store.tables():
             self.store.compact(table)
+
+    def _summed_up(self) -> IndexSummary:
         summary = self.summary
         summary.quarantined = sorted(self.quarantine.seen.values(), key=lambda r: r.source)
         summary.embedded = self.run.counts["embedded"]

@@ -77,6 +77,11 @@ class Run:
         for i in ids:
             self._digest.update(i.encode() + b"\n")
 
+    @property
+    def has_written(self) -> bool:
+        """Whether anything was committed."""
+        return self._wrote
+
     def touched(self) -> None:
         """Say that something is about to be committed; the first time, the run is written as running."""
         if not self._wrote:

@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 
 from locatlas.errors import ImageRejectedError, InputError
 from locatlas.indexer.cells.rows import source_digest_of_cell
-from locatlas.indexer.commits import FROM_PIXELS, Commits, Done, Loaded, Pending, Writing
+from locatlas.indexer.commits import FROM_PIXELS, Commits, Done, Loaded, Pending
 from locatlas.indexer.fields import SharedFields
 from locatlas.indexer.images import read_image, thumbnail
-from locatlas.indexer.ledger import Run
-from locatlas.indexer.quarantine import Quarantine, Rejection
+from locatlas.indexer.quarantine import Rejection
 from locatlas.indexer.records import ImageRecord
 from locatlas.indexer.rows import is_cut, place_of
-from locatlas.indexer.store import FRAGMENTS_BEFORE_COMPACTION, Store
+from locatlas.indexer.store import FRAGMENTS_BEFORE_COMPACTION
 from locatlas.models.crops import CropPlan, cut
 from locatlas.models.qc import qc_flags
 from locatlas.types import ChannelImage
@@ -184,18 +183,13 @@ class Throttle:
 
 
 def embed_pending(
-    store: Store,
-    level: str,
-    fingerprint: str,
+    commits: Commits,
     work: Sequence[Pending],
     encoder: EncoderLike,
     *,
-    run: Run,
-    quarantine: Quarantine,
     progress: Progress | None = None,
     commit_rows: int = COMMIT_ROWS,
     crop: CropPlan | None = None,
-    writing: Writing | None = None,
     throttle: Throttle | None = None,
 ) -> None:
     """Read, encode and commit records, chunk by chunk: image rows first, then vectors, then quarantine.
@@ -205,21 +199,15 @@ def embed_pending(
     commit looks at all of them.
 
     Args:
-        store: The atlas.
-        level: "fov" or "cell".
-        fingerprint: Of the encoder.
+        commits: Where to, and how.
         work: What to embed, by position.
         encoder: Loaded encoder.
-        run: Ledger entry; counts "embedded" and "quarantined".
-        quarantine: Takes what cannot be used.
         progress: Told after each batch.
         commit_rows: Images a commit.
         crop: How cells are cut out of their fields; a field is read once, however many cells it has.
-        writing: Takes the writer lock for a commit, in which what others changed since is left out; None where the
-            lock is held and the rows of `work` are the newest.
         throttle: Rests after each batch.
     """
-    commits = Commits(store, level, fingerprint, run, quarantine, writing)
+    run = commits.run
     done, committed_at = 0, time.monotonic()
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="locatlas-read") as pool:
         loaded = _in_order(work, encoder, pool, crop)

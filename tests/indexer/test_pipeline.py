@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from locatlas.indexer import pipeline
+from locatlas.indexer.commits import Commits
 from locatlas.indexer.ledger import Run
 from locatlas.indexer.pipeline import Pending, _chunks, embed_pending
 from locatlas.indexer.quarantine import Quarantine
@@ -53,7 +54,7 @@ def folder(tmp_path: Path) -> Path:
 
 def embedded(store: Store, work: list[Pending], encoder: Watched, **options: Any) -> Run:
     run, quarantine = Run(store, "index", dataset="opencell"), Quarantine(store)
-    embed_pending(store, "fov", FINGERPRINT, work, encoder, run=run, quarantine=quarantine, **options)
+    embed_pending(Commits(store, "fov", FINGERPRINT, run, quarantine), work, encoder, **options)
     return run
 
 

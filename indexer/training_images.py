@@ -124,6 +124,10 @@ class StoredImages:
         """Images whose planes are in memory."""
         return len(self._kept)
 
+    def channels_of(self, i: int) -> tuple[str, ...]:
+        """All of `channels`: images that lack one are left out."""
+        return self.channels
+
     def planes(self, i: int) -> Tensor:
         """An image's channels, float32 in [0, 1], (channels, h, w); from memory, or read anew.
 

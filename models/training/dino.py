@@ -213,18 +213,19 @@ class DinoObjective:
         out = [torch.empty(views, len(indices), slots, edge, edge) for views, edge in sizes]
         for b, index in enumerate(indices):
             image, one = divmod(index, len(self._passes))
-            planes = self._images.planes(image)
+            planes, channels = self._images.planes(image), self._images.channels_of(image)
+            passes = None if self._spec.passes == "joint" else self._passes[one : one + 1]
             random = generator(self._seed, "crops", step, index)
             for crops, variation in zip(out, (self.options.global_crops, self.options.local_crops), strict=False):
                 for view in range(len(crops)):
                     crops[view, b] = random_view(
                         planes,
-                        self._images.channels,
+                        channels,
                         self._spec,
                         variation,
                         random,
                         edge_px=crops.shape[-1],
-                        passes=self._passes[one : one + 1],
+                        passes=passes,
                     )[0]
         return [crops.flatten(0, 1) for crops in out]
 

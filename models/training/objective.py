@@ -18,8 +18,12 @@ class TrainingImages(Protocol):
 
     def __len__(self) -> int: ...
 
+    def channels_of(self, i: int) -> tuple[str, ...]:
+        """The channels that image i has: all, or fewer of them in the same order, where the plan is one joint pass."""
+        ...
+
     def planes(self, i: int) -> Tensor:
-        """An image's channels scaled and resized as its encoder's spec says, without standardizing, mean, sd, padding.
+        """The channels of image i scaled and resized as its encoder's spec says, without standardizing, mean, sd, padding.
 
         Returns:
             Float32, (channels, h, w), in [0, 1]; exactly 0 in all channels where it is blank. A fresh or shared tensor

@@ -10,33 +10,16 @@ import torch
 
 from locatlas.errors import InputError
 from locatlas.models.training.plan import TrainingPlan
+from locatlas.models.training.run_folder import unwritable
 from locatlas.models.weights import read_checkpoint
 
-__all__ = ["check_identity", "load_checkpoint", "make_folder", "save_checkpoint", "settle_identity", "write_identity"]
+__all__ = ["check_identity", "load_checkpoint", "save_checkpoint", "settle_identity", "write_identity"]
 
 _FORMAT = 1
 """Raised when the content of checkpoint or plan.json changes its meaning."""
 
 _FREE = ("checkpoint_every_s", "workers", "device", "tensorboard")
 """Settings of the plan that do not decide the result: they may change when a run is resumed."""
-
-
-def make_folder(folder: Path) -> None:
-    """Make the folder of a run.
-
-    Raises:
-        InputError: If it cannot be made or written to.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(".*.tmp"):  # of a run that was killed while it wrote
-            left.unlink(missing_ok=True)
-    except OSError as error:
-        message = f"{folder}: cannot be written ({error.strerror or error})"
-        raise InputError(message) from error
-    if not os.access(folder, os.W_OK):
-        message = f"{folder}: cannot be written (Permission denied)"
-        raise InputError(message)
 
 
 def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
@@ -55,9 +38,7 @@ def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
         _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
         part.unlink(missing_ok=True)
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
-        message = f"{path}: cannot be written ({reason}); the last checkpoint is kept"
-        raise InputError(message) from error
+        raise unwritable(path, error, "the last checkpoint is kept") from error
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
@@ -106,8 +87,7 @@ def write_identity(path: Path, identity: Mapping[str, Any], plan: TrainingPlan) 
         part.write_text(text + "\n")
         part.replace(path)
     except OSError as error:
-        message = f"{path}: cannot be written ({error.strerror or error})"
-        raise InputError(message) from error
+        raise unwritable(path, error) from error
 
 
 def check_identity(path: Path, identity: Mapping[str, Any]) -> None:

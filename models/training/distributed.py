@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from locatlas.errors import InputError
 
-__all__ = ["Processes", "processes", "share"]
+__all__ = ["Processes", "is_first_process", "processes", "share"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Processes:
         )
 
     def apart(self, module: nn.Module) -> AbstractContextManager[None]:
-        """Within it backward leaves the gradients of a wrapped module to this process; the next one outside sums all."""
+        """Within it backward keeps a wrapped module's gradients in this process; the next one outside adds up all."""
         if isinstance(module, DistributedDataParallel):
             return module.no_sync()
         return nullcontext()
@@ -89,6 +89,11 @@ def share(indices: Sequence[int], part: int, n_parts: int) -> Sequence[int]:
     size, more = divmod(len(indices), n_parts)
     start = part * size + min(part, more)
     return indices[start : start + size + (part < more)]
+
+
+def is_first_process(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether this process is the only one or, under torchrun, the one that writes."""
+    return int(environment.get("RANK", "0")) == 0
 
 
 @contextmanager

@@ -1,12 +1,14 @@
 """The log of a training: one JSON object a line, and the same for TensorBoard if wanted. Reads and writes files."""
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from locatlas.errors import InputError
+from locatlas.models.training.run_folder import unwritable
 
 __all__ = ["TrainingLog", "open_tensorboard", "read_log"]
 
@@ -17,7 +19,7 @@ class TrainingLog:
     A line of a step: `kind` "step", `step` (optimizer steps done, from 1), `epoch` (passes over the images, a
     fraction), `loss`, `metrics`, `lr`, `wd`, `grad_norm` (before clipping), `images_per_s`. A look at the validation
     part: `kind` "validation", `step`, `epoch`, `score`, `metrics`. The end of a run that went wrong: `kind` "stopped",
-    `step`, `reason`.
+    `step`, `reason`. A number that is not finite is null.
 
     Args:
         path: `log.jsonl`.
@@ -31,16 +33,17 @@ class TrainingLog:
         self._path = path
         self._board: Any = None
         try:
-            self._file = path.open("ab")
+            # without a buffer: what a full disk did not take would be tried again, and fail again, on closing
+            self._file = path.open("ab", buffering=0)
             there = self._file.tell()
             if there < length:
                 self._file.close()
                 message = f"{path}: {there} bytes, {length} when the checkpoint was written: it was changed or deleted"
                 raise InputError(message)
-            self._file.truncate(length)
-            self._file.seek(length)
+            if there > length:
+                self._file.truncate(length)
         except OSError as error:
-            raise _unwritable(path, error) from error
+            raise unwritable(path, error) from error
 
     def mirror(self, board: Any) -> None:
         """Also write to a TensorBoard writer, from `open_tensorboard`."""
@@ -52,12 +55,13 @@ class TrainingLog:
         Raises:
             InputError: If it cannot be written, e.g. on a full disk.
         """
-        line = json.dumps({"kind": kind, **values}, separators=(",", ":"), allow_nan=False)
+        line = json.dumps(_finite({"kind": kind, **values}), separators=(",", ":"), allow_nan=False)
+        rest = line.encode() + b"\n"
         try:
-            self._file.write(line.encode() + b"\n")
-            self._file.flush()
+            while rest:
+                rest = rest[self._file.write(rest) or 0 :]
         except OSError as error:
-            raise _unwritable(self._path, error) from error
+            raise unwritable(self._path, error) from error
         if self._board is not None:
             self._to_board(kind, values)
 
@@ -68,11 +72,10 @@ class TrainingLog:
             InputError: If they cannot be written.
         """
         try:
-            self._file.flush()
             os.fsync(self._file.fileno())
+            return os.fstat(self._file.fileno()).st_size
         except OSError as error:
-            raise _unwritable(self._path, error) from error
-        return self._file.tell()
+            raise unwritable(self._path, error) from error
 
     def close(self) -> None:
         """Close the files."""
@@ -85,6 +88,13 @@ class TrainingLog:
         for name, value in numbers.items():
             if name != "step" and isinstance(value, int | float):
                 self._board.add_scalar(f"{kind}/{name}", value, values["step"])
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no NaN and no infinity: they are null."""
+    if isinstance(value, Mapping):
+        return {name: _finite(one) for name, one in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def open_tensorboard(folder: Path, *, from_step: int) -> Any:
@@ -120,7 +130,3 @@ def read_log(path: Path) -> list[dict[str, Any]]:
             message = f"{path}: line {number} is damaged ({error})"
             raise InputError(message) from error
     return found
-
-
-def _unwritable(path: Path, error: OSError) -> InputError:
-    return InputError(f"{path}: cannot be written ({error.strerror or error})")

@@ -1,33 +1,37 @@
 """The training loop: steps, log, validation, checkpoints, exact resume. Reads and writes the folder of a run."""
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from locatlas.errors import TrainingStoppedError
+from locatlas.errors import InputError, TrainingStoppedError
 from locatlas.models.training.checkpoint import (
     check_identity,
     load_checkpoint,
-    make_folder,
     save_checkpoint,
     settle_identity,
     write_identity,
 )
+from locatlas.models.training.curve import draw_curve
 from locatlas.models.training.distributed import Processes, processes
 from locatlas.models.training.interrupt import Interrupt, interruptible
 from locatlas.models.training.log import TrainingLog, open_tensorboard
 from locatlas.models.training.objective import Objective
 from locatlas.models.training.plan import TrainingPlan
 from locatlas.models.training.prefetch import prefetched
+from locatlas.models.training.run_folder import held
 from locatlas.models.training.state import RunState, TrainingResult
 from locatlas.models.training.step import StepDone, Stepper
 
 __all__ = ["Progress", "TrainingResult", "train"]
+
+_LOGGER = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, total)."""
@@ -56,7 +60,8 @@ def train(
     Args:
         objective: Freshly made: its networks are as they were before the first step. Changed in place.
         plan: Length, rates, precision, seed.
-        folder: Of the run: `plan.json`, `log.jsonl`, `checkpoint.pt`. Made if absent.
+        folder: Of the run: `plan.json`, `log.jsonl`, `checkpoint.pt`, and at the end `curve.svg` and `curve.png` where
+            matplotlib is installed. Made if absent.
         progress: Called after every step.
         resume: Whether to continue from the checkpoint that is in the folder, if there is one; a finished run's result
             is given again. Else the run begins anew and replaces the old files.
@@ -64,26 +69,20 @@ def train(
             fingerprint of the encoder, options of the objective. A resume with another is refused.
 
     Raises:
-        InputError: If the folder cannot be written, holds another training, or the device does not exist.
+        InputError: If the folder cannot be written, holds another training or one that runs, or the device does not
+            exist.
         TrainingStoppedError: If the training diverged or collapsed; names the last good checkpoint.
         WeightsError: If the checkpoint is damaged.
     """
-    with processes(plan.device) as team, _own_randomness(team), interruptible() as interrupt:
-        run = _Run(objective, plan, folder, team, interrupt, progress)
-        try:
-            run.open(resume=resume, identity=identity or {})
-            if run.state.stopped is None:
-                run.train()
-        finally:
-            run.close()
+    with ExitStack() as stack:
+        team = stack.enter_context(processes(plan.device))
+        stack.enter_context(torch.random.fork_rng([team.device] if team.device.type == "cuda" else []))
+        run = _Run(objective, plan, folder, team, stack.enter_context(interruptible()), progress)
+        run.open(stack, resume=resume, identity=identity or {})
+        if run.state.stopped is None:
+            run.train()
+            run.draw()
         return run.result()
-
-
-@contextmanager
-def _own_randomness(team: Processes) -> Iterator[None]:
-    """Leave torch's random state as it was."""
-    with torch.random.fork_rng([team.device] if team.device.type == "cuda" else []):
-        yield
 
 
 class _Run:
@@ -105,13 +104,14 @@ class _Run:
         self._looks_every = plan.validate_every or max(1, round(objective.n_images / plan.batch_size))
         self._checkpoint = folder / "checkpoint.pt"
         self._log: TrainingLog | None = None
+        self._saved_step: int | None = None
 
-    def open(self, *, resume: bool, identity: Mapping[str, Any]) -> None:
-        """Take up what is in the folder, or begin."""
+    def open(self, stack: ExitStack, *, resume: bool, identity: Mapping[str, Any]) -> None:
+        """Take up what is in the folder, or begin; the stack closes what was opened."""
         objective, plan, team = self._objective, self._plan, self._team
         settled = settle_identity(plan, objective.name, objective.n_images, self._n_steps, identity)
         if team.writes:
-            make_folder(self._folder)
+            stack.enter_context(held(self._folder))
         team.wait()
         content = load_checkpoint(self._checkpoint) if resume else None
         if content is not None:
@@ -120,6 +120,7 @@ class _Run:
         if content is not None:
             self._stepper.load(content, self._checkpoint)
             self.state = RunState.from_dict(content["state"])
+            self._saved_step = self.state.step
         team.agree_on(self.state.step, f"{self._folder}: the processes do not see the same checkpoint")
         objective.start(self._n_steps, team.device)
         if not team.writes:
@@ -128,6 +129,7 @@ class _Run:
             self._checkpoint.unlink(missing_ok=True)
         write_identity(self._folder / "plan.json", settled, plan)
         self._log = TrainingLog(self._folder / "log.jsonl", length=content["log_bytes"] if content else 0)
+        stack.callback(self._log.close)
         if plan.tensorboard:
             self._log.mirror(open_tensorboard(self._folder / "tensorboard", from_step=self.state.step))
 
@@ -147,11 +149,13 @@ class _Run:
                 now = time.monotonic()
                 state.seconds = before + now - began
                 is_due = now - saved >= max(pause, min(_REST * cost, _LONGEST_REST * pause))
-                if is_due or done.is_interrupted or state.stopped is not None:
+                # all processes agree; one alone need not wait for the next step to be told
+                interrupted = done.is_interrupted or (self._interrupt.seen and self._team.world == 1)
+                if (is_due and state.divergence.is_calm) or interrupted or state.stopped is not None:
                     self._save()
                     saved = time.monotonic()
                     cost = saved - now
-                if done.is_interrupted and state.stopped is None:
+                if interrupted and state.stopped is None:
                     raise KeyboardInterrupt
         finally:
             parts.close()
@@ -189,10 +193,10 @@ class _Run:
             self._write("validation", {"score": looked.score, "metrics": state.validation})
         best = state.best
         if patience is not None and best.improves(score):
-            best.set(state.step, score, state.validation, self._objective.encoder_state() if looked else {})
+            best.set(state.step, score, state.validation, self._objective.encoder_state())
         else:
             best.looks_since += 1
-        if best.is_exhausted(patience):
+        if best.is_exhausted(patience) and state.step < self._n_steps:
             state.stopped = "early"
 
     def _write(self, kind: str, values: Mapping[str, Any]) -> None:
@@ -205,18 +209,24 @@ class _Run:
         if self._log is not None:
             content = {"state": self.state.to_dict(), "log_bytes": self._log.sync(), **self._stepper.state()}
             save_checkpoint(self._checkpoint, content)
+            self._saved_step = self.state.step
 
     def _stopped(self, error: TrainingStoppedError) -> TrainingStoppedError:
         """The error with where it happened and what is left."""
         self._write("stopped", {"reason": str(error)})
-        kept = load_checkpoint(self._checkpoint) if self._team.writes else None
-        where = f"last good checkpoint: {self._checkpoint}, step {kept['state']['step']}" if kept else "no checkpoint"
+        self.draw()
+        kept = self._saved_step
+        where = "no checkpoint yet" if kept is None else f"last good checkpoint: {self._checkpoint}, of step {kept}"
         return TrainingStoppedError(f"training stopped at step {self.state.step + 1}: {error}; {where}")
 
-    def close(self) -> None:
-        """Close the files."""
-        if self._log is not None:
-            self._log.close()
+    def draw(self) -> None:
+        """The curve; a training is not lost for want of a picture."""
+        if not self._team.writes:
+            return
+        try:
+            draw_curve(self._folder / "log.jsonl", self._folder)
+        except InputError as error:
+            _LOGGER.warning("no curve drawn: %s", error)
 
     def result(self) -> TrainingResult:
         """What came out."""

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["prefetched", "to_device"]
+__all__ = ["pinned", "prefetched", "to_device"]
 
 T = TypeVar("T")
 
@@ -26,7 +26,9 @@ def prefetched(make: Callable[[int], T], numbers: range, *, workers: int) -> Gen
             and what is being made is waited for.
     """
     pending: deque[Future[T]] = deque()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="batch")
+    threads = torch.get_num_threads()
+    # as torch's DataLoader: many threads that each split small tensors into many more only wait for each other
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="batch", initializer=torch.set_num_threads, initargs=(1,))
     try:
         for number in numbers:
             pending.append(pool.submit(make, number))
@@ -36,6 +38,7 @@ def prefetched(make: Callable[[int], T], numbers: range, *, workers: int) -> Gen
             yield _first(pending)
     finally:
         pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)  # what threads begun later start with
 
 
 def _first(pending: deque[Future[T]]) -> T:
@@ -49,21 +52,23 @@ def _first(pending: deque[Future[T]]) -> T:
         wait([future for future in pending if not future.done()], return_when=FIRST_COMPLETED)
 
 
-def to_device(batch: Any, device: torch.device, *, pin: bool = False) -> Any:
-    """The same tuples, lists and mappings with their tensors on a device; what is no tensor stays as it is.
+def to_device(batch: Any, device: torch.device) -> Any:
+    """The same tuples, lists and mappings with their tensors on a device; what is no tensor stays as it is."""
+    return _each(batch, lambda tensor: tensor.to(device, non_blocking=True))
 
-    Args:
-        batch: Nested; not changed.
-        device: Where to.
-        pin: Whether tensors on the CPU are pinned, from where a GPU fetches them without waiting.
-    """
+
+def pinned(batch: Any) -> Any:
+    """The same in memory from where a GPU fetches it without being waited for."""
+    return _each(batch, Tensor.pin_memory)
+
+
+def _each(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(batch, Tensor):
-        moved = batch.to(device, non_blocking=True)
-        return moved.pin_memory() if pin else moved
+        return change(batch)
     if isinstance(batch, dict):
-        return {name: to_device(one, device, pin=pin) for name, one in batch.items()}
+        return {name: _each(one, change) for name, one in batch.items()}
     if isinstance(batch, tuple | list):
-        inner = [to_device(one, device, pin=pin) for one in batch]
+        inner = [_each(one, change) for one in batch]
         if isinstance(batch, list):
             return inner
         return type(batch)(*inner) if hasattr(batch, "_fields") else tuple(inner)

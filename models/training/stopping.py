@@ -65,11 +65,15 @@ class Divergence:
     A loss that is not finite stops at once. A loss explodes where the median of the last 10 exceeds the median of the
     200 before them by more than 5 times the usual loss: the larger of that running median and of the median of the
     first 10, both without sign. A bound on explosions, not a test of whether anything is learned.
+
+    Attributes:
+        is_calm: Whether the last loss was below that bound by itself; where it was not, the weights are in doubt.
     """
 
     def __init__(self) -> None:
         self._first: list[float] = []
         self._losses: deque[float] = deque(maxlen=_REMEMBERED + _RECENT)
+        self.is_calm = True
 
     def watch(self, loss: float, grad_norm: float) -> None:
         """Look at a step before its gradient is applied.
@@ -95,6 +99,7 @@ class Divergence:
         losses = list(self._losses)
         recent, running = statistics.median(losses[-_RECENT:]), statistics.median(losses[:-_RECENT])
         usual = max(abs(running), abs(statistics.median(self._first)))
+        self.is_calm = loss - running <= _EXPLODED * usual
         if recent - running > _EXPLODED * usual:
             message = f"the loss explodes: median {recent:.4g} over the last {_RECENT} steps, {running:.4g} before"
             raise TrainingStoppedError(message)

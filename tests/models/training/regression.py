@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from locatlas.errors import ImageRejectedError, TrainingStoppedError
+from locatlas.errors import TrainingStoppedError
 from locatlas.models.training.objective import Validation
 
 N = 40
@@ -45,7 +45,7 @@ class Regression:
         *,
         dropout: float = 0.0,
         scores: Sequence[float] | None = None,
-        losses: Mapping[int, float] | None = None,
+        factors: Mapping[int, float] | None = None,
         broken: Mapping[int, Exception] | None = None,
         collapses_at: int | None = None,
     ) -> None:
@@ -55,7 +55,7 @@ class Regression:
         self.module = Net(dropout=dropout)
         self.scores = list(scores) if scores is not None else None
         self.looks = 0
-        self.factors = dict(losses or {})
+        self.factors = dict(factors or {})
         self.broken = dict(broken or {})
         self.collapses_at = collapses_at
         self.started: tuple[int, torch.device] | None = None
@@ -86,7 +86,7 @@ class Regression:
         self.module.centre += 1
 
     def check(self, metrics: Mapping[str, float], step: int) -> None:
-        assert metrics["step_seen"] == step
+        assert round(metrics["step_seen"], 3) == step
         if step == self.collapses_at:
             raise TrainingStoppedError("the features collapsed")
 
@@ -99,7 +99,3 @@ class Regression:
 
     def encoder_state(self) -> dict[str, Tensor]:
         return {name: value.detach().clone() for name, value in self.module.encoder.state_dict().items()}
-
-
-def rejected() -> ImageRejectedError:
-    return ImageRejectedError("field.tif: blank")

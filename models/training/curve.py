@@ -1,0 +1,119 @@
+"""Draw a training from its log: loss, metrics, validation, rate. Writes two files; matplotlib is imported on use."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from locatlas.errors import InputError
+from locatlas.models.training.log import read_log
+from locatlas.models.training.run_folder import unwritable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["draw_curve", "running_median", "thinned"]
+
+_POINTS = 2000
+"""Steps drawn at most; more are thinned evenly."""
+
+# of Okabe and Ito's colours, told apart with every kind of colour vision
+_RAW, _SMOOTH, _VALIDATION = "#9ecae1", "#0072B2", "#D55E00"
+
+
+def draw_curve(log: Path, folder: Path) -> tuple[Path, Path]:
+    """Write `curve.svg` and `curve.png`; existing files are replaced.
+
+    One panel for the loss, with the running median, one for each metric of the steps, one for each of the validation
+    part, and one for the learning rate. The horizontal axis is optimizer steps.
+
+    Args:
+        log: As `TrainingLog` writes it.
+        folder: Where the files go.
+
+    Returns:
+        Their paths.
+
+    Raises:
+        InputError: If matplotlib is not installed, the log has no step, or the files cannot be written.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        message = "a curve of the training needs matplotlib: pip install 'locatlas[plot]'"
+        raise InputError(message) from error
+    lines = read_log(log)
+    panels = _panels(lines)
+    if not panels:
+        message = f"{log}: no step to draw"
+        raise InputError(message)
+    columns = 1 if len(panels) == 1 else 2
+    rows = math.ceil(len(panels) / columns)
+    figure = Figure(figsize=(4.2 * columns, 0.6 + 2.3 * rows), layout="constrained")
+    for place, (title, xs, ys, is_validation) in enumerate(panels, start=1):
+        axes = figure.add_subplot(rows, columns, place)
+        _draw(axes, xs, ys, is_validation=is_validation)
+        axes.set_title(title, fontsize=10, loc="left")
+        if place > len(panels) - columns:
+            axes.set_xlabel("optimizer step")
+    paths = (folder / "curve.svg", folder / "curve.png")
+    for path in paths:
+        try:
+            figure.savefig(path, dpi=130)
+        except OSError as error:
+            raise unwritable(path, error) from error
+    return paths
+
+
+def _panels(lines: Sequence[dict[str, Any]]) -> list[tuple[str, list[int], list[float], bool]]:
+    """Title, steps, values and whether they are of the validation part; loss first, rate last."""
+    steps = [line for line in lines if line["kind"] == "step"]
+    looks = [line for line in lines if line["kind"] == "validation"]
+    if not steps:
+        return []
+
+    def series(of: Sequence[dict[str, Any]], name: str) -> tuple[list[int], list[float]]:
+        having = [line for line in of if line["metrics"].get(name) is not None]
+        return [line["step"] for line in having], [line["metrics"][name] for line in having]
+
+    xs = [line["step"] for line in steps]
+    panels = [("loss", xs, [line["loss"] for line in steps], False)]
+    for of, is_validation in ((steps, False), (looks, True)):
+        before = "validation: " if is_validation else ""
+        names = sorted({name for line in of for name in line["metrics"]})
+        panels += [(before + name.replace("_", " "), *series(of, name), is_validation) for name in names]
+    return [*panels, ("learning rate", xs, [line["lr"] for line in steps], False)]
+
+
+def _draw(axes: "Axes", xs: Sequence[int], ys: Sequence[float], *, is_validation: bool) -> None:
+    if is_validation:
+        axes.plot(xs, ys, color=_VALIDATION, marker="o", markersize=3)
+    else:
+        smooth = running_median(ys, max(1, len(ys) // 50))
+        keep = thinned(len(xs), _POINTS)
+        axes.plot([xs[i] for i in keep], [ys[i] for i in keep], color=_RAW, linewidth=0.8)
+        axes.plot([xs[i] for i in keep], [smooth[i] for i in keep], color=_SMOOTH, linewidth=1.4)
+    axes.grid(visible=True, color="0.92")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8)
+
+
+def running_median(values: Sequence[float], reach: int) -> list[float]:
+    """The median of each value with up to `reach` before and as many after it; fewer of both near the ends.
+
+    The window stays symmetric, so that a rise or fall is not moved sideways.
+    """
+    out = []
+    for i in range(len(values)):
+        side = min(reach, i, len(values) - 1 - i)
+        out.append(statistics.median(values[i - side : i + side + 1]))
+    return out
+
+
+def thinned(n: int, most: int) -> list[int]:
+    """At most `most` positions out of `n`, even, the first and the last among them."""
+    if n <= most:
+        return list(range(n))
+    return [round(i * (n - 1) / (most - 1)) for i in range(most)]

@@ -1,0 +1,31 @@
+"""A training in a process of its own: `python -m ... FOLDER`, settings as JSON in the environment."""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+
+from locatlas.models.training.loop import train
+from locatlas.models.training.plan import TrainingPlan
+from tests.models.training.regression import Regression
+
+
+def main() -> None:
+    settings = json.loads(os.environ["RUN"])
+    folder = Path(sys.argv[1])
+
+    def progress(_what: str, done: int, _total: int) -> None:
+        if done == settings.get("kill_after"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    objective = Regression(**settings.get("objective", {}))
+    train(objective, TrainingPlan(**settings["plan"]), folder, progress=progress)
+    torch.save(objective.module.state_dict(), folder / f"rank{os.environ.get('RANK', '0')}.pt")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main()

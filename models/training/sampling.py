@@ -11,7 +11,7 @@ from torch import Generator
 
 from locatlas.errors import InputError
 
-__all__ = ["balanced", "class_balanced_shares", "generator", "shuffled"]
+__all__ = ["ClassBalanced", "generator", "shuffled"]
 
 
 def generator(*key: int | str) -> Generator:
@@ -44,53 +44,58 @@ def shuffled(n: int, *, seed: int, step: int, batch_size: int) -> list[int]:
     return [_order(n, seed, place // n)[place % n] for place in range(first, first + batch_size)]
 
 
-def class_balanced_shares(table: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """How often each image is drawn when first a class is drawn, all alike, and then one of its images, all alike.
+class ClassBalanced:
+    """Draws images so that every class comes equally often, in each batch and not only in the mean.
 
-    So `share[i] = 1/K sum over classes c of i of 1/n_c`, and an image of several classes is drawn for each. Images of
-    no class are a class more, so that they are seen at all. Source of the scheme: DINO4Cells, which draws a class, then
-    an image.
+    A class is drawn, all alike, and then one of its images, all alike, so an image i is drawn with the share
+    `1/K sum over its classes c of 1/n_c`; one of several classes is drawn for each. Images of no class are a class
+    more, so that they are seen at all. Source of the scheme: DINO4Cells, which draws a class, then an image. Here both
+    draws are systematic (one random offset, then equal distances along the classes, images in random order within
+    each): in a batch a class is drawn its share of times, rounded up or down, and no image twice for a class before all
+    others of it came.
 
     Args:
         table: Which class an image has, (n, classes).
 
-    Returns:
-        Float64, (n,), sum 1.
-
     Raises:
         InputError: If there is no image.
     """
-    if len(table) == 0:
-        message = "no images to sample from"
-        raise InputError(message)
-    wide = np.column_stack([table, ~table.any(axis=1)]).astype(np.float64)
-    counts = wide.sum(axis=0)
-    present = counts > 0
-    shares: NDArray[np.float64] = (wide[:, present] / counts[present]).sum(axis=1) / present.sum()
-    return shares
 
+    def __init__(self, table: NDArray[np.bool_]) -> None:
+        if len(table) == 0:
+            message = "no images to sample from"
+            raise InputError(message)
+        wide = np.column_stack([table, ~table.any(axis=1)])
+        wide = wide[:, wide.any(axis=0)]
+        self._class, self._image = np.nonzero(wide.T)
+        counts = wide.sum(axis=0)
+        self._ends = np.cumsum(1 / counts[self._class]) / len(counts)
+        self._n = len(table)
 
-def balanced(shares: NDArray[np.float64], *, seed: int, step: int, batch_size: int) -> list[int]:
-    """The images of a step, drawn by their shares, in random order.
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """How often each image is drawn, (n,), sum 1."""
+        each = np.diff(self._ends, prepend=0.0)
+        return np.bincount(self._image, weights=each, minlength=self._n)
 
-    Drawn systematically (one random offset, then equal distances along the summed shares), so that the number of times
-    that an image comes in a batch differs from `batch_size * share` by less than 1, and its mean is just that.
+    def indices(self, *, seed: int, step: int, batch_size: int) -> list[int]:
+        """The images of a step, in random order.
 
-    Args:
-        shares: From `class_balanced_shares`.
-        seed: Of the draws.
-        step: From 0.
-        batch_size: Images a step.
+        Args:
+            seed: Of the draws.
+            step: From 0.
+            batch_size: Images a step.
 
-    Returns:
-        `batch_size` numbers in [0, len(shares)); a number can come more than once.
-    """
-    random = generator(seed, "balanced", step)
-    offset = float(torch.rand((), generator=random, dtype=torch.float64))
-    places = (np.arange(batch_size) + offset) / batch_size
-    ends = np.cumsum(shares)
-    chosen = np.searchsorted(ends / ends[-1], places, side="right")
-    order: Sequence[int] = torch.randperm(batch_size, generator=random).tolist()
-    # where rounding puts a place at the very end, it belongs to the last image that has a share
-    last = int(np.flatnonzero(shares)[-1])
-    return [min(int(chosen[i]), last) for i in order]
+        Returns:
+            `batch_size` numbers in [0, n).
+        """
+        random = generator(seed, "balanced", step)
+        offset = float(torch.rand((), generator=random, dtype=torch.float64))
+        mixed = torch.randperm(len(self._image), generator=random).numpy()
+        mixed = mixed[np.argsort(self._class[mixed], kind="stable")]  # classes in order, images in any
+        places = (np.arange(batch_size) + offset) / batch_size
+        # ends are summed in floats: the last may fall short of 1 by rounding
+        drawn = np.minimum(np.searchsorted(self._ends, places, side="right"), len(mixed) - 1)
+        order: Sequence[int] = torch.randperm(batch_size, generator=random).tolist()
+        found: list[int] = self._image[mixed[drawn]][order].tolist()
+        return found

@@ -18,7 +18,7 @@ from locatlas.models.training.heads import HeadSpec, build_head
 from locatlas.models.training.layer_decay import freeze_but_last, parameter_groups
 from locatlas.models.training.losses import Labels, classification_loss
 from locatlas.models.training.objective import TrainingImages, Validation
-from locatlas.models.training.sampling import balanced, class_balanced_shares, generator, shuffled
+from locatlas.models.training.sampling import ClassBalanced, generator, shuffled
 from locatlas.models.training.scores import macro_f1
 from locatlas.models.views import turned
 
@@ -35,6 +35,9 @@ _AT_ONCE = 16
 
 _TO_SCALE_BY = 128
 """Images by which the features are scaled before the first step."""
+
+_LEAST_SCALE = 0.05
+"""Features that vary less, relative to the most varied one, are not brought up to it."""
 
 
 class SupervisedModule(nn.Module):
@@ -112,7 +115,7 @@ class SupervisedObjective:
         head_scale: The head's learning rate, in those of the encoder's last layer.
         augmentation: How images are varied; None for `DEFAULT_AUGMENTATION`.
         crop_px: Edge of the crops, a multiple of the patch; None for the encoder's input size, 224 where it has none.
-        is_balanced: Draw classes alike (`sampling.class_balanced_shares`); else every image once an epoch.
+        is_balanced: Draw classes alike (`sampling.ClassBalanced`); else every image once an epoch.
         gamma: Of the focal loss; 0 for plain cross-entropy.
         smoothing: Of the targets.
         seed: Of head, order and crops.
@@ -166,7 +169,7 @@ class SupervisedObjective:
             message = f"crops of {self._crop_px} px: a multiple of the patch of {self._patch_px} px needed"
             raise InputError(message)
         self._passes = plan(spec, images.channels)
-        self._shares = class_balanced_shares(targets) if is_balanced else None
+        self._balanced = ClassBalanced(targets) if is_balanced else None
         freeze_but_last(network, spec, blocks)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(generator(seed, "head").initial_seed())
@@ -177,16 +180,18 @@ class SupervisedObjective:
         self.n_images = len(images)
         self._watch = CollapseWatch()
 
+    @torch.no_grad()
     def _scale_features(self) -> None:
-        """Let the head see features of mean 0 and SD 1, as they are now."""
-        chosen = sorted(
-            shuffled(len(self._images), seed=self._seed, step=0, batch_size=len(self._images))[:_TO_SCALE_BY]
-        )
-        features = self._embed(self._images, chosen)
+        """Let the head see features of mean 0 and SD 1 over images as training varies them, before it changes them."""
+        n = len(self._images)
+        chosen = sorted(shuffled(n, seed=self._seed, step=0, batch_size=n)[:_TO_SCALE_BY])
+        starts = range(0, len(chosen), _AT_ONCE)
+        batches = [self.batch(chosen[start : start + _AT_ONCE], -1)[0] for start in starts]
+        features = torch.cat([self.module.features(batch) for batch in batches])
         sd, mean = torch.std_mean(features, dim=0, correction=0)
         self.module.center.copy_(mean)
         # where the network says the same of all images there is nothing to enlarge
-        self.module.scale.copy_(sd.clamp_min(1e-3 * float(sd.max())) if sd.max() > 0 else torch.ones_like(sd))
+        self.module.scale.copy_(sd.clamp_min(_LEAST_SCALE * float(sd.max())) if sd.max() > 0 else torch.ones_like(sd))
 
     def start(self, n_steps: int, device: torch.device) -> None:
         """Move to the device; there are no schedules."""
@@ -194,10 +199,10 @@ class SupervisedObjective:
         self._watch = CollapseWatch()
 
     def indices(self, step: int, batch_size: int) -> Sequence[int]:
-        """As `sampling.balanced`, or `sampling.shuffled`."""
-        if self._shares is None:
+        """As `sampling.ClassBalanced`, or `sampling.shuffled`."""
+        if self._balanced is None:
             return shuffled(self.n_images, seed=self._seed, step=step, batch_size=batch_size)
-        return balanced(self._shares, seed=self._seed, step=step, batch_size=batch_size)
+        return self._balanced.indices(seed=self._seed, step=step, batch_size=batch_size)
 
     def batch(self, indices: Sequence[int], step: int) -> list[Tensor]:
         """Crops, (b, passes, slots, h, w), and targets, float32, (b, classes)."""
@@ -243,7 +248,7 @@ class SupervisedObjective:
         self.module.eval()
         try:
             with torch.no_grad():
-                logits = self.module.logits(self._embed(images, range(len(images)))).float().cpu()
+                logits = self.module.logits(self._embed(images)).float().cpu()
         finally:
             self.module.train(was_training)
         wanted = torch.from_numpy(targets.astype(np.float32))
@@ -254,27 +259,26 @@ class SupervisedObjective:
         return Validation(score, {"score": score, "macro_f1": score, "loss": loss})
 
     @torch.no_grad()
-    def _embed(self, images: TrainingImages, chosen: Sequence[int]) -> Tensor:
+    def _embed(self, images: TrainingImages) -> Tensor:
         """Features of whole images, all views of the spec taken together as in embedding: (n, dim), on the device."""
         device = self.module.center.device
-        rows: list[Tensor | None] = [None] * len(chosen)
-        waiting: dict[torch.Size, list[tuple[int, Tensor]]] = {}
+        rows: dict[int, Tensor] = {}
+        waiting: dict[torch.Size, dict[int, Tensor]] = {}
 
-        def run(held: list[tuple[int, Tensor]]) -> None:
-            batch = torch.stack([one for _, one in held]).to(device)
+        def run(held: Mapping[int, Tensor]) -> None:
+            batch = torch.stack(list(held.values())).to(device)
             views = [self.module.features(turned(batch, view)) for view in range(self._spec.views)]
-            for (place, _), row in zip(held, torch.stack(views).mean(dim=0), strict=True):
-                rows[place] = row
+            rows.update(zip(held, torch.stack(views).mean(dim=0), strict=True))
 
-        for place, index in enumerate(chosen):
+        for index in range(len(images)):
             made = plain_view(images.planes(index), images.channels, self._spec, patch_px=self._patch_px)
-            held = waiting.setdefault(made.shape, [])
-            held.append((place, made))
+            held = waiting.setdefault(made.shape, {})
+            held[index] = made
             if len(held) == _AT_ONCE:
                 run(waiting.pop(made.shape))
         for held in waiting.values():
             run(held)
-        return torch.stack([row for row in rows if row is not None])
+        return torch.stack([rows[index] for index in range(len(images))])
 
     def encoder_state(self) -> dict[str, Tensor]:
         """The network's weights."""

@@ -191,7 +191,7 @@ def refresh(atlas: Path, kind: str, *, levels: Sequence[str]) -> dict[str, str]:
         if wanted is not None or _paths(store, encoder.table)[1].is_file():
             index, state = open_index(store, encoder, store.read_vectors(encoder.table))
         if wanted is not None and _is_due(index, kind):
-            with store.folder.writer(f"FAISS {wanted}"):
+            with store.folder.writer(f"FAISS {wanted}", patient=True):  # what was embedded is done: no reason to fail
                 sidecar, later = build(store, encoder, wanted), 0  # type: ignore[arg-type]
         elif index is not None:
             sidecar, later = index.sidecar, len(index.later)

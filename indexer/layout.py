@@ -234,7 +234,7 @@ class AtlasFolder:
         return AtlasLockedError(f"{message}; wait for it or stop it. Queries keep working")
 
     def _reembedded(self, owner: Owner | None) -> AtlasLockedError:
-        message = f"{self.path}: is being re-embedded ({owner or 'another process'}); wait for it or stop it"
+        message = f"{self.path}: its vectors are being renewed ({owner or 'another process'}); wait for it or stop it"
         return AtlasLockedError(f"{message}. Queries keep working")
 
 

@@ -2,7 +2,7 @@
 
 >>> import locatlas
 >>> sorted(name for name in locatlas.__all__ if name.islower() and not name.startswith("_"))
-['demo', 'embed', 'export_sheet', 'import_annotations', 'import_embeddings', 'index', 'open']
+['demo', 'embed', 'export_sheet', 'import_annotations', 'import_embeddings', 'index', 'maintain', 'open', 'reembed']
 
 Everything is imported on first use: `import locatlas` loads neither torch nor lancedb, faiss or scikit-learn.
 """
@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from locatlas.cli.demo import demo
-    from locatlas.indexer.embed import embed
+    from locatlas.indexer.embed import embed, reembed
     from locatlas.indexer.encoders import EncoderRequest
     from locatlas.indexer.import_annotations import import_annotations
     from locatlas.indexer.import_embeddings import import_embeddings
     from locatlas.indexer.index import index
+    from locatlas.indexer.maintain import maintain
     from locatlas.query.annotation_choice import SheetRequest
     from locatlas.query.annotation_export import export_sheet
     from locatlas.query.atlas import Atlas
@@ -34,7 +35,9 @@ __all__ = [
     "import_annotations",
     "import_embeddings",
     "index",
+    "maintain",
     "open",
+    "reembed",
 ]
 
 _WHERE = {
@@ -42,6 +45,8 @@ _WHERE = {
     "open": ("locatlas.query.atlas", "open_atlas"),
     "index": ("locatlas.indexer.index", "index"),
     "embed": ("locatlas.indexer.embed", "embed"),
+    "reembed": ("locatlas.indexer.embed", "reembed"),
+    "maintain": ("locatlas.indexer.maintain", "maintain"),
     "import_annotations": ("locatlas.indexer.import_annotations", "import_annotations"),
     "export_sheet": ("locatlas.query.annotation_export", "export_sheet"),
     "SheetRequest": ("locatlas.query.annotation_choice", "SheetRequest"),

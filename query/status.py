@@ -2,6 +2,8 @@
 
 import json
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,9 @@ import pyarrow as pa
 from locatlas.indexer import encoders
 from locatlas.indexer.cells.segmenters import SegmenterSpec
 from locatlas.indexer.ledger import versions
+from locatlas.indexer.lineage import lineage
 from locatlas.indexer.store import Store
+from locatlas.models.training.manifest import TrainingManifest
 from locatlas.query.outdated import digests_now
 
 __all__ = ["status"]
@@ -27,8 +31,9 @@ def status(store: Store) -> dict[str, Any]:
 
     Returns:
         path, schema_version, tables {name: {rows, version}}, datasets {level: {name: images}}, labelled likewise,
-        cells (see `_cells`), encoders with state, crop and coverage, quarantine {data set: count}, quarantined (the
-        first of them, with reasons), indices, roots with whether they are there, the last runs, versions.
+        cells (see `_cells`), encoders with state, crop, coverage, lineage and training, reembedding (who does so now,
+        or None), quarantine {data set: count}, quarantined (the first of them, with reasons), indices, roots with
+        whether they are there, the last runs, versions.
     """
     columns = ["id", "dataset", "source_digest", "localizations"]
     images = {"fov": store.read("fovs", columns), "cell": store.read("cells", [*columns, "fov_id", "cell"])}
@@ -36,6 +41,9 @@ def status(store: Store) -> dict[str, Any]:
     info = store.folder.info()
     held = store.read("quarantine", ["dataset", "source", "reason"]).to_pylist()
     reasons = Counter(r["dataset"] for r in held)
+    known = encoders.stored_encoders(store)
+    trainings = _trainings(store)
+    owner = store.folder.reembedding_owner()
     runs = sorted(store.read("runs").to_pylist(), key=lambda r: r["id"], reverse=True)
     return {
         "path": str(store.folder.path),
@@ -44,12 +52,13 @@ def status(store: Store) -> dict[str, Any]:
         "datasets": {level: dict(sorted(Counter(t["dataset"].to_pylist()).items())) for level, t in images.items()},
         "labelled": {level: _labelled(t) for level, t in images.items()},
         "cells": _cells(store),
-        "encoders": [_encoder(store, e, digests[e.level]) for e in encoders.stored_encoders(store)],
+        "encoders": [_encoder(store, e, digests[e.level]) | _descent(e, known, trainings) for e in known],
+        "reembedding": None if owner is None else {**asdict(owner), "for_s": owner.age_s},
         "quarantine": dict(sorted(reasons.items())),
         "quarantined": held[:_QUARANTINED_SHOWN],
         "indices": [_index(path) for path in sorted(store.folder.indices.glob("*.json"))],
         "roots": {n: {"path": p, "present": Path(p).is_dir()} for n, p in sorted(info["roots"].items())},
-        "runs": [_run(row, writing=store.folder.is_being_written()) for row in runs[:_RUNS_SHOWN]],
+        "runs": [_run(store, row) for row in runs[:_RUNS_SHOWN]],
         "versions": versions(),
     }
 
@@ -78,7 +87,29 @@ def _encoder(store: Store, encoder: encoders.StoredEncoder, digests: dict[str, s
         "images": len(digests),
         "embedded": embedded,
         "stale": 0 if imported else stale,  # an imported vector has no pixels of its own
+        "coverage": round((embedded - (0 if imported else stale)) / len(digests), 4) if digests else None,
     }
+
+
+def _trainings(store: Store) -> dict[str, TrainingManifest]:
+    """What weights were trained on, by their sha256."""
+    rows = store.read("trainings", ["id", "manifest"]).to_pylist()
+    return {row["id"]: TrainingManifest.from_json(row["manifest"]) for row in rows}
+
+
+def _descent(
+    encoder: encoders.StoredEncoder,
+    known: Sequence[encoders.StoredEncoder],
+    trainings: Mapping[str, TrainingManifest],
+) -> dict[str, Any]:
+    """What an encoder was made from, and in which training."""
+    manifest = trainings.get(encoder.spec.weights_sha256 or "")
+    training = None
+    if manifest is not None:
+        training = {name: getattr(manifest, name) for name in ("objective", "level", "group", "fraction", "seed")}
+        training |= {"images": len(manifest.images), "validation_images": len(manifest.validation_images)}
+    parent = encoder.spec.parent
+    return {"parent": parent, "lineage": list(lineage(encoder, known, trainings)), "training": training}
 
 
 def _cells(store: Store) -> dict[str, Any]:
@@ -121,9 +152,11 @@ def _index(path: Path) -> dict[str, Any]:
         return {"table": path.stem, "unreadable": str(error)}
 
 
-def _run(row: dict[str, Any], *, writing: bool) -> dict[str, Any]:
-    """A run; one that says it is running while nobody writes was killed."""
-    killed = row["state"] == "running" and not writing
+def _run(store: Store, row: dict[str, Any]) -> dict[str, Any]:
+    """A run; one that says it is running while nobody writes, and that does not re-embed, was killed."""
+    owner = store.folder.reembedding_owner()
+    goes_on = (owner is not None and owner.run == row["id"]) or store.folder.is_being_written()
+    killed = row["state"] == "running" and not goes_on
     return {
         "id": row["id"],
         "command": row["command"],

@@ -18,6 +18,7 @@ _COMMANDS = {
     "demo": "locatlas.cli.demo",
     "index": "locatlas.cli.building",
     "embed": "locatlas.cli.building",
+    "reembed": "locatlas.cli.keeping",
     "import-embeddings": "locatlas.cli.building",
     "neighbors": "locatlas.cli.asking",
     "classify": "locatlas.cli.asking",
@@ -27,6 +28,7 @@ _COMMANDS = {
     "encoders": "locatlas.cli.listing",
     "datasets": "locatlas.cli.listing",
     "status": "locatlas.cli.listing",
+    "maintain": "locatlas.cli.keeping",
 }
 
 

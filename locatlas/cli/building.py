@@ -15,6 +15,15 @@ if TYPE_CHECKING:
     from locatlas.indexer.summary import IndexSummary
 
 
+faiss_option = click.option(
+    "--faiss",
+    type=click.Choice(["auto", "none", "flat", "ivf", "hnsw", "ivfpq"]),
+    default="auto",
+    show_default=True,
+    help="Index for look-ups; auto builds none below 50,000 vectors, where exact search is fast.",
+)
+
+
 def _encoder_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(
         [
@@ -39,13 +48,7 @@ def _encoder_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 type=click.Choice(["fp32", "bf16"]),
                 help="Default: bf16 where hardware and network gain from it; in an atlas an encoder keeps its own.",
             ),
-            click.option(
-                "--faiss",
-                type=click.Choice(["auto", "none", "flat", "ivf", "hnsw", "ivfpq"]),
-                default="auto",
-                show_default=True,
-                help="Index for look-ups; auto builds none below 50,000 vectors, where exact search is fast.",
-            ),
+            faiss_option,
         ]
     ):
         command = option(command)
@@ -153,7 +156,7 @@ def index_command(
             progress=progress,
             prune=prune,
         )
-    _finish(atlas, summary, faiss=faiss, as_json=as_json)
+    finish(atlas, summary, faiss=faiss, as_json=as_json)
     if summary.gone and not as_json:
         did = "removed" if prune else "they stay in the atlas; --prune removes them"
         click.echo(f"{len(summary.gone)} images whose files are gone, e.g. {summary.gone[0]}: {did}")
@@ -178,7 +181,7 @@ def embed_command(atlas: Path, level: str, faiss: str, *, as_json: bool, **encod
     with progress_bar() as progress:
         levels = ("fov", "cell") if level == "both" else (level,)
         summary = embed(atlas=atlas, request=request, levels=levels, progress=progress)
-    _finish(atlas, summary, faiss=faiss, as_json=as_json)
+    finish(atlas, summary, faiss=faiss, as_json=as_json)
 
 
 def _key_values(flag: str, options: tuple[str, ...]) -> dict[str, str]:
@@ -192,7 +195,7 @@ def _key_values(flag: str, options: tuple[str, ...]) -> dict[str, str]:
     return out
 
 
-def _finish(atlas: Path, summary: "IndexSummary", *, faiss: str, as_json: bool) -> None:
+def finish(atlas: Path, summary: "IndexSummary", *, faiss: str, as_json: bool) -> None:
     """Build the FAISS index that was asked for, and say what was done."""
     from locatlas.indexer.faiss_index import refresh
 

@@ -27,6 +27,7 @@ __all__ = [
     "DemoDocument",
     "ImportDocument",
     "IndexDocument",
+    "MaintainDocument",
     "NeighborsDocument",
     "ProteinsDocument",
     "StatusDocument",
@@ -54,7 +55,7 @@ class SegmentedFields(_Document):
 
 
 class IndexDocument(_Document):
-    """What `index` and `embed` did."""
+    """What `index`, `embed` and `reembed` did."""
 
     fovs: int = Field(ge=0, description="FOVs in the atlas after the run")
     cells: int = Field(ge=0, description="cells in the atlas after the run")
@@ -90,6 +91,12 @@ class EncoderState(EncoderName):
     images: int = Field(description="images at the level")
     embedded: int = Field(description="of these, with a vector")
     stale: int = Field(description="vectors made from other pixels than those there now")
+    coverage: float | None = Field(
+        ge=0, le=1, description="share of the images with a vector of their pixels; null without images"
+    )
+    parent: str | None = Field(description="fingerprint of the encoder it was trained from")
+    lineage: list[str] = Field(description="names from the oldest known ancestor to the encoder itself")
+    training: dict[str, Any] | None = Field(description="how it was trained; null where that is not known")
     crop: dict[str, Any] | None = Field(description="how cells are cut out of their fields; null for whole images")
 
 
@@ -121,6 +128,9 @@ class StatusDocument(_Document):
     datasets: dict[str, dict[str, int]] = Field(description="images by level and data set")
     cells: CellsState
     encoders: list[EncoderState]
+    reembedding: dict[str, Any] | None = Field(
+        description="who renews the vectors now (command, run, pid, host, since, for_s); null if nobody does"
+    )
     quarantine: dict[str, int]
     indices: list[dict[str, Any]]
     roots: dict[str, dict[str, Any]]
@@ -137,6 +147,26 @@ class ImportDocument(_Document):
     degenerate: int = Field(description="zero vectors: they never match")
     indices: dict[str, str] = Field(description="what look-ups use, by level, in words")
     encoder: EncoderName
+
+
+class SupersededVectorsState(_Document):
+    """Vectors of an encoder that is not in use any more."""
+
+    level: str
+    name: str
+    fingerprint: str
+    vectors: int = Field(ge=0)
+    bytes: int = Field(ge=0, description="on disk, with their FAISS index")
+    imported: bool = Field(description="made elsewhere: no image could give them back, so they are kept")
+
+
+class MaintainDocument(_Document):
+    """What `maintain` did."""
+
+    dropped: list[SupersededVectorsState]
+    kept: list[SupersededVectorsState]
+    freed_bytes: int = Field(ge=0)
+    compacted: list[str] = Field(description="tables whose fragments were merged")
 
 
 class DemoDocument(_Document):
@@ -156,6 +186,8 @@ class DemoDocument(_Document):
 DOCUMENTS: dict[str, type[BaseModel]] = {
     "index": IndexDocument,
     "embed": IndexDocument,
+    "reembed": IndexDocument,
+    "maintain": MaintainDocument,
     "import-embeddings": ImportDocument,
     "neighbors": NeighborsDocument,
     "classify": ClassifyDocument,

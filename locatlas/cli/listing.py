@@ -182,6 +182,13 @@ def _state_cell(encoder: dict[str, Any], column: str) -> Any:
     return encoder[column][:12] if column == "fingerprint" else encoder[column]
 
 
+def _training(encoder: dict[str, Any]) -> str:
+    if (training := encoder["training"]) is None:
+        return ""
+    seen = f"{training['images']} images, {100 * training['fraction']:g} % of the groups"
+    return f" ({training['objective']} on {seen}, seed {training['seed']})"
+
+
 def _print_cells(cells: dict[str, Any]) -> None:
     rows = [(s["id"], s["fields"], s["cells"]) for s in cells["segmenters"]]
     if cells["images_of_their_own"]:
@@ -230,6 +237,13 @@ def status_command(atlas: Path, *, as_json: bool) -> None:
     for e in document["encoders"]:
         if e["crop"] is not None:
             click.echo(f"cells for {e['name']} ({e['fingerprint'][:12]}): {e['crop']['in_words']}")
+        if len(e["lineage"]) > 1:
+            click.echo(f"lineage of {e['name']} at level {e['level']}: {' → '.join(e['lineage'])}{_training(e)}")
+    if (owner := document["reembedding"]) is not None:
+        click.echo(
+            f"vectors are being renewed: {owner['command']}, process {owner['pid']} on {owner['host']}, "
+            f"for {owner['for_s']} s"
+        )
     for name, n in document["quarantine"].items():
         click.echo(f"quarantine: {n} of data set {name} (which and why: --json)")
     for index in document["indices"]:

@@ -1,0 +1,161 @@
+"""Keep an atlas tidy: merge fragments, remove what kills left, and vectors that are superseded. I/O."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from locatlas.errors import StoreDamagedError
+from locatlas.indexer.encoders import StoredEncoder, stored_encoders
+from locatlas.indexer.ledger import Run
+from locatlas.indexer.store import Store
+
+__all__ = ["MaintainSummary", "SupersededVectors", "maintain"]
+
+_DROPPED = ".dropped-"
+"""How the folder of a table is called while it is deleted: a reader finds all of a table or none of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupersededVectors:
+    """The vectors of an encoder that is not in use any more.
+
+    Attributes:
+        level: "fov" or "cell".
+        name: Of the encoder.
+        fingerprint: Of the encoder.
+        vectors: How many.
+        bytes: On disk, with their FAISS index.
+        imported: Whether they were made elsewhere, so that no image could give them back.
+    """
+
+    level: str
+    name: str
+    fingerprint: str
+    vectors: int
+    bytes: int
+    imported: bool
+
+
+@dataclass(slots=True)
+class MaintainSummary:
+    """What `maintain` did.
+
+    Attributes:
+        dropped: Vectors that were deleted.
+        kept: Superseded vectors that are still there.
+        freed_bytes: Of what was deleted.
+        compacted: Tables whose fragments were merged.
+    """
+
+    dropped: list[SupersededVectors] = field(default_factory=list)
+    kept: list[SupersededVectors] = field(default_factory=list)
+    freed_bytes: int = 0
+    compacted: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document of `maintain`."""
+        return asdict(self)
+
+
+def maintain(*, atlas: str | Path, drop_superseded: bool = False) -> MaintainSummary:
+    """Merge small fragments of tables and remove what killed runs left; on request, delete superseded vectors.
+
+    The encoders themselves stay in the atlas, with their parents and what they were trained on. Vectors that were
+    imported are kept: no image could give them back. A query that began with an encoder just before its vectors were
+    deleted may fail.
+
+    Args:
+        atlas: Atlas folder.
+        drop_superseded: Delete vectors and indices of encoders that were superseded.
+
+    Raises:
+        InputError: If there is no atlas, or it cannot be written.
+        AtlasLockedError: If another process writes, or the atlas is being re-embedded and vectors are to be deleted:
+            a re-embedding may be about to use them again.
+    """
+    store = Store.open(Path(atlas))
+    command = "maintain --drop-superseded" if drop_superseded else "maintain"
+    with ExitStack() as held:
+        if drop_superseded:
+            held.enter_context(store.folder.reembedding(command))
+        held.enter_context(store.folder.writer(command))
+        run = held.enter_context(Run.record(store, "maintain"))
+        summary = MaintainSummary()
+        for encoder in stored_encoders(store):
+            if encoder.state != "superseded" or not store.has(encoder.table):
+                continue
+            vectors = _described(store, encoder)
+            if drop_superseded and not encoder.is_imported:
+                run.touched()
+                _drop(store, encoder)
+                run.counts["dropped vectors"] += vectors.vectors
+                summary.freed_bytes += vectors.bytes
+                summary.dropped.append(vectors)
+            else:
+                summary.kept.append(vectors)
+        summary.freed_bytes += _remove_remains(store)
+        for table in store.tables():
+            before = store.version(table)
+            store.compact(table)
+            summary.compacted += [table] if store.version(table) != before else []
+        return summary
+
+
+def _described(store: Store, encoder: StoredEncoder) -> SupersededVectors:
+    return SupersededVectors(
+        level=encoder.level,
+        name=encoder.spec.name,
+        fingerprint=encoder.fingerprint,
+        vectors=store.count(encoder.table),
+        bytes=sum(_size(path) for path in [_folder(store, encoder.table), *_index_files(store, encoder.table)]),
+        imported=encoder.is_imported,
+    )
+
+
+def _folder(store: Store, table: str) -> Path:
+    return store.folder.db / f"{table}.lance"
+
+
+def _index_files(store: Store, table: str) -> Iterator[Path]:
+    return store.folder.indices.glob(f"{table}.*")
+
+
+def _size(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(f.stat().st_size for f in files if f.is_file())
+
+
+def _drop(store: Store, encoder: StoredEncoder) -> None:
+    """Delete a table at once for readers, then its files; a kill between leaves what the next run removes."""
+    folder = _folder(store, encoder.table)
+    away = folder.with_name(f"{_DROPPED}{encoder.table}")
+    try:
+        if away.exists():
+            shutil.rmtree(away)
+        folder.rename(away)
+        shutil.rmtree(away)
+        for path in _index_files(store, encoder.table):
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        message = f"{folder}: cannot be deleted ({error.strerror or error}); run maintain again"
+        raise StoreDamagedError(message) from error
+
+
+def _remove_remains(store: Store) -> int:
+    """Folders of tables whose deletion was killed, and FAISS files without a table; how many bytes that were."""
+    remains = list(store.folder.db.glob(f"{_DROPPED}*"))
+    remains += [path for path in store.folder.indices.glob("emb_*") if not store.has(path.name.partition(".")[0])]
+    freed = sum(map(_size, remains))
+    try:
+        for path in remains:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        message = f"{path}: cannot be deleted ({error.strerror or error})"
+        raise StoreDamagedError(message) from error
+    return freed

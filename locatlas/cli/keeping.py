@@ -1,0 +1,83 @@
+"""Commands that keep an atlas current and small: reembed, maintain."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+from locatlas.cli.building import faiss_option, finish
+from locatlas.cli.common import atlas_option, emit_json, json_option, progress_bar
+
+if TYPE_CHECKING:
+    from locatlas.indexer.maintain import SupersededVectors
+
+busy_option = click.option(
+    "--busy",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    show_default=True,
+    metavar="SHARE",
+    help="Share of the time to work; after each batch the rest is left to others.",
+)
+
+
+@click.command("reembed")
+@atlas_option
+@click.option(
+    "--encoder",
+    "-e",
+    metavar="NAME",
+    help="Encoder (or fingerprint) that is to be complete and then current; default: the one that is being built at "
+    "each level, else the current one.",
+)
+@click.option("--level", type=click.Choice(["fov", "cell", "both"]), default="both", show_default=True)
+@busy_option
+@faiss_option
+@json_option
+def reembed_command(atlas: Path, encoder: str | None, level: str, busy: float, faiss: str, *, as_json: bool) -> None:
+    """Find what is stale in an atlas and embed only that: images without a vector, changed ones, a new encoder.
+
+    Queries keep working on the encoder before until the last vector is there. `index` may run at the same time. A run
+    that was stopped continues where it was.
+    """
+    from locatlas.indexer.embed import reembed
+
+    with progress_bar() as progress:
+        levels = ("fov", "cell") if level == "both" else (level,)
+        summary = reembed(atlas=atlas, encoder=encoder, levels=levels, progress=progress, busy=busy)
+    finish(atlas, summary, faiss=faiss, as_json=as_json)
+
+
+@click.command("maintain")
+@atlas_option
+@click.option(
+    "--drop-superseded",
+    is_flag=True,
+    help="Delete vectors and indices of encoders that were superseded; the encoders stay known, with their lineage.",
+)
+@json_option
+def maintain_command(atlas: Path, *, drop_superseded: bool, as_json: bool) -> None:
+    """Merge small fragments of tables and remove what killed runs left."""
+    from locatlas.indexer.maintain import maintain
+
+    summary = maintain(atlas=atlas, drop_superseded=drop_superseded)
+    if as_json:
+        emit_json(summary.to_dict())
+        return
+    click.echo(f"{atlas}: {_megabytes(summary.freed_bytes)} freed, {len(summary.compacted)} tables compacted")
+    for vectors in summary.dropped:
+        click.echo(f"deleted: {_told(vectors)}")
+    for vectors in summary.kept:
+        why = "imported, so no image could give them back" if vectors.imported else "--drop-superseded deletes them"
+        click.echo(f"superseded and kept: {_told(vectors)}; {why}")
+
+
+def _told(vectors: "SupersededVectors") -> str:
+    return (
+        f"{vectors.vectors} vectors of {vectors.name} ({vectors.fingerprint[:12]}) at level {vectors.level}, "
+        f"{_megabytes(vectors.bytes)}"
+    )
+
+
+def _megabytes(n_bytes: int) -> str:
+    return f"{n_bytes / 1e6:.1f} MB"

@@ -4,7 +4,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from locatlas.errors import InputError
 from locatlas.models.training.log import read_log
@@ -17,6 +17,8 @@ __all__ = ["draw_curve", "running_median", "thinned"]
 
 _POINTS = 2000
 """Steps drawn at most; more are thinned evenly."""
+
+_Kind = Literal["noisy", "points", "exact"]
 
 # of Okabe and Ito's colours, told apart with every kind of colour vision
 _RAW, _SMOOTH, _VALIDATION = "#9ecae1", "#0072B2", "#D55E00"
@@ -49,11 +51,13 @@ def draw_curve(log: Path, folder: Path) -> tuple[Path, Path]:
         message = f"{log}: no step to draw"
         raise InputError(message)
     columns = 1 if len(panels) == 1 else 2
+    last = panels[0][1][-1]
     rows = math.ceil(len(panels) / columns)
     figure = Figure(figsize=(4.2 * columns, 0.6 + 2.3 * rows), layout="constrained")
-    for place, (title, xs, ys, is_validation) in enumerate(panels, start=1):
+    for place, (title, xs, ys, kind) in enumerate(panels, start=1):
         axes = figure.add_subplot(rows, columns, place)
-        _draw(axes, xs, ys, is_validation=is_validation)
+        _draw(axes, xs, ys, kind)
+        axes.set_xlim(0, last * 1.02)
         axes.set_title(title, fontsize=10, loc="left")
         if place > len(panels) - columns:
             axes.set_xlabel("optimizer step")
@@ -66,8 +70,8 @@ def draw_curve(log: Path, folder: Path) -> tuple[Path, Path]:
     return paths
 
 
-def _panels(lines: Sequence[dict[str, Any]]) -> list[tuple[str, list[int], list[float], bool]]:
-    """Title, steps, values and whether they are of the validation part; loss first, rate last."""
+def _panels(lines: Sequence[dict[str, Any]]) -> list[tuple[str, list[int], list[float], _Kind]]:
+    """Title, steps, values and how to draw them; loss first, rate last."""
     steps = [line for line in lines if line["kind"] == "step"]
     looks = [line for line in lines if line["kind"] == "validation"]
     if not steps:
@@ -78,38 +82,33 @@ def _panels(lines: Sequence[dict[str, Any]]) -> list[tuple[str, list[int], list[
         return [line["step"] for line in having], [line["metrics"][name] for line in having]
 
     xs = [line["step"] for line in steps]
-    panels = [("loss", xs, [line["loss"] for line in steps], False)]
-    for of, is_validation in ((steps, False), (looks, True)):
-        before = "validation: " if is_validation else ""
+    panels: list[tuple[str, list[int], list[float], _Kind]] = [("loss", xs, [line["loss"] for line in steps], "noisy")]
+    kinds: tuple[_Kind, _Kind] = ("noisy", "points")
+    for of, before, kind in zip((steps, looks), ("", "validation: "), kinds, strict=True):
         names = sorted({name for line in of for name in line["metrics"]})
-        panels += [(before + name.replace("_", " "), *series(of, name), is_validation) for name in names]
-    return [*panels, ("learning rate", xs, [line["lr"] for line in steps], False)]
+        panels += [(before + name.replace("_", " "), *series(of, name), kind) for name in names]
+    return [*panels, ("learning rate", xs, [line["lr"] for line in steps], "exact")]
 
 
-def _draw(axes: "Axes", xs: Sequence[int], ys: Sequence[float], *, is_validation: bool) -> None:
-    if is_validation:
+def _draw(axes: "Axes", xs: Sequence[int], ys: Sequence[float], kind: _Kind) -> None:
+    if kind == "points":
         axes.plot(xs, ys, color=_VALIDATION, marker="o", markersize=3)
     else:
-        smooth = running_median(ys, max(1, len(ys) // 50))
         keep = thinned(len(xs), _POINTS)
-        axes.plot([xs[i] for i in keep], [ys[i] for i in keep], color=_RAW, linewidth=0.8)
-        axes.plot([xs[i] for i in keep], [smooth[i] for i in keep], color=_SMOOTH, linewidth=1.4)
+        kept, values = [xs[i] for i in keep], [ys[i] for i in keep]
+        if kind == "noisy":
+            axes.plot(kept, values, color=_RAW, linewidth=0.8)
+            values = running_median(ys, max(1, len(ys) // 50), keep)
+        axes.plot(kept, values, color=_SMOOTH, linewidth=1.4)
     axes.grid(visible=True, color="0.92")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
 
 
-def running_median(values: Sequence[float], reach: int) -> list[float]:
-    """The median of each value with up to `reach` before and as many after it; fewer of both near the ends.
-
-    The window stays symmetric, so that a rise or fall is not moved sideways.
-    """
-    out = []
-    for i in range(len(values)):
-        side = min(reach, i, len(values) - 1 - i)
-        out.append(statistics.median(values[i - side : i + side + 1]))
-    return out
+def running_median(values: Sequence[float], reach: int, at: Sequence[int]) -> list[float]:
+    """The median of up to `reach` values before each of some positions, itself, and as many after it."""
+    return [statistics.median(values[max(0, i - reach) : i + reach + 1]) for i in at]
 
 
 def thinned(n: int, most: int) -> list[int]:

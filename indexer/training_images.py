@@ -120,9 +120,22 @@ class StoredImages:
         return len(self.ids)
 
     @property
+    def digests(self) -> tuple[str, ...]:
+        """Of all that decides each image's pixels: its source, and the place and mask of a cell."""
+        return tuple(str(row["source_digest"]) for _, row in self._rows)
+
+    def part(self, ids: Sequence[str]) -> Self:
+        """Those of the images that have these ids, in this order, with the same memory; others are passed over."""
+        place = {i: n for n, i in enumerate(self.ids)}
+        found = [self._rows[place[i]] for i in ids if i in place]
+        other = type(self)(found, self._spec, self.channels, 0)
+        other._kept, other._fields = self._kept, self._fields
+        return other
+
+    @property
     def n_kept(self) -> int:
         """Images whose planes are in memory."""
-        return len(self._kept)
+        return sum(i in self._kept for i in self.ids)
 
     def channels_of(self, i: int) -> tuple[str, ...]:
         """All of `channels`: images that lack one are left out."""

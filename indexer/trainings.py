@@ -42,9 +42,9 @@ def put_known_trainings(store: Store, spec: EncoderSpec) -> None:
     So that an atlas is told of what it was trained on in another. The writer lock is held.
     """
     manifest = registry.training(spec.name)
-    if manifest is not None and manifest.weights_sha256 == spec.weights_sha256:
-        if training_of(store, manifest.weights_sha256) is None:
-            put_training(store, manifest)
+    is_its_own = manifest is not None and manifest.weights_sha256 == spec.weights_sha256
+    if manifest is not None and is_its_own and training_of(store, manifest.weights_sha256) is None:
+        put_training(store, manifest)
 
 
 def training_of(store: Store, weights_sha256: str | None) -> TrainingManifest | None:

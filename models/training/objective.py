@@ -23,7 +23,7 @@ class TrainingImages(Protocol):
         ...
 
     def planes(self, i: int) -> Tensor:
-        """The channels of image i scaled and resized as its encoder's spec says, without standardizing, mean, sd, padding.
+        """The channels of image i scaled and resized by its encoder's spec, without standardizing, mean, sd, padding.
 
         Returns:
             Float32, (channels, h, w), in [0, 1]; exactly 0 in all channels where it is blank. A fresh or shared tensor
@@ -57,9 +57,13 @@ class Objective(Protocol):
     n_images: int
     """Images an epoch."""
 
-    module: nn.Module
-    """`module(batch, step)` gives (loss, metrics): a scalar tensor and detached scalar tensors by name. The parameters
-    that are to be trained, and only they, have `requires_grad`."""
+    @property
+    def module(self) -> nn.Module:
+        """`module(batch, step)` gives (loss, metrics): a scalar tensor and detached scalar tensors by name.
+
+        The parameters that are to be trained, and only they, have `requires_grad`.
+        """
+        ...
 
     def start(self, n_steps: int, device: torch.device) -> None:
         """Called once, before the first step or after the state was resumed: the length of all schedules."""

@@ -53,6 +53,16 @@ def test_memory_decides_nothing_and_neither_do_threads(store: Store) -> None:
                 assert torch.equal(planes, kept.planes(i))
 
 
+def test_a_part_has_the_images_of_its_ids_without_reading_them_again(store: Store, source: Path) -> None:
+    images = loaded(store)
+    for n in range(6):
+        (source / name_of(n)).unlink()
+    part = images.part([IDS[4], "opencell/none", IDS[1]])
+    assert (part.ids, part.channels) == ((IDS[4], IDS[1]), images.channels)
+    assert torch.equal(part.planes(0), images.planes(4))
+    assert torch.equal(part.planes(1), images.planes(1))
+
+
 def test_what_cannot_be_used_is_left_out_with_its_reason(store: Store, source: Path) -> None:
     write_field(source, 1, pixels(77))
     (source / name_of(2)).unlink()

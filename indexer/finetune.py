@@ -1,0 +1,251 @@
+"""Train an encoder on the images of an atlas, register it, and let the atlas follow. I/O."""
+
+import dataclasses
+import json
+import logging
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from locatlas.errors import InputError
+from locatlas.indexer import encoders
+from locatlas.indexer.atomic import write_atomically
+from locatlas.indexer.embed import reembed
+from locatlas.indexer.encoders import StoredEncoder
+from locatlas.indexer.finetune_begin import (
+    DEFAULT_HOLD_OUT,
+    first_level,
+    kept_out,
+    known_training,
+    named_encoder,
+    seen_before,
+    start_spec,
+)
+from locatlas.indexer.finetune_objective import frozen_score, make_objective, make_task
+from locatlas.indexer.finetune_request import FinetuneRequest, settled_plan
+from locatlas.indexer.finetune_result import FinetuneResult, end_metrics, make_manifest
+from locatlas.indexer.ledger import Run
+from locatlas.indexer.pipeline import Progress
+from locatlas.indexer.store import Store
+from locatlas.indexer.training_images import StoredImages, default_cache_bytes
+from locatlas.indexer.training_rows import Parts, TrainingRows, split
+from locatlas.indexer.training_run import TrainingRun, find_run, new_name, runs_folder
+from locatlas.models import registry
+from locatlas.models.hardware import native_bf16
+from locatlas.models.spec import EncoderSpec
+from locatlas.models.training.curve import draw_curve
+from locatlas.models.training.distributed import Processes, processes
+from locatlas.models.training.loop import train
+
+__all__ = ["FinetuneResult", "RowsOf", "train_encoder"]
+
+logger = logging.getLogger(__name__)
+
+RowsOf = Callable[[Store, str], TrainingRows]
+"""Gives the rows of a level that may be trained on."""
+
+
+def train_encoder(
+    atlas: str | Path,
+    request: FinetuneRequest,
+    rows_of: RowsOf,
+    *,
+    name: str | None = None,
+    follow: bool = True,
+    folder: Path | None = None,
+    device: str = "auto",
+    workers: int = 2,
+    tensorboard: bool = False,
+    progress: Progress | None = None,
+) -> FinetuneResult | None:
+    """Train, register, and re-embed the atlas. The same call again continues what was killed, and else does nothing.
+
+    Under torchrun every process calls this; the first one writes.
+
+    Args:
+        atlas: Atlas folder.
+        request: What is trained, on what, for how long.
+        rows_of: Which images of a level may be taken.
+        name: Of the new encoder; None for `<encoder>-<objective>-<n>`.
+        follow: Re-embed the level with the new encoder; else it is left as one that is being built, for `reembed`.
+        folder: Of the run; None for $LOCATLAS_HOME/runs/<name>.
+        device: `auto`, or torch's name of one.
+        workers: Threads that prepare images.
+        tensorboard: Whether the log is also written for TensorBoard.
+        progress: Told of what goes on.
+
+    Returns:
+        None in the processes that do not write.
+
+    Raises:
+        InputError: If there is nothing to train on, or the folder holds another training.
+        TrainingStoppedError: If the training diverged or collapsed.
+        AtlasLockedError: If the atlas is being re-embedded by another process; the encoder is registered then.
+    """
+    store = Store.open(Path(atlas))
+    free = {"device": device, "workers": workers, "tensorboard": tensorboard}
+    with processes(device) as team:
+        found: list[Any] = [None]
+        if team.writes:
+            found = [_find_or_begin(store, request, rows_of, name, folder, free)]
+        run = _from_first(team, found)
+        was_there = run.result() is not None
+        if not was_there:
+            _train(store, run, request, rows_of, free, team, progress if team.writes else None)
+        if not team.writes:
+            return None
+    result = _told(store, run, request, was_there=was_there)
+    _adopt(store, run.level, result.encoder)
+    if not follow:
+        return result
+    summary = reembed(
+        atlas=store.folder.path, encoder=result.encoder.fingerprint, levels=(run.level,), progress=progress
+    )
+    return dataclasses.replace(result, embedded=summary)
+
+
+def _from_first(team: Processes, found: list[Any]) -> TrainingRun:
+    """The run that process 0 found or began, in all processes."""
+    if team.world > 1:
+        torch.distributed.broadcast_object_list(found, src=0)
+    run: TrainingRun = found[0]
+    return run
+
+
+def _find_or_begin(
+    store: Store,
+    request: FinetuneRequest,
+    rows_of: RowsOf,
+    name: str | None,
+    folder: Path | None,
+    free: Mapping[str, Any],
+) -> TrainingRun:
+    level = request.level or first_level(store)
+    encoder = named_encoder(store, level, request.encoder)
+    run = find_run(request, store.folder.path, encoder, name=name, folder=folder)
+    if run is not None:
+        return run
+    kind = "pretrain" if request.from_scratch else request.objective
+    stem = (request.architecture or encoder.architecture) if request.from_scratch else encoder.name
+    chosen = name or (folder.name if folder is not None else new_name(f"{stem}-{kind}"))
+    if registry.own_encoder_path(chosen).exists() or chosen in {s.name for s in registry.list_encoders(chosen)}:
+        message = f"encoder {chosen!r} exists already; choose another --name"
+        raise InputError(message)
+    parts = _parts(store, level, encoder, request, rows_of)
+    if request.fraction < 1:
+        logger.info("fraction %s: %d images", request.fraction, len(parts.train) + len(parts.validation))
+    run = TrainingRun(
+        folder=folder or runs_folder() / chosen,
+        name=chosen,
+        atlas=store.folder.path,
+        request=json.loads(json.dumps(request.to_dict())),
+        level=level,
+        parent=encoder,
+        plan=settled_plan(request, len(parts.train), cuda=torch.cuda.is_available() and native_bf16(), free=free),
+        parts=parts,
+    )
+    run.write()
+    return run
+
+
+def _parts(store: Store, level: str, encoder: EncoderSpec, request: FinetuneRequest, rows_of: RowsOf) -> Parts:
+    group = request.group.removeprefix("group_")
+    before = None if request.from_scratch else known_training(store, encoder)
+    return split(
+        rows_of(store, level),
+        group=group,
+        labels=request.labels if request.objective == "supervised" else None,
+        share=DEFAULT_HOLD_OUT if request.hold_out is None else request.hold_out,
+        fraction=request.fraction,
+        validation=request.validation,
+        seed=request.split_seed,
+        kept_out=kept_out(before, request, group),
+    )
+
+
+def _train(
+    store: Store,
+    run: TrainingRun,
+    request: FinetuneRequest,
+    rows_of: RowsOf,
+    free: Mapping[str, Any],
+    team: Processes,
+    progress: Progress | None,
+) -> None:
+    """Train to the end, and register what came out."""
+    parts, spec = run.parts, start_spec(run.parent, request)
+    rows = rows_of(store, run.level)
+    images = StoredImages.load(
+        store,
+        run.level,
+        sorted({*parts.train, *parts.validation} & set(rows.ids)),
+        spec,
+        cache_bytes=default_cache_bytes() // team.world,
+        progress=progress,
+    )
+    labels = request.labels if request.objective == "supervised" else None
+    task = make_task(rows, images, parts.train, parts.validation, labels=labels)
+    _tell(images)
+    plan = dataclasses.replace(run.plan, **free)
+    identity = {"encoder": spec.fingerprint, "images": task.digest(), "asked": run.request}
+    objective = make_objective(spec, task, request)
+    result = train(objective, plan, run.folder, progress=progress, identity=identity)
+    del objective
+    if team.writes:
+        if find_spec("matplotlib") is not None:
+            draw_curve(result.log, run.folder)
+        left = json.dumps(images.left_out, indent=1, sort_keys=True) + "\n"
+        write_atomically(run.folder / "left_out.json", left.encode())
+        metrics = end_metrics(result)
+        if labels is not None and (score := frozen_score(store, run.level, spec, task, request)) is not None:
+            metrics["frozen.validation.macro_f1"] = score
+        manifest = make_manifest(
+            known_training(store, run.parent), run, request, rows, task, metrics, n_unread=len(images.left_out)
+        )
+        fields = {"name": run.name, "source": f"trained on {run.atlas.name}", "license": "", "notes": ""}
+        trained = spec.with_changes(**fields, parent=None if request.from_scratch else run.parent.fingerprint)
+        registry.register(trained, result.encoder_state, manifest)
+    team.wait()
+
+
+def _tell(images: StoredImages) -> None:
+    if images.left_out:
+        first = next(iter(images.left_out.values()))
+        logger.warning("%d images are left out, e.g. %s", len(images.left_out), first)
+    if images.n_kept < len(images):
+        logger.warning(
+            "the planes of %d of %d images fit into memory; the others are read each time", images.n_kept, len(images)
+        )
+
+
+def _told(store: Store, run: TrainingRun, request: FinetuneRequest, *, was_there: bool) -> FinetuneResult:
+    spec, manifest = run.result(), registry.training(run.name)
+    if spec is None or manifest is None:
+        message = f"encoder {run.name} was not trained here; remove {run.folder} or choose another --name"
+        raise InputError(message)
+    left_out = dict(run.parts.left_out)
+    if n := int(manifest.options.get("cannot_be_read", 0)):
+        left_out["cannot be read (left_out.json)"] = n
+    before = None if request.from_scratch else known_training(store, run.parent)
+    return FinetuneResult(
+        encoder=spec,
+        manifest=manifest,
+        folder=run.folder,
+        n_held_out=run.parts.n_held_out,
+        left_out=left_out,
+        was_there=was_there,
+        notes=tuple(seen_before(before, run.parts.held_out, manifest.group)),
+    )
+
+
+def _adopt(store: Store, level: str, spec: EncoderSpec) -> None:
+    """Let the atlas know the encoder, with what it was trained on, as one that is to be built."""
+    if any(e.fingerprint == spec.fingerprint for e in encoders.stored_encoders(store, level)):
+        return
+    with store.folder.writer("finetune", brief=True, patient=True), Run.record(store, "finetune") as run:
+        run.level, run.fingerprint = level, spec.fingerprint
+        run.touched()
+        encoders.put(store, StoredEncoder(level, spec, "building"))

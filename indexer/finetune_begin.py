@@ -1,0 +1,112 @@
+"""What a training on an atlas begins from: the encoder, the level, the groups that stay held out. Reads the store."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from locatlas.errors import InputError
+from locatlas.indexer import encoders
+from locatlas.indexer.encoders import EncoderRequest
+from locatlas.indexer.finetune_request import FinetuneRequest
+from locatlas.indexer.job import usual_channels
+from locatlas.indexer.rows import rows_of
+from locatlas.indexer.schema import image_table
+from locatlas.indexer.store import Store
+from locatlas.indexer.trainings import training_of
+from locatlas.models import registry
+from locatlas.models.spec import EncoderSpec
+from locatlas.models.training.manifest import TrainingManifest
+
+__all__ = [
+    "DEFAULT_HOLD_OUT",
+    "first_level",
+    "kept_out",
+    "known_training",
+    "named_encoder",
+    "seen_before",
+    "start_spec",
+]
+
+DEFAULT_HOLD_OUT = 0.2
+
+
+def first_level(store: Store) -> str:
+    """The first image level that has an encoder, FOVs before cells.
+
+    Raises:
+        InputError: If there is none.
+    """
+    levels = {e.level for e in encoders.stored_encoders(store) if not e.is_imported}
+    if not levels:
+        message = f"{store.folder.path}: no images that were embedded here; `locatlas index` takes some in"
+        raise InputError(message)
+    return max(levels)
+
+
+def named_encoder(store: Store, level: str, name: str | None) -> EncoderSpec:
+    """The encoder that a training begins from, with plan and crop settled.
+
+    Args:
+        store: The atlas.
+        level: "fov" or "cell".
+        name: Of one that the atlas knows, by name or fingerprint, else of the registry; None for the current one.
+
+    Raises:
+        UnknownNameError: If nobody knows it.
+        InputError: If its vectors were imported, so that there is no network.
+        WeightsError: If its weights are not to be had.
+    """
+    known = encoders.stored_encoders(store, level)
+    if name is None or any(e.is_called(name) for e in known):
+        found = encoders.find(store, level, name)
+        if found.is_imported:
+            message = f"vectors of {found.spec.name} were imported: there is no network to train; name an --encoder"
+            raise InputError(message)
+        return found.spec
+    columns = ["sources", "channels", *(["box"] if level == "cell" else [])]
+    rows = list(rows_of(store.read(image_table(level), columns)))
+    available = usual_channels(row["channels"] for row in rows if row["sources"])
+    cuts = any(row.get("box") is not None for row in rows)
+    request = EncoderRequest(name=name)
+    return encoders.choose(store, level, request, available=available, adding=True, cuts=cuts).spec
+
+
+def start_spec(encoder: EncoderSpec, request: FinetuneRequest) -> EncoderSpec:
+    """The encoder whose weights training starts with: itself, or one of its plan with random weights."""
+    if not request.from_scratch:
+        return encoder
+    from locatlas.models import vit
+
+    changes: dict[str, Any] = {"weights_sha256": f"seed:{request.seed}", "source": f"seed:{request.seed}"}
+    if request.architecture not in (None, encoder.architecture):
+        # its pooling and block are not those of another network
+        pooling = vit.default_pooling(str(request.architecture))
+        changes |= {"architecture": request.architecture, "pooling": pooling, "block": None}
+    spec = encoder.with_changes(**changes, parent=None, license="", paper="", notes="")
+    return spec.with_changes(embedding_dim=vit.embedding_dim(vit.build(spec)))
+
+
+def known_training(store: Store, spec: EncoderSpec) -> TrainingManifest | None:
+    """What an encoder was trained on, as far as the atlas or this machine knows."""
+    if (found := training_of(store, spec.weights_sha256)) is not None:
+        return found
+    own = registry.training(spec.name)
+    return own if own is not None and own.weights_sha256 == spec.weights_sha256 else None
+
+
+def kept_out(before: TrainingManifest | None, request: FinetuneRequest, group: str) -> tuple[str, ...] | None:
+    """The groups that the encoder's own training held out, which stay so unless another share is asked for."""
+    if request.hold_out is not None or before is None or before.group != group or not before.held_out:
+        return None
+    return before.held_out
+
+
+def seen_before(before: TrainingManifest | None, held_out: Sequence[str], group: str) -> list[str]:
+    """That groups are held out which the encoder has seen already."""
+    known: Mapping[str, Sequence[str]] = {} if before is None else before.groups
+    seen = set(held_out) & set(known.get(group, ()))
+    if before is None or not seen:
+        return []
+    return [
+        f"{before.encoder} was trained on {len(seen)} of the {len(held_out)} groups that are held out now; they do not "
+        "count as new. Leave --hold-out away to hold out what it held out"
+    ]

@@ -38,13 +38,12 @@ class Processes:
         """The module whose backward averages gradients over the processes; itself where there is one."""
         if self.world == 1:
             return module
-        # a layer may be frozen for the first steps, so a parameter without gradient is no mistake; buffers (teacher,
-        # centre) are kept equal by the objective itself
+        # blocks behind the one whose tokens are taken have no gradient, which is no mistake (torch warns where there
+        # are none, once); buffers are those of process 0
         return DistributedDataParallel(
             module,
             device_ids=[self.device.index] if self.device.type == "cuda" else None,
             find_unused_parameters=True,
-            broadcast_buffers=False,
         )
 
     def apart(self, module: nn.Module) -> AbstractContextManager[None]:

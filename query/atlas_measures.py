@@ -8,6 +8,8 @@ import pyarrow as pa
 from locatlas.query.aggregate import How
 from locatlas.query.atlas_views import AtlasViews
 from locatlas.query.classify_units import Together
+from locatlas.query.compare import CompareHow, compare
+from locatlas.query.compare_result import Comparison
 from locatlas.query.evaluate import evaluate
 from locatlas.query.label_source import LabelSource
 from locatlas.query.leakage import part_named
@@ -153,3 +155,77 @@ class AtlasMeasures(AtlasViews):
             labels_mode=labels,
             device=device,
         )
+
+    def compare(
+        self,
+        with_encoder: str | None = None,
+        *,
+        encoder: str | None = None,
+        k: int | None = None,
+        group: str = "protein",
+        exclude: Literal["self", "fov", "protein"] = "protein",
+        labels: Literal["single", "multi"] = "single",
+        weights: Weights = "uniform",
+        temperature: float = 0.07,
+        level: Level | None = None,
+        map_labels: str | None = None,
+        where: Where = (),
+        label_source: LabelSource = "inherited",
+        profile: Profile | None = None,
+        of: str | None = None,
+        allow_training_groups: bool = False,
+        seed: int = 0,
+        device: str = "cpu",
+    ) -> Comparison:
+        """What a new encoder changes against an old one: neighbors, F1, and which proteins moved most.
+
+        Only rows that both have are compared. Those that either was trained on are neighbors, but are not scored.
+
+        Args:
+            with_encoder: Name or fingerprint of the old one; None for the one that the new one was trained from.
+            encoder: Name or fingerprint of the new one; None for the current one.
+            k: Neighbors that are compared and that vote; None for 20, or as many as every row may meet.
+            group: Column whose values are no neighbors of their own, and that the intervals draw.
+            exclude: As in `sweep`.
+            labels: As in `sweep`.
+            weights: Of the votes.
+            temperature: Of softmax votes.
+            level: As in `neighbors`.
+            map_labels: As in `sweep`.
+            where: Filters on the rows that take part at all.
+            label_source: As in `sweep`.
+            profile: As in `neighbors`.
+            of: As in `neighbors`.
+            allow_training_groups: Score what the encoders were trained on, too, as if it were new.
+            seed: Of the bootstrap.
+            device: As in `sweep`.
+
+        Returns:
+            Overlap of neighbors, F1 by both with the intervals of the difference, and what moved most; `.to_arrow()`.
+
+        Raises:
+            UnknownNameError: If a column or an encoder is not in the atlas.
+            LeakageError: If nothing is left that neither was trained on.
+            InputError: If they have no rows in common, or k exceeds what some row may meet.
+        """
+        scope = Scope(
+            level=level,
+            encoder=encoder,
+            where=where,
+            label_source=label_source,
+            map_labels=map_labels,
+            profile=profile,
+            of=of,
+        )
+        how = CompareHow(
+            k=k,
+            group=group,
+            exclude=exclude,
+            labels=labels,
+            weights=weights,
+            temperature=temperature,
+            part="all" if allow_training_groups else "held-out",
+            seed=seed,
+            device=device,
+        )
+        return compare(self._shelf, scope, with_encoder, how)

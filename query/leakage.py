@@ -12,6 +12,7 @@ from locatlas.indexer.encoders import stored_encoders
 from locatlas.indexer.planes import plural
 from locatlas.indexer.store import Store
 from locatlas.indexer.trainings import group_value, training_of
+from locatlas.models import registry
 from locatlas.models.spec import EncoderSpec
 from locatlas.models.training.manifest import TrainingManifest
 from locatlas.query.view import View
@@ -82,16 +83,20 @@ class Overlap:
             message += "nothing is left for --held-out, "
         raise LeakageError(message + "--allow-training-groups all of them, as if they were new")
 
-    def said(self, rows: NDArray[np.bool_], part: Part) -> dict[str, Any] | None:
+    def said(
+        self, rows: NDArray[np.bool_], part: Part, *, chosen: NDArray[np.bool_] | None = None
+    ) -> dict[str, Any] | None:
         """What a document tells under `trained_on`; None where nothing is known of the encoder's training.
 
         Args:
             rows: Those that could be evaluated, bool (n,).
             part: What of them was.
+            chosen: The rows that were; None for what `choose` gives.
         """
         if self.manifest is None:
             return None
-        known, chosen = self.manifest, self.choose(rows, part)
+        known = self.manifest
+        chosen = self.choose(rows, part) if chosen is None else chosen
         return {
             "encoder": known.encoder,
             "objective": known.objective,
@@ -209,21 +214,35 @@ def _whole_groups(seen: NDArray[np.bool_], groups: Sequence[str | None]) -> NDAr
 
 
 def _lineage(store: Store, spec: EncoderSpec) -> list[TrainingManifest]:
-    """The manifest of an encoder and those of the encoders it was trained from, as far as the atlas knows them."""
-    by_fingerprint = {known.fingerprint: known.spec.weights_sha256 for known in stored_encoders(store)}
+    """The manifest of an encoder and those of the encoders it was trained from, as far as they are known."""
+    by_fingerprint = {known.fingerprint: known.spec for known in stored_encoders(store)}
     found: list[TrainingManifest] = []
-    weights = spec.weights_sha256
-    while (manifest := training_of(store, weights)) is not None and manifest not in found:
+    name, weights = spec.name, spec.weights_sha256
+    while (manifest := _manifest(store, name, weights)) is not None and manifest not in found:
         found.append(manifest)
-        weights = by_fingerprint.get(manifest.parent or "")
+        parent = by_fingerprint.get(manifest.parent or "")
+        name, weights = (parent.name, parent.weights_sha256) if parent else (manifest.parent_name or "", None)
     return [_with_fields(store, manifest) for manifest in found]
+
+
+def _manifest(store: Store, name: str, weights: str | None) -> TrainingManifest | None:
+    """Of an encoder, by its weights, from the atlas; or else by its name from this user's own encoders.
+
+    An encoder may be trained on one atlas and used in another of the same images.
+    """
+    known = training_of(store, weights)
+    if known is None and name and not (weights or "").startswith("imported:"):
+        own = registry.training(name)
+        known = own if own is not None and weights in (None, own.weights_sha256) else None
+    return known
 
 
 def _with_fields(store: Store, manifest: TrainingManifest) -> TrainingManifest:
     """The manifest with the fields of the cells that it names, where it does not say them itself."""
-    if manifest.level != "cell" or "fov" in manifest.groups or not store.has("cells"):
+    ids = [*manifest.images, *manifest.validation_images]
+    if manifest.level != "cell" or "fov" in manifest.groups or not ids or not store.has("cells"):
         return manifest
-    rows = store.read_rows("cells", [*manifest.images, *manifest.validation_images], ["id", "dataset", "fov_id"])
+    rows = store.read_rows("cells", ids, ["id", "dataset", "fov_id"])
     fields = {group_value("fov", row["dataset"], row["fov_id"]) for row in rows.to_pylist() if row["fov_id"]}
     return replace(manifest, groups={**manifest.groups, "fov": tuple(sorted(fields))})
 

@@ -30,6 +30,7 @@ def test_importing_locatlas_loads_nothing_heavy_nor_numpy() -> None:
         ["classify", "--help"],
         ["sweep", "--help"],
         ["proteins", "--help"],
+        ["compare", "--help"],
         ["annotate", "--help"],
         ["annotate", "export", "--help"],
         ["encoders", "--help"],

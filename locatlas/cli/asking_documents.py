@@ -7,7 +7,16 @@ from pydantic import Field
 from locatlas.cli.document_base import Document as _Document
 from locatlas.cli.trained_on_document import TRAINED_ON, TrainedOn
 
-__all__ = ["ClassifyDocument", "EncoderName", "NeighborsDocument", "ProteinsDocument", "SweepDocument"]
+__all__ = [
+    "LABEL_SOURCE",
+    "PROFILE",
+    "ClassifyDocument",
+    "EncoderName",
+    "NeighborsDocument",
+    "ProfileName",
+    "ProteinsDocument",
+    "SweepDocument",
+]
 
 
 class EncoderName(_Document):
@@ -24,10 +33,10 @@ class ProfileName(_Document):
     of: str = Field(pattern="^(fov|cell)$")
 
 
-_LABEL_SOURCE = Field(
+LABEL_SOURCE = Field(
     default=None, description="inherited or annotated, where images are cells; null for FOVs, which only inherit"
 )
-_PROFILE = Field(default=None, description="at level protein what a protein is made of; else null")
+PROFILE = Field(default=None, description="at level protein what a protein is made of; else null")
 
 
 class Hit(_Document):
@@ -71,8 +80,8 @@ class NeighborsDocument(_Document):
 
     query: dict[str, Any] = Field(description="protein, id or image, and at: y, x of a cell in the image")
     level: str
-    label_source: str | None = _LABEL_SOURCE
-    profile: ProfileName | None = _PROFILE
+    label_source: str | None = LABEL_SOURCE
+    profile: ProfileName | None = PROFILE
     exact: bool
     encoder: EncoderName
     exclude: str
@@ -127,8 +136,8 @@ class ClassifyDocument(_Document):
     """The answer of `classify`."""
 
     level: str
-    label_source: str | None = _LABEL_SOURCE
-    profile: ProfileName | None = _PROFILE
+    label_source: str | None = LABEL_SOURCE
+    profile: ProfileName | None = PROFILE
     exclude: str = Field(description="what a query never meets")
     exact: bool
     k: int
@@ -161,8 +170,8 @@ class SweepDocument(_Document):
     """The answer of `sweep`."""
 
     level: str
-    label_source: str | None = _LABEL_SOURCE
-    profile: ProfileName | None = _PROFILE
+    label_source: str | None = LABEL_SOURCE
+    profile: ProfileName | None = PROFILE
     trained_on: TrainedOn | None = TRAINED_ON
     protocol: str
     group: str
@@ -194,7 +203,7 @@ class ProteinsDocument(_Document):
     """The answer of `proteins`."""
 
     of: str = Field(description="images that were compared: fov or cell")
-    label_source: str | None = _LABEL_SOURCE
+    label_source: str | None = LABEL_SOURCE
     encoder: EncoderName
     k: int | None
     sort: str

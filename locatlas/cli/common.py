@@ -23,6 +23,7 @@ __all__ = [
     "print_table",
     "progress_bar",
     "trained_on_line",
+    "write_csv",
 ]
 
 atlas_option = click.option(
@@ -105,7 +106,7 @@ def trained_on_line(said: dict[str, Any]) -> str:
         return f"{met}; nothing that is evaluated was seen in training"
     if said["evaluated"] == "held-out":
         return f"{met}; scores are of the other {said['n_evaluated_rows']} rows, {said['n_evaluated_groups']} groups"
-    return f"{met}; THEY ARE SCORED AS IF THEY WERE NEW: no measure of how it does on new images"
+    return f"{met}; they are scored as if they were new: no measure of how it does on new images"
 
 
 @contextmanager
@@ -159,3 +160,16 @@ def point(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
         message = f"{value!r}: two numbers Y,X in pixels needed, e.g. 120,340"
         raise click.BadParameter(message, ctx=ctx, param=param) from None
     return y, x
+
+
+def write_csv(table: Any, path: Path) -> None:
+    """Write a table; lists are joined by semicolons, as CSV has none."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from pyarrow import csv
+
+    for i, field in enumerate(table.schema):
+        if pa.types.is_list(field.type):
+            table = table.set_column(i, field.name, pc.binary_join(table[field.name], ";"))
+    csv.write_csv(table, path)
+    notice(f"written: {path}")

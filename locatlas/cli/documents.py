@@ -16,7 +16,9 @@ from locatlas.cli.asking_documents import (
     ProteinsDocument,
     SweepDocument,
 )
+from locatlas.cli.comparing_documents import CompareDocument
 from locatlas.cli.document_base import Document as _Document
+from locatlas.cli.training_documents import FinetuneDocument
 
 __all__ = [
     "DOCUMENTS",
@@ -24,7 +26,9 @@ __all__ = [
     "AnnotateImportDocument",
     "AnnotateReportDocument",
     "ClassifyDocument",
+    "CompareDocument",
     "DemoDocument",
+    "FinetuneDocument",
     "ImportDocument",
     "IndexDocument",
     "MaintainDocument",
@@ -188,11 +192,14 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "embed": IndexDocument,
     "reembed": IndexDocument,
     "maintain": MaintainDocument,
+    "finetune": FinetuneDocument,
+    "pretrain": FinetuneDocument,
     "import-embeddings": ImportDocument,
     "neighbors": NeighborsDocument,
     "classify": ClassifyDocument,
     "sweep": SweepDocument,
     "proteins": ProteinsDocument,
+    "compare": CompareDocument,
     "status": StatusDocument,
     "demo": DemoDocument,
     "annotate-export": AnnotateExportDocument,

@@ -24,20 +24,8 @@ from locatlas.cli.common import (
     number_list,
     print_table,
     trained_on_line,
+    write_csv,
 )
-
-
-def _write_csv(table: Any, path: Path) -> None:
-    """Write a table; lists are joined by semicolons, as CSV has none."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    from pyarrow import csv
-
-    for i, field in enumerate(table.schema):
-        if pa.types.is_list(field.type):
-            table = table.set_column(i, field.name, pc.binary_join(table[field.name], ";"))
-    csv.write_csv(table, path)
-    notice(f"written: {path}")
 
 
 @click.command("sweep")
@@ -99,7 +87,7 @@ def sweep_command(atlas: Path, plot: Path | None, csv: Path | None, *, as_json: 
         result.plot(plot)
         notice(f"drawn: {plot}")
     if csv is not None:
-        _write_csv(result.to_arrow(), csv)
+        write_csv(result.to_arrow(), csv)
     if as_json:
         emit_json(result.to_dict())
         return
@@ -172,7 +160,7 @@ def proteins_command(atlas: Path, csv: Path | None, *, as_json: bool, **asked: A
 
     table = open_atlas(atlas).proteins(**asked)
     if csv is not None:
-        _write_csv(table, csv)
+        write_csv(table, csv)
     document = answers.proteins_document(table)
     if as_json:
         emit_json(document)

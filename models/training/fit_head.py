@@ -32,12 +32,13 @@ class HeadPlan:
         loss: `ce`, cross-entropy, single-label only; `bce`, binary cross-entropy of each class; `focal`, focal loss of
             the one that `labels` has by default. None for that one: `ce` for single, `bce` for multi.
         gamma: Of the focal loss.
-        steps: Most optimizer steps; also the length of the learning rate's cosine, from `lr` to 0.
+        steps: Most optimizer steps; also the length of the learning rate's cosine to 0.
         batch_size: Rows a step, drawn with replacement such that all classes come equally often.
-        lr: Learning rate of AdamW at the start.
+        lr: Learning rate of AdamW at the start; None for 0.01 of a linear head, which is convex, and 0.001 of others.
         weight_decay: Of AdamW, on weights and not on biases. 0.04 is that of DINO4Cells' heads.
         validate_every: Steps between looks at the validation part.
         patience: Looks without a better one after which it stops.
+        threshold: Score from which on a class is predicted, in (0, 1), multi-label only.
     """
 
     head: HeadSpec = field(default_factory=HeadSpec)
@@ -46,10 +47,11 @@ class HeadPlan:
     gamma: float = 2.0
     steps: int = 500
     batch_size: int = 128
-    lr: float = 1e-3
+    lr: float | None = None
     weight_decay: float = 0.04
     validate_every: int = 20
     patience: int = 10
+    threshold: float = 0.5
 
     def __post_init__(self) -> None:
         if self.labels not in get_args(Labels):
@@ -65,9 +67,12 @@ class HeadPlan:
             if getattr(self, name) < 1:
                 message = f"head: {name} {getattr(self, name)}: at least 1 needed"
                 raise InputError(message)
-        if not self.lr > 0 or self.weight_decay < 0 or self.gamma < 0:
+        if not 0 < self.threshold < 1:
+            message = f"threshold {self.threshold} of a head's scores: inside (0, 1) needed"
+            raise InputError(message)
+        if not self.peak > 0 or self.weight_decay < 0 or self.gamma < 0:
             message = (
-                f"head: lr {self.lr}, weight_decay {self.weight_decay}, gamma {self.gamma}: > 0, >= 0 and >= 0 needed"
+                f"head: lr {self.peak}, weight_decay {self.weight_decay}, gamma {self.gamma}: > 0, >= 0 and >= 0 needed"
             )
             raise InputError(message)
 
@@ -77,13 +82,18 @@ class HeadPlan:
         return self.loss or ("ce" if self.labels == "single" else "bce")
 
     @property
+    def peak(self) -> float:
+        """The learning rate in use."""
+        return (0.001 if self.head.widths else 0.01) if self.lr is None else self.lr
+
+    @property
     def competing(self) -> Labels:
         """`single` where scores are a softmax over the classes, `multi` where they are a sigmoid of each."""
         return "multi" if self.loss_name == "bce" else self.labels
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        said = asdict(self) | {"loss": self.loss_name}
+        said = asdict(self) | {"loss": self.loss_name, "lr": self.peak}
         said["head"] = {"kind": self.head.kind, "hidden": list(self.head.widths), "dropout": self.head.rate}
         return said if self.loss_name == "focal" else {name: of for name, of in said.items() if name != "gamma"}
 
@@ -156,8 +166,8 @@ def fit_head(
     The scale, the classes and their balance are those of the training rows. The validation rows decide the step of
     which the weights are kept: the one of the highest macro F1, and of the least loss where that is equal. (The loss
     alone stops much earlier, when the head has become too sure of itself but is still getting better.) The class of
-    the highest score is predicted, for `multi` also all others from 0.5 on. Without validation rows all steps are made
-    and the last weights are kept.
+    the highest score is predicted, for `multi` also all others from the threshold on. Without validation rows all steps
+    are made and the last weights are kept.
 
     Args:
         vectors: Of the training rows, (n, d), finite.
@@ -211,7 +221,7 @@ def _train(network: nn.Module, seen: _Rows, looks: _Rows | None, plan: HeadPlan,
     """Train in place; returns the step whose weights the network has in the end, and how it did on the validation."""
     gamma = plan.gamma if plan.loss_name == "focal" else 0.0
     decays = [{"params": [p], "weight_decay": plan.weight_decay if p.ndim > 1 else 0.0} for p in network.parameters()]
-    optimizer = torch.optim.AdamW(decays, lr=plan.lr, fused=True)
+    optimizer = torch.optim.AdamW(decays, lr=plan.peak, fused=True)
     shares = torch.from_numpy(ClassBalanced(seen.table).shares)
     drawn = torch.multinomial(shares, plan.steps * plan.batch_size, replacement=True, generator=generator(seed, "rows"))
     batches = drawn.reshape(plan.steps, plan.batch_size).to(seen.vectors.device)
@@ -220,7 +230,7 @@ def _train(network: nn.Module, seen: _Rows, looks: _Rows | None, plan: HeadPlan,
     network.train()
     for step, rows in enumerate(batches):
         for group in optimizer.param_groups:
-            group["lr"] = plan.lr * 0.5 * (1 + math.cos(math.pi * step / plan.steps))
+            group["lr"] = plan.peak * 0.5 * (1 + math.cos(math.pi * step / plan.steps))
         loss = classification_loss(network(seen.vectors[rows]), seen.targets[rows], labels=plan.competing, gamma=gamma)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -256,7 +266,7 @@ def _look(network: nn.Module, looks: _Rows, plan: HeadPlan, gamma: float) -> Loo
             for rows in looks.members
         ]
     top = torch.nn.functional.one_hot(logits.argmax(dim=-1), logits.shape[1]).bool()
-    predicted = top if plan.labels == "single" else top | (logits >= 0)  # a sigmoid of 0.5
+    predicted = top if plan.labels == "single" else top | (logits.sigmoid() >= plan.threshold)
     true = looks.targets.bool()
     hits, n_true, n_predicted = (true & predicted).sum(0), true.sum(0), predicted.sum(0)
     f1 = (2 * hits / (n_true + n_predicted))[n_true > 0]

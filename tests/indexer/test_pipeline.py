@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from locatlas.errors import InputError
 from locatlas.indexer import pipeline
 from locatlas.indexer.commits import Commits
 from locatlas.indexer.ledger import Run
-from locatlas.indexer.pipeline import Pending, _chunks, embed_pending
+from locatlas.indexer.pipeline import Pending, Throttle, _chunks, embed_pending
 from locatlas.indexer.quarantine import Quarantine
 from locatlas.indexer.records import ImageRecord, Source
 from locatlas.indexer.rows import described, source_stat
@@ -150,3 +151,28 @@ def test_chunks_are_the_runs_of_equal_quotients(positions: set[int], commit_rows
     assert [n for chunk in chunks for n in chunk] == sorted(positions)
     assert all(len({n // commit_rows for n in chunk}) == 1 for chunk in chunks)
     assert len(chunks) == len({n // commit_rows for n in positions})
+
+
+@pytest.mark.parametrize(("share", "rest_s"), [(1.0, 0.0), (0.5, 2.0), (0.2, 8.0)])
+def test_a_throttle_waits_for_the_share_of_the_work_since_it_waited_last(share: float, rest_s: float) -> None:
+    now, slept = [100.0], list[float]()
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        now[0] += seconds
+
+    throttle = Throttle(share, clock=lambda: now[0], sleep=sleep)
+    for _ in range(3):
+        now[0] += 2.0
+        assert throttle.rest() == pytest.approx(rest_s)
+    assert slept == pytest.approx([rest_s] * 3 if rest_s else [])
+    now[0] += 1000.0  # somebody else held the lock
+    throttle.start()
+    now[0] += 2.0
+    assert throttle.rest() == pytest.approx(rest_s)
+
+
+@pytest.mark.parametrize("share", [0.0, -1.0, 1.5, float("nan")])
+def test_a_share_that_is_none_is_refused(share: float) -> None:
+    with pytest.raises(InputError, match="share of the time to work"):
+        Throttle(share)

@@ -1,0 +1,138 @@
+"""What superseded encoders leave: kept until it is asked for, then gone at once for readers, and known for lineage."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from locatlas.errors import AtlasLockedError
+from locatlas.indexer import encoders
+from locatlas.indexer.embed import embed
+from locatlas.indexer.encoders import EncoderRequest, StoredEncoder
+from locatlas.indexer.faiss_index import build
+from locatlas.indexer.import_embeddings import import_embeddings
+from locatlas.indexer.index import index
+from locatlas.indexer.maintain import maintain
+from locatlas.indexer.store import Store
+from locatlas.query.atlas import open_atlas
+from tests.indexer.made import contents, id_of, versions
+
+OTHER = EncoderRequest(mapping="random", seed=3)
+
+
+def begin(store: Store) -> StoredEncoder:
+    now = encoders.current(store, "fov")
+    assert now is not None
+    new = StoredEncoder("fov", now.spec.with_changes(mapping="random", mapping_seed=9), "building")
+    with store.folder.writer("finetune"):
+        encoders.put(store, new)
+        held = store.read_vectors(now.table).take([0, 1])
+        store.put_embeddings("fov", new.fingerprint, held.ids, held.digests, held.vectors)
+    return new
+
+
+@pytest.fixture
+def old(atlas: Path, store: Store) -> StoredEncoder:
+    """The first encoder of the atlas, superseded by another."""
+    embed(atlas=atlas, request=OTHER)
+    return next(e for e in encoders.stored_encoders(store) if e.state == "superseded")
+
+
+def test_superseded_vectors_go_and_what_is_in_use_or_being_built_stays(
+    atlas: Path, store: Store, old: StoredEncoder
+) -> None:
+    built = begin(store)
+    build(store, old, "flat")
+    now = encoders.current(store, "fov")
+    assert now is not None
+    build(store, now, "flat")
+    before = contents(store)
+    summary = maintain(atlas=atlas, drop_superseded=True)
+    assert [(v.fingerprint, v.vectors) for v in summary.dropped] == [(old.fingerprint, 6)]
+    assert summary.freed_bytes == summary.dropped[0].bytes > 6 * 4 * old.spec.dim
+    after = contents(store)
+    assert after == {table: rows for table, rows in before.items() if table != old.table}
+    assert {now.table, built.table} <= after.keys()
+    assert {row["fingerprint"] for row in after["encoders"]} >= {old.fingerprint, now.fingerprint, built.fingerprint}
+    assert {path.name.partition(".")[0] for path in store.folder.indices.iterdir()} == {now.table}
+    assert open_atlas(atlas).neighbors(id=id_of(1), k=3, exclude="self").num_rows == 3
+    assert os.listdir(store.folder.db) == [name for name in os.listdir(store.folder.db) if name.endswith(".lance")]
+
+
+def test_nothing_is_deleted_that_was_not_asked_for(atlas: Path, store: Store, old: StoredEncoder) -> None:
+    before = versions(store)
+    summary = maintain(atlas=atlas)
+    assert (summary.dropped, [v.fingerprint for v in summary.kept]) == ([], [old.fingerprint])
+    assert versions(store) == before
+
+
+def test_a_second_run_does_nothing(atlas: Path, store: Store, old: StoredEncoder) -> None:
+    maintain(atlas=atlas, drop_superseded=True)
+    before = versions(store)
+    summary = maintain(atlas=atlas, drop_superseded=True)
+    assert (summary.dropped, summary.kept, summary.freed_bytes) == ([], [], 0)
+    assert versions(store) == before
+
+
+def test_an_encoder_whose_vectors_were_deleted_can_be_embedded_again(
+    atlas: Path, store: Store, old: StoredEncoder
+) -> None:
+    before = contents(store)[old.table]
+    maintain(atlas=atlas, drop_superseded=True)
+    assert embed(atlas=atlas, request=EncoderRequest(mapping="natural")).embedded == 6
+    assert contents(store)[old.table] == before
+    now = encoders.current(store, "fov")
+    assert now is not None
+    assert now.fingerprint == old.fingerprint
+
+
+def test_imported_vectors_are_kept_because_no_image_could_give_them_back(
+    tmp_path: Path, source: Path, plain: None
+) -> None:
+    np.savez(tmp_path / "v.npz", ids=np.array(["x", id_of(0)]), vectors=np.ones((2, 3), np.float32))
+    import_embeddings(tmp_path / "v.npz", atlas=tmp_path / "atlas", name="elsewhere", dataset="opencell")
+    index(source, atlas=tmp_path / "atlas", dataset="opencell")
+    summary = maintain(atlas=tmp_path / "atlas", drop_superseded=True)
+    assert (summary.dropped, [(v.name, v.imported) for v in summary.kept]) == ([], [("elsewhere", True)])
+
+
+def test_vectors_are_not_deleted_under_a_re_embedding(atlas: Path, store: Store, old: StoredEncoder) -> None:
+    with (
+        store.folder.reembedding("reembed", "run"),
+        pytest.raises(AtlasLockedError, match=r"its vectors are being renewed \(`reembed`"),
+    ):
+        maintain(atlas=atlas, drop_superseded=True)
+    assert store.count(old.table) == 6
+
+
+@pytest.mark.parametrize("killed_at", ["the renaming", "the deleting", "the index"])
+def test_a_deletion_that_was_killed_is_completed(
+    atlas: Path, store: Store, old: StoredEncoder, killed_at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class KilledError(BaseException):
+        pass
+
+    def die(*_: object, **__: object) -> None:
+        raise KilledError
+
+    build(store, old, "flat")
+    owner, name = {
+        "the renaming": (Path, "rename"),
+        "the deleting": (shutil, "rmtree"),
+        "the index": (Path, "unlink"),
+    }[killed_at]
+    unlink = Path.unlink
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, die)
+        if killed_at == "the index":  # notes of locks are removed all the same
+            patch.setattr(Path, name, lambda p, **o: die() if p.parent == store.folder.indices else unlink(p, **o))
+        with pytest.raises(KilledError):
+            maintain(atlas=atlas, drop_superseded=True)
+    assert open_atlas(atlas).neighbors(id=id_of(1), k=3, exclude="self").num_rows == 3
+    assert store.has(old.table) == (killed_at == "the renaming")
+    maintain(atlas=atlas, drop_superseded=True)
+    assert not store.has(old.table)
+    assert list(store.folder.indices.iterdir()) == []
+    assert [n for n in os.listdir(store.folder.db) if not n.endswith(".lance")] == []

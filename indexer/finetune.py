@@ -24,7 +24,7 @@ from locatlas.indexer.finetune_begin import (
     seen_before,
     start_spec,
 )
-from locatlas.indexer.finetune_objective import frozen_score, make_objective, make_task
+from locatlas.indexer.finetune_objective import Task, frozen_score, make_objective, make_task
 from locatlas.indexer.finetune_request import FinetuneRequest, settled_plan
 from locatlas.indexer.finetune_result import FinetuneResult, end_metrics, make_manifest
 from locatlas.indexer.ledger import Run
@@ -39,6 +39,7 @@ from locatlas.models.spec import EncoderSpec
 from locatlas.models.training.curve import draw_curve
 from locatlas.models.training.distributed import Processes, processes
 from locatlas.models.training.loop import train
+from locatlas.models.training.plan import TrainingPlan
 
 __all__ = ["FinetuneResult", "RowsOf", "train_encoder"]
 
@@ -60,6 +61,7 @@ def train_encoder(
     workers: int = 2,
     tensorboard: bool = False,
     progress: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> FinetuneResult | None:
     """Train, register, and re-embed the atlas. The same call again continues what was killed, and else does nothing.
 
@@ -76,6 +78,7 @@ def train_encoder(
         workers: Threads that prepare images.
         tensorboard: Whether the log is also written for TensorBoard.
         progress: Told of what goes on.
+        tell: Told in one line what will be trained, once images are read.
 
     Returns:
         None in the processes that do not write.
@@ -94,7 +97,7 @@ def train_encoder(
         run = _from_first(team, found)
         was_there = run.result() is not None
         if not was_there:
-            _train(store, run, request, rows_of, free, team, progress if team.writes else None)
+            _train(store, run, request, rows_of, free, team, *((progress, tell) if team.writes else (None, None)))
         if not team.writes:
             return None
     result = _told(store, run, request, was_there=was_there)
@@ -135,8 +138,6 @@ def _find_or_begin(
         message = f"encoder {chosen!r} exists already; choose another --name"
         raise InputError(message)
     parts = _parts(store, level, encoder, request, rows_of)
-    if request.fraction < 1:
-        logger.info("fraction %s: %d images", request.fraction, len(parts.train) + len(parts.validation))
     run = TrainingRun(
         folder=folder or runs_folder() / chosen,
         name=chosen,
@@ -174,6 +175,7 @@ def _train(
     free: Mapping[str, Any],
     team: Processes,
     progress: Progress | None,
+    tell: Callable[[str], None] | None,
 ) -> None:
     """Train to the end, and register what came out."""
     parts, spec = run.parts, start_spec(run.parent, request)
@@ -188,8 +190,10 @@ def _train(
     )
     labels = request.labels if request.objective == "supervised" else None
     task = make_task(rows, images, parts.train, parts.validation, labels=labels)
-    _tell(images)
+    _warn(images)
     plan = dataclasses.replace(run.plan, **free)
+    if tell is not None:
+        tell(_announced(run, plan, task, team))
     identity = {"encoder": spec.fingerprint, "images": task.digest(), "asked": run.request}
     objective = make_objective(spec, task, request)
     result = train(objective, plan, run.folder, progress=progress, identity=identity)
@@ -211,7 +215,17 @@ def _train(
     team.wait()
 
 
-def _tell(images: StoredImages) -> None:
+def _announced(run: TrainingRun, plan: TrainingPlan, task: Task, team: Processes) -> str:
+    looked = f", {len(task.validation)} to stop by" if task.validation else ""
+    steps = plan.n_steps(len(task.train))
+    where = f"{team.world} x {team.device.type}" if team.world > 1 else str(team.device)
+    return (
+        f"training {run.name} on {len(task.train)} images{looked}: {steps} steps of {plan.batch_size}, "
+        f"{plan.precision} on {where}; in {run.folder}"
+    )
+
+
+def _warn(images: StoredImages) -> None:
     if images.left_out:
         first = next(iter(images.left_out.values()))
         logger.warning("%d images are left out, e.g. %s", len(images.left_out), first)

@@ -62,7 +62,7 @@ class FinetuneResult:
             "group": known.group,
             "n_images": len(known.images),
             "n_validation_images": len(known.validation_images),
-            "n_groups": len(known.groups.get(known.group, ())),
+            "n_groups": known.options["n_groups"],
             "n_held_out_images": self.n_held_out,
             "n_held_out_groups": len(known.held_out),
             "fraction": known.fraction,
@@ -82,6 +82,8 @@ class FinetuneResult:
 def end_metrics(result: TrainingResult) -> dict[str, float]:
     """The numbers of a training's end, for its manifest: losses, validation, steps, seconds, images a second."""
     said = {"steps": result.steps, "epochs": result.epochs, "seconds": result.seconds}
+    if result.stopped == "early":
+        said["stopped_early"] = 1
     if result.best_step is not None:
         said["best_step"] = result.best_step
     return {**result.metrics, **said, "images_per_s": result.images_per_s}
@@ -133,7 +135,12 @@ def make_manifest(
         split_seed=request.split_seed,
         labels=request.labels if task.classes else None,
         classes=task.classes,
-        options={"asked": dict(run.request), "plan": run.plan.to_dict(), "cannot_be_read": n_unread},
+        options={
+            "asked": dict(run.request),
+            "plan": run.plan.to_dict(),
+            "n_groups": len(used.values(group)),  # without those of the encoders that it descends from
+            "cannot_be_read": n_unread,
+        },
         metrics=dict(metrics),
         versions=versions(),
         made_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),

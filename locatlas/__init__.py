@@ -2,7 +2,8 @@
 
 >>> import locatlas
 >>> sorted(name for name in locatlas.__all__ if name.islower() and not name.startswith("_"))
-['demo', 'embed', 'export_sheet', 'import_annotations', 'import_embeddings', 'index', 'maintain', 'open', 'reembed']
+['demo', 'embed', 'export_sheet', 'finetune', 'import_annotations', 'import_embeddings', 'index', 'maintain', 'open', \
+'pretrain', 'reembed']
 
 Everything is imported on first use: `import locatlas` loads neither torch nor lancedb, faiss or scikit-learn.
 """
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from locatlas.cli.demo import demo
     from locatlas.indexer.embed import embed, reembed
     from locatlas.indexer.encoders import EncoderRequest
+    from locatlas.indexer.finetune_request import FinetuneRequest
     from locatlas.indexer.import_annotations import import_annotations
     from locatlas.indexer.import_embeddings import import_embeddings
     from locatlas.indexer.index import index
@@ -21,22 +23,26 @@ if TYPE_CHECKING:
     from locatlas.query.annotation_export import export_sheet
     from locatlas.query.atlas import Atlas
     from locatlas.query.atlas import open_atlas as open  # noqa: A004 (locatlas.open, as in design.md)
+    from locatlas.query.finetuning import finetune, pretrain
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Atlas",
     "EncoderRequest",
+    "FinetuneRequest",
     "SheetRequest",
     "__version__",
     "demo",
     "embed",
     "export_sheet",
+    "finetune",
     "import_annotations",
     "import_embeddings",
     "index",
     "maintain",
     "open",
+    "pretrain",
     "reembed",
 ]
 
@@ -52,6 +58,9 @@ _WHERE = {
     "SheetRequest": ("locatlas.query.annotation_choice", "SheetRequest"),
     "import_embeddings": ("locatlas.indexer.import_embeddings", "import_embeddings"),
     "EncoderRequest": ("locatlas.indexer.encoders", "EncoderRequest"),
+    "FinetuneRequest": ("locatlas.indexer.finetune_request", "FinetuneRequest"),
+    "finetune": ("locatlas.query.finetuning", "finetune"),
+    "pretrain": ("locatlas.query.finetuning", "pretrain"),
     "demo": ("locatlas.cli.demo", "demo"),
 }
 

@@ -1,0 +1,133 @@
+"""Commands that train an encoder: finetune, pretrain."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from locatlas.cli.common import emit_json, notice, progress_bar
+from locatlas.cli.training_options import DATA_OPTIONS, DINO_OPTIONS, LABELS_OPTIONS, TRAINING_OPTIONS, options
+
+if TYPE_CHECKING:
+    from locatlas.indexer.finetune_result import FinetuneResult
+
+_OF_LABELS = ("labels", "label_source", "map_labels", "head", "validation", "patience")
+_OF_DINO = ("prototypes", "local_crops")
+
+
+@click.command("finetune")
+@click.option("--encoder", "-e", metavar="NAME", help="To begin from, or its fingerprint; default: the current one.")
+@click.option(
+    "--objective",
+    type=click.Choice(["supervised", "dino"]),
+    default="supervised",
+    show_default=True,
+    help="supervised: the encoder and a head on it learn the annotated localizations; dino: self-distillation, "
+    "without labels.",
+)
+@options(DATA_OPTIONS, LABELS_OPTIONS, DINO_OPTIONS, TRAINING_OPTIONS)
+def finetune_command(atlas: Path, *, as_json: bool, **asked: Any) -> None:
+    """Train an encoder on the images of an atlas; the result is a new encoder, and the atlas is re-embedded with it.
+
+    Groups are held out, so that the new encoder can be evaluated (`sweep --held-out`). The same command again
+    continues a training that was stopped or killed. On several GPUs: `torchrun --nproc-per-node 4 -m locatlas
+    finetune ...`.
+    """
+    if asked["objective"] == "dino" and (given := _given(asked, _OF_LABELS)):
+        message = f"{given}: objective dino takes no labels and is not stopped early"
+        raise click.UsageError(message)
+    if asked["objective"] == "supervised" and (given := _given(asked, _OF_DINO)):
+        message = f"{given}: only with --objective dino"
+        raise click.UsageError(message)
+    _run(atlas, asked, as_json=as_json)
+
+
+@click.command("pretrain")
+@click.option(
+    "--like", "encoder", metavar="NAME", help="Encoder whose slots and transforms are taken; default: the current one."
+)
+@click.option("--arch", "architecture", metavar="NAME", help="Architecture; default: that of --like.")
+@options(DATA_OPTIONS, DINO_OPTIONS, TRAINING_OPTIONS)
+def pretrain_command(atlas: Path, *, as_json: bool, **asked: Any) -> None:
+    """Train an encoder from random weights with DINO, without labels; otherwise as `finetune --objective dino`."""
+    _run(atlas, {**asked, "objective": "dino", "from_scratch": True}, as_json=as_json)
+
+
+def _given(asked: dict[str, Any], names: tuple[str, ...]) -> str:
+    """Options that were given, as they are written."""
+    return ", ".join(f"--{name.replace('_', '-')}" for name in names if asked.get(name) is not None)
+
+
+def _run(atlas: Path, asked: dict[str, Any], *, as_json: bool) -> None:
+    if asked["epochs"] is not None and asked["steps"] is not None:
+        message = "--epochs and --steps both say how long; give one of them"
+        raise click.UsageError(message)
+    from locatlas.indexer.finetune_request import FinetuneRequest
+    from locatlas.models.training.dino_options import DinoOptions
+    from locatlas.query.finetuning import finetune
+
+    how = {name: asked.pop(name) for name in ("name", "device", "workers", "tensorboard")}
+    follow, folder = not asked.pop("no_reembed"), asked.pop("run_folder")
+    prototypes, local_crops = asked.pop("prototypes"), asked.pop("local_crops")
+    if prototypes is not None or local_crops is not None:
+        changed = {"prototypes": prototypes, "n_local": local_crops}
+        asked["dino"] = DinoOptions(**{name: value for name, value in changed.items() if value is not None})
+    optional = (*_OF_LABELS, "architecture")
+    request = FinetuneRequest(**{k: v for k, v in asked.items() if k not in optional or v is not None})
+    with progress_bar() as progress:
+        result = finetune(
+            atlas=atlas, request=request, follow=follow, folder=folder, progress=progress, tell=notice, **how
+        )
+    if result is None:
+        return  # torchrun: the first process tells
+    from locatlas.indexer.faiss_index import refresh
+
+    indices = refresh(atlas, "auto", levels=(result.manifest.level,)) if follow else {}
+    if as_json:
+        emit_json({**result.to_dict(), "indices": indices})
+        return
+    _tell(atlas, result)
+
+
+def _tell(atlas: Path, result: "FinetuneResult") -> None:
+    from locatlas.indexer.planes import plural
+
+    said, known = result.to_dict(), result.manifest
+    numbers = known.metrics
+    if result.was_there:
+        click.echo(f"trained before: {known.encoder}; nothing to do. To go on from it: --encoder {known.encoder}")
+    origin = f"from {known.parent_name}" if known.parent_name else "from random weights"
+    what = f"{known.labels}-label, {len(known.classes)} classes" if known.labels else "without labels"
+    click.echo(f"encoder: {known.encoder} {result.encoder.fingerprint[:12]}, {known.objective}, {what}, {origin}")
+    looked = f", stopped by {said['n_validation_images']}" if said["n_validation_images"] else ""
+    click.echo(
+        f"trained on {plural(said['n_images'], 'image')}{looked}, of {plural(said['n_groups'], 'group')} "
+        f"({known.group}); {said['n_held_out_images']} of {plural(said['n_held_out_groups'], 'group')} held out"
+    )
+    for reason, n in result.left_out.items():
+        notice(f"left out: {n} ({reason})")
+    best = f", weights of step {numbers['best_step']:.0f}" if "best_step" in numbers else ""
+    click.echo(
+        f"{numbers['steps']:.0f} steps ({numbers['epochs']:.1f} epochs) in {numbers['seconds']:.0f} s, "
+        f"{numbers['images_per_s']:.1f} images/s{best}; loss {numbers['loss']:.4f}"
+    )
+    if "validation.macro_f1" in numbers:
+        before = numbers.get("frozen.validation.macro_f1")
+        click.echo(
+            "macro F1 on the validation part, by which both were chosen: "
+            + (f"{before:.3f} frozen with the same head, " if before is not None else "")
+            + f"{numbers['validation.macro_f1']:.3f} fine-tuned"
+        )
+    click.echo(f"log: {said['log']}")
+    click.echo(f"curve: {said['curve'] or 'not drawn, matplotlib is missing (extra `plot`)'}")
+    for note in result.notes:
+        notice(f"note: {note}")
+    if result.embedded is None:
+        click.echo(f"Next: locatlas reembed --atlas {atlas}")
+        return
+    state = result.embedded.encoders[known.level].state
+    click.echo(f"{known.level} encoder of the atlas: {known.encoder} ({state}), {result.embedded.embedded} embedded")
+    if known.parent_name:
+        click.echo(f"Next: locatlas compare --atlas {atlas} --encoder {known.encoder} --with {known.parent_name}")
+    else:
+        click.echo(f"Next: locatlas sweep --atlas {atlas} --held-out")

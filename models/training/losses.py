@@ -48,7 +48,7 @@ def classification_loss(
 
     Args:
         logits: (b, classes).
-        targets: 0 or 1, (b, classes); for `single` exactly one 1 in a row.
+        targets: 0 or 1, (b, classes); for `single` exactly one 1 in a row, and at least 2 classes.
         labels: `single` takes a softmax over the classes and means over images; `multi` a sigmoid each, and means over
             images and classes.
         gamma: >= 0; 2 in the paper.
@@ -64,9 +64,17 @@ def classification_loss(
     if labels == "single":
         log_p = logits.log_softmax(dim=-1)
         true = targets * (1 - smoothing) + smoothing / logits.shape[-1]
-        return -(true * (1 - log_p.exp()).clamp_min(0) ** gamma * log_p).sum(dim=-1).mean()
+        hard = torch.exp(gamma * _log_others(logits)) if gamma else 1
+        return -(true * hard * log_p).sum(dim=-1).mean()
     yes, no = functional.logsigmoid(logits), functional.logsigmoid(-logits)
     true = targets * (1 - smoothing) + smoothing / 2
     # 1 - p is the probability of the other answer: no difference of nearly equal numbers
     terms = true * torch.exp(gamma * no) * yes + (1 - true) * torch.exp(gamma * yes) * no
     return -terms.mean()
+
+
+def _log_others(logits: Tensor) -> Tensor:
+    """log(1 - p) of each class, p its softmax, from the other classes: 1 - p itself has no slope to go by near 0."""
+    own = torch.eye(logits.shape[-1], dtype=torch.bool, device=logits.device)
+    others = logits[..., None, :].masked_fill(own, -torch.inf)
+    return others.logsumexp(dim=-1) - logits.logsumexp(dim=-1, keepdim=True)

@@ -168,7 +168,7 @@ class SupervisedObjective:
         if self._crop_px % self._patch_px:
             message = f"crops of {self._crop_px} px: a multiple of the patch of {self._patch_px} px needed"
             raise InputError(message)
-        self._passes = plan(spec, images.channels)
+        plan(spec, images.channels)  # refuses what no slot is for
         self._balanced = ClassBalanced(targets) if is_balanced else None
         freeze_but_last(network, spec, blocks)
         with torch.random.fork_rng(devices=[]):
@@ -209,12 +209,11 @@ class SupervisedObjective:
         crops = [
             random_view(
                 self._images.planes(index),
-                self._images.channels,
+                self._images.channels_of(index),
                 self._spec,
                 self._augmentation,
                 generator(self._seed, "crop", step, index),
                 edge_px=self._crop_px,
-                passes=self._passes,
             )
             for index in indices
         ]
@@ -271,7 +270,8 @@ class SupervisedObjective:
             rows.update(zip(held, torch.stack(views).mean(dim=0), strict=True))
 
         for index in range(len(images)):
-            made = plain_view(images.planes(index), images.channels, self._spec, patch_px=self._patch_px)
+            channels = images.channels_of(index)
+            made = plain_view(images.planes(index), channels, self._spec, patch_px=self._patch_px)
             held = waiting.setdefault(made.shape, {})
             held[index] = made
             if len(held) == _AT_ONCE:
@@ -289,6 +289,9 @@ class SupervisedObjective:
 def _check_targets(targets: NDArray[np.bool_], n: int, labels: Labels, part: str) -> None:
     if targets.ndim != 2 or len(targets) != n or n == 0 or targets.shape[1] < 1 or targets.dtype != np.bool_:
         message = f"{part}: classes as {targets.dtype} {targets.shape} for {n} images: bool (images, classes) needed"
+        raise InputError(message)
+    if labels == "single" and targets.shape[1] < 2:
+        message = f"{part}: one class alone tells nothing apart; at least 2 needed"
         raise InputError(message)
     if labels == "single" and (wrong := int((targets.sum(axis=1) != 1).sum())):
         message = f"{part}: {wrong} of {n} images have no class or several; labels 'multi' takes such"

@@ -28,6 +28,9 @@ class Images:
     def __len__(self) -> int:
         return len(self.pixels)
 
+    def channels_of(self, i: int) -> tuple[str, ...]:
+        return self.channels
+
     def planes(self, i: int) -> Tensor:
         return self.pixels[i]
 

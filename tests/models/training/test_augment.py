@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from locatlas.errors import InputError
 from locatlas.models.spec import EncoderSpec
-from locatlas.models.transforms import network_input
 from locatlas.models.training.augment import Augmentation, crop_box, plain_view, random_view
 from locatlas.models.training.planes import training_planes
 from locatlas.models.training.sampling import generator
+from locatlas.models.transforms import network_input
 from locatlas.types import ChannelImage
 
 STILL = Augmentation(
@@ -35,8 +35,8 @@ def test_crops_lie_inside_with_area_and_ratio_as_asked(
 ) -> None:
     low, high = min(low, high), max(low, high)
     top, left, h, w = crop_box(height, width, Augmentation(scale=(low, high)), generator(seed))
-    assert 0 <= top
-    assert 0 <= left
+    assert top >= 0
+    assert left >= 0
     assert 1 <= h <= height - top
     assert 1 <= w <= width - left
     assert h * w <= high * height * width + (h + w) / 2 + 1

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from locatlas.query import answers
+from locatlas.query.leakage import training_notes
 from locatlas.query.localize import localize
 from locatlas.query.notes import mixed_vocabularies, too_few_voters
 from locatlas.query.scope import Scope, Seen, look
@@ -63,8 +64,9 @@ def classify(shelf: Shelf, subject: Subject, scope: Scope, vote: Vote) -> pa.Tab
     """
     seen = look(shelf, scope, subject)
     k = vote.number(seen)
+    queries = subject.as_many(shelf.store, seen.loaded, seen.view, seen.allowed, scope.profile or "mean")
     items, was_exact = localize(
-        subject.as_many(shelf.store, seen.loaded, seen.view, seen.allowed, scope.profile or "mean"),
+        queries,
         seen.view,
         k=k,
         exclude=vote.exclude,
@@ -83,6 +85,7 @@ def classify(shelf: Shelf, subject: Subject, scope: Scope, vote: Vote) -> pa.Tab
         **seen.said(),
         notes=seen.notes(
             subject.notes(seen.loaded),
+            training_notes(shelf.store, seen.loaded.encoder.spec, seen.view, queries.names, seen.loaded.view),
             too_few_voters(items, vote.k) if vote.k else [],
             mixed_vocabularies(seen.view, seen.allowed),
         ),

@@ -11,6 +11,7 @@ from locatlas.errors import InputError
 from locatlas.query import answers
 from locatlas.query.aggregate import DEFAULT_TOP, DEFINITIONS, How, aggregate, check_how
 from locatlas.query.classify import Vote
+from locatlas.query.leakage import training_notes
 from locatlas.query.localize import Ballot, cast
 from locatlas.query.lookup import Queries
 from locatlas.query.notes import beyond_filters, mixed_vocabularies
@@ -112,6 +113,7 @@ def classify_units(shelf: Shelf, subject: Subject, scope: Scope, vote: Vote, tog
         **seen.said(),
         notes=seen.notes(
             beyond_filters(seen.passing, rows, "cells put together"),
+            training_notes(shelf.store, seen.loaded.encoder.spec, seen.view, queries.names, seen.loaded.view),
             _notes(seen, ballot, units, of_cell, together.by),
             mixed_vocabularies(seen.view, seen.allowed),
         ),

@@ -17,7 +17,7 @@ from locatlas.models.spec import EncoderSpec
 from locatlas.models.training.manifest import TrainingManifest
 from locatlas.query.view import View
 
-__all__ = ["DEFINITION", "Overlap", "Part", "part_named", "seen_rows", "training_overlap"]
+__all__ = ["DEFINITION", "Overlap", "Part", "part_named", "seen_rows", "training_notes", "training_overlap"]
 
 Part = Literal["unseen", "held-out", "all"]
 """What is evaluated: `unseen` takes everything and refuses if any was seen in training, `held-out` leaves what was seen
@@ -156,6 +156,29 @@ def training_overlap(store: Store, spec: EncoderSpec, view: View, group: str, *,
         proteins = images.names("protein")
         seen |= np.isin(view.ids, sorted({name for row in met if (name := proteins[row])}))
     return Overlap(manifests[0], group, groups, _whole_groups(seen, groups), tuple(_unrecorded(manifests[0], group)))
+
+
+def training_notes(store: Store, spec: EncoderSpec, view: View, names: Collection[str], images: View) -> list[str]:
+    """That some of what is classified was seen in training, which makes its classification look too good.
+
+    Args:
+        store: The atlas.
+        spec: The encoder.
+        view: What is searched.
+        names: Ids of what is classified; those that are not in the view are new.
+        images: As `training_overlap`.
+    """
+    overlap = training_overlap(store, spec, view, "protein", images=images)
+    if overlap.manifest is None:
+        return list(overlap.notes)
+    asked = _among(view.ids, set(names))
+    n = int((asked & overlap.seen).sum())
+    if not n:
+        return []
+    return [
+        f"{overlap.manifest.encoder} was trained on {n} of {int(asked.sum())} classified rows or on others of their "
+        "protein: how well these are told says nothing of new ones"
+    ]
 
 
 def _seen(view: View, group: str, manifests: Sequence[TrainingManifest]) -> NDArray[np.bool_]:

@@ -1,5 +1,6 @@
 """What an encoder was trained on: found by id, field, group and lineage; refused, left out, or taken in and told."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -173,3 +174,38 @@ def test_held_out_units_and_folds_are_those_of_unseen_proteins(tmp_path: Path) -
     folds = atlas.sweep(level="fov", protocol="kfold", folds=3, ks=[3], held_out=True).to_dict()
     assert (folds["n"], folds["n_queries"], folds["n_rows"]) == (9, 9, 18)
     assert 1 <= len(folds["results"][0]["macro_f1_folds"]) <= 3
+
+
+def test_a_record_of_training_elsewhere_is_found_by_the_weights_and_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The encoder was trained on another atlas of the same images: only this user's own encoders know."""
+    atlas = trained(tmp_path)
+    spec = replace(encoder(), name="tuned", weights_sha256="ab" * 32)
+    known = manifest(encoder="tuned", weights_sha256="ab" * 32, images=("d/00",), parent_name="base", parent="e" * 64)
+    base = manifest(encoder="base", weights_sha256="cd" * 32, images=("d/10",))
+    monkeypatch.setattr(
+        "locatlas.query.leakage.registry.training", lambda name: {"tuned": known, "base": base}.get(name)
+    )
+    overlap = training_overlap(atlas.store, spec, atlas.view("fov"), "fov")
+    assert {name for name, met in zip(atlas.view("fov").ids, overlap.seen, strict=True) if met} == {"d/00", "d/10"}
+    other = training_overlap(atlas.store, replace(spec, weights_sha256="ef" * 32), atlas.view("fov"), "fov")
+    assert other.manifest is None
+
+
+def test_a_group_that_the_manifest_does_not_record_is_told(tmp_path: Path) -> None:
+    atlas = trained(tmp_path, manifest(images=("d/00",), groups={"protein": ("P0",)}))
+    notes = training_overlap(atlas.store, encoder(), atlas.view("fov"), "plate").notes
+    assert len(notes) == 1
+    assert "does not say which values of plate" in notes[0]
+    assert training_overlap(atlas.store, encoder(), atlas.view("fov"), "protein").notes == ()
+
+
+@pytest.mark.parametrize("options", [{"level": "cell"}, {"level": "protein"}, {"by": "fov"}])
+def test_classify_tells_how_many_of_its_rows_were_seen(options: dict[str, Any], tmp_path: Path) -> None:
+    atlas = trained(tmp_path, manifest(groups={"protein": ("P0",)}))
+    notes = json.loads(atlas.classify(k=3, **options).schema.metadata[b"locatlas"])["notes"]
+    n, of = (1, 6) if options.get("level") == "protein" else (12, 72)
+    assert f"made was trained on {n} of {of} classified rows or on others of their protein" in " ".join(notes)
+    clean = json.loads(atlas.classify(protein="P1", k=3, **options).schema.metadata[b"locatlas"])["notes"]
+    assert not any("was trained on" in note for note in clean)

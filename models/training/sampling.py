@@ -76,7 +76,8 @@ class ClassBalanced:
     def shares(self) -> NDArray[np.float64]:
         """How often each image is drawn, (n,), sum 1."""
         each = np.diff(self._ends, prepend=0.0)
-        return np.bincount(self._image, weights=each, minlength=self._n)
+        found: NDArray[np.float64] = np.bincount(self._image, weights=each, minlength=self._n).astype(np.float64)
+        return found
 
     def indices(self, *, seed: int, step: int, batch_size: int) -> list[int]:
         """The images of a step, in random order.

@@ -93,6 +93,15 @@ def test_where_everything_is_blank_all_patches_count_alike(rng: np.random.Genera
     assert spread(tokens[:, :1], torch.ones(1, 1)).tolist() == [[0.0] * 5]
 
 
+def test_the_spread_of_a_single_patch_has_no_slope_rather_than_an_infinite_one(rng: np.random.Generator) -> None:
+    tokens = torch.from_numpy(rng.standard_normal((2, 6, 5)).astype(np.float32)).requires_grad_()
+    spread(tokens, torch.tensor([[0.0, 0.5, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0]])).sum().backward()
+    assert tokens.grad is not None
+    assert (tokens.grad[0] == 0).all()
+    assert (tokens.grad[1, :2] != 0).all()
+    assert torch.isfinite(tokens.grad).all()
+
+
 def test_patches_without_picture_do_not_change_the_spread(make_spec: Callable, rng: np.random.Generator) -> None:
     """Whatever tokens the black ones get, and however many there are."""
     spec = make_spec(pooling="spread", input_px=64)

@@ -14,7 +14,7 @@ __all__ = ["held", "unwritable"]
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Make the folder if it is absent, remove what a killed run left half written, and keep others out.
+    """Make the folder if it is absent, and keep others out.
 
     The lock is the operating system's, so a dead process leaves none behind.
 
@@ -34,8 +34,6 @@ def held(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise unwritable(folder, error) from error
     try:
-        for left in folder.glob(".*.tmp"):
-            left.unlink(missing_ok=True)
         yield
     finally:
         lock.release()

@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 import tifffile
 
-from locatlas.indexer import encoders, layout
-from locatlas.indexer.embed import embed
-from locatlas.indexer.encoders import EncoderRequest
+from locatlas.indexer import encoders, layout, locks
+from locatlas.indexer.embed import embed, reembed
+from locatlas.indexer.encoders import EncoderRequest, StoredEncoder
 from locatlas.indexer.faiss_index import build, open_index
 from locatlas.indexer.import_embeddings import import_embeddings
 from locatlas.indexer.index import index
 from locatlas.indexer.store import Store
 from locatlas.models.crops import CropPlan
+from locatlas.query.atlas import open_atlas
 from tests.indexer.made import contents, name_of, pixels, write_annotations, write_collection, write_field
 from tests.indexer.masked import EDGE, MASKS, write_mask, write_masked
 
@@ -70,6 +71,7 @@ def dying(die_at: int) -> Iterator[Steps]:
         (lancedb.table.LanceTable, "delete"),
         (Store, "compact"),
         (layout, "write_atomically"),
+        (locks, "write_atomically"),
     ]
     with pytest.MonkeyPatch.context() as patch:
         for owner, name in targets:
@@ -182,6 +184,26 @@ def test_another_encoder_killed_at_any_step_continues_and_switches_once(made: Pa
     assert steps.count("create_table") == 1
 
 
+def begun(store: Store) -> StoredEncoder:
+    """An encoder that was trained and not embedded with yet."""
+    now = encoders.current(store, "fov")
+    assert now is not None
+    new = StoredEncoder("fov", now.spec.with_changes(mapping="random", mapping_seed=3), "building")
+    with store.folder.writer("finetune"):
+        encoders.put(store, new)
+    return new
+
+
+def test_re_embedding_killed_at_any_step_continues_and_switches_once(made: Path, tmp_path: Path) -> None:
+    original = tmp_path / "original"
+    index(made, atlas=original, dataset="opencell", commit_rows=COMMIT_ROWS)
+    begun(Store.open(original))
+    write_field(made, 1, pixels(81))
+    steps, states = survives(copied(original), lambda atlas: reembed(atlas=atlas, commit_rows=1), tmp_path)
+    assert (steps.count("create_table"), steps.count("delete")) == (1, 0)
+    assert ["done", "interrupted", "done"] in states
+
+
 def test_an_import_killed_at_any_step_continues_to_the_same_atlas(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -262,6 +284,71 @@ def test_an_index_build_killed_at_any_step_leaves_one_that_is_right_or_none(
                 build(store, encoder, "flat")
         found, said = open_index(store, encoder, held)
         assert (found is None, said) == ((True, "no index") if killed_at < 3 else (False, "up to date"))
+
+
+REEMBED_DRIVER = """
+import os, signal, sys
+from pathlib import Path
+import lancedb.merge
+from locatlas.indexer import job
+from locatlas.indexer.embed import reembed
+from locatlas.indexer.store import Store
+from tests.indexer.made import PlainEncoder
+job.load_encoder = PlainEncoder
+real, left = Store.upsert, 0
+
+def upsert(self, table, rows, **options):
+    global left
+    real(self, table, rows, **options)
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Store.upsert = upsert
+for line in sys.stdin:  # each in a process of its own; forked, because importing takes seconds
+    left = int(line)
+    if (child := os.fork()) == 0:
+        reembed(atlas=Path(sys.argv[1]), commit_rows=1)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+def test_re_embedding_killed_by_the_system_at_ten_random_commits_ends_in_the_same_table(
+    tmp_path: Path, plain: None
+) -> None:
+    """Ten kills of one re-embedding, each after some commits more: of vectors, of its run, or of the switch itself."""
+    source = write_collection(tmp_path / "source", range(16))
+    for name in ("whole", "killed"):
+        index(source, atlas=tmp_path / name, dataset="opencell")
+        new = begun(Store.open(tmp_path / name))
+    reembed(atlas=tmp_path / "whole", commit_rows=1)
+    chance, store = random.Random(4), Store.open(tmp_path / "killed")
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    command = [sys.executable, "-c", REEMBED_DRIVER, str(tmp_path / "killed")]
+    embedded = [0]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for _ in range(10):
+            # the first commits of a run are those of the ledger: what died before, and that it runs
+            process.stdin.write(f"{chance.randint(1, 5)}\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == f"{-signal.SIGKILL}\n"
+            embedded.append(store.count(new.table) if store.has(new.table) else 0)
+            now = encoders.current(store, "fov")
+            assert now is not None
+            assert now.fingerprint != new.fingerprint
+            assert len(open_atlas(tmp_path / "killed").embeddings()[0]) == 16
+        process.stdin.close()
+    assert embedded == sorted(embedded)
+    assert 5 <= embedded[-1] <= 16
+    assert reembed(atlas=tmp_path / "killed", commit_rows=1).embedded == 16 - embedded[-1]
+    assert contents(store) == contents(Store.open(tmp_path / "whole"))
+    assert {row["state"] for row in store.read("runs").to_pylist()} == {"done", "interrupted"}
+    assert store.folder.reembedding_owner() is None
 
 
 DRIVER = """

@@ -102,7 +102,7 @@ def random_view(
     is what embedding does.
 
     Args:
-        planes: From `TrainingImages.planes`: (channels, h, w), float32 or float16; not changed.
+        planes: From `TrainingImages.planes`: (channels, h, w), float32 or float16, in [0, 1]; not changed.
         channels: Name of each plane.
         spec: The encoder.
         augmentation: What is varied.
@@ -116,20 +116,27 @@ def random_view(
     passes = plan(spec, channels) if passes is None else passes
     top, left, h, w = crop_box(planes.shape[1], planes.shape[2], augmentation, random)
     cut = planes[:, top : top + h, left : left + w].float()
-    # one call resizes the channels and the map of what is not blank
-    both = torch.cat([cut, (cut != 0).any(dim=0, keepdim=True).to(cut.dtype)])
+    # resized with the channels where the pooling goes by it; else told from the result, which costs less
+    both = torch.cat([cut, _shown(cut)]) if spec.needs_blank else cut
     if (h, w) != (edge_px, edge_px):
+        # bilinear enlarging is the same with and without antialiasing, which costs twice as much
+        smooth = max(h, w) > edge_px or spec.interpolation != "bilinear"
         both = functional.interpolate(
-            both[None], size=(edge_px, edge_px), mode=spec.interpolation, antialias=True, align_corners=False
+            both[None], size=(edge_px, edge_px), mode=spec.interpolation, antialias=smooth, align_corners=False
         )[0]
     quarters, mirror = torch.rand(2, generator=random).tolist()
     view = (int(4 * quarters) if augmentation.rotations else 0) + (4 if augmentation.flips and mirror < 0.5 else 0)
     both = turned(both, view)
-    shown = both[-1:].clamp(0, 1)
-    varied = _vary(both[:-1], shown, channels, augmentation, random)
+    seen, shown = (both[:-1], both[-1:].clamp(0, 1)) if spec.needs_blank else (both, _shown(both))
+    varied = _vary(seen, shown, channels, augmentation, random)
     varied = _standardize(varied) if spec.intensity == "standardize" else varied.clamp(0, 1)
     out = assemble(varied, channels, _without(passes, _lost(channels, spec, augmentation, random)), spec)
     return torch.cat([out, shown.expand(len(out), -1, -1, -1)], dim=1) if spec.needs_blank else out
+
+
+def _shown(planes: Tensor) -> Tensor:
+    """1 where any channel is not zero, else 0: (1, h, w)."""
+    return (planes.amax(dim=0, keepdim=True) > 0).to(planes.dtype)
 
 
 def plain_view(planes: Tensor, channels: Sequence[str], spec: EncoderSpec, *, patch_px: int) -> Tensor:
@@ -145,9 +152,8 @@ def plain_view(planes: Tensor, channels: Sequence[str], spec: EncoderSpec, *, pa
         As `transforms.network_input`: float32, (passes, slots, h, w), one plane more where `spec.needs_blank`; pixels
         on the edge of blank parts count as shown.
     """
-    shown = (planes != 0).any(dim=0, keepdim=True).float()
     planes = planes.float()
-    both = torch.cat([standardize(planes) if spec.intensity == "standardize" else planes, shown])
+    both = torch.cat([standardize(planes) if spec.intensity == "standardize" else planes, _shown(planes)])
     if spec.resize == "center_crop_pad":
         both = pad(both, spec.input_px, spec.input_px)
     both = pad_to_patch(both, patch_px)

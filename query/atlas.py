@@ -8,6 +8,7 @@ import pyarrow as pa
 from locatlas.indexer.store import Store
 from locatlas.query.aggregate import How
 from locatlas.query.atlas_measures import AtlasMeasures
+from locatlas.query.atlas_probe import AtlasProbe
 from locatlas.query.classify import Vote, classify
 from locatlas.query.classify_units import Together, classify_units
 from locatlas.query.find import find
@@ -31,7 +32,7 @@ def open_atlas(path: str | Path) -> "Atlas":
     return Atlas(Store.open(Path(path)))
 
 
-class Atlas(AtlasMeasures):
+class Atlas(AtlasMeasures, AtlasProbe):
     """Answers from one atlas. What is read is kept until a table changes.
 
     Attributes:

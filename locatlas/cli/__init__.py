@@ -25,6 +25,7 @@ _COMMANDS = {
     "neighbors": "locatlas.cli.asking",
     "classify": "locatlas.cli.asking",
     "sweep": "locatlas.cli.measuring",
+    "probe": "locatlas.cli.probing",
     "proteins": "locatlas.cli.measuring",
     "compare": "locatlas.cli.comparing",
     "annotate": "locatlas.cli.annotating",

@@ -18,6 +18,7 @@ from locatlas.cli.asking_documents import (
 )
 from locatlas.cli.comparing_documents import CompareDocument
 from locatlas.cli.document_base import Document as _Document
+from locatlas.cli.probing_documents import ProbeDocument
 from locatlas.cli.training_documents import FinetuneDocument
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "IndexDocument",
     "MaintainDocument",
     "NeighborsDocument",
+    "ProbeDocument",
     "ProteinsDocument",
     "StatusDocument",
     "SweepDocument",
@@ -198,6 +200,7 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "neighbors": NeighborsDocument,
     "classify": ClassifyDocument,
     "sweep": SweepDocument,
+    "probe": ProbeDocument,
     "proteins": ProteinsDocument,
     "compare": CompareDocument,
     "status": StatusDocument,

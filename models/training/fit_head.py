@@ -2,6 +2,8 @@
 
 import copy
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
@@ -176,7 +178,8 @@ def fit_head(
         validation: The same of the validation rows; their rows that have only classes that no training row has count
             for nothing.
         seed: Of the initial weights, the batches and the dropout. Torch's own generators are left as they were.
-        device: Where to train.
+        device: Where to train. On the CPU one thread is used: a step is too small to be shared, and threads that wait
+            for each other on a busy machine take many times as long; nor does the result depend on their number.
 
     Raises:
         InputError: If there are no rows, lengths differ or a row has no class (or several, for `single`).
@@ -190,7 +193,7 @@ def fit_head(
     if looks is not None and not looks.members:
         looks = None
     cuda = [torch.device(device)] if torch.device(device).type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda):
+    with torch.random.fork_rng(devices=cuda), _one_thread():
         torch.manual_seed(seed)
         network = build_head(plan.head, vectors.shape[1], len(classes)).to(device)
         step, look = _train(network, seen, looks, plan, seed)
@@ -215,6 +218,17 @@ class _Rows:
         members = [torch.from_numpy(np.flatnonzero(of)).to(device) for of in known.T if of.any()]
         targets = torch.from_numpy(known.astype(np.float32)).to(device)
         return cls(torch.from_numpy(scaler.apply(vectors)).to(device), targets, known, members)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Torch's products take one thread inside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _train(network: nn.Module, seen: _Rows, looks: _Rows | None, plan: HeadPlan, seed: int) -> tuple[int, Look | None]:

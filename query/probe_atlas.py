@@ -81,9 +81,11 @@ def _takes_part(view: View, groups: Sequence[str | None], plan: HeadPlan) -> NDA
 def _split_proteins(view: View, group: str, groups: Sequence[str | None]) -> list[str]:
     """That heads may be tested on proteins, or on cells of fields, that they were trained on."""
     notes = []
-    for column, words in (("protein", "proteins"), ("fov", "fields")):
-        if column == group or (column == "protein" and "protein" not in view.meta.column_names):
-            continue
+    wholes = {"protein": "proteins"} if "protein" in view.meta.column_names else {}
+    if view.level == "cell":
+        wholes["fov"] = "fields"
+    wholes.pop(group, None)
+    for column, words in wholes.items():
         met: dict[str, set[str]] = {}
         for name, of, labels in zip(view.names(column), groups, view.localizations, strict=True):
             if name and of and labels:

@@ -76,6 +76,12 @@ def list_missing(
             found.dropped += 1
             found.outdated += [row["id"]] if row["id"] in digests else []
         elif rejection_id(row["dataset"], row["root"], row_source(row)) not in tried:
+            if is_cut(row) and encoder.spec.crop is None:
+                message = (
+                    f"{row['id']}: encoder {encoder.spec.name} ({encoder.fingerprint[:12]}) embeds whole images and "
+                    "cannot cut cells; add one that does with `locatlas embed --level cell --crop 41um`"
+                )
+                raise InputError(message)
             found.todo.append((position, row["id"]))
             roots.add(row["root"])
             unscaled += [row] if is_cut(row) and row["pixel_size_um"] is None else []

@@ -178,6 +178,19 @@ def test_fields_that_were_only_searched_for_cells_stay_without_vectors(tmp_path:
     assert list(vectors(store, new.table)) == [id_of(0)]
 
 
+def test_an_encoder_of_whole_images_does_not_take_cells_of_fields(tmp_path: Path, plain: None) -> None:
+    folder = write_masked(tmp_path / "fields")
+    atlas = tmp_path / "atlas"
+    index(folder, atlas=atlas, dataset="manifest", level="cell", request=EncoderRequest(crop=CropPlan(size_px=9)))
+    store = Store.open(atlas)
+    now = encoders.current(store, "cell")
+    assert now is not None
+    with store.folder.writer("finetune"):
+        encoders.put(store, StoredEncoder("cell", now.spec.with_changes(crop=None), "building"))
+    with pytest.raises(InputError, match=r"embeds whole images and cannot cut cells; add one that does"):
+        reembed(atlas=atlas)
+
+
 def test_queries_answer_from_the_encoder_before_until_the_switch(atlas: Path, store: Store, between: Any) -> None:
     before = encoders.current(store, "fov")
     assert before is not None
@@ -374,6 +387,22 @@ def test_an_image_that_is_repaired_meanwhile_is_tried_again_before_the_switch(
 
     between(3, repair)
     summary = reembed(atlas=atlas, commit_rows=1)
+    assert (summary.embedded, summary.quarantined, store.count("quarantine")) == (6, [], 0)
+    check_whole(store)
+
+
+def test_an_image_that_is_repaired_before_it_is_put_in_quarantine_is_not_put_there(
+    atlas: Path, store: Store, source: Path, between: Any
+) -> None:
+    begin(store)
+    (source / name_of(0)).write_bytes(b"no image")
+
+    def repair() -> None:
+        write_field(source, 0, pixels(93))
+        index(source, atlas=atlas, dataset="opencell")
+
+    between(1, repair)
+    summary = reembed(atlas=atlas, commit_rows=4)
     assert (summary.embedded, summary.quarantined, store.count("quarantine")) == (6, [], 0)
     check_whole(store)
 

@@ -185,6 +185,7 @@ def _train(
         run.level,
         sorted({*parts.train, *parts.validation} & set(rows.ids)),
         spec,
+        mixed=request.objective == "dino",  # a stain that an image lacks is like one that DINO drops
         cache_bytes=default_cache_bytes() // team.world,
         progress=progress,
     )

@@ -49,7 +49,8 @@ class Task:
         said: list[Any] = [self.classes]
         parts = [(self.train, self.targets), *([(self.validation, self.validation_targets)] if self.validation else [])]
         for images, table in parts:
-            said.append([images.channels, [*zip(images.ids, images.digests, table.astype(int).tolist(), strict=True)]])
+            of_each = zip(images.ids, images.digests, table.astype(int).tolist(), strict=True)
+            said.append([images.channels, [*of_each]])
         return hashlib.blake2b(json.dumps(said).encode(), digest_size=16).hexdigest()
 
 

@@ -56,8 +56,11 @@ class StoredImages:
         spec: EncoderSpec,
         channels: tuple[str, ...],
         cache_bytes: int,
+        *,
+        mixed: bool = False,
     ) -> None:
         self.channels = channels
+        self._mixed = mixed
         self.ids = tuple(record.id for record, _ in records)
         self.left_out: dict[str, str] = {}
         self._spec = spec
@@ -74,6 +77,7 @@ class StoredImages:
         ids: Sequence[str],
         spec: EncoderSpec,
         *,
+        mixed: bool = False,
         cache_bytes: int | None = None,
         threads: int | None = None,
         progress: Progress | None = None,
@@ -85,6 +89,9 @@ class StoredImages:
             level: "fov" or "cell".
             ids: Of the images, distinct; those the atlas does not hold are left out as well.
             spec: Encoder that is trained; its crop cuts the cells.
+            mixed: Let images of fewer channels than others take part with those they have, where the encoder's plan is
+                one joint pass over whatever there is. Else the channels are those of most images, and images that lack
+                one are left out.
             cache_bytes: Most memory for planes; None for `default_cache_bytes`.
             threads: That read; None for one a processor.
             progress: Told of what goes on.
@@ -104,9 +111,10 @@ class StoredImages:
                     records.append(_usable(i, found.get(i), level, roots, spec))
                 except ImageRejectedError as error:
                     left_out[i] = str(error)
-        channels = _common_channels(records, spec)
+        is_open = mixed and not spec.stains and spec.passes == "joint"
+        channels = _all_channels(records, spec) if is_open else _common_channels(records, spec)
         size = default_cache_bytes() if cache_bytes is None else cache_bytes
-        images = cls(records, spec, channels, size)
+        images = cls(records, spec, channels, size, mixed=is_open)
         images.left_out = left_out
         images._read_all(threads or os.cpu_count() or 1, progress)
         if not images.ids:
@@ -128,7 +136,7 @@ class StoredImages:
         """Those of the images that have these ids, in this order, with the same memory; others are passed over."""
         place = {i: n for n, i in enumerate(self.ids)}
         found = [self._rows[place[i]] for i in ids if i in place]
-        other = type(self)(found, self._spec, self.channels, 0)
+        other = type(self)(found, self._spec, self.channels, 0, mixed=self._mixed)
         other._kept, other._fields = self._kept, self._fields
         return other
 
@@ -138,8 +146,13 @@ class StoredImages:
         return sum(i in self._kept for i in self.ids)
 
     def channels_of(self, i: int) -> tuple[str, ...]:
-        """All of `channels`: images that lack one are left out."""
-        return self.channels
+        """All of `channels`; where images of fewer take part, those that image i has, in the same order."""
+        return self._channels_of(self._rows[i][0])
+
+    def _channels_of(self, record: ImageRecord) -> tuple[str, ...]:
+        if not self._mixed:
+            return self.channels
+        return tuple(channel for channel in self.channels if channel in record.channels)
 
     def planes(self, i: int) -> Tensor:
         """An image's channels, float32 in [0, 1], (channels, h, w); from memory, or read anew.
@@ -161,7 +174,9 @@ class StoredImages:
                 if digest != row["source_digest"]:
                     message = f"{path}: changed since it was indexed; index it again"
                     raise ImageRejectedError(message)
-            return training_planes(image, self.channels, self._spec)
+            if not (channels := self._channels_of(record)):
+                used_channels(self._spec, record.channels)  # says which slots there are
+            return training_planes(image, channels, self._spec)
         except ImageRejectedError as error:
             # the network's reasons do not know the file
             raise ImageRejectedError(str(error) if path in str(error) else f"{path}: {error}") from error
@@ -214,6 +229,12 @@ def _usable(
         message = "meets the border, and the encoder's crop drops such cells"
         raise ImageRejectedError(message)
     return record, row
+
+
+def _all_channels(records: Sequence[tuple[ImageRecord, Mapping[str, Any]]], spec: EncoderSpec) -> tuple[str, ...]:
+    """The slots that some image has a channel for, in their order."""
+    there = {channel for names in {record.channels for record, _ in records} for channel in names}
+    return tuple(slot for slot in spec.slots if slot in there)
 
 
 def _common_channels(records: Sequence[tuple[ImageRecord, Mapping[str, Any]]], spec: EncoderSpec) -> tuple[str, ...]:

@@ -26,6 +26,8 @@ def test_importing_locatlas_loads_nothing_heavy_nor_numpy() -> None:
         ["index", "--help"],
         ["embed", "--help"],
         ["import-embeddings", "--help"],
+        ["finetune", "--help"],
+        ["pretrain", "--help"],
         ["neighbors", "--help"],
         ["classify", "--help"],
         ["sweep", "--help"],

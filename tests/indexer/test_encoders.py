@@ -18,7 +18,10 @@ from locatlas.indexer.encoders import (
     switch_to,
 )
 from locatlas.indexer.store import Store
+from locatlas.models import registry, vit
+from locatlas.models.crops import CropPlan
 from locatlas.models.spec import EncoderSpec
+from locatlas.models.training.manifest import TrainingManifest
 
 PICO = "locatlas_pico.untrained"
 STAINS = ("nucleus", "protein")
@@ -187,3 +190,24 @@ def test_a_request_fits_what_it_does_not_contradict() -> None:
         EncoderRequest(precision="bf16"),
     ):
         assert not other.fits(one)
+
+
+def test_an_encoder_that_was_trained_here_keeps_its_precision_and_its_crop(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = CropPlan(size_px=20, blank=True)
+    trained = spec(name="tiny.trained", crop=own, stains=("protein",))
+    manifest = TrainingManifest(
+        encoder="tiny.trained", weights_sha256="", objective="dino", level="cell", group="protein", images=()
+    )
+    network = vit.build(trained)
+    vit.seed_weights(network, 0)
+    registered = registry.register(trained, vit.weights_module(network).state_dict(), manifest)
+    monkeypatch.setattr("locatlas.models.hardware.helpful_precision", lambda _: "bf16")
+    like = spec(crop=CropPlan(size_px=50))
+    request = EncoderRequest(name="tiny.trained")
+    assert encoders.settle(request, available=STAINS, like=like, cuts=True) == registered
+    assert encoders.settle(request, available=STAINS, like=like).crop is None
+    asked = CropPlan(size_px=30)
+    assert encoders.settle(replace(request, crop=asked), available=STAINS, like=like, cuts=True).crop == asked
+    # any other takes the atlas' crop, and what the hardware gains from
+    plain = encoders.settle(EncoderRequest(name=PICO), available=STAINS, like=registered, cuts=True)
+    assert (plain.crop, plain.precision) == (own, "bf16")

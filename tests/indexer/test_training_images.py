@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 
 from locatlas.errors import ImageRejectedError, InputError
 from locatlas.indexer.fields import SharedFields
+from locatlas.indexer.index import index
 from locatlas.indexer.pipeline import cut_cell
 from locatlas.indexer.rows import record_from_row
 from locatlas.indexer.store import Store
@@ -90,6 +92,25 @@ def test_images_that_lack_a_channel_of_the_encoder_are_left_out(store: Store) ->
     spec = SPEC.with_changes(stains=("er",))
     with pytest.raises(InputError, match="lacks channel er"):
         StoredImages.load(store, "fov", IDS, spec)
+
+
+def test_images_of_fewer_channels_take_part_with_what_they_have_or_are_left_out(atlas: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "more"
+    folder.mkdir()
+    tifffile.imwrite(folder / "a.tif", pixels(9, channels=3), imagej=True, metadata={"axes": "CYX"})
+    (folder / "manifest.csv").write_text("id,path,channels\na,a.tif,nucleus;protein;er\n")
+    index(folder, atlas=atlas, dataset="manifest", name="more")
+    store = Store.open(atlas)
+    both = StoredImages.load(store, "fov", [*IDS, "more/a"], SPEC, mixed=True)
+    assert both.channels == ("protein", "nucleus", "er")
+    assert [both.channels_of(i) for i in (0, 6)] == [("protein", "nucleus"), ("protein", "nucleus", "er")]
+    assert [len(both.planes(i)) for i in (0, 6)] == [2, 3]
+    assert both.part(["more/a"]).channels_of(0) == both.channels
+    most = StoredImages.load(store, "fov", [*IDS, "more/a"], SPEC)
+    assert (most.channels, most.left_out, len(most.planes(6))) == (("protein", "nucleus"), {}, 2)
+    few = StoredImages.load(store, "fov", [IDS[0], "more/a"], SPEC)
+    assert (few.channels, few.ids) == (("protein", "nucleus", "er"), ("more/a",))
+    assert "lacks channel er" in few.left_out[IDS[0]]
 
 
 def test_cells_are_cut_as_they_are_for_embedding(tmp_path: Path) -> None:

@@ -1,0 +1,275 @@
+"""Fine-tuning on an atlas, from its images to a switched atlas; what is killed continues; what is finished stays."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import locatlas
+from locatlas.errors import InputError, LeakageError
+from locatlas.indexer import encoders
+from locatlas.indexer.encoders import EncoderRequest
+from locatlas.indexer.finetune_request import FinetuneRequest
+from locatlas.indexer.finetune_result import FinetuneResult
+from locatlas.indexer.index import index
+from locatlas.indexer.store import Store
+from locatlas.indexer.training_run import TrainingRun
+from locatlas.indexer.trainings import training_of
+from locatlas.models import registry
+from locatlas.models.home import home as locatlas_home
+from locatlas.models.spec import EncoderSpec
+from locatlas.models.training import loop
+from locatlas.models.training.dino_options import DinoOptions
+from locatlas.models.training.log import read_log
+from locatlas.models.weights import read_checkpoint
+from locatlas.query.atlas import open_atlas
+from locatlas.query.finetuning import finetune, pretrain
+from tests.indexer.made import contents
+from tests.query.made_training import CLASSES, TINY, make_atlas
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = DinoOptions(prototypes=16, bottleneck=8, hidden=16, n_local=1)
+SHORT: dict[str, Any] = {"steps": 3, "batch_size": 6, "validation": 0.3}
+
+
+@pytest.fixture
+def atlas(tmp_path: Path, home: Path) -> Path:
+    """Twenty fields of ten proteins, the last protein without annotation."""
+    return make_atlas(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def no_curve(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures take most of the time of a training this short."""
+    if request.node.name != "test_a_picture_of_the_log_is_drawn":
+        monkeypatch.setattr("locatlas.indexer.finetune.find_spec", lambda _: None)
+
+
+def done(atlas: Path, how: dict[str, Any] | None = None, **asked: Any) -> FinetuneResult:
+    found = finetune(atlas=atlas, request=FinetuneRequest(**{**SHORT, **asked}), device="cpu", **(how or {}))
+    assert found is not None
+    return found
+
+
+def current(atlas: Path) -> EncoderSpec:
+    found = encoders.current(Store.open(atlas), "fov")
+    assert found is not None
+    return found.spec
+
+
+def tensors(name: str) -> dict[str, torch.Tensor]:
+    return read_checkpoint(locatlas_home() / "encoders" / f"{name}.safetensors")
+
+
+def proteins(atlas: Path) -> dict[str, str]:
+    view = open_atlas(atlas).view("fov")
+    return dict(zip(view.ids, view.column("protein"), strict=True))
+
+
+def test_finetune_ends_in_an_atlas_with_the_new_encoder_that_is_scored_on_what_was_held_out(atlas: Path) -> None:
+    before, told = current(atlas), []
+    result = done(atlas, {"tell": told.append})
+    assert result.encoder.name == f"{TINY}-supervised-1"
+    # the same plan, other weights
+    same = result.encoder.with_changes(
+        name=before.name, weights_sha256=before.weights_sha256, source=before.source, parent=before.parent
+    )
+    assert same == before
+    assert result.encoder.parent == before.fingerprint
+    assert current(atlas) == result.encoder == registry.get(result.encoder.name)
+    assert any(not torch.equal(a, b) for a, b in zip(
+        tensors(TINY).values(), tensors(result.encoder.name).values(), strict=True))  # fmt: skip
+    assert (result.embedded is not None, result.was_there) == (True, False)
+    assert result.embedded is not None
+    assert result.embedded.embedded == 20
+    assert len(told) == 1
+    # the record: parts share no protein, and the atlas, the registry and the result have the same
+    manifest = training_of(Store.open(atlas), result.encoder.weights_sha256)
+    assert manifest == registry.training(result.encoder.name) == result.manifest
+    of = proteins(atlas)
+    parts = [{of[i] for i in manifest.images}, {of[i] for i in manifest.validation_images}, set(manifest.held_out)]
+    assert all(parts)
+    assert sum(map(len, parts)) == len(set().union(*parts)) == 9  # P9 has no annotation
+    assert set(manifest.groups["protein"]) == parts[0] | parts[1]
+    assert set(manifest.groups["fov"]) == {*manifest.images, *manifest.validation_images}
+    assert manifest.groups["dataset"] == ("opencell/opencell",)
+    assert (manifest.classes, manifest.labels, manifest.level) == (CLASSES, "single", "fov")
+    assert result.left_out == {"no localization": 2}
+    assert 0 <= manifest.metrics["frozen.validation.macro_f1"] <= 1
+    assert [line["step"] for line in read_log(result.folder / "log.jsonl") if line["kind"] == "step"] == [1, 2, 3]
+    # what was seen is not scored as if it were new
+    with pytest.raises(LeakageError, match="--held-out"):
+        open_atlas(atlas).sweep(ks=[1])
+    document = open_atlas(atlas).sweep(ks=[1], held_out=True).to_dict()
+    assert {r["protein"] for r in open_atlas(atlas).view("fov").meta.to_pylist()} >= set(manifest.held_out)
+    assert document["n_groups"] == len(manifest.held_out)
+
+
+def test_the_same_again_does_nothing_and_completes_what_was_left(atlas: Path) -> None:
+    first = done(atlas, {"follow": False})
+    assert first.embedded is None
+    states = {e.spec.name: e.state for e in encoders.stored_encoders(Store.open(atlas))}
+    assert states == {TINY: "current", first.encoder.name: "building"}
+    second = done(atlas)
+    assert (second.encoder, second.manifest, second.was_there) == (first.encoder, first.manifest, True)
+    assert second.embedded is not None
+    assert second.embedded.embedded == 20
+    assert current(atlas) == first.encoder
+    held = contents(Store.open(atlas))
+    third = done(atlas)
+    assert (third.encoder, third.was_there) == (first.encoder, True)
+    assert contents(Store.open(atlas)) == held
+    # to go on from it takes its name; its held-out groups stay so, and what it saw stays seen
+    further = done(atlas, objective="dino", encoder=first.encoder.name, dino=SMALL, validation=0.15)
+    assert further.encoder.parent == first.encoder.fingerprint
+    assert further.manifest.held_out == first.manifest.held_out
+    assert set(further.manifest.groups["protein"]) == {*first.manifest.groups["protein"], "P9"}
+    assert not set(further.manifest.held_out) & set(further.manifest.groups["protein"])
+    assert further.manifest.validation_images == ()
+    assert further.manifest.parent_name == first.encoder.name
+
+
+def test_other_settings_are_another_training_and_a_name_holds_one(atlas: Path) -> None:
+    first = done(atlas, {"follow": False})
+    other = done(atlas, {"follow": False}, seed=1)
+    assert (first.encoder.name, other.encoder.name) == (f"{TINY}-supervised-1", f"{TINY}-supervised-2")
+    assert first.encoder.fingerprint != other.encoder.fingerprint
+    named = done(atlas, {"follow": False, "name": "mine"}, seed=1)
+    assert named.encoder.weights_sha256 == other.encoder.weights_sha256
+    with pytest.raises(InputError, match=r"mine: holds another training \(seed 1 there, 2 now\); choose another"):
+        done(atlas, {"name": "mine"}, seed=2)
+    with pytest.raises(InputError, match="exists already"):
+        done(atlas, {"name": TINY}, seed=2)
+
+
+def test_a_fraction_takes_part_of_what_a_larger_one_takes_and_holds_out_the_same(atlas: Path) -> None:
+    some, more = (done(atlas, {"follow": False}, fraction=f, validation=0).manifest for f in (0.4, 1.0))
+    assert set(some.images) < set(more.images)
+    assert some.held_out == more.held_out
+    assert some.fraction == 0.4
+    assert set(some.classes) == set(more.classes)
+
+
+def test_pretraining_begins_from_seeded_weights_and_has_no_parent(atlas: Path) -> None:
+    request = FinetuneRequest(objective="dino", from_scratch=True, dino=SMALL, seed=4, **SHORT)
+    result = pretrain(atlas=atlas, request=request, device="cpu", follow=False)
+    assert result is not None
+    assert result.encoder.name == "locatlas_pico-pretrain-1"
+    assert (result.encoder.parent, result.manifest.parent) == (None, None)
+    assert (result.encoder.stains, result.encoder.slots) == (("protein",), ("nucleus", "protein"))
+    assert result.manifest.objective == "dino"
+
+
+def test_what_cannot_be_read_is_left_out_and_told(atlas: Path, tmp_path: Path) -> None:
+    everything = done(atlas, {"follow": False, "name": "before"}, validation=0)
+    gone = everything.manifest.images[0]
+    [path] = (tmp_path / "images").glob(f"*{gone.removeprefix('opencell/')}_*")
+    path.write_bytes(b"damaged")
+    result = done(atlas, {"follow": False, "name": "after"}, validation=0)
+    assert gone not in result.manifest.images
+    assert len(result.manifest.images) == len(everything.manifest.images) - 1
+    assert result.left_out["cannot be read (left_out.json)"] == 1
+    assert path.name in json.loads((result.folder / "left_out.json").read_text())[gone]
+
+
+def test_a_picture_of_the_log_is_drawn(atlas: Path) -> None:
+    result = done(atlas, {"follow": False})
+    assert result.curve == result.folder / "curve.svg"
+    assert "</svg>" in result.curve.read_text()
+
+
+def test_images_that_changed_since_a_training_was_begun_are_not_mixed_into_it(
+    atlas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop_after(path: Path, content: Any, real: Any = loop.save_checkpoint) -> None:
+        real(path, content)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "save_checkpoint", stop_after)
+        with pytest.raises(KeyboardInterrupt):
+            done(atlas, {"name": "mine"})
+    begun = TrainingRun.read(locatlas_home() / "runs" / "mine")
+    assert begun is not None
+    [path] = (tmp_path / "images").glob(f"*{begun.parts.train[0].removeprefix('opencell/')}_*")
+    path.write_bytes(b"damaged")
+    with pytest.raises(InputError, match=r"holds another training: .*of\.images"):
+        done(atlas, {"name": "mine"})
+    assert registry.list_encoders("mine") == []
+
+
+KILLED = """
+import dataclasses, os, signal, sys
+import locatlas.indexer.finetune as module
+from locatlas.indexer.finetune_request import FinetuneRequest
+from locatlas.models.training import loop
+from locatlas.query.finetuning import finetune
+
+module.find_spec = lambda _: None
+settled, save, loop._CHECKPOINT_REST = module.settled_plan, loop.save_checkpoint, 0
+module.settled_plan = lambda *a, **k: dataclasses.replace(settled(*a, **k), checkpoint_every_s=1e-9)
+
+def killing(path, content):
+    save(path, content)
+    if content["state"]["step"] == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+loop.save_checkpoint = killing
+request = FinetuneRequest(steps=5, batch_size=6, validation=0.3)
+print(finetune(atlas=sys.argv[1], request=request, device="cpu", follow=False).encoder.weights_sha256)
+"""
+
+
+def test_a_training_that_was_killed_continues_to_the_same_weights(atlas: Path) -> None:
+    command = [sys.executable, "-c", KILLED, str(atlas)]
+    # sums are rounded by how many threads share them
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    outcomes = [
+        subprocess.run(command, capture_output=True, text=True, env=environment, check=False, cwd=ROOT)
+        for _ in range(2)
+    ]
+    assert [o.returncode for o in outcomes] == [-signal.SIGKILL, 0], outcomes[1].stderr
+    [killed] = registry.list_encoders("*supervised*")
+    assert outcomes[1].stdout.split() == [killed.weights_sha256]
+    log = read_log(locatlas_home() / "runs" / killed.name / "log.jsonl")
+    assert [line["step"] for line in log if line["kind"] == "step"] == [1, 2, 3, 4, 5]
+    whole = done(atlas, {"follow": False, "name": "whole"}, steps=5)
+    assert whole.encoder.weights_sha256 == killed.weights_sha256
+
+
+def test_another_atlas_is_told_what_an_encoder_saw_and_takes_its_whole_plan(atlas: Path, tmp_path: Path) -> None:
+    made = done(atlas, {"follow": False})
+    other = tmp_path / "other"
+    request = EncoderRequest(name=made.encoder.name)
+    index(tmp_path / "images", atlas=other, dataset="opencell", name="again", request=request)
+    assert current(other) == made.encoder
+    assert training_of(Store.open(other), made.encoder.weights_sha256) == made.manifest
+    with pytest.raises(LeakageError):
+        open_atlas(other).sweep(ks=[1])
+
+
+def test_a_damaged_description_of_a_run_is_told(atlas: Path) -> None:
+    made = done(atlas, {"follow": False, "name": "mine"})
+    (made.folder / "run.json").write_text("{}")
+    with pytest.raises(InputError, match=r"run\.json: not the description of a training"):
+        done(atlas, {"name": "mine"})
+
+
+def test_groups_that_the_encoder_saw_and_that_are_now_held_out_are_told(atlas: Path) -> None:
+    first = done(atlas)
+    second = done(atlas, {"follow": False}, encoder=first.encoder.name, hold_out=0.6)
+    [note] = second.notes
+    seen = set(second.manifest.held_out) & set(first.manifest.groups["protein"])
+    assert f"was trained on {len(seen)} of the {len(second.manifest.held_out)} groups that are held out now" in note
+
+
+def test_the_python_face_has_it() -> None:
+    assert locatlas.finetune is finetune
+    assert locatlas.pretrain is pretrain
+    assert locatlas.FinetuneRequest is FinetuneRequest

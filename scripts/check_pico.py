@@ -9,13 +9,12 @@ stretched as the encoders stretch it, reduced to 32 x 32.
 """
 
 import argparse
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from hpa_cells import read_cells
 from numpy.typing import NDArray
-from PIL import Image
 
 from locatlas.indexer.datasets import read_records
 from locatlas.indexer.images import read_image
@@ -33,7 +32,6 @@ SEED = 2002
 PROTEINS, FIELDS = 6, 3
 KS = (1, 5, 10, 20)
 UNTRAINED = ("locatlas_pico.untrained", "seed:0", "seed:1", "seed:2")
-COLOURS = {"microtubules": "red", "protein": "green", "nucleus": "blue", "er": "yellow"}
 
 Collection = tuple[list[str], list[str], list[tuple[str, ...]], list[ChannelImage]]
 """Ids, groups, localizations, images."""
@@ -58,13 +56,8 @@ def made_fields(folder: Path, look: str) -> Collection:
 
 def hpa_cells(folder: Path) -> Collection:
     """Real single cells, one localization each; a group is the composite that they were cut from."""
-    with (folder / "labels.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    images = []
-    for row in rows:
-        planes = [np.asarray(Image.open(folder / f"{row['cell_id']}_{colour}.png")) for colour in COLOURS.values()]
-        images.append(ChannelImage(np.stack(planes), tuple(COLOURS)))
-    return [r["cell_id"] for r in rows], [r["group"] for r in rows], [(r["location"],) for r in rows], images
+    ids, groups, labels, images = read_cells(folder)
+    return ids, groups, [(label,) for label in labels], images
 
 
 def encoded(name: str, images: Sequence[ChannelImage], stains: tuple[str, ...]) -> NDArray[np.float32]:
@@ -103,7 +96,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="where the made images are or go")
     parser.add_argument("--hpa-cells", type=Path, help="folder of real single cells")
-    parser.add_argument("--encoder", action="append", help="registry names; default: the shipped one and untrained ones")
+    parser.add_argument(
+        "--encoder", action="append", help="registry names; default: the shipped one and untrained ones"
+    )
     chosen = parser.parse_args()
     names = chosen.encoder or ["locatlas_pico.synthetic", *UNTRAINED[1:]]
     print("macro F1 / accuracy, leave-group-out, uniform votes")

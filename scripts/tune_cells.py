@@ -11,7 +11,6 @@ No choice has seen the cells that it is scored on. The table of all candidates o
 """
 
 import argparse
-import csv
 import json
 import os
 import tempfile
@@ -21,8 +20,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from hpa_cells import read_cells
 from numpy.typing import NDArray
-from PIL import Image
 
 from locatlas.models import registry, vit, weights
 from locatlas.models.encode import load_encoder, resolve
@@ -33,7 +32,7 @@ from locatlas.models.views import turned
 from locatlas.query import exact
 from locatlas.query.bootstrap import replicate_statistics
 from locatlas.query.metrics import Counts, balanced_accuracy, macro_f1
-from locatlas.query.protocols import grouped_folds, hashed_order
+from locatlas.query.protocols import grouped_folds
 from locatlas.query.sweep import sweep
 from locatlas.query.vote import predict_single, votes
 from locatlas.types import ChannelImage
@@ -43,8 +42,6 @@ BLOCKS = (12, 11, 10, 9, 8, 7, 6)
 POOLINGS = ("cls", "mean", "spread", "cls_spread")
 FOLDS, REPLICATES = 5, 10_000
 NAME = "vit_small_patch14_dinov2.imgfocus"
-COLOURS = {"microtubules": "red", "protein": "green", "nucleus": "blue", "er": "yellow"}
-
 PROTEIN = {"mapping": "replicate", "stains": ("protein",)}
 BOTH = {"mapping": "replicate", "stains": ("protein", "nucleus")}
 OWN_SLOTS = {"passes": "separate", "stains": ("protein", "nucleus")}
@@ -65,20 +62,6 @@ READINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "protein, percentile 99.8, 8 views": (PROTEIN, {"intensity": "percentile", "views": 8}),
 }
 """How images are read: plan and changes of the spec. The first, with CLS of the last block, is the plain plan."""
-
-
-def read_cells(folder: Path) -> tuple[list[str], list[str], list[str], list[ChannelImage]]:
-    """Ids, groups, labels and images in hashed order of the ids, so that no tie follows a name."""
-    with (folder / "labels.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    rows = [rows[i] for i in hashed_order([row["cell_id"] for row in rows])]
-    images = []
-    for row in rows:
-        planes = [np.asarray(Image.open(folder / f"{row['cell_id']}_{colour}.png")) for colour in COLOURS.values()]
-        images.append(ChannelImage(np.stack(planes), tuple(COLOURS)))
-    columns = ([row[name] for row in rows] for name in ("cell_id", "group", "location"))
-    ids, groups, labels = columns
-    return ids, groups, labels, images
 
 
 def spec_of(reading: str, block: int, pooling: str) -> EncoderSpec:

@@ -140,6 +140,7 @@ def make_manifest(
             "plan": run.plan.to_dict(),
             "n_groups": len(used.values(group)),  # without those of the encoders that it descends from
             "cannot_be_read": n_unread,
+            "notes": list(rows.notes),
         },
         metrics=dict(metrics),
         versions=versions(),

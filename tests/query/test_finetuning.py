@@ -254,6 +254,17 @@ def test_another_atlas_is_told_what_an_encoder_saw_and_takes_its_whole_plan(atla
         open_atlas(other).sweep(ks=[1])
 
 
+def test_a_training_without_a_part_to_stop_by_says_so(atlas: Path) -> None:
+    # two proteins of each class, of which one is held out
+    found = done(atlas, {"follow": False}, where=("protein!=P0", "protein!=P1", "protein!=P2", "protein!=P3",
+                                                  "protein!=P8"), hold_out=0.4)  # fmt: skip
+    assert (found.manifest.validation_images, len(found.manifest.held_out)) == ((), 2)
+    assert found.left_out == {"filtered out": 10, "no localization": 2}
+    [note] = found.notes
+    assert note.startswith("no group could be spared to stop by")
+    assert "best_step" not in found.manifest.metrics
+
+
 def test_a_damaged_description_of_a_run_is_told(atlas: Path) -> None:
     made = done(atlas, {"follow": False, "name": "mine"})
     (made.folder / "run.json").write_text("{}")

@@ -100,6 +100,7 @@ class Bench:
         self.planes = [training_planes(image, ("protein",), SPEC) for image in self.images]
         self.state = weights.load_state(data / WEIGHTS)
         self.path = data / WEIGHTS
+        self._frozen: NDArray[np.float32] | None = None
 
     def network(self, spec: EncoderSpec, *, any_size: bool) -> torch.nn.Module:
         """With the real weights."""
@@ -108,12 +109,18 @@ class Bench:
         return network
 
     def vectors(self, tuned: dict[str, Tensor] | None, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Of some cells, by the real weights or tuned ones."""
+        """Of some cells, by tuned weights or the real ones, whose vectors are made once."""
+        if tuned is None and self._frozen is not None:
+            return self._frozen[rows]
         network = self.network(SPEC, any_size=False)
         if tuned is not None:
             vit.weights_module(network).load_state_dict(tuned)
+        encoder = Encoder(SPEC, network, torch.device("cpu"))
+        if tuned is None:
+            self._frozen = encoder.encode(self.images, batch_size=8)
+            return self._frozen[rows]
         chosen: list[ChannelImage] = [self.images[row] for row in rows.tolist()]
-        return Encoder(SPEC, network, torch.device("cpu")).encode(chosen, batch_size=8)
+        return encoder.encode(chosen, batch_size=8)
 
     def tuned(self, objective: str, rows: NDArray[np.int64], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Weights after fine-tuning on some cells, and what the training said."""

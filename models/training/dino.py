@@ -21,7 +21,7 @@ from locatlas.models.training.augment import random_view
 from locatlas.models.training.collapse import CollapseWatch, entropy, feature_sd
 from locatlas.models.training.dino_options import DinoOptions
 from locatlas.models.training.layer_decay import freeze_but_last, parameter_groups
-from locatlas.models.training.losses import dino_loss, sharpen
+from locatlas.models.training.losses import dino_loss, sharpen, sinkhorn
 from locatlas.models.training.objective import TrainingImages, Validation
 from locatlas.models.training.sampling import generator, shuffled
 
@@ -105,7 +105,11 @@ class DinoModule(nn.Module):
         with torch.no_grad():
             features = self.teacher(batch[0])
             raw = self.teacher_head(features)
-            q = sharpen(raw, self.centre, self.options.teacher_temp_at(step, self.n_steps))
+            temperature = self.options.teacher_temp_at(step, self.n_steps)
+            if self.options.balance == "sinkhorn":
+                q = sinkhorn(raw, temperature)
+            else:
+                q = sharpen(raw, self.centre, temperature)
             self._collect(raw)
         seen = torch.cat([self.student(crops) for crops in batch])
         frozen = step < self.options.frozen_steps(self.n_steps)

@@ -3,13 +3,15 @@
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from locatlas.errors import InputError
 from locatlas.models.spec import EncoderSpec
 from locatlas.models.training.augment import Augmentation
 
 __all__ = ["DinoOptions"]
+
+Balance = Literal["centre", "sinkhorn"]
 
 _OWN_SIZE_PX = 224
 """Edge of the large crops where the encoder takes images at their own size: that of DINO and DINO4Cells."""
@@ -30,6 +32,9 @@ class DinoOptions:
         hidden: Width of the head's two hidden layers.
         momentum: Share of itself that the teacher keeps in a step, at the start; rises to 1 in a cosine. DINO4Cells and
             DINO: 0.996.
+        balance: What keeps the teacher from always saying the same: `centre`, DINO's running mean of its scores, or
+            `sinkhorn`, DINOv2's equal use of all prototypes in every batch, which learns much quicker from small
+            batches; with it there should be fewer prototypes than twice the batch.
         center_momentum: Share of itself that the centre keeps in a step.
         teacher_temp: Temperature of the teacher, after its warm-up.
         teacher_temp_start: At the start.
@@ -55,6 +60,7 @@ class DinoOptions:
     bottleneck: int = 256
     hidden: int = 2048
     momentum: float = 0.996
+    balance: Balance = "centre"
     center_momentum: float = 0.9
     teacher_temp: float = 0.04
     teacher_temp_start: float = 0.04
@@ -70,6 +76,9 @@ class DinoOptions:
     rotations: bool = True
 
     def __post_init__(self) -> None:
+        if self.balance not in get_args(Balance):
+            message = f"DINO: balance {self.balance!r}, allowed: {', '.join(get_args(Balance))}"
+            raise InputError(message)
         for name, least in (("n_local", 0), ("prototypes", 2), ("bottleneck", 1), ("hidden", 1)):
             if getattr(self, name) < least:
                 message = f"DINO: {name} {getattr(self, name)}: at least {least} needed"

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["Labels", "classification_loss", "dino_loss", "sharpen"]
+__all__ = ["Labels", "classification_loss", "dino_loss", "sharpen", "sinkhorn"]
 
 Labels = Literal["single", "multi"]
 
@@ -14,6 +14,32 @@ Labels = Literal["single", "multi"]
 def sharpen(outputs: Tensor, centre: Tensor, temperature: float) -> Tensor:
     """The teacher's distributions: softmax((outputs - centre) / temperature) over the last axis, float32."""
     return ((outputs.float() - centre) / temperature).softmax(dim=-1)
+
+
+def sinkhorn(outputs: Tensor, temperature: float, *, rounds: int = 3) -> Tensor:
+    """The teacher's distributions such that, over the batch of all processes, every prototype is used alike.
+
+    Sinkhorn-Knopp: exp(outputs / temperature) is scaled by columns and rows in turn, rows last.
+
+    Args:
+        outputs: Cosines in [-1, 1], (b, k).
+        temperature: > 0.
+        rounds: Of scaling.
+
+    Returns:
+        Float32, (b, k); rows sum to 1.
+
+    References:
+        Caron et al. 2020, arXiv:2006.09882 (SwAV); in the place of DINO's centre in DINOv2, arXiv:2304.07193.
+    """
+    q = ((outputs.float() - 1) / temperature).exp()  # - 1: no cosine is larger, so nothing overflows
+    for _ in range(rounds):
+        of_prototypes = q.sum(dim=0)
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(of_prototypes)
+        q = q / of_prototypes.clamp_min(torch.finfo(q.dtype).tiny)
+        q = q / q.sum(dim=1, keepdim=True).clamp_min(torch.finfo(q.dtype).tiny)
+    return q
 
 
 def dino_loss(teacher: Tensor, student: Tensor, *, student_temperature: float) -> Tensor:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 from torch.nn import functional
 
-from locatlas.models.training.losses import classification_loss, dino_loss, sharpen
+from locatlas.models.training.losses import classification_loss, dino_loss, sharpen, sinkhorn
 from locatlas.models.training.scores import macro_f1
 
 
@@ -94,3 +94,24 @@ def test_macro_f1_is_scikit_learns_over_the_classes_that_are_there(seed: int, si
     expected = f1_score(targets, predicted, labels=present, average="macro", zero_division=0) if len(present) else 0.0
     found = macro_f1(logits, targets.astype(bool), labels="single" if single else "multi")
     assert found == pytest.approx(expected)
+
+
+@given(st.integers(1, 12), st.integers(2, 9), st.integers(0, 2**31 - 1))
+def test_sinkhorn_scales_rows_and_columns_in_turn(b: int, k: int, seed: int) -> None:
+    scores = np.random.default_rng(seed).uniform(-1, 1, (b, k))
+    expected = np.exp(scores / 0.1)
+    for _ in range(3):
+        expected = expected / expected.sum(axis=0)
+        expected = expected / expected.sum(axis=1, keepdims=True)
+    found = sinkhorn(torch.from_numpy(scores), 0.1)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_sinkhorn_uses_prototypes_alike_where_all_images_prefer_one() -> None:
+    scores = torch.rand(64, 8, generator=torch.Generator().manual_seed(0)) * 0.2
+    scores[:, 3] += 0.8
+    assert sinkhorn(scores, 0.05, rounds=50).mean(dim=0).numpy() == pytest.approx(1 / 8, abs=1e-3)
+
+
+def test_sinkhorn_does_not_overflow_at_a_low_temperature() -> None:
+    assert torch.isfinite(sinkhorn(torch.tensor([[1.0, -1.0], [0.9, -0.9]]), 0.004)).all()

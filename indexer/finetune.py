@@ -4,13 +4,14 @@ import dataclasses
 import json
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from locatlas.errors import InputError
+from locatlas.errors import AtlasLockedError, InputError, LocatlasError
 from locatlas.indexer import encoders
 from locatlas.indexer.atomic import write_atomically
 from locatlas.indexer.embed import reembed
@@ -19,7 +20,6 @@ from locatlas.indexer.finetune_begin import (
     DEFAULT_HOLD_OUT,
     first_level,
     kept_out,
-    known_training,
     named_encoder,
     seen_before,
     start_spec,
@@ -32,7 +32,8 @@ from locatlas.indexer.pipeline import Progress
 from locatlas.indexer.store import Store
 from locatlas.indexer.training_images import StoredImages, default_cache_bytes
 from locatlas.indexer.training_rows import Parts, TrainingRows, split
-from locatlas.indexer.training_run import TrainingRun, find_run, new_name, runs_folder
+from locatlas.indexer.training_run import TrainingRun, beginning, find_run, new_name, runs_folder
+from locatlas.indexer.trainings import known_training
 from locatlas.models import registry
 from locatlas.models.hardware import native_bf16
 from locatlas.models.spec import EncoderSpec
@@ -93,14 +94,21 @@ def train_encoder(
     with processes(device) as team:
         found: list[Any] = [None]
         if team.writes:
-            found = [_find_or_begin(store, request, rows_of, name, folder, free)]
-        run = _from_first(team, found)
-        was_there = run.result() is not None
+            run, is_new = _find_or_begin(store, request, rows_of, name, folder, free)
+            found = [(run, is_new, run.result() is not None)]
+        run, is_new, was_there = _from_first(team, found)
         if not was_there:
-            _train(store, run, request, rows_of, free, team, *((progress, tell) if team.writes else (None, None)))
+            try:
+                _train(store, run, request, rows_of, free, team, *((progress, tell) if team.writes else (None, None)))
+            except LocatlasError:
+                if team.writes and is_new:
+                    run.forget_unless_begun()
+                raise
         if not team.writes:
             return None
     result = _told(store, run, request, was_there=was_there)
+    if tell is not None and not was_there:
+        tell(f"trained and registered: {run.name}; whatever happens now, the same command goes on from here")
     _adopt(store, run.level, result.encoder)
     if not follow:
         return result
@@ -110,12 +118,15 @@ def train_encoder(
     return dataclasses.replace(result, embedded=summary)
 
 
-def _from_first(team: Processes, found: list[Any]) -> TrainingRun:
-    """The run that process 0 found or began, in all processes."""
+def _from_first(team: Processes, found: list[Any]) -> tuple[TrainingRun, bool, bool]:
+    """The run that process 0 found or began, whether it began it and whether it is finished, in all processes.
+
+    The others do not look for themselves: on another machine the folder may not be there.
+    """
     if team.world > 1:
         torch.distributed.broadcast_object_list(found, src=0)
-    run: TrainingRun = found[0]
-    return run
+    run, is_new, was_there = found[0]
+    return run, is_new, was_there
 
 
 def _find_or_begin(
@@ -125,19 +136,50 @@ def _find_or_begin(
     name: str | None,
     folder: Path | None,
     free: Mapping[str, Any],
-) -> TrainingRun:
+) -> tuple[TrainingRun, bool]:
+    """The run of this request, and whether it is begun now."""
     level = request.level or first_level(store)
     encoder = named_encoder(store, level, request.encoder)
     run = find_run(request, store.folder.path, encoder, name=name, folder=folder)
     if run is not None:
-        return run
+        return run, False
+    _check_writable(store)
+    parts = _parts(store, level, encoder, request, rows_of)
+    with beginning():
+        # somebody may have begun one in the time that the parts took
+        run = find_run(request, store.folder.path, encoder, name=name, folder=folder)
+        if run is not None:
+            return run, False
+        return _begin(store, level, encoder, request, parts, name, folder, free), True
+
+
+def _check_writable(store: Store) -> None:
+    """See before hours of training that the atlas can take what comes out.
+
+    Raises:
+        InputError: If it cannot be written.
+    """
+    with suppress(AtlasLockedError), store.folder.writer("finetune", brief=True):
+        pass
+
+
+def _begin(
+    store: Store,
+    level: str,
+    encoder: EncoderSpec,
+    request: FinetuneRequest,
+    parts: Parts,
+    name: str | None,
+    folder: Path | None,
+    free: Mapping[str, Any],
+) -> TrainingRun:
+    """Name a run and write down what is settled."""
     kind = "pretrain" if request.from_scratch else request.objective
     stem = (request.architecture or encoder.architecture) if request.from_scratch else encoder.name
     chosen = name or (folder.name if folder is not None else new_name(f"{stem}-{kind}"))
     if registry.own_encoder_path(chosen).exists() or chosen in {s.name for s in registry.list_encoders(chosen)}:
         message = f"encoder {chosen!r} exists already; choose another --name"
         raise InputError(message)
-    parts = _parts(store, level, encoder, request, rows_of)
     run = TrainingRun(
         folder=folder or runs_folder() / chosen,
         name=chosen,
@@ -154,16 +196,19 @@ def _find_or_begin(
 
 def _parts(store: Store, level: str, encoder: EncoderSpec, request: FinetuneRequest, rows_of: RowsOf) -> Parts:
     group = request.group.removeprefix("group_")
-    before = None if request.from_scratch else known_training(store, encoder)
+    before = None if request.from_scratch else known_training(store, encoder.weights_sha256)
+    rows, stay = rows_of(store, level), kept_out(before, request, group)
+    if stay is not None and not set(stay) & set(rows.groups(group)):
+        stay = None  # they are those of another atlas: of this one, too, something is to be held out
     return split(
-        rows_of(store, level),
+        rows,
         group=group,
         labels=request.labels if request.objective == "supervised" else None,
         share=DEFAULT_HOLD_OUT if request.hold_out is None else request.hold_out,
         fraction=request.fraction,
         validation=request.validation,
         seed=request.split_seed,
-        kept_out=kept_out(before, request, group),
+        kept_out=stay,
     )
 
 
@@ -208,7 +253,13 @@ def _train(
         if labels is not None and (score := frozen_score(store, run.level, spec, task, request)) is not None:
             metrics["frozen.validation.macro_f1"] = score
         manifest = make_manifest(
-            known_training(store, run.parent), run, request, rows, task, metrics, n_unread=len(images.left_out)
+            known_training(store, run.parent.weights_sha256),
+            run,
+            request,
+            rows,
+            task,
+            metrics,
+            n_unread=len(images.left_out),
         )
         fields = {"name": run.name, "source": f"trained on {run.atlas.name}", "license": "", "notes": ""}
         trained = spec.with_changes(**fields, parent=None if request.from_scratch else run.parent.fingerprint)
@@ -244,7 +295,7 @@ def _told(store: Store, run: TrainingRun, request: FinetuneRequest, *, was_there
     left_out = dict(run.parts.left_out)
     if n := int(manifest.options.get("cannot_be_read", 0)):
         left_out["cannot be read (left_out.json)"] = n
-    before = None if request.from_scratch else known_training(store, run.parent)
+    before = None if request.from_scratch else known_training(store, run.parent.weights_sha256)
     notes = [*manifest.options.get("notes", ()), *seen_before(before, run.parts.held_out, manifest.group)]
     if manifest.labels is not None and request.validation and not manifest.validation_images:
         notes.append("no group could be spared to stop by, since every class keeps one: it was trained to the end")
@@ -261,9 +312,16 @@ def _told(store: Store, run: TrainingRun, request: FinetuneRequest, *, was_there
 
 def _adopt(store: Store, level: str, spec: EncoderSpec) -> None:
     """Let the atlas know the encoder, with what it was trained on, as one that is to be built."""
-    if any(e.fingerprint == spec.fingerprint for e in encoders.stored_encoders(store, level)):
+
+
+    def is_known() -> bool:
+        return any(e.fingerprint == spec.fingerprint for e in encoders.stored_encoders(store, level))
+
+    if is_known():
         return
     with store.folder.writer("finetune", brief=True, patient=True), Run.record(store, "finetune") as run:
+        if is_known():
+            return  # somebody embedded with it while this waited, and it may be current: that must stay
         run.level, run.fingerprint = level, spec.fingerprint
         run.touched()
         encoders.put(store, StoredEncoder(level, spec, "building"))

@@ -11,8 +11,6 @@ from locatlas.indexer.job import usual_channels
 from locatlas.indexer.rows import rows_of
 from locatlas.indexer.schema import image_table
 from locatlas.indexer.store import Store
-from locatlas.indexer.trainings import training_of
-from locatlas.models import registry
 from locatlas.models.spec import EncoderSpec
 from locatlas.models.training.manifest import TrainingManifest
 
@@ -20,7 +18,6 @@ __all__ = [
     "DEFAULT_HOLD_OUT",
     "first_level",
     "kept_out",
-    "known_training",
     "named_encoder",
     "seen_before",
     "start_spec",
@@ -83,14 +80,6 @@ def start_spec(encoder: EncoderSpec, request: FinetuneRequest) -> EncoderSpec:
         changes |= {"architecture": request.architecture, "pooling": pooling, "block": None}
     spec = encoder.with_changes(**changes, parent=None, license="", paper="", notes="")
     return spec.with_changes(embedding_dim=vit.embedding_dim(vit.build(spec)))
-
-
-def known_training(store: Store, spec: EncoderSpec) -> TrainingManifest | None:
-    """What an encoder was trained on, as far as the atlas or this machine knows."""
-    if (found := training_of(store, spec.weights_sha256)) is not None:
-        return found
-    own = registry.training(spec.name)
-    return own if own is not None and own.weights_sha256 == spec.weights_sha256 else None
 
 
 def kept_out(before: TrainingManifest | None, request: FinetuneRequest, group: str) -> tuple[str, ...] | None:

@@ -35,7 +35,7 @@ class FinetuneRequest:
         architecture: With `from_scratch`, another architecture in the encoder's place.
         group: Column whose values are not split between what is trained on, stopped by, and held out.
         hold_out: Share of the groups that is set aside before anything is looked at, in [0, 1). None for the groups
-            that the encoder's own training held out, else 0.2.
+            that the encoder's own training held out, 0.2 where there are none of these in the atlas.
         fraction: Share of the other groups that is used, in (0, 1].
         validation: Share of these by which a supervised training is stopped, in [0, 1).
         split_seed: Of held-out part, fraction and validation part.

@@ -8,7 +8,7 @@ from locatlas.models import registry
 from locatlas.models.spec import EncoderSpec
 from locatlas.models.training.manifest import TrainingManifest
 
-__all__ = ["group_value", "put_known_trainings", "put_training", "training_of"]
+__all__ = ["group_value", "known_training", "put_known_trainings", "put_training", "training_of"]
 
 _SAME_EVERYWHERE = ("protein", "ensembl_id", "antibody")
 """Columns whose values mean the same in every data set."""
@@ -41,10 +41,10 @@ def put_known_trainings(store: Store, spec: EncoderSpec) -> None:
 
     So that an atlas is told of what it was trained on in another. The writer lock is held.
     """
-    manifest = registry.training(spec.name)
-    is_its_own = manifest is not None and manifest.weights_sha256 == spec.weights_sha256
-    if manifest is not None and is_its_own and training_of(store, manifest.weights_sha256) is None:
-        put_training(store, manifest)
+    if training_of(store, spec.weights_sha256) is None:
+        manifest = known_training(store, spec.weights_sha256)
+        if manifest is not None:
+            put_training(store, manifest)
 
 
 def training_of(store: Store, weights_sha256: str | None) -> TrainingManifest | None:
@@ -53,3 +53,10 @@ def training_of(store: Store, weights_sha256: str | None) -> TrainingManifest | 
         return None
     rows = store.read_rows("trainings", [weights_sha256], ["id", "manifest"]).to_pylist()
     return TrainingManifest.from_json(rows[0]["manifest"]) if rows else None
+
+
+def known_training(store: Store, weights_sha256: str | None) -> TrainingManifest | None:
+    """The same as far as the atlas or this machine knows: weights may be used in another atlas, under another name."""
+    if weights_sha256 is None:
+        return None
+    return training_of(store, weights_sha256) or registry.training_by_weights(weights_sha256)

@@ -20,7 +20,7 @@ from locatlas.models.training.manifest import TrainingManifest
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["add", "get", "list_encoders", "own_encoder_path", "register", "training"]
+__all__ = ["add", "get", "list_encoders", "own_encoder_path", "register", "training", "training_by_weights"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -197,8 +197,20 @@ def training(name: str) -> TrainingManifest | None:
         InputError: If the record is damaged.
     """
     path = _training_path(name)
-    if name in _shipped() or not path.is_file():
-        return None
+    return None if name in _shipped() or not path.is_file() else _read_training(path)
+
+
+def training_by_weights(weights_sha256: str) -> TrainingManifest | None:
+    """What the weights of that digest were trained on, if that was here; they may have been added under other names.
+
+    Raises:
+        InputError: If a record is damaged.
+    """
+    records = (_read_training(path) for path in sorted(encoders_folder().glob(f"*{_TRAINING}.json")))
+    return next((known for known in records if known.weights_sha256 == weights_sha256), None)
+
+
+def _read_training(path: Path) -> TrainingManifest:
     try:
         return TrainingManifest.from_json(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, InputError) as error:

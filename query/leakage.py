@@ -11,7 +11,7 @@ from locatlas.errors import InputError, LeakageError
 from locatlas.indexer.encoders import stored_encoders
 from locatlas.indexer.planes import plural
 from locatlas.indexer.store import Store
-from locatlas.indexer.trainings import group_value, training_of
+from locatlas.indexer.trainings import group_value, known_training
 from locatlas.models import registry
 from locatlas.models.spec import EncoderSpec
 from locatlas.models.training.manifest import TrainingManifest
@@ -249,15 +249,10 @@ def _lineage(store: Store, spec: EncoderSpec) -> list[TrainingManifest]:
 
 
 def _manifest(store: Store, name: str, weights: str | None) -> TrainingManifest | None:
-    """Of an encoder, by its weights, from the atlas; or else by its name from this user's own encoders.
-
-    An encoder may be trained on one atlas and used in another of the same images.
-    """
-    known = training_of(store, weights)
-    if known is None and name and not (weights or "").startswith("imported:"):
-        own = registry.training(name)
-        known = own if own is not None and weights in (None, own.weights_sha256) else None
-    return known
+    """Of an encoder, by its weights, from the atlas or this user's own encoders; by its name where they are unknown."""
+    if weights is None:
+        return registry.training(name) if name else None
+    return known_training(store, weights)
 
 
 def _with_fields(store: Store, manifest: TrainingManifest) -> TrainingManifest:

@@ -212,7 +212,7 @@ from locatlas.models.training import loop
 from locatlas.query.finetuning import finetune
 
 module.find_spec = lambda _: None
-settled, save, loop._CHECKPOINT_REST = module.settled_plan, loop.save_checkpoint, 0
+settled, save = module.settled_plan, loop.save_checkpoint
 module.settled_plan = lambda *a, **k: dataclasses.replace(settled(*a, **k), checkpoint_every_s=1e-9)
 
 def killing(path, content):
@@ -252,6 +252,47 @@ def test_another_atlas_is_told_what_an_encoder_saw_and_takes_its_whole_plan(atla
     assert training_of(Store.open(other), made.encoder.weights_sha256) == made.manifest
     with pytest.raises(LeakageError):
         open_atlas(other).sweep(ks=[1])
+
+
+def test_weights_that_were_trained_here_are_known_under_any_name(atlas: Path, tmp_path: Path) -> None:
+    made = done(atlas, {"follow": False})
+    path = locatlas_home() / "encoders" / f"{made.encoder.name}.safetensors"
+    again = registry.add(
+        "mine",
+        weights=path,
+        architecture="locatlas_pico",
+        slots=made.encoder.slots,
+        input_px=made.encoder.input_px or 0,
+    )
+    assert again.weights_sha256 == made.encoder.weights_sha256
+    other = tmp_path / "other"
+    request = EncoderRequest(name="mine", stains=("protein",))
+    index(tmp_path / "images", atlas=other, dataset="opencell", name="again", request=request)
+    with pytest.raises(LeakageError):
+        open_atlas(other).sweep(ks=[1])
+    further = done(other, {"follow": False})
+    assert further.manifest.held_out == made.manifest.held_out
+    assert not set(further.manifest.held_out) & set(further.manifest.groups["protein"])
+
+
+def test_groups_are_held_out_in_an_atlas_that_has_none_of_those_held_out_before(atlas: Path, tmp_path: Path) -> None:
+    made = done(atlas, {"follow": False})
+    names = {path.name: path.name.replace("_P", "_Q") for path in (tmp_path / "images").glob("*_P*")}
+    assert names
+    others = tmp_path / "others"
+    others.mkdir()
+    for name, new in names.items():
+        (others / new).write_bytes((tmp_path / "images" / name).read_bytes())
+    table = tmp_path / "images" / "opencell-localization-annotations.csv"
+    (others / table.name).write_text(table.read_text().replace(",P", ",Q"))
+    index(others, atlas=tmp_path / "other", dataset="opencell", request=EncoderRequest(name=made.encoder.name))
+    further = done(tmp_path / "other", {"follow": False})
+    held = {name for name in further.manifest.held_out if name.startswith("Q")}
+    assert held
+    assert further.n_held_out == 2 * len(held)
+    assert not held & set(further.manifest.groups["protein"])
+    # what the parent never saw stays recorded as such
+    assert set(made.manifest.held_out) < set(further.manifest.held_out)
 
 
 def test_a_training_without_a_part_to_stop_by_says_so(atlas: Path) -> None:

@@ -176,7 +176,7 @@ def test_held_out_units_and_folds_are_those_of_unseen_proteins(tmp_path: Path) -
     assert 1 <= len(folds["results"][0]["macro_f1_folds"]) <= 3
 
 
-def test_a_record_of_training_elsewhere_is_found_by_the_weights_and_the_name(
+def test_a_record_of_training_elsewhere_is_found_by_the_weights_and_else_by_the_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The encoder was trained on another atlas of the same images: only this user's own encoders know."""
@@ -184,9 +184,8 @@ def test_a_record_of_training_elsewhere_is_found_by_the_weights_and_the_name(
     spec = replace(encoder(), name="tuned", weights_sha256="ab" * 32)
     known = manifest(encoder="tuned", weights_sha256="ab" * 32, images=("d/00",), parent_name="base", parent="e" * 64)
     base = manifest(encoder="base", weights_sha256="cd" * 32, images=("d/10",))
-    monkeypatch.setattr(
-        "locatlas.query.leakage.registry.training", lambda name: {"tuned": known, "base": base}.get(name)
-    )
+    monkeypatch.setattr("locatlas.models.registry.training", {"base": base}.get)
+    monkeypatch.setattr("locatlas.models.registry.training_by_weights", {known.weights_sha256: known}.get)
     overlap = training_overlap(atlas.store, spec, atlas.view("fov"), "fov")
     assert {name for name, met in zip(atlas.view("fov").ids, overlap.seen, strict=True) if met} == {"d/00", "d/10"}
     other = training_overlap(atlas.store, replace(spec, weights_sha256="ef" * 32), atlas.view("fov"), "fov")

@@ -17,6 +17,7 @@ from locatlas.models.training.heads import HeadSpec, build_head
 from locatlas.models.training.losses import Labels, classification_loss
 from locatlas.models.training.sampling import ClassBalanced, generator
 from locatlas.models.training.scaler import Scaler
+from locatlas.models.training.scores import macro_f1
 
 __all__ = ["LOSSES", "FittedHead", "HeadPlan", "Loss", "fit_head"]
 
@@ -189,9 +190,9 @@ def fit_head(
     classes = np.flatnonzero(table.any(axis=0))
     scaler = Scaler.fit(vectors)
     seen = _Rows.of(vectors, table, classes, scaler, device)
-    looks = None if validation is None else _Rows.of(*validation, classes, scaler, device)
-    if looks is not None and not looks.members:
-        looks = None
+    looks = None
+    if validation is not None and (known := validation[1][:, classes].any(axis=1)).any():
+        looks = _Rows.of(validation[0][known], validation[1][known], classes, scaler, device)
     cuda = [torch.device(device)] if torch.device(device).type == "cuda" else []
     with torch.random.fork_rng(devices=cuda), _one_thread():
         torch.manual_seed(seed)
@@ -279,12 +280,8 @@ def _look(network: nn.Module, looks: _Rows, plan: HeadPlan, gamma: float) -> Loo
             classification_loss(logits[rows], looks.targets[rows], labels=plan.competing, gamma=gamma)
             for rows in looks.members
         ]
-    top = torch.nn.functional.one_hot(logits.argmax(dim=-1), logits.shape[1]).bool()
-    predicted = top if plan.labels == "single" else top | (logits.sigmoid() >= plan.threshold)
-    true = looks.targets.bool()
-    hits, n_true, n_predicted = (true & predicted).sum(0), true.sum(0), predicted.sum(0)
-    f1 = (2 * hits / (n_true + n_predicted))[n_true > 0]
-    return Look(float(f1.mean()), float(torch.stack(of_classes).mean()))
+    score = macro_f1(logits.cpu().numpy(), looks.table, labels=plan.labels, threshold=plan.threshold)
+    return Look(score, float(torch.stack(of_classes).mean()))
 
 
 def _check_rows(vectors: NDArray[Any], table: NDArray[np.bool_], labels: Labels) -> None:

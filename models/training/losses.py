@@ -23,7 +23,7 @@ def sinkhorn(outputs: Tensor, temperature: float, *, rounds: int = 3) -> Tensor:
 
     Args:
         outputs: Cosines in [-1, 1], (b, k).
-        temperature: > 0.
+        temperature: At least 0.003: below, the exponentials leave the range of double precision.
         rounds: Of scaling.
 
     Returns:
@@ -32,14 +32,15 @@ def sinkhorn(outputs: Tensor, temperature: float, *, rounds: int = 3) -> Tensor:
     References:
         Caron et al. 2020, arXiv:2006.09882 (SwAV); in the place of DINO's centre in DINOv2, arXiv:2304.07193.
     """
-    q = ((outputs.float() - 1) / temperature).exp()  # - 1: no cosine is larger, so nothing overflows
+    # - 1: no cosine is larger, so nothing overflows; double, so that at low temperatures not all of a row vanishes
+    q = ((outputs.double() - 1) / temperature).exp()
     for _ in range(rounds):
         of_prototypes = q.sum(dim=0)
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(of_prototypes)
         q = q / of_prototypes.clamp_min(torch.finfo(q.dtype).tiny)
         q = q / q.sum(dim=1, keepdim=True).clamp_min(torch.finfo(q.dtype).tiny)
-    return q
+    return q.float()
 
 
 def dino_loss(teacher: Tensor, student: Tensor, *, student_temperature: float) -> Tensor:

@@ -96,6 +96,18 @@ def test_a_validation_part_of_other_classes_does_not_stop_anything() -> None:
     assert (head.step, head.validation) == (8, None)
 
 
+@pytest.mark.parametrize("labels", ["single", "multi"])
+def test_validation_rows_of_unknown_classes_alone_count_for_nothing(labels: str) -> None:
+    vectors, table = clouds(60, 0, spread=1.5)
+    known = ~table[:, 2]
+    plan = HeadPlan(labels=labels, steps=20, validate_every=10)  # type: ignore[arg-type]
+    looks = [
+        fit_head(vectors[known], table[known], plan, validation=validation).validation
+        for validation in (clouds(60, 3, spread=1.5), [part[~clouds(60, 3)[1][:, 2]] for part in clouds(60, 3, 1.5)])
+    ]
+    assert looks[0] == looks[1]
+
+
 def test_a_class_without_a_training_row_is_never_predicted() -> None:
     vectors, table = clouds(80, 0)
     kept = ~table[:, 1]

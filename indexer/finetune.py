@@ -16,26 +16,17 @@ from locatlas.indexer import encoders
 from locatlas.indexer.atomic import write_atomically
 from locatlas.indexer.embed import reembed
 from locatlas.indexer.encoders import StoredEncoder
-from locatlas.indexer.finetune_begin import (
-    DEFAULT_HOLD_OUT,
-    first_level,
-    kept_out,
-    named_encoder,
-    seen_before,
-    start_spec,
-)
+from locatlas.indexer.finetune_begin import RowsOf, find_or_begin, seen_before, start_spec
 from locatlas.indexer.finetune_objective import Task, frozen_score, make_objective, make_task
-from locatlas.indexer.finetune_request import FinetuneRequest, settled_plan
+from locatlas.indexer.finetune_request import FinetuneRequest
 from locatlas.indexer.finetune_result import FinetuneResult, end_metrics, make_manifest
 from locatlas.indexer.ledger import Run
 from locatlas.indexer.pipeline import Progress
 from locatlas.indexer.store import Store
 from locatlas.indexer.training_images import StoredImages, default_cache_bytes
-from locatlas.indexer.training_rows import Parts, TrainingRows, split
-from locatlas.indexer.training_run import TrainingRun, beginning, find_run, new_name, runs_folder
+from locatlas.indexer.training_run import TrainingRun
 from locatlas.indexer.trainings import known_training
 from locatlas.models import registry
-from locatlas.models.hardware import native_bf16
 from locatlas.models.spec import EncoderSpec
 from locatlas.models.training.curve import draw_curve
 from locatlas.models.training.distributed import Processes, processes
@@ -45,9 +36,6 @@ from locatlas.models.training.plan import TrainingPlan
 __all__ = ["FinetuneResult", "RowsOf", "train_encoder"]
 
 logger = logging.getLogger(__name__)
-
-RowsOf = Callable[[Store, str], TrainingRows]
-"""Gives the rows of a level that may be trained on."""
 
 
 def train_encoder(
@@ -79,7 +67,7 @@ def train_encoder(
         workers: Threads that prepare images.
         tensorboard: Whether the log is also written for TensorBoard.
         progress: Told of what goes on.
-        tell: Told in one line what will be trained, once images are read.
+        tell: Told in one line what will be trained, once images are read, and in another what was.
 
     Returns:
         None in the processes that do not write.
@@ -94,11 +82,13 @@ def train_encoder(
     with processes(device) as team:
         found: list[Any] = [None]
         if team.writes:
-            run, is_new = _find_or_begin(store, request, rows_of, name, folder, free)
+            run, is_new = find_or_begin(store, request, rows_of, name=name, folder=folder, free=free)
             found = [(run, is_new, run.result() is not None)]
         run, is_new, was_there = _from_first(team, found)
         if not was_there:
             try:
+                if team.writes:
+                    _check_writable(store)
                 _train(store, run, request, rows_of, free, team, *((progress, tell) if team.writes else (None, None)))
             except LocatlasError:
                 if team.writes and is_new:
@@ -129,30 +119,6 @@ def _from_first(team: Processes, found: list[Any]) -> tuple[TrainingRun, bool, b
     return run, is_new, was_there
 
 
-def _find_or_begin(
-    store: Store,
-    request: FinetuneRequest,
-    rows_of: RowsOf,
-    name: str | None,
-    folder: Path | None,
-    free: Mapping[str, Any],
-) -> tuple[TrainingRun, bool]:
-    """The run of this request, and whether it is begun now."""
-    level = request.level or first_level(store)
-    encoder = named_encoder(store, level, request.encoder)
-    run = find_run(request, store.folder.path, encoder, name=name, folder=folder)
-    if run is not None:
-        return run, False
-    _check_writable(store)
-    parts = _parts(store, level, encoder, request, rows_of)
-    with beginning():
-        # somebody may have begun one in the time that the parts took
-        run = find_run(request, store.folder.path, encoder, name=name, folder=folder)
-        if run is not None:
-            return run, False
-        return _begin(store, level, encoder, request, parts, name, folder, free), True
-
-
 def _check_writable(store: Store) -> None:
     """See before hours of training that the atlas can take what comes out.
 
@@ -161,55 +127,6 @@ def _check_writable(store: Store) -> None:
     """
     with suppress(AtlasLockedError), store.folder.writer("finetune", brief=True):
         pass
-
-
-def _begin(
-    store: Store,
-    level: str,
-    encoder: EncoderSpec,
-    request: FinetuneRequest,
-    parts: Parts,
-    name: str | None,
-    folder: Path | None,
-    free: Mapping[str, Any],
-) -> TrainingRun:
-    """Name a run and write down what is settled."""
-    kind = "pretrain" if request.from_scratch else request.objective
-    stem = (request.architecture or encoder.architecture) if request.from_scratch else encoder.name
-    chosen = name or (folder.name if folder is not None else new_name(f"{stem}-{kind}"))
-    if registry.own_encoder_path(chosen).exists() or chosen in {s.name for s in registry.list_encoders(chosen)}:
-        message = f"encoder {chosen!r} exists already; choose another --name"
-        raise InputError(message)
-    run = TrainingRun(
-        folder=folder or runs_folder() / chosen,
-        name=chosen,
-        atlas=store.folder.path,
-        request=json.loads(json.dumps(request.to_dict())),
-        level=level,
-        parent=encoder,
-        plan=settled_plan(request, len(parts.train), cuda=torch.cuda.is_available() and native_bf16(), free=free),
-        parts=parts,
-    )
-    run.write()
-    return run
-
-
-def _parts(store: Store, level: str, encoder: EncoderSpec, request: FinetuneRequest, rows_of: RowsOf) -> Parts:
-    group = request.group.removeprefix("group_")
-    before = None if request.from_scratch else known_training(store, encoder.weights_sha256)
-    rows, stay = rows_of(store, level), kept_out(before, request, group)
-    if stay is not None and not set(stay) & set(rows.groups(group)):
-        stay = None  # they are those of another atlas: of this one, too, something is to be held out
-    return split(
-        rows,
-        group=group,
-        labels=request.labels if request.objective == "supervised" else None,
-        share=DEFAULT_HOLD_OUT if request.hold_out is None else request.hold_out,
-        fraction=request.fraction,
-        validation=request.validation,
-        seed=request.split_seed,
-        kept_out=stay,
-    )
 
 
 def _train(
@@ -312,7 +229,6 @@ def _told(store: Store, run: TrainingRun, request: FinetuneRequest, *, was_there
 
 def _adopt(store: Store, level: str, spec: EncoderSpec) -> None:
     """Let the atlas know the encoder, with what it was trained on, as one that is to be built."""
-
 
     def is_known() -> bool:
         return any(e.fingerprint == spec.fingerprint for e in encoders.stored_encoders(store, level))

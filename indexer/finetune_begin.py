@@ -1,21 +1,29 @@
-"""What a training on an atlas begins from: the encoder, the level, the groups that stay held out. Reads the store."""
+"""What a training on an atlas begins from: encoder, level, parts; its run is found or begun. Reads the store."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from locatlas.errors import InputError
 from locatlas.indexer import encoders
 from locatlas.indexer.encoders import EncoderRequest
-from locatlas.indexer.finetune_request import FinetuneRequest
+from locatlas.indexer.finetune_request import FinetuneRequest, settled_plan
 from locatlas.indexer.job import usual_channels
 from locatlas.indexer.rows import rows_of
 from locatlas.indexer.schema import image_table
 from locatlas.indexer.store import Store
+from locatlas.indexer.training_rows import Parts, TrainingRows, split
+from locatlas.indexer.training_run import TrainingRun, beginning, find_run, new_name, runs_folder
+from locatlas.indexer.trainings import known_training
+from locatlas.models import registry
 from locatlas.models.spec import EncoderSpec
 from locatlas.models.training.manifest import TrainingManifest
 
 __all__ = [
     "DEFAULT_HOLD_OUT",
+    "RowsOf",
+    "find_or_begin",
     "first_level",
     "kept_out",
     "named_encoder",
@@ -24,6 +32,9 @@ __all__ = [
 ]
 
 DEFAULT_HOLD_OUT = 0.2
+
+RowsOf = Callable[[Store, str], TrainingRows]
+"""Gives the rows of a level that may be trained on."""
 
 
 def first_level(store: Store) -> str:
@@ -99,3 +110,92 @@ def seen_before(before: TrainingManifest | None, held_out: Sequence[str], group:
         f"{before.encoder} was trained on {len(seen)} of the {len(held_out)} groups that are held out now; they do not "
         "count as new. Leave --hold-out away to hold out what it held out"
     ]
+
+
+def find_or_begin(
+    store: Store,
+    request: FinetuneRequest,
+    rows_of: RowsOf,
+    *,
+    name: str | None,
+    folder: Path | None,
+    free: Mapping[str, Any],
+) -> tuple[TrainingRun, bool]:
+    """The run of a request, and whether it is begun now.
+
+    Args:
+        store: The atlas.
+        request: What is trained, on what, for how long.
+        rows_of: Which images of a level may be taken.
+        name: Of the new encoder, where the user names it.
+        folder: Of the run, where the user names it.
+        free: Settings that do not decide the result.
+
+    Raises:
+        InputError: If there is nothing to train on, the name is taken, or the folder holds another training.
+    """
+    level = request.level or first_level(store)
+    encoder = named_encoder(store, level, request.encoder)
+    run = find_run(request, store.folder.path, encoder, name=name, folder=folder)
+    if run is not None:
+        return run, False
+    parts = _parts(store, level, encoder, request, rows_of)
+    with beginning():
+        # somebody may have begun one in the time that the parts took
+        run = find_run(request, store.folder.path, encoder, name=name, folder=folder)
+        if run is not None:
+            return run, False
+        return _begin(store, level, encoder, request, parts, name, folder, free), True
+
+
+def _begin(
+    store: Store,
+    level: str,
+    encoder: EncoderSpec,
+    request: FinetuneRequest,
+    parts: Parts,
+    name: str | None,
+    folder: Path | None,
+    free: Mapping[str, Any],
+) -> TrainingRun:
+    """Name a run and write down what is settled."""
+    import torch
+
+    from locatlas.models.hardware import native_bf16
+
+    kind = "pretrain" if request.from_scratch else request.objective
+    stem = (request.architecture or encoder.architecture) if request.from_scratch else encoder.name
+    chosen = name or (folder.name if folder is not None else new_name(f"{stem}-{kind}"))
+    if registry.own_encoder_path(chosen).exists() or chosen in {s.name for s in registry.list_encoders(chosen)}:
+        message = f"encoder {chosen!r} exists already; choose another --name"
+        raise InputError(message)
+    run = TrainingRun(
+        folder=folder or runs_folder() / chosen,
+        name=chosen,
+        atlas=store.folder.path,
+        request=json.loads(json.dumps(request.to_dict())),
+        level=level,
+        parent=encoder,
+        plan=settled_plan(request, len(parts.train), cuda=torch.cuda.is_available() and native_bf16(), free=free),
+        parts=parts,
+    )
+    run.write()
+    return run
+
+
+def _parts(store: Store, level: str, encoder: EncoderSpec, request: FinetuneRequest, rows_of: RowsOf) -> Parts:
+    group = request.group.removeprefix("group_")
+    before = None if request.from_scratch else known_training(store, encoder.weights_sha256)
+    rows, stay = rows_of(store, level), kept_out(before, request, group)
+    if stay is not None and not set(stay) & set(rows.groups(group)):
+        stay = None  # they are those of another atlas: of this one, too, something is to be held out
+    return split(
+        rows,
+        group=group,
+        labels=request.labels if request.objective == "supervised" else None,
+        share=DEFAULT_HOLD_OUT if request.hold_out is None else request.hold_out,
+        fraction=request.fraction,
+        validation=request.validation,
+        seed=request.split_seed,
+        kept_out=stay,
+    )

@@ -2,9 +2,12 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+
+from filelock import FileLock, Timeout
 
 from locatlas.errors import InputError
 from locatlas.indexer.atomic import write_atomically
@@ -14,16 +17,48 @@ from locatlas.models import registry
 from locatlas.models.home import home
 from locatlas.models.spec import EncoderSpec
 from locatlas.models.training.plan import TrainingPlan
+from locatlas.models.training.run_folder import unwritable
 
-__all__ = ["TrainingRun", "find_run", "new_name", "runs_folder"]
+__all__ = ["TrainingRun", "beginning", "find_run", "new_name", "runs_folder"]
 
 _FORMAT = 1
 _FILE = "run.json"
+_OF_THE_TRAINING = "plan.json"
+"""Written by the training itself when it begins."""
+
+_WAIT_S = 60.0
+"""For others to begin theirs, which takes a moment."""
 
 
 def runs_folder() -> Path:
     """Where the folders of trainings are: $LOCATLAS_HOME/runs."""
     return home() / "runs"
+
+
+@contextmanager
+def beginning() -> Iterator[None]:
+    """Keep others out while a run is looked for, named and begun: two may want the same name, or be the same.
+
+    Raises:
+        InputError: If the folder of runs cannot be written, or another process stays in there.
+    """
+    folder = runs_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", timeout=_WAIT_S)
+        lock.acquire()
+    except Timeout:
+        message = f"{folder}: another process is beginning a training; wait for it or stop it"
+        raise InputError(message) from None
+    except NotImplementedError as error:
+        message = f"{folder}: its file system has no file locks; set LOCATLAS_HOME to a folder on another disk"
+        raise InputError(message) from error
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +107,14 @@ class TrainingRun:
         except OSError as error:
             message = f"{self.folder}: cannot be written ({error.strerror or error})"
             raise InputError(message) from error
+
+    def forget_unless_begun(self) -> None:
+        """Take `run.json` away if no step was ever begun, so that what could not be trained does not keep the name."""
+        if (self.folder / _OF_THE_TRAINING).exists():
+            return
+        (self.folder / _FILE).unlink(missing_ok=True)
+        with suppress(OSError):  # others' files may lie in it
+            self.folder.rmdir()
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:

@@ -88,7 +88,8 @@ def test_finetune_ends_in_an_atlas_with_the_new_encoder_that_is_scored_on_what_w
     assert (result.embedded is not None, result.was_there) == (True, False)
     assert result.embedded is not None
     assert result.embedded.embedded == 20
-    assert len(told) == 1
+    assert len(told) == 2
+    assert told[1].startswith(f"trained and registered: {TINY}-supervised-1; whatever happens now, the same command")
     # the record: parts share no protein, and the atlas, the registry and the result have the same
     manifest = training_of(Store.open(atlas), result.encoder.weights_sha256)
     assert manifest == registry.training(result.encoder.name) == result.manifest

@@ -91,6 +91,9 @@ class FinetuneRequest:
         if self.epochs is not None and self.steps is not None:
             message = "the length of a training is given in epochs or in steps, not in both"
             raise InputError(message)
+        if (self.batch_size is not None and self.batch_size < 1) or (self.lr is not None and self.lr <= 0):
+            message = f"batch size {self.batch_size}, learning rate {self.lr}: at least 1 and more than 0 needed"
+            raise InputError(message)
         hold_out = 0.0 if self.hold_out is None else self.hold_out
         if not (0 <= hold_out < 1 and 0 <= self.validation < 1 and 0 < self.fraction <= 1):
             message = (
@@ -124,7 +127,8 @@ def settled_plan(request: FinetuneRequest, n_images: int, *, cuda: bool, free: M
         free: Settings that do not decide the result: `device`, `workers`, `tensorboard`.
     """
     kind = "pretrain" if request.from_scratch else request.objective
-    batch = request.batch_size or min(64, max(16, 1 << (max(1, n_images // 16).bit_length() - 1)))
+    own = min(64, max(16, 1 << (max(1, n_images // 16).bit_length() - 1)))
+    batch = own if request.batch_size is None else request.batch_size
     steps, epochs = request.steps, request.epochs
     if steps is None and epochs is None:
         steps = min(_MOST_STEPS[kind], max(_LEAST_STEPS[kind], round(_PASSES[kind] * n_images / batch)))
@@ -136,7 +140,7 @@ def settled_plan(request: FinetuneRequest, n_images: int, *, cuda: bool, free: M
         epochs=epochs,
         batch_size=batch,
         accumulate=request.accumulate,
-        lr=request.lr or lr,
+        lr=lr if request.lr is None else request.lr,
         weight_decay=0.04,
         weight_decay_end=0.4 if request.objective == "dino" else None,  # main_dino.py
         precision=request.precision or ("bf16" if cuda else "fp32"),

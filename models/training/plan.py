@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from locatlas.errors import InputError
 from locatlas.models.spec import Precision
@@ -11,6 +11,12 @@ __all__ = ["Device", "TrainingPlan"]
 
 Device = str
 """`auto`, or torch's name of one."""
+
+_LEAST = (
+    *((name, 1) for name in ("steps", "batch_size", "accumulate", "workers", "validate_every", "patience")),
+    *((name, 0) for name in ("seed", "lr_end", "weight_decay", "weight_decay_end", "checkpoint_every_s")),
+)
+"""Smallest value of each setting; None is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,11 +68,17 @@ class TrainingPlan:
         if (self.steps is None) == (self.epochs is None):
             message = f"training needs either steps or epochs, got steps {self.steps} and epochs {self.epochs}"
             raise InputError(message)
-        for name, least in (("steps", 1), ("batch_size", 1), ("accumulate", 1), ("workers", 1), ("seed", 0)):
+        for name, least in _LEAST:
             value = getattr(self, name)
             if value is not None and value < least:
                 message = f"training: {name} {value}: at least {least} needed"
                 raise InputError(message)
+        if self.clip is not None and self.clip <= 0:
+            message = f"training: clip {self.clip}: more than 0 needed, or None for gradients of any length"
+            raise InputError(message)
+        if self.precision not in get_args(Precision):
+            message = f"training: precision {self.precision!r}: one of {', '.join(get_args(Precision))} needed"
+            raise InputError(message)
         if (self.epochs is not None and self.epochs <= 0) or self.lr <= 0 or not 0 <= self.warmup < 1:
             message = (
                 f"training: epochs {self.epochs}, lr {self.lr}, warmup {self.warmup}: > 0, > 0 and in [0, 1) needed"

@@ -19,6 +19,8 @@ from locatlas.models.training.dino_options import DinoOptions
         ({"fraction": 0}, "fraction 0"),
         ({"validation": -0.1}, "validation -0.1"),
         ({"architecture": "locatlas_pico"}, "belongs to a training from scratch"),
+        ({"batch_size": 0}, "batch size 0"),
+        ({"lr": 0.0}, "learning rate 0.0"),
         ({"objective": "dino", "head": "mlp"}, "dino takes no labels"),
         ({"objective": "dino", "label_source": "annotated"}, "dino takes no labels"),
         ({"dino": DinoOptions()}, "belong to objective dino"),

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -39,6 +40,7 @@ class CollapseWatch:
 
     A network that starts from random weights gives all images nearly the same vector, so nothing is judged in the first
     steps, and only an unbroken run of collapsed steps stops. The run is counted anew after training was resumed.
+    `for_steps` makes the watch of a training of known length.
 
     Args:
         n_prototypes: Outputs of the head; None where there are none.
@@ -69,6 +71,20 @@ class CollapseWatch:
         self._most_kl = most_kl
         self._margin = margin
         self._run = 0
+
+    @classmethod
+    def for_steps(cls, n_steps: int, n_prototypes: int | None = None) -> Self:
+        """The watch of a training of so many steps: the first tenth and 200 steps are not judged, but half at most.
+
+        So that a short training, too, can be stopped: one of 100 steps is by 25 collapsed ones of its second half. Below 19
+        steps there is no telling.
+
+        Args:
+            n_steps: All steps.
+            n_prototypes: As in the class.
+        """
+        grace = min(max(200, math.ceil(n_steps / 10)), n_steps // 2)
+        return cls(n_prototypes, grace=grace, patience=min(50, max(10, n_steps // 4)))
 
     def look(self, metrics: Mapping[str, float], step: int) -> None:
         """Take a step into account.

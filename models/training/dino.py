@@ -5,7 +5,6 @@ images: broadinstitute/DINO4Cells_code.
 """
 
 import copy
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -203,8 +202,7 @@ class DinoObjective:
         """Set the length of all schedules, and move to the device."""
         self.module.n_steps = n_steps
         self.module.to(device)
-        # a network from random weights says nearly the same of every image at first
-        self._watch = CollapseWatch(self.options.prototypes, grace=max(200, math.ceil(n_steps / 10)))
+        self._watch = CollapseWatch.for_steps(n_steps, self.options.prototypes)
 
     def indices(self, step: int, batch_size: int) -> Sequence[int]:
         """As `sampling.shuffled`."""

@@ -196,7 +196,7 @@ class SupervisedObjective:
     def start(self, n_steps: int, device: torch.device) -> None:
         """Move to the device; there are no schedules."""
         self.module.to(device)
-        self._watch = CollapseWatch()
+        self._watch = CollapseWatch.for_steps(n_steps)
 
     def indices(self, step: int, batch_size: int) -> Sequence[int]:
         """As `sampling.ClassBalanced`, or `sampling.shuffled`."""

@@ -46,6 +46,21 @@ def test_a_healthy_run_goes_on(metrics: dict) -> None:
     assert stops_at(metrics) is None
 
 
+@pytest.mark.parametrize(
+    ("n_steps", "stop"), [(20, 19), (100, 74), (240, 169), (300, 199), (500, 249), (5000, 549), (18, None)]
+)
+def test_a_short_training_can_be_stopped_too(n_steps: int, stop: int | None) -> None:
+    watch = CollapseWatch.for_steps(n_steps, 64)
+    stopped = None
+    for step in range(n_steps):
+        try:
+            watch.look(SAME, step)
+        except TrainingStoppedError:
+            stopped = step
+            break
+    assert stopped == stop
+
+
 def test_one_good_step_begins_the_count_anew() -> None:
     watch = CollapseWatch(64, grace=0, patience=5)
     for step in range(50):

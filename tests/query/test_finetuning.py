@@ -208,13 +208,14 @@ def test_images_that_changed_since_a_training_was_begun_are_not_mixed_into_it(
 KILLED = """
 import dataclasses, os, signal, sys
 import locatlas.indexer.finetune as module
+import locatlas.indexer.finetune_begin as begin
 from locatlas.indexer.finetune_request import FinetuneRequest
 from locatlas.models.training import loop
 from locatlas.query.finetuning import finetune
 
 module.find_spec = lambda _: None
-settled, save = module.settled_plan, loop.save_checkpoint
-module.settled_plan = lambda *a, **k: dataclasses.replace(settled(*a, **k), checkpoint_every_s=1e-9)
+settled, save = begin.settled_plan, loop.save_checkpoint
+begin.settled_plan = lambda *a, **k: dataclasses.replace(settled(*a, **k), checkpoint_every_s=1e-9)
 
 def killing(path, content):
     save(path, content)

@@ -76,8 +76,8 @@ class CollapseWatch:
     def for_steps(cls, n_steps: int, n_prototypes: int | None = None) -> Self:
         """The watch of a training of so many steps: the first tenth and 200 steps are not judged, but half at most.
 
-        So that a short training, too, can be stopped: one of 100 steps is by 25 collapsed ones of its second half. Below 19
-        steps there is no telling.
+        So that a short training, too, can be stopped: one of 100 steps is by 25 collapsed ones of its second half.
+        Below 19 steps there is no telling.
 
         Args:
             n_steps: All steps.

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from locatlas.errors import ImageRejectedError, InputError, WeightsError
 from locatlas.models import registry, vit, weights
+from locatlas.models.hardware import usable_device
 from locatlas.models.spec import EncoderSpec, Mapping, Passes, Precision
 from locatlas.models.transforms import network_input
 from locatlas.models.views import turned
@@ -113,17 +114,7 @@ def load_encoder(spec: EncoderSpec, *, device: str = "auto") -> "Encoder":
     if vit.embedding_dim(network) != spec.embedding_dim:
         message = f"encoder {spec.name}: gives {vit.embedding_dim(network)} numbers, its spec says {spec.embedding_dim}"
         raise WeightsError(message)
-    return Encoder(spec, network, _device(device))
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        message = f"device {name!r} cannot be used here: {str(error).splitlines()[0]}"
-        raise InputError(message) from error
+    return Encoder(spec, network, usable_device(device))
 
 
 class Encoder:

@@ -2,9 +2,10 @@
 
 import torch
 
+from locatlas.errors import InputError
 from locatlas.models.spec import EncoderSpec, Precision
 
-__all__ = ["helpful_precision", "native_bf16"]
+__all__ = ["helpful_precision", "native_bf16", "usable_device"]
 
 _WIDE = 384
 """From ViT-S on, matrix products dominate; narrower networks gain nothing from bf16."""
@@ -16,6 +17,21 @@ def native_bf16() -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of that name; `auto` is CUDA if there is one, else the CPU.
+
+    Raises:
+        InputError: If nothing can be put on it here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        message = f"device {name!r} cannot be used here: {str(error).splitlines()[0]}"
+        raise InputError(message) from error
 
 
 def helpful_precision(spec: EncoderSpec) -> Precision:

@@ -29,9 +29,15 @@ def search_torch(
         exclusions: Built for the references in the same order.
         width: Candidates per query, 1 <= width <= n_references.
         device: Name of a torch device.
+
+    Raises:
+        InputError: If it cannot be used here.
     """
     import torch
 
+    from locatlas.models.hardware import usable_device
+
+    usable_device(device)
     indices = np.full((len(queries), width), -1, dtype=np.int64)
     similarities = np.full((len(queries), width), -np.inf, dtype=np.float32)
     # TF32 keeps 10 bits, far less than what the float64 settlement of near ties allows for

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from locatlas.errors import InputError
+from locatlas.models.hardware import usable_device
 
 __all__ = ["Processes", "is_first_process", "processes", "share"]
 
@@ -112,11 +113,7 @@ def processes(device: str, environment: Mapping[str, str] = os.environ) -> Itera
     name = device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
     if world > 1 and name == "cuda":
         name = f"cuda:{environment.get('LOCAL_RANK', '0')}"
-    try:
-        place = torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        message = f"device {device!r} cannot be used here: {str(error).splitlines()[0]}"
-        raise InputError(message) from error
+    place = usable_device(name)
     if world == 1:
         yield Processes(0, 1, place)
         return

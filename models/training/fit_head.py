@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from locatlas.errors import InputError, TrainingStoppedError
+from locatlas.models.hardware import usable_device
 from locatlas.models.training.heads import HeadSpec, build_head
 from locatlas.models.training.losses import Labels, classification_loss
 from locatlas.models.training.sampling import ClassBalanced, generator
@@ -183,12 +184,14 @@ def fit_head(
             for each other on a busy machine take many times as long; nor does the result depend on their number.
 
     Raises:
-        InputError: If there are no rows, lengths differ or a row has no class (or several, for `single`).
+        InputError: If there are no rows, lengths differ, a row has no class (or several, for `single`), or the device
+            cannot be used here.
         TrainingStoppedError: If the loss is not finite any more.
     """
     _check_rows(vectors, table, plan.labels)
     classes = np.flatnonzero(table.any(axis=0))
     scaler = Scaler.fit(vectors)
+    usable_device(device)
     seen = _Rows.of(vectors, table, classes, scaler, device)
     looks = None
     if validation is not None and (known := validation[1][:, classes].any(axis=1)).any():

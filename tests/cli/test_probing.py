@@ -8,6 +8,7 @@ from click.testing import CliRunner, Result
 
 from locatlas.cli import group
 from locatlas.cli.documents import DOCUMENTS
+from locatlas.errors import InputError
 from tests.query.made_atlas import make_atlas
 
 
@@ -59,3 +60,13 @@ def test_wrong_usage_is_told(arguments: list[str], expected: str, atlas: Path) -
 def test_a_loss_that_does_not_fit_the_labels_is_refused(atlas: Path) -> None:
     done = run(atlas, "--labels", "multi", "--loss", "ce")
     assert "bce or focal needed" in str(done.exception)
+
+
+def test_a_device_that_is_not_there_is_told(atlas: Path) -> None:
+    done = run(atlas, "--seeds", 1, "--device", "banana")
+    assert isinstance(done.exception, InputError)
+    assert "device 'banana' cannot be used here" in str(done.exception)
+    for command in (["sweep"], ["compare", "--with", "made"]):
+        asked = [*command, "--atlas", str(atlas), "--level", "cell", "--device", "banana"]
+        refused = CliRunner().invoke(group, asked)
+        assert "device 'banana' cannot be used here" in str(refused.exception)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from locatlas.errors import InputError
 from locatlas.models import hardware, registry
 
 
@@ -30,3 +31,14 @@ def test_only_wide_networks_on_native_hardware_take_bf16(monkeypatch: pytest.Mon
     wide = registry.get("vit_small_patch16_224.dino")
     assert hardware.helpful_precision(small) == "fp32"
     assert hardware.helpful_precision(wide) == ("bf16" if native else "fp32")
+
+
+@pytest.mark.parametrize("name", ["banana", "cpu:x", "cuda:99"])
+def test_a_device_that_cannot_be_used_is_told_in_one_line(name: str) -> None:
+    with pytest.raises(InputError, match=f"^device '{name}' cannot be used here: [^\\n]+$"):
+        hardware.usable_device(name)
+
+
+def test_a_device_that_can_be_used_is_given() -> None:
+    assert hardware.usable_device("cpu") == torch.device("cpu")
+    assert hardware.usable_device("auto").type in {"cpu", "cuda"}

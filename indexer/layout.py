@@ -158,12 +158,12 @@ class AtlasFolder:
 
     def is_being_written(self) -> bool:
         """Whether a command holds the atlas for as long as it runs; commits of a re-embedding do not count."""
-        owner = self._writer_lock.owner()
+        owner = self._writer_lock.holder()
         return owner is not None and not owner.brief
 
     def reembedding_owner(self) -> Owner | None:
-        """Who re-embeds now, as far as the note tells."""
-        return self._reembedding_lock.owner()
+        """Who re-embeds now."""
+        return self._reembedding_lock.holder()
 
     @contextmanager
     def writer(self, command: str, *, brief: bool = False, patient: bool = False) -> Iterator[None]:

@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -28,6 +29,9 @@ UNKNOWN_WAIT_S = 0.5
 
 BRIEF_WAIT_S = 60.0
 """For a holder who says to hold it for moments only: one commit of a re-embedding, with what it compacts."""
+
+GLANCE_S = 0.1
+"""For somebody who only looks whether it is held, who holds it himself for that."""
 
 TELL_AFTER_S = 1.0
 """Seconds after which somebody who waits says so."""
@@ -95,6 +99,29 @@ class NotedLock:
             return None
         return owner if alive else None
 
+    def holder(self) -> Owner | None:
+        """The owner, if the lock is held at all.
+
+        A note of another machine, or of a number that another process has got since, may be of one that was killed.
+        """
+        owner = self.owner()
+        return owner if owner is not None and self._is_held() else None
+
+    def _is_held(self) -> bool:
+        """Whether anybody holds it; where that cannot be found out the note is believed."""
+        if sys.platform == "win32":
+            return True
+        import fcntl
+
+        try:
+            with self.path.open("rb") as f:
+                fcntl.flock(f, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except OSError:  # it is held, or it may not be read, or cannot be locked there
+            return True
+        return False
+
     def acquire(self, *, patient: bool, refuse: Callable[[Owner | None], Exception]) -> FileLock:
         """Take the lock; the caller writes the note, and gives the lock back with `release`.
 
@@ -137,4 +164,4 @@ class NotedLock:
 def _patience_s(owner: Owner | None) -> float:
     if owner is None:
         return UNKNOWN_WAIT_S
-    return BRIEF_WAIT_S if owner.brief else 0.0
+    return BRIEF_WAIT_S if owner.brief else GLANCE_S

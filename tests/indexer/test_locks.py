@@ -23,9 +23,12 @@ def refuse(owner: Owner | None) -> AtlasLockedError:
 def test_a_holder_that_stays_is_not_waited_for(lock: NotedLock, monkeypatch: pytest.MonkeyPatch) -> None:
     held = lock.acquire(patient=False, refuse=refuse)
     lock.write_note(Owner(command="index"))
-    monkeypatch.setattr(locks.time, "sleep", lambda _: pytest.fail("waits"))
+    now = [0.0]
+    monkeypatch.setattr(locks.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(locks.time, "sleep", lambda s: now.__setitem__(0, now[0] + s))
     with pytest.raises(AtlasLockedError, match=r"`index`, process \d+ on "):
         lock.acquire(patient=False, refuse=refuse)
+    assert now[0] < locks.GLANCE_S + 2 * locks.POLL_S
     lock.release(held)
     assert lock.owner() is None
 
@@ -90,6 +93,37 @@ def test_the_note_of_a_process_that_died_tells_nothing(lock: NotedLock) -> None:
     assert lock.owner() is None
     lock.write_note(Owner(command="index", pid=dead.pid, host="elsewhere"))
     assert str(lock.owner()).startswith(f"`index`, process {dead.pid} on elsewhere, for ")
+
+
+@pytest.mark.parametrize("host", [Owner(command="x").host, "elsewhere"], ids=["number given again", "elsewhere"])
+def test_a_note_that_a_kill_left_is_of_no_holder(lock: NotedLock, host: str) -> None:
+    left = Owner(command="reembed", host=host)
+    lock.write_note(left)
+    assert lock.owner() == left
+    assert lock.holder() is None
+    held = lock.acquire(patient=False, refuse=refuse)
+    lock.write_note(left)
+    assert lock.holder() == left
+    lock.release(held)
+    assert lock.holder() is None
+
+
+def test_looking_whether_it_is_held_refuses_nobody(lock: NotedLock) -> None:
+    lock.write_note(Owner(command="reembed", host="elsewhere"))  # of one who was killed
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.is_set():
+            lock.holder()
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        for _ in range(20):
+            lock.acquire(patient=False, refuse=refuse).release()
+    finally:
+        ended.set()
+        thread.join()
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"command": "x", "since": "x"}', '{"command": "x", "more": 1}'])

@@ -213,7 +213,7 @@ def _told(store: Store, run: TrainingRun, request: FinetuneRequest, *, was_there
     if n := int(manifest.options.get("cannot_be_read", 0)):
         left_out["cannot be read (left_out.json)"] = n
     before = None if request.from_scratch else known_training(store, run.parent.weights_sha256)
-    notes = [*manifest.options.get("notes", ()), *seen_before(before, run.parts.held_out, manifest.group)]
+    notes = [*manifest.options.get("notes", ()), *seen_before(before, run.parts.held_out, manifest.group, request)]
     if manifest.labels is not None and request.validation and not manifest.validation_images:
         notes.append("no group could be spared to stop by, since every class keeps one: it was trained to the end")
     return FinetuneResult(

@@ -100,15 +100,24 @@ def kept_out(before: TrainingManifest | None, request: FinetuneRequest, group: s
     return before.held_out
 
 
-def seen_before(before: TrainingManifest | None, held_out: Sequence[str], group: str) -> list[str]:
-    """That groups are held out which the encoder has seen already."""
+def seen_before(
+    before: TrainingManifest | None, held_out: Sequence[str], group: str, request: FinetuneRequest
+) -> list[str]:
+    """What a user must know of what is held out: nothing is, or groups that the encoder has seen already."""
+    if not held_out and request.hold_out != 0:
+        return [
+            f"no group ({group}) could be held out, since every class keeps one: nothing is left here to evaluate the "
+            "new encoder on"
+        ]
     known: Mapping[str, Sequence[str]] = {} if before is None else before.groups
     seen = set(held_out) & set(known.get(group, ()))
     if before is None or not seen:
         return []
+    has_own = request.hold_out is not None and before.group == group and before.held_out
+    hint = ". Leave --hold-out away to hold out what it held out" if has_own else ""
     return [
         f"{before.encoder} was trained on {len(seen)} of the {len(held_out)} groups that are held out now; they do not "
-        "count as new. Leave --hold-out away to hold out what it held out"
+        f"count as new{hint}"
     ]
 
 

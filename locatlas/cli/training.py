@@ -100,9 +100,10 @@ def _tell(atlas: Path, result: "FinetuneResult") -> None:
     what = f"{known.labels}-label, {len(known.classes)} classes" if known.labels else "without labels"
     click.echo(f"encoder: {known.encoder} {result.encoder.fingerprint[:12]}, {known.objective}, {what}, {origin}")
     looked = f", stopped by {said['n_validation_images']}" if said["n_validation_images"] else ""
+    held_out = f"{plural(said['n_held_out_images'], 'image')} of {plural(said['n_held_out_groups'], 'group')} held out"
     click.echo(
         f"trained on {plural(said['n_images'], 'image')}{looked}, of {plural(said['n_groups'], 'group')} "
-        f"({known.group}); {said['n_held_out_images']} of {plural(said['n_held_out_groups'], 'group')} held out"
+        f"({known.group}); {held_out}"
     )
     for reason, n in result.left_out.items():
         notice(f"left out: {n} ({reason})")

@@ -45,7 +45,7 @@ def test_finetune_tells_what_was_trained_on_how_much_and_what_comes_next(
     told = " ".join(out.split())
     assert f"encoder: {name}" in told
     assert f"supervised, single-label, 2 classes, from {TINY}" in told
-    assert "trained on 10 images, stopped by 4, of 7 groups (protein); 4 of 2 groups held out" in told
+    assert "trained on 10 images, stopped by 4, of 7 groups (protein); 4 images of 2 groups held out" in told
     assert "frozen with the same head" in told
     assert f"Next: locatlas compare --atlas {atlas} --encoder {name} --with {TINY}" in told
     assert "training " + name + " on 10 images, 4 to stop by: 2 steps of 6, fp32 on" in " ".join(err.split())

@@ -120,3 +120,13 @@ def test_an_encoder_that_came_to_be_current_meanwhile_stays_current(
         training._adopt(store, "fov", registry.get("mine"))
     states = {e.spec.name: e.state for e in encoders.stored_encoders(store)}
     assert states == {TINY: "superseded", "mine": "current"}
+
+
+def test_a_user_is_told_that_nothing_is_held_out_and_what_was_seen_before(atlas: Path) -> None:
+    of_all = done(atlas, {"name": "all"}, group="dataset", validation=0.0)
+    assert of_all.manifest.held_out == ()
+    assert [note.partition(",")[0] for note in of_all.notes] == ["no group (dataset) could be held out"]
+    assert done(atlas, {"name": "none", "follow": False}, hold_out=0.0).notes == ()
+    # it held nothing out of the proteins, so that leaving --hold-out away, as here, helps nobody
+    [note] = done(atlas, {"name": "more", "follow": False}).notes
+    assert note == "all was trained on 2 of the 2 groups that are held out now; they do not count as new"

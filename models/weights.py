@@ -117,13 +117,25 @@ def save(tensors: Mapping[str, Tensor], path: Path) -> str:
 
     Returns:
         sha256 of the file.
+
+    Raises:
+        WeightsError: If it cannot be written, e.g. because the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     # cloned: safetensors refuses tensors that share memory, as views of one checkpoint tensor do
-    safetensors.torch.save_file({name: tensors[name].detach().clone().contiguous() for name in sorted(tensors)}, part)
-    digest = sha256_file(part)
-    part.replace(path)
+    whole = {name: tensors[name].detach().clone().contiguous() for name in sorted(tensors)}
+    try:
+        part.touch()
+        mode = part.stat().st_mode  # as the user's other files; safetensors would keep it from everybody else
+        safetensors.torch.save_file(whole, part)
+        part.chmod(mode)
+        digest = sha256_file(part)
+        part.replace(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        part.unlink(missing_ok=True)  # a full disk must not be left fuller
+        message = f"{path}: cannot be written ({getattr(error, 'strerror', None) or str(error).splitlines()[0]})"
+        raise WeightsError(message) from error
     return digest
 
 

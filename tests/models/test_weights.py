@@ -1,6 +1,8 @@
 import argparse
 import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -218,3 +220,32 @@ def test_offline_the_error_says_which_file_to_put_where(
     with pytest.raises(WeightsError, match=reason) as error:
         locate(make_spec(source=source, weights_sha256=None))
     assert "\n" not in str(error.value)
+
+
+def test_weights_can_be_read_by_whom_the_users_other_files_can(tmp_path: Path) -> None:
+    save({"a": torch.zeros(2)}, tmp_path / "w.safetensors")
+    (tmp_path / "other").touch()
+    assert (tmp_path / "w.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_weights_that_cannot_be_written_are_one_line_and_leave_nothing(tmp_path: Path) -> None:
+    script = (
+        "import resource, signal, sys, torch\n"
+        "from pathlib import Path\n"
+        "from locatlas.errors import WeightsError\n"
+        "from locatlas.models.weights import save\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))\n"
+        "try:\n"
+        "    save({'a': torch.zeros(1000)}, Path(sys.argv[1]))\n"
+        "except WeightsError as error:\n"
+        "    print(error)\n"
+    )
+    path = tmp_path / "w.safetensors"
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=False, cwd=root
+    )
+    assert done.stdout.startswith(f"{path}: cannot be written ("), done.stderr
+    assert len(done.stdout.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []

@@ -126,9 +126,12 @@ def _tell(atlas: Path, result: "FinetuneResult") -> None:
     if result.embedded is None:
         click.echo(f"Next: locatlas reembed --atlas {atlas}")
         return
-    state = result.embedded.encoders[known.level].state
-    click.echo(f"{known.level} encoder of the atlas: {known.encoder} ({state}), {result.embedded.embedded} embedded")
+    # the same training under another name gives the same encoder, which the atlas knows by its first name
+    there = result.embedded.encoders[known.level]
+    click.echo(
+        f"{known.level} encoder of the atlas: {there.spec.name} ({there.state}), {result.embedded.embedded} embedded"
+    )
     if known.parent_name:
-        click.echo(f"Next: locatlas compare --atlas {atlas} --encoder {known.encoder} --with {known.parent_name}")
+        click.echo(f"Next: locatlas compare --atlas {atlas} --encoder {there.spec.name} --with {known.parent_name}")
     else:
         click.echo(f"Next: locatlas sweep --atlas {atlas} --held-out")

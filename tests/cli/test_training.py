@@ -56,6 +56,20 @@ def test_finetune_tells_what_was_trained_on_how_much_and_what_comes_next(
     assert Path(again["log"]).is_file()
 
 
+def test_the_same_training_under_another_name_is_told_by_the_name_that_the_atlas_knows(
+    atlas: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ("finetune", "--atlas", str(atlas), "--encoder", TINY, "--steps", "1", "--batch-size", "6")
+    assert called(capsys, *command, "--name", "first")[0] == 0
+    code, out, err = called(capsys, *command, "--name", "second")
+    assert code == 0, err
+    assert "fov encoder of the atlas: first (current), 0 embedded" in out
+    asked = out.split("Next: locatlas ")[1].split()
+    assert asked[:2] == ["compare", "--atlas"]
+    code, _, err = called(capsys, *asked, "--json")
+    assert code == 0, err
+
+
 def test_pretrain_and_no_reembed(atlas: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = called(
         capsys, "pretrain", "-a", str(atlas), "--steps", "2", "--batch-size", "4", "--prototypes", "16",

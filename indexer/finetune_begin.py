@@ -174,7 +174,7 @@ def _begin(
 
     kind = "pretrain" if request.from_scratch else request.objective
     stem = (request.architecture or encoder.architecture) if request.from_scratch else encoder.name
-    chosen = name or (folder.name if folder is not None else new_name(f"{stem}-{kind}"))
+    chosen = name or (folder.resolve().name if folder is not None else new_name(f"{stem}-{kind}"))
     if registry.own_encoder_path(chosen).exists() or chosen in {s.name for s in registry.list_encoders(chosen)}:
         message = f"encoder {chosen!r} exists already; choose another --name"
         raise InputError(message)

@@ -50,7 +50,7 @@ DATA_OPTIONS: tuple[Option, ...] = (
 
 TRAINING_OPTIONS: tuple[Option, ...] = (
     click.option(
-        "--blocks", type=click.IntRange(min=0), metavar="N", help="Train the last N blocks only; default: all."
+        "--blocks", type=click.IntRange(min=1), metavar="N", help="Train the last N blocks only; default: all."
     ),
     click.option(
         "--epochs",

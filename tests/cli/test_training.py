@@ -89,6 +89,7 @@ def test_pretrain_and_no_reembed(atlas: Path, capsys: pytest.CaptureFixture[str]
         (("--epochs", "1", "--steps", "1"), "both say how long"),
         (("--fraction", "0"), "fraction"),
         (("--hold-out", "1"), "hold-out"),
+        (("--blocks", "0"), "blocks"),
     ],
 )
 def test_options_that_make_no_sense_together_are_wrong_usage(

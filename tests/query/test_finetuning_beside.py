@@ -130,3 +130,11 @@ def test_a_user_is_told_that_nothing_is_held_out_and_what_was_seen_before(atlas:
     # it held nothing out of the proteins, so that leaving --hold-out away, as here, helps nobody
     [note] = done(atlas, {"name": "more", "follow": False}).notes
     assert note == "all was trained on 2 of the 2 groups that are held out now; they do not count as new"
+
+
+def test_an_encoder_is_called_as_the_folder_that_one_stands_in(
+    atlas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert done(atlas, {"folder": Path(), "follow": False}).encoder.name == "here"

@@ -81,7 +81,10 @@ class Shelf:
         stored = encoders.find(self.store, level, encoder)
         table = image_table(level)
         if not self.store.has(stored.table):
-            message = f"{self.store.folder.path}: encoder {stored.spec.name} has no vectors at level {level} yet"
+            message = (
+                f"{self.store.folder.path}: encoder {stored.spec.name} has no vectors at level {level}, none yet or "
+                f"none any more; `locatlas reembed --encoder {stored.fingerprint[:12]}` makes them and makes it current"
+            )
             raise InputError(message)
         versions = tuple(self.store.version(t) for t in (stored.table, table, *self._fields_too(level)))
         key = (level, stored.fingerprint)

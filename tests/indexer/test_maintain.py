@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from locatlas.errors import AtlasLockedError
+from locatlas.errors import AtlasLockedError, InputError
 from locatlas.indexer import encoders
 from locatlas.indexer.embed import embed
 from locatlas.indexer.encoders import EncoderRequest, StoredEncoder
@@ -86,6 +86,15 @@ def test_an_encoder_whose_vectors_were_deleted_can_be_embedded_again(
     now = encoders.current(store, "fov")
     assert now is not None
     assert now.fingerprint == old.fingerprint
+
+
+def test_who_asks_for_deleted_vectors_is_told_how_to_get_them_back(
+    atlas: Path, store: Store, old: StoredEncoder
+) -> None:
+    maintain(atlas=atlas, drop_superseded=True)
+    how = f"locatlas reembed --encoder {old.fingerprint[:12]}"
+    with pytest.raises(InputError, match=f"no vectors at level fov, .*`{how}`"):
+        open_atlas(atlas).neighbors(id=id_of(1), encoder=old.fingerprint)
 
 
 def test_imported_vectors_are_kept_because_no_image_could_give_them_back(

@@ -13,7 +13,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from locatlas.errors import InputError
+from locatlas.errors import AtlasLockedError, InputError
 from locatlas.indexer.encoders import StoredEncoder, current
 from locatlas.indexer.faiss_kinds import (
     AUTO_LATER_SHARE,
@@ -177,6 +177,9 @@ def refresh(atlas: Path, kind: str, *, levels: Sequence[str]) -> dict[str, str]:
 
     Returns:
         By level, what look-ups will use, in words.
+
+    Raises:
+        AtlasLockedError: If another process writes and a type was asked for; "auto" says so and builds none.
     """
     store = Store.open(atlas)
     said = {}
@@ -191,8 +194,15 @@ def refresh(atlas: Path, kind: str, *, levels: Sequence[str]) -> dict[str, str]:
         if wanted is not None or _paths(store, encoder.table)[1].is_file():
             index, state = open_index(store, encoder, store.read_vectors(encoder.table))
         if wanted is not None and _is_due(index, kind):
-            with store.folder.writer(f"FAISS {wanted}", patient=True):  # what was embedded is done: no reason to fail
-                sidecar, later = build(store, encoder, wanted), 0  # type: ignore[arg-type]
+            try:
+                with store.folder.writer(f"FAISS {wanted}"):
+                    sidecar, later = build(store, encoder, wanted), 0  # type: ignore[arg-type]
+            except AtlasLockedError as error:
+                if kind != "auto":
+                    raise
+                # what was embedded is done and can be searched: no reason to fail, or to wait for hours
+                said[level] = f"exact search ({n} vectors; FAISS {wanted} is not built: {error})"
+                continue
         elif index is not None:
             sidecar, later = index.sidecar, len(index.later)
         else:

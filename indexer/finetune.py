@@ -157,6 +157,8 @@ def _train(
     plan = dataclasses.replace(run.plan, **free)
     if tell is not None:
         tell(_announced(run, plan, task, team))
+        for note in rows.notes:
+            tell(f"note: {note}")
     identity = {"encoder": spec.fingerprint, "images": task.digest(), "asked": run.request}
     objective = make_objective(spec, task, request)
     result = train(objective, plan, run.folder, progress=progress, identity=identity)

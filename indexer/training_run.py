@@ -2,12 +2,10 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
-
-from filelock import FileLock, Timeout
 
 from locatlas.errors import InputError
 from locatlas.indexer.atomic import write_atomically
@@ -17,7 +15,7 @@ from locatlas.models import registry
 from locatlas.models.home import home
 from locatlas.models.spec import EncoderSpec
 from locatlas.models.training.plan import TrainingPlan
-from locatlas.models.training.run_folder import unwritable
+from locatlas.models.training.run_folder import held
 
 __all__ = ["TrainingRun", "beginning", "find_run", "new_name", "runs_folder"]
 
@@ -35,30 +33,13 @@ def runs_folder() -> Path:
     return home() / "runs"
 
 
-@contextmanager
-def beginning() -> Iterator[None]:
+def beginning() -> AbstractContextManager[None]:
     """Keep others out while a run is looked for, named and begun: two may want the same name, or be the same.
 
     Raises:
-        InputError: If the folder of runs cannot be written, or another process stays in there.
+        InputError: On entering, if the folder of runs cannot be written, or another process stays in there.
     """
-    folder = runs_folder()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock", timeout=_WAIT_S)
-        lock.acquire()
-    except Timeout:
-        message = f"{folder}: another process is beginning a training; wait for it or stop it"
-        raise InputError(message) from None
-    except NotImplementedError as error:
-        message = f"{folder}: its file system has no file locks; set LOCATLAS_HOME to a folder on another disk"
-        raise InputError(message) from error
-    except OSError as error:
-        raise unwritable(folder, error) from error
-    try:
-        yield
-    finally:
-        lock.release()
+    return held(runs_folder(), wait_s=_WAIT_S, busy="another process is beginning a training; wait for it or stop it")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

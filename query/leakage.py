@@ -78,7 +78,7 @@ class Overlap:
             f"{int(met.sum())} of {plural(int(rows.sum()), 'row')}: "
         )
         if fine.any():
-            message += f"--held-out evaluates the other {plural(int(fine.sum()), 'row')}, "
+            message += f"--held-out (held_out=True) evaluates the other {plural(int(fine.sum()), 'row')}, "
         else:
             message += "nothing is left for --held-out, "
         raise LeakageError(message + "--allow-training-groups all of them, as if they were new")

@@ -1,10 +1,10 @@
-"""Draw a probe: macro F1 against the fraction of the groups. Writes one file; matplotlib is imported on first use."""
+"""Draw a probe: macro F1 against the fraction of the groups. Writes one file."""
 
 from pathlib import Path
 
 import numpy as np
 
-from locatlas.errors import InputError
+from locatlas.query.figures import new_figure, write_figure
 from locatlas.query.probe_result import ProbeResult
 
 __all__ = ["plot_probe"]
@@ -25,18 +25,7 @@ def plot_probe(result: ProbeResult, path: Path) -> Path:
     Raises:
         InputError: If matplotlib is not installed or does not know the format.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        message = "a figure needs matplotlib: pip install 'locatlas[plot]'"
-        raise InputError(message) from error
-    figure = Figure(figsize=(6.0, 4.0), layout="constrained")
-    formats = FigureCanvasAgg(figure).get_supported_filetypes()
-    if path.suffix.lower().lstrip(".") not in formats:
-        message = f"{path}: format {path.suffix!r} is not known; known: {', '.join(sorted(formats))}"
-        raise InputError(message)
-    axes = figure.add_subplot()
+    figure, axes = new_figure(path)
     shares = [100 * point.fraction for point in result.points]
     scores = [point.scores["macro_f1"] for point in result.points]
     axes.plot(shares, [score.mean for score in scores], color=_BLUE, marker="o", markersize=5, label="mean over seeds")
@@ -64,9 +53,5 @@ def plot_probe(result: ProbeResult, path: Path) -> Path:
         f"{len(result.classes)} classes",
         fontsize=10,
     )
-    axes.grid(visible=True, color="0.9")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=9)
-    figure.savefig(path, dpi=160)
-    return path
+    return write_figure(figure, path)

@@ -1,10 +1,10 @@
-"""Draw a sweep: macro F1 against k with its interval. Writes one file; matplotlib is imported on first use."""
+"""Draw a sweep: macro F1 against k with its interval. Writes one file."""
 
 from pathlib import Path
 
 import numpy as np
 
-from locatlas.errors import InputError
+from locatlas.query.figures import new_figure, write_figure
 from locatlas.query.sweep_result import SweepResult
 
 __all__ = ["plot_sweep"]
@@ -26,20 +26,9 @@ def plot_sweep(result: SweepResult, path: Path) -> Path:
     Raises:
         InputError: If matplotlib is not installed or does not know the format.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import NullFormatter, NullLocator, ScalarFormatter
-    except ModuleNotFoundError as error:
-        message = "a figure needs matplotlib: pip install 'locatlas[plot]'"
-        raise InputError(message) from error
-    figure = Figure(figsize=(6.0, 4.0), layout="constrained")
-    formats = FigureCanvasAgg(figure).get_supported_filetypes()
-    kind = path.suffix.lower().lstrip(".")
-    if kind not in formats:
-        message = f"{path}: format {path.suffix!r} is not known; known: {', '.join(sorted(formats))}"
-        raise InputError(message)
-    axes = figure.add_subplot()
+    figure, axes = new_figure(path)
+    from matplotlib.ticker import NullFormatter, NullLocator, ScalarFormatter
+
     rules = list(dict.fromkeys(one.weights for one in result.results))
     for rule in rules:
         found = [one for one in result.results if one.weights == rule]
@@ -59,12 +48,8 @@ def plot_sweep(result: SweepResult, path: Path) -> Path:
     axes.set_title(
         f"{how}: {result.n} {result.by or 'row'}s, {result.n_groups} groups, {len(result.classes)} classes", fontsize=10
     )
-    axes.grid(visible=True, color="0.9")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
     if any(one.ci95 for one in result.results) or len(rules) > 1:
         band = " (band: 95 % interval over groups)" if any(one.ci95 for one in result.results) else ""
         legend = axes.legend(title=f"votes{band}", frameon=False, fontsize=9, title_fontsize=9)
         legend.set_alignment("left")
-    figure.savefig(path, dpi=160)
-    return path
+    return write_figure(figure, path)

@@ -111,6 +111,7 @@ def _tell(atlas: Path, result: "FinetuneResult") -> None:
     click.echo(
         f"{numbers['steps']:.0f} steps ({numbers['epochs']:.1f} epochs) in {numbers['seconds']:.0f} s, "
         f"{numbers['images_per_s']:.1f} images/s{best}; loss {numbers['loss']:.4f}"
+        + (" (against a teacher that learns as well, so it need not fall)" if known.objective == "dino" else "")
     )
     if "validation.macro_f1" in numbers:
         before = numbers.get("frozen.validation.macro_f1")
@@ -123,15 +124,32 @@ def _tell(atlas: Path, result: "FinetuneResult") -> None:
     click.echo(f"curve: {said['curve'] or 'not drawn, matplotlib is missing (extra `plot`)'}")
     for note in result.notes:
         notice(f"note: {note}")
+    if warning := _worse(atlas, result):
+        notice(f"warning: {warning}")
+    if result.embedded is not None:
+        # the same training under another name gives the same encoder, which the atlas knows by its first name
+        there, n = result.embedded.encoders[known.level], result.embedded.embedded
+        click.echo(f"{known.level} encoder of the atlas: {there.spec.name} ({there.state}), {n} embedded")
+    click.echo(f"Next: {_next(atlas, result)}")
+
+
+def _worse(atlas: Path, result: "FinetuneResult") -> str:
+    """What is said of a fine-tuned encoder that does worse than the one it began from; empty if it does not."""
+    numbers, known = result.manifest.metrics, result.manifest
+    frozen = numbers.get("frozen.validation.macro_f1")
+    if frozen is None or numbers["validation.macro_f1"] >= frozen:
+        return ""
+    back = f"`locatlas reembed --atlas {atlas} --encoder {known.parent_name}` goes back"
+    return "the fine-tuned encoder does worse there than the frozen one" + (f"; {back}" if result.embedded else "")
+
+
+def _next(atlas: Path, result: "FinetuneResult") -> str:
+    """The command that a user will want now."""
+    known = result.manifest
     if result.embedded is None:
-        click.echo(f"Next: locatlas reembed --atlas {atlas}")
-        return
-    # the same training under another name gives the same encoder, which the atlas knows by its first name
-    there = result.embedded.encoders[known.level]
-    click.echo(
-        f"{known.level} encoder of the atlas: {there.spec.name} ({there.state}), {result.embedded.embedded} embedded"
-    )
-    if known.parent_name:
-        click.echo(f"Next: locatlas compare --atlas {atlas} --encoder {there.spec.name} --with {known.parent_name}")
-    else:
-        click.echo(f"Next: locatlas sweep --atlas {atlas} --held-out")
+        return f"locatlas reembed --atlas {atlas}"
+    apart = "" if known.group == "protein" else f" --group {known.group}"
+    if not known.parent_name:
+        return f"locatlas sweep --atlas {atlas} --held-out{apart}"
+    name = result.embedded.encoders[known.level].spec.name
+    return f"locatlas compare --atlas {atlas} --encoder {name} --with {known.parent_name}{apart}"

@@ -85,7 +85,8 @@ def _panels(lines: Sequence[dict[str, Any]]) -> list[tuple[str, list[int], list[
     panels: list[tuple[str, list[int], list[float], _Kind]] = [("loss", xs, [line["loss"] for line in steps], "noisy")]
     kinds: tuple[_Kind, _Kind] = ("noisy", "points")
     for of, before, kind in zip((steps, looks), ("", "validation: "), kinds, strict=True):
-        names = sorted({name for line in of for name in line["metrics"]})
+        # `score` stands there under its own name, too
+        names = sorted({name for line in of for name in line["metrics"]} - {"score"})
         panels += [(before + name.replace("_", " "), *series(of, name), kind) for name in names]
     return [*panels, ("learning rate", xs, [line["lr"] for line in steps], "exact")]
 

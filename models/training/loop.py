@@ -33,6 +33,9 @@ __all__ = ["Progress", "TrainingResult", "train"]
 
 _LOGGER = logging.getLogger(__name__)
 
+_FIRST_S = 10.0
+"""Seconds after which the first checkpoint of a run is due."""
+
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, total)."""
 
@@ -126,6 +129,8 @@ class _Run:
         if not team.writes:
             return
         if content is None:
+            if resume and (self._folder / "log.jsonl").exists():
+                _LOGGER.warning("%s: what was begun there had no checkpoint yet; it begins anew", self._folder)
             self._checkpoint.unlink(missing_ok=True)
         write_identity(self._folder / "plan.json", settled, plan)
         self._log = TrainingLog(self._folder / "log.jsonl", length=content["log_bytes"] if content else 0)
@@ -139,7 +144,8 @@ class _Run:
         numbers = range(state.step * plan.accumulate, self._n_steps * plan.accumulate)
         parts = prefetched(self._stepper.part, numbers, workers=plan.workers)
         before, began = state.seconds, time.monotonic()
-        saved, cost, pause = began, 0.0, plan.checkpoint_every_s
+        cost, pause = 0.0, plan.checkpoint_every_s
+        saved = began - max(0.0, pause - _FIRST_S)  # who stops a run does so early, as a rule
         try:
             while state.stopped is None:
                 done = self._step(parts)

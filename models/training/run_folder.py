@@ -13,23 +13,33 @@ __all__ = ["held", "unwritable"]
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def held(
+    folder: Path,
+    *,
+    wait_s: float = 0,
+    busy: str = "another training runs in it; wait for it, stop it, or take another folder",
+) -> Iterator[None]:
     """Make the folder if it is absent, and keep others out.
 
     The lock is the operating system's, so a dead process leaves none behind.
 
+    Args:
+        folder: Of a run, or of all runs.
+        wait_s: For whoever holds it.
+        busy: What is said of a folder that stays held.
+
     Raises:
-        InputError: If the folder cannot be made or written to, or another training runs in it.
+        InputError: If the folder cannot be made or written to, or is held by another process.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock", timeout=0)
+        lock = FileLock(folder / ".lock", timeout=wait_s)
         lock.acquire()
     except Timeout:
-        message = f"{folder}: another training runs in it; wait for it, stop it, or take another folder"
+        message = f"{folder}: {busy}"
         raise InputError(message) from None
     except NotImplementedError as error:
-        message = f"{folder}: its file system has no file locks; take a folder on another disk"
+        message = f"{folder}: its file system has no file locks; take another disk (--run-folder, or LOCATLAS_HOME)"
         raise InputError(message) from error
     except OSError as error:
         raise unwritable(folder, error) from error

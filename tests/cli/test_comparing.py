@@ -61,7 +61,7 @@ def test_sweep_refuses_in_one_line_scores_held_out_rows_and_warns_of_others(
     assert caught.value.code == 1
     refused = capsys.readouterr().err
     assert "2 of 6 groups (protein)" in refused
-    assert "--held-out evaluates the other 48 rows, --allow-training-groups all" in refused
+    assert "--held-out (held_out=True) evaluates the other 48 rows, --allow-training-groups all" in refused
     assert refused.count("\n") == 1
     held = run("sweep", "--atlas", atlas, "--level", "cell", "--ks", "3", "--held-out")
     assert "scores are of the other 48 rows, 4 groups" in held.stdout

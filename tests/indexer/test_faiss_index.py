@@ -320,8 +320,11 @@ def test_a_stale_index_is_built_anew_or_told(
 
 
 def test_building_takes_the_writers_lock(run: Callable[[str], str], empty: Store) -> None:
-    with empty.folder.writer("index"), pytest.raises(AtlasLockedError):
-        run("flat")
+    with empty.folder.writer("index"):
+        with pytest.raises(AtlasLockedError):
+            run("flat")
+        assert run("auto").startswith("exact search (300 vectors; FAISS ivf is not built:")
+    assert run("auto").startswith("FAISS ivf over 300")
 
 
 def test_levels_without_a_complete_encoder_have_no_index(empty: Store, encoder: StoredEncoder) -> None:

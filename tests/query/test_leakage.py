@@ -115,7 +115,8 @@ def test_a_sweep_over_what_was_seen_is_refused_with_its_extent_and_the_two_ways_
         atlas.sweep(level="fov", ks=[1])
     assert str(caught.value) == (
         "encoder made was trained on 2 of 6 groups (protein) that would be evaluated, 6 of 18 rows: "
-        "--held-out evaluates the other 12 rows, --allow-training-groups all of them, as if they were new"
+        "--held-out (held_out=True) evaluates the other 12 rows, --allow-training-groups all of them, as if they were "
+        "new"
     )
     clean = atlas.sweep(level="fov", ks=[1], where=["protein!=P0", "protein!=P1"]).to_dict()["trained_on"]
     assert (clean["evaluated"], clean["n_rows"], clean["n_seen_rows"]) == ("unseen", 12, 0)

@@ -243,3 +243,4 @@ def _adopt(store: Store, level: str, spec: EncoderSpec) -> None:
         run.level, run.fingerprint = level, spec.fingerprint
         run.touched()
         encoders.put(store, StoredEncoder(level, spec, "building"))
+        run.counts["encoders added"] += 1

@@ -33,8 +33,8 @@ class DinoOptions:
         momentum: Share of itself that the teacher keeps in a step, at the start; rises to 1 in a cosine. DINO4Cells and
             DINO: 0.996.
         balance: What keeps the teacher from always saying the same: `centre`, DINO's running mean of its scores, or
-            `sinkhorn`, DINOv2's equal use of all prototypes in every batch, which learns much quicker from small
-            batches; with it there should be fewer prototypes than twice the batch.
+            `sinkhorn`, DINOv2's equal use of all prototypes in every batch (with accumulation: in every part of one),
+            for which prototypes should be no more than twice the images of a batch.
         center_momentum: Share of itself that the centre keeps in a step.
         teacher_temp: Temperature of the teacher, after its warm-up.
         teacher_temp_start: At the start.

@@ -31,7 +31,6 @@ FINETUNED_AFTER = """The plan was chosen on all of these cells, so the frozen sc
 number of passes were set once, by what two cores can do, after one run with larger crops had been broken off; no other settings were tried. Of the
 held-out composites 14 are Cytosol and Nucleoplasm, two Plasma membrane, and Mitochondria and Nucleoli have one each: a macro F1 moves by a fifth
 with one composite. DINO has few passes over few cells here, which is no measure of what it can do.
-A dash stands for runs that have not been made yet.
 """
 
 INTRODUCTION = """# On real images

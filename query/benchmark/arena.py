@@ -1,0 +1,124 @@
+"""What cells of a grid are measured on: rows of one level by one encoder. Pure, but for `of`, which reads the store."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from locatlas.query.leakage import training_overlap
+from locatlas.query.scope import Scope, look
+from locatlas.query.shelf import Shelf
+from locatlas.query.subjects import Subject
+
+__all__ = ["Arena"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Arena:
+    """Rows with their vectors; one value a row in each sequence, in any order.
+
+    Attributes:
+        level: "fov", "cell" or "protein".
+        fingerprint: Of the encoder that made the vectors.
+        ids: Distinct.
+        vectors: (n, d), not normalized.
+        labels: Localizations; empty where there are none.
+        groups: What is not split, and what intervals draw: the protein, or another column that a grid names; None has
+            none.
+        fovs: Fields; None for rows of a level without.
+        datasets: Names of the data sets.
+        proteins: Gene symbols, to find what two data sets share.
+        ensembl_ids: The same by ENSG; None where unknown.
+        graded: Graded localizations of each row, grade 3 (very prominent) to 1 (weak); empty where there are none.
+        seen: Rows that the encoder, or one that it was trained from, was trained on, bool (n,).
+        sources: What each vector was made from (`source_digest`), for the digest.
+        group: What the groups are.
+        notes: What a reader must know of vectors, labels and training.
+    """
+
+    level: str
+    fingerprint: str
+    ids: Sequence[str]
+    vectors: NDArray[np.float32]
+    labels: Sequence[frozenset[str]]
+    groups: Sequence[str | None]
+    fovs: Sequence[str | None]
+    datasets: Sequence[str]
+    proteins: Sequence[str | None]
+    ensembl_ids: Sequence[str | None]
+    graded: Sequence[Mapping[str, int]]
+    seen: NDArray[np.bool_]
+    sources: Sequence[str] = ()
+    group: str = "protein"
+    notes: tuple[str, ...] = field(default=())
+
+    @classmethod
+    def of(cls, shelf: Shelf, scope: Scope, *, group: str = "protein") -> Self:
+        """The rows of an atlas that a scope means.
+
+        Args:
+            shelf: What is loaded.
+            scope: Level, encoder, filters, label map.
+            group: Column of the groups.
+
+        Raises:
+            UnknownNameError: If the column or the encoder is not in the atlas.
+            InputError: If nothing passes the filters.
+        """
+        seen = look(shelf, scope, Subject())
+        overlap = training_overlap(shelf.store, seen.loaded.encoder.spec, seen.view, group, images=seen.loaded.view)
+        view = seen.view
+        if seen.allowed is not None:
+            passing = np.flatnonzero(seen.allowed)
+            view, overlap = view.take(passing), overlap.take(passing)
+        n, columns = len(view), set(view.meta.column_names)
+        nothing: list[str | None] = [None] * n
+
+        def names(column: str) -> list[str | None]:
+            return view.names(column) if column in columns else nothing
+
+        graded = view.meta["graded"].to_pylist() if "graded" in columns else [[]] * n
+        return cls(
+            level=view.level,
+            fingerprint=seen.loaded.encoder.fingerprint,
+            ids=view.ids,
+            vectors=view.vectors,
+            labels=view.localizations,
+            groups=overlap.groups,
+            fovs=names("fov"),
+            datasets=[str(name) for name in names("dataset")],
+            proteins=names("protein"),
+            ensembl_ids=names("ensembl_id"),
+            graded=[{one["localization"]: one["grade"] for one in row or ()} for row in graded],
+            seen=overlap.seen,
+            sources=[str(digest) for digest in names("source_digest")],
+            group=group,
+            notes=tuple(seen.notes(overlap.notes)),
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def digest(self) -> str:
+        """32 hexadecimal digits of all that a score depends on but vectors and cell; not of the rows' order."""
+        columns = zip(
+            self.ids,
+            map(sorted, self.labels),
+            self.groups,
+            self.fovs,
+            self.datasets,
+            self.proteins,
+            self.ensembl_ids,
+            (sorted(row.items()) for row in self.graded),
+            self.sources or [""] * len(self.ids),
+            self.seen.tolist(),
+            strict=True,
+        )
+        told = json.dumps([self.level, self.group, sorted(columns, key=lambda row: row[0])], ensure_ascii=False)
+        return hashlib.blake2b(told.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

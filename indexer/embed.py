@@ -37,6 +37,7 @@ def embed(
     progress: Progress | None = None,
     commit_rows: int = COMMIT_ROWS,
     busy: float = 1.0,
+    switch: bool = True,
 ) -> IndexSummary:
     """Give every image of an atlas its vector by an encoder, beside those it has, and switch when complete.
 
@@ -49,6 +50,8 @@ def embed(
         progress: Told of what goes on.
         commit_rows: Images a commit.
         busy: Share of the time to work, in (0, 1]: after each batch the rest is left to others.
+        switch: Make the encoder current once it is complete. Otherwise one that is new is then superseded by the one
+            that stays, so that `maintain --drop-superseded` frees its space.
 
     Raises:
         InputError: If the atlas holds no images, their folder is not there, or the encoder in use was imported.
@@ -59,7 +62,7 @@ def embed(
     def work(job: Job) -> None:
         for level in levels:
             if (encoder := _asked_for(job.store, level, request, adding=True)) is not None:
-                _follow(job, encoder, searched_too=True)
+                _follow(job, encoder, searched_too=True, switch=switch)
         if not job.summary.encoders:
             message = f"{atlas}: holds no images at level {' or '.join(levels)} that could be embedded"
             raise InputError(message)
@@ -193,13 +196,14 @@ def embed_stored(job: Job, level: str, request: EncoderRequest, *, dataset: str)
     job.complete(encoder)
 
 
-def _follow(job: Job, encoder: StoredEncoder, *, searched_too: bool) -> None:
+def _follow(job: Job, encoder: StoredEncoder, *, searched_too: bool, switch: bool = True) -> None:
     """Embed what is missing until nothing is, though others write, and make the encoder current if it was not.
 
     Args:
         job: The run, beside others.
         encoder: As the atlas knew it when it was chosen: one that was current then and is not any more stays so.
         searched_too: Whether to embed fields that were only searched for cells, too.
+        switch: Whether it is to be current.
     """
 
     def look() -> Missing:
@@ -223,7 +227,10 @@ def _follow(job: Job, encoder: StoredEncoder, *, searched_too: bool) -> None:
             if not missing.todo:
                 _drop(job, encoder, missing)
                 if encoder.state != "current" and job.store.has(encoder.table):
-                    job.switch_to(encoder)
+                    if switch:
+                        job.switch_to(encoder)
+                    elif encoder.state == "building":
+                        job.set_aside(encoder)
                 return
 
 

@@ -213,6 +213,13 @@ class Job:
         encoders.switch_to(self.store, encoder)
         self.summary.encoders[encoder.level] = replace(encoder, state="current")
 
+    def set_aside(self, encoder: StoredEncoder) -> None:
+        """Mark an encoder whose vectors are complete as superseded: what is current stays."""
+        self.run.touched()
+        done = replace(encoder, state="superseded")
+        encoders.put(self.store, done)
+        self.summary.encoders[encoder.level] = done
+
     def look_for_gone(self, level: str, dataset: str, *, prune: bool) -> None:
         """Images of a data set whose files are gone, once those that moved have their new place: tell, or remove them.
 

@@ -11,6 +11,7 @@ from locatlas.errors import SchemaMismatchError
 
 __all__ = [
     "ANNOTATIONS",
+    "BENCHMARKS",
     "CELLS",
     "ENCODERS",
     "FOVS",
@@ -129,6 +130,31 @@ ANNOTATIONS = pa.schema(
         _required("at", pa.timestamp("us", tz="UTC")),
         _required("source_digest", pa.string()),  # of the image or cell that was looked at
         pa.field("note", pa.string()),
+    ]
+)
+
+# A table that versions before it do not know and do not need: the version stays.
+BENCHMARKS = pa.schema(
+    [
+        _required("id", pa.string()),  # of cell, encoder and data: equal means measured already
+        _required("grid", pa.string()),  # the grid that it was measured for first
+        _required("cell", pa.string()),  # Cell.to_dict(), JSON
+        _required("encoder", pa.string()),
+        _required("fingerprint", pa.string()),
+        _required("data_digest", pa.string()),
+        _required("protocol", pa.string()),
+        _required("n", pa.int64()),  # scored rows
+        _required("n_groups", pa.int64()),
+        _required("n_references", pa.float64()),
+        _required("macro_f1", pa.float64()),
+        _required("micro_f1", pa.float64()),
+        _required("accuracy", pa.float64()),
+        _required("balanced_accuracy", pa.float64()),
+        _required("counts", pa.binary()),  # classes, groups and all counts: npz
+        _required("left_out", pa.string()),  # JSON
+        _required("notes", _TEXTS),
+        _required("versions", pa.string()),  # JSON
+        _required("at", pa.timestamp("us", tz="UTC")),
     ]
 )
 

@@ -25,6 +25,7 @@ from locatlas.errors import LocatlasError, SchemaMismatchError, StoreDamagedErro
 from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.schema import (
     ANNOTATIONS,
+    BENCHMARKS,
     CELLS,
     ENCODERS,
     FOVS,
@@ -48,6 +49,7 @@ _FIXED = {
     "segmenters": SEGMENTERS,
     "annotations": ANNOTATIONS,
     "trainings": TRAININGS,
+    "benchmarks": BENCHMARKS,
     "runs": RUNS,
     "quarantine": QUARANTINE,
 }

@@ -2,8 +2,8 @@
 
 >>> import locatlas
 >>> sorted(name for name in locatlas.__all__ if name.islower() and not name.startswith("_"))
-['demo', 'embed', 'export_sheet', 'finetune', 'import_annotations', 'import_embeddings', 'index', 'maintain', 'open', \
-'pretrain', 'reembed']
+['benchmark', 'demo', 'embed', 'export_sheet', 'finetune', 'import_annotations', 'import_embeddings', 'index', \
+'maintain', 'open', 'pretrain', 'reembed']
 
 Everything is imported on first use: `import locatlas` loads neither torch nor lancedb, faiss or scikit-learn.
 """
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from locatlas.query.annotation_export import export_sheet
     from locatlas.query.atlas import Atlas
     from locatlas.query.atlas import open_atlas as open  # noqa: A004 (locatlas.open, as in design.md)
+    from locatlas.query.benchmark.run import benchmark
     from locatlas.query.finetuning import finetune, pretrain
 
 __version__ = "0.1.0"
@@ -33,6 +34,7 @@ __all__ = [
     "FinetuneRequest",
     "SheetRequest",
     "__version__",
+    "benchmark",
     "demo",
     "embed",
     "export_sheet",
@@ -59,6 +61,7 @@ _WHERE = {
     "import_embeddings": ("locatlas.indexer.import_embeddings", "import_embeddings"),
     "EncoderRequest": ("locatlas.indexer.encoders", "EncoderRequest"),
     "FinetuneRequest": ("locatlas.indexer.finetune_request", "FinetuneRequest"),
+    "benchmark": ("locatlas.query.benchmark.run", "benchmark"),
     "finetune": ("locatlas.query.finetuning", "finetune"),
     "pretrain": ("locatlas.query.finetuning", "pretrain"),
     "demo": ("locatlas.cli.demo", "demo"),

@@ -28,6 +28,7 @@ _COMMANDS = {
     "probe": "locatlas.cli.probing",
     "proteins": "locatlas.cli.measuring",
     "compare": "locatlas.cli.comparing",
+    "benchmark": "locatlas.cli.benchmarking",
     "annotate": "locatlas.cli.annotating",
     "encoders": "locatlas.cli.listing",
     "datasets": "locatlas.cli.listing",

@@ -16,6 +16,7 @@ from locatlas.cli.asking_documents import (
     ProteinsDocument,
     SweepDocument,
 )
+from locatlas.cli.benchmarking_documents import BenchmarkDocument
 from locatlas.cli.comparing_documents import CompareDocument
 from locatlas.cli.document_base import Document as _Document
 from locatlas.cli.probing_documents import ProbeDocument
@@ -26,6 +27,7 @@ __all__ = [
     "AnnotateExportDocument",
     "AnnotateImportDocument",
     "AnnotateReportDocument",
+    "BenchmarkDocument",
     "ClassifyDocument",
     "CompareDocument",
     "DemoDocument",
@@ -203,6 +205,7 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "probe": ProbeDocument,
     "proteins": ProteinsDocument,
     "compare": CompareDocument,
+    "benchmark": BenchmarkDocument,
     "status": StatusDocument,
     "demo": DemoDocument,
     "annotate-export": AnnotateExportDocument,

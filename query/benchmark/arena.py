@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locatlas.query.leakage import training_overlap
+from locatlas.query.notes import mixed_vocabularies
 from locatlas.query.scope import Scope, look
 from locatlas.query.shelf import Shelf
 from locatlas.query.subjects import Subject
@@ -98,7 +99,7 @@ class Arena:
             seen=overlap.seen,
             sources=[str(digest) for digest in names("source_digest")],
             group=group,
-            notes=tuple(seen.notes(overlap.notes)),
+            notes=tuple(seen.notes(overlap.notes, mixed_vocabularies(view, None))),
         )
 
     def __len__(self) -> int:

@@ -37,7 +37,8 @@ class Cell:
         encoder: Name as the grid or the user has it; of a fine-tuned one that of the encoder it began from.
         mapping: Channel plan: `natural`, `random` or `replicate`; None for vectors that were imported.
         mapping_seed: Of `random`, else None.
-        passes: `joint` or `separate`.
+        passes: `joint` or `separate`; None for vectors that were imported.
+        stains: Channels that are used; () for all.
         objective: As above.
         level: "fov", "cell" or "protein".
         labels: `single` takes images with exactly one localization, `multi` all annotated ones.
@@ -56,7 +57,8 @@ class Cell:
     encoder: str
     mapping: str | None
     mapping_seed: int | None
-    passes: str
+    passes: str | None
+    stains: tuple[str, ...] = ()
     objective: Objective = "frozen"
     level: str
     labels: Literal["single", "multi"] = "single"
@@ -70,12 +72,12 @@ class Cell:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        return {**dataclasses.asdict(self), "settings": dict(self.settings)}
+        return {**dataclasses.asdict(self), "stains": list(self.stains), "settings": dict(self.settings)}
 
     @classmethod
     def from_dict(cls, said: dict[str, Any]) -> Self:
         """From what `to_dict` gave."""
-        return cls(**{**said, "settings": tuple(sorted(said["settings"].items()))})
+        return cls(**{**said, "stains": tuple(said["stains"]), "settings": tuple(sorted(said["settings"].items()))})
 
     def setting(self, name: str, default: Any = None) -> Any:
         """The value of a setting."""

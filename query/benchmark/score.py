@@ -20,6 +20,8 @@ from locatlas.types import Neighbors
 
 __all__ = ["Skipped", "score_cells"]
 
+_OF_NO_SPLIT = ("encoder", "mapping", "mapping_seed", "passes", "stains", "objective", "classifier", "k", "votes")
+
 Told = Callable[[str], None]
 
 
@@ -54,7 +56,7 @@ def score_cells(
     """
     alike: defaultdict[tuple[object, ...], list[Cell]] = defaultdict(list)
     for cell in cells:
-        alike[cell.without("encoder", "mapping", "mapping_seed", "passes", "classifier", "k", "votes")].append(cell)
+        alike[cell.without(*_OF_NO_SPLIT)].append(cell)
     for group in alike.values():
         split = make_split(arena, group[0])
         near = [cell for cell in group if cell.classifier == "knn"]

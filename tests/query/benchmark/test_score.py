@@ -175,7 +175,8 @@ def test_classes_of_few_proteins_are_left_out_and_counted() -> None:
 def test_lower_grades_vote_with_their_weight() -> None:
     vectors = np.array([[1, 0], [1, 0.01], [1, 0.02]], dtype=np.float32)
     arena = made(
-        ids=["a", "b", "c"], vectors=vectors, labels=[frozenset("x"), frozenset("y"), frozenset("x")], groups=["a", "b", "c"],
+        ids=["a", "b", "c"], vectors=vectors, groups=["a", "b", "c"],
+        labels=[frozenset("x"), frozenset("y"), frozenset("x")],
         fovs=["a", "b", "c"], datasets=["one"] * 3, proteins=["a", "b", "c"], ensembl_ids=[None] * 3,
         graded=[{"x": 3}, {"y": 3, "x": 2}, {"x": 3}], seen=np.zeros(3, dtype=bool),
     )  # fmt: skip

@@ -1,0 +1,197 @@
+"""The command that measures a grid: benchmark."""
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from locatlas.cli.asking_options import LABEL_SOURCE, MAP_LABELS, WHERE
+from locatlas.cli.common import emit_json, interval, json_option, notice, print_table, progress_bar
+
+if TYPE_CHECKING:
+    from locatlas.query.benchmark.grid import Grid
+
+
+@click.command("benchmark")
+@click.argument("grid", required=False)
+@click.option("--atlas", "-a", type=click.Path(path_type=Path), help="Folder of the atlas.", metavar="FOLDER")
+@click.option(
+    "--encoder",
+    "-e",
+    "encoders",
+    multiple=True,
+    metavar="NAME",
+    help="Measure this one in place of the grid's encoders, with all of its plans; `current` for the atlas' own. May "
+    "be given several times.",
+)
+@WHERE
+@MAP_LABELS
+@LABEL_SOURCE
+@click.option(
+    "--group", metavar="NAME", help="Column that must not be split and that intervals draw; default: protein."
+)
+@click.option("--list", "listing", is_flag=True, help="Name the grids that come with locatlas.")
+@click.option("--show", is_flag=True, help="Print the grid's TOML, to begin one of your own.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be measured.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="For tables and figures; default: benchmarks/GRID in the atlas.",
+)
+@click.option("--device", default="cpu", show_default=True, help="Where searches and heads run, e.g. cuda.")
+@json_option
+def benchmark_command(
+    grid: str | None,
+    atlas: Path | None,
+    out: Path | None,
+    encoders: tuple[str, ...],
+    device: str,
+    where: tuple[str, ...],
+    map_labels: str | None,
+    label_source: str,
+    group: str | None,
+    *,
+    listing: bool,
+    show: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Measure a grid: encoders, channel plans, protocols, classifiers, fractions, seeds; one table, with figures.
+
+    GRID is a name of --list or a TOML file. What was measured before is not again, so that the same command goes on
+    after a kill. Vectors that are missing are made beside the current encoder, which stays current.
+    """
+    from locatlas.query.benchmark.grid import load_grid
+
+    if listing:
+        _list(as_json=as_json)
+        return
+    if grid is None:
+        message = "Missing argument 'GRID': one of `locatlas benchmark --list`, or a .toml file"
+        raise click.UsageError(message)
+    if show:
+        from locatlas.query.benchmark.grid import grid_text
+
+        click.echo(grid_text(grid)[0], nl=False)
+        return
+    given = {"where": list(where) or None, "map_labels": map_labels, "group": group}
+    given["label_source"] = None if label_source == "inherited" else label_source
+    chosen = load_grid(grid).with_encoders(encoders).with_settings(given)
+    if dry_run:
+        _plan(chosen, as_json=as_json)
+        return
+    if atlas is None:
+        message = "Missing option '--atlas' / '-a'."
+        raise click.UsageError(message)
+    from locatlas.query.benchmark.run import benchmark
+
+    with progress_bar() as progress:
+        result = benchmark(atlas=atlas, grid=chosen, device=device, progress=progress, tell=notice)
+    folder = out or atlas / "benchmarks" / chosen.name
+    files = result.write(folder)
+    document = {**result.to_dict(), "folder": str(folder), "files": [path.name for path in files]}
+    if as_json:
+        emit_json(document)
+        return
+    _show(document)
+
+
+def _list(*, as_json: bool) -> None:
+    from locatlas.query.benchmark.grid import list_grids, load_grid
+
+    grids = [load_grid(name) for name in list_grids()]
+    if as_json:
+        emit_json([{"name": one.name, "title": one.title, "question": one.question} for one in grids])
+        return
+    print_table(("grid", "what"), [(one.name, one.title) for one in grids])
+
+
+def _plan(grid: "Grid", *, as_json: bool) -> None:
+    """Tell what a grid measures."""
+    from locatlas.query.benchmark.run import planned
+
+    work, left_out = planned(grid)
+    n = sum(map(len, work.values()))
+    tunings = {
+        cell.without("classifier", "k", "votes")
+        for cells in work.values()
+        for cell in cells
+        if cell.objective != "frozen"
+    }
+    if as_json:
+        emit_json({
+            "grid": grid.name, "n_cells": n, "n_trainings": len(tunings),
+            "encoders": {str(variant): len(cells) for variant, cells in work.items()}, "left_out": dict(left_out),
+        })  # fmt: skip
+        return
+    print_table(("encoder", "cells"), [(str(v), len(cells)) for v, cells in work.items()], title=grid.title)
+    click.echo(f"{n} cells" + (f", {len(tunings)} fine-tunings" if tunings else ""))
+    _left_out(left_out)
+
+
+def _left_out(reasons: dict[str, int] | Counter[str]) -> None:
+    for reason, count in reasons.items():
+        notice(f"not measured: {count} ({reason})")
+
+
+def _show(document: dict[str, Any]) -> None:
+    """Print what a grid came to."""
+    from locatlas.query.benchmark.paired import plan_words
+
+    click.echo(f"{document['grid']['title']}: {document['n_cells']} cells, {document['n_measured']} measured now")
+    for condition, rows in _by_condition(document["summaries"]).items():
+        first = rows[0]
+        title = f"{condition}: {first['n']} scored rows, {first['n_groups']} groups, {first['n_classes']} classes"
+        columns = ("encoder and plan", "by", "fraction", "seeds", "macro F1", "SD", "95 % interval", "accuracy", "ECE")
+        lines = [
+            (
+                plan_words(row),
+                row["classifier"] if row["k"] is None else f"{row['k']}-NN {row['votes']}",
+                f"{row['fraction']:g}",
+                row["n_seeds"],
+                row["macro_f1"],
+                row["macro_f1_sd"],
+                interval(row["macro_f1_ci95"]),
+                row["accuracy"],
+                row["ece"],
+            )
+            for row in rows
+        ]
+        print_table(columns, lines, title=title)
+    if document["comparisons"]:
+        pairs = [
+            (
+                one["first"],
+                one["second"],
+                one["classifier"] if one["k"] is None else f"{one['k']}-NN",
+                one["protocol"],
+                f"{one['difference']:+.3f}",
+                interval(one["ci95"]),
+                one["detectable"],
+                one["p_holm"],
+            )
+            for one in document["comparisons"]
+        ]
+        heads = ("first", "second", "by", "protocol", "difference", "95 % interval", "detectable", "p (Holm)")
+        print_table(heads, pairs, title="macro F1 of the first less that of the second, on the same groups")
+    for one in document["published"]:
+        at_least = "at least " if one["at_least"] else ""
+        spread = f" ± {one['spread']:g}" if one["spread"] else ""
+        click.echo(f"published: {at_least}{one['value']:g}{spread}: {one['condition']} ({one['source']})")
+    if document["grid"]["caution"]:
+        notice(f"caution: {document['grid']['caution']}")
+    for note in document["notes"]:
+        notice(f"note: {note}")
+    _left_out(document["left_out"])
+    for reason, count in document["left_out_rows"].items():
+        notice(f"left out: {count} rows ({reason})")
+    click.echo(f"tables and figures: {document['folder']}")
+
+
+def _by_condition(summaries: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in summaries:
+        found.setdefault(f"{row['protocol']}, level {row['level']}, {row['labels']}-label", []).append(row)
+    return found

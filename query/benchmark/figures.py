@@ -63,8 +63,8 @@ def draw_all(result: "BenchmarkResult", folder: Path) -> list[Path]:
 
 
 def _draw(folder: Path, name: str, draw: Callable[..., Path], *what: Any) -> list[Path]:
-    """One figure in both formats."""
-    return [draw(*what, folder / f"{name}{suffix}") for suffix in (".svg", ".png")]
+    """One figure in both formats; its CSV must not be one of the result's tables."""
+    return [draw(*what, folder / f"figure_{name}{suffix}") for suffix in (".svg", ".png")]
 
 
 def _by_condition(summaries: Sequence[Summary]) -> dict[str, list[Summary]]:
@@ -108,6 +108,12 @@ def _condition(one: Summary) -> str:
     first, images = one.cells[0], {"fov": "fields", "cell": "cells", "protein": "proteins"}[one.cell.level]
     sizes = f"{first.n} {images}, {len(first.groups)} groups, {len(first.classes)} classes"
     return f"{one.cell.protocol}, {one.cell.labels}-label: {sizes}"
+
+
+def _by_what(group: Sequence[Summary]) -> str:
+    """By what all of them were classified, for a title; nothing where it differs and stands with each."""
+    how = {one.cell.classifier if one.cell.k is None else f"{one.cell.k}-NN" for one in group}
+    return f"{how.pop()}, " if len(how) == 1 else ""
 
 
 def _legend(figure: Any, axes: Any, n: int) -> None:
@@ -193,7 +199,7 @@ def _plans(group: Sequence[Summary], marks: Sequence[Published], path: Path) -> 
     axes.invert_yaxis()
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlabel("macro F1")
-    axes.set_title(f"{_condition(group[0])}\nbars: 95 % interval over groups", fontsize=9)
+    axes.set_title(f"{_by_what(group)}{_condition(group[0])}\nbars: 95 % interval over groups", fontsize=9)
     figure.set_size_inches(8.0, 1.6 + 0.32 * len(names))
     _legend(figure, axes, len(marks))
     return _written(figure, path, [{**_row(one), "line": name} for one, name in zip(group, names, strict=True)])
@@ -219,7 +225,7 @@ def _per_class(group: Sequence[Summary], path: Path) -> Path:
     axes.set_xlim(-0.02, 1.02)
     axes.set_xlabel("F1 (rows of the class in brackets)")
     more = f"; first {len(shown)} of {len(group)}" if len(group) > len(shown) else ""
-    axes.set_title(f"{_condition(shown[0])}{more}", fontsize=9)
+    axes.set_title(f"{_by_what(shown)}{_condition(shown[0])}{more}", fontsize=9)
     figure.set_size_inches(7.0, 1.6 + 0.24 * len(classes))
     _legend(figure, axes, len(shown))
     return _written(figure, path, rows)
@@ -283,7 +289,7 @@ def _reliability(group: Sequence[Summary], path: Path) -> Path:
     axes.set_ylim(0, 1)
     axes.set_xlabel("confidence of the prediction")
     axes.set_ylabel("share that is right")
-    axes.set_title(_condition(shown[0]), fontsize=9)
+    axes.set_title(f"{_by_what(shown)}{_condition(shown[0])}", fontsize=9)
     figure.set_size_inches(5.5, 5.0)
     _legend(figure, axes, len(shown) + 1)
     return _written(figure, path, rows)

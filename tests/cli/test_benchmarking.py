@@ -1,0 +1,92 @@
+"""`benchmark` as a user runs it: lists, plans, tables, documents, one line for what is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from locatlas.cli import group, main
+from locatlas.cli.documents import BenchmarkDocument
+from tests.query.made_training import TINY, make_atlas
+
+GRID = f'''title = "Plans"
+question = "Which?"
+caution = "Few fields."
+published = ["frozen-hpa-fov"]
+[[encoders]]
+name = "{TINY}"
+mappings = ["natural", "replicate"]
+passes = ["separate"]
+[measure]
+protocols = ["protein-out"]
+ks = [1, 3, 50]
+compare_k = 3
+'''
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(group, [*arguments], catch_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    folder = tmp_path_factory.mktemp("benchmark")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("LOCATLAS_HOME", str(folder / "home"))
+    atlas = make_atlas(folder)
+    (folder / "plans.toml").write_text(GRID)
+    result = run("benchmark", str(folder / "plans.toml"), "--atlas", str(atlas))
+    patch.undo()
+    assert "Plans: 4 cells, 4 measured now" in result.stdout
+    return str(atlas), result.output
+
+
+def test_the_table_tells_scores_differences_published_numbers_and_what_was_left_out(made: tuple[str, str]) -> None:
+    atlas, output = made
+    assert f"{TINY}, natural, separate" in output
+    assert "macro F1 of the first less that of the second" in output
+    assert "published: 0.822 ± 0.007: OpenCell fields" in output
+    assert "caution: Few fields." in output
+    assert "not measured: 2 (k = 50: some query has only" in output
+    assert f"tables and figures: {atlas}/benchmarks/plans" in output
+    assert (Path(atlas) / "benchmarks" / "plans" / "figure_plans.svg").exists()
+
+
+def test_the_document_fits_its_schema_and_measures_nothing_twice(
+    made: tuple[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    atlas = made[0]
+    monkeypatch.setenv("LOCATLAS_HOME", str(Path(atlas).parent / "home"))
+    done = run(
+        "benchmark", str(Path(atlas).parent / "plans.toml"), "--atlas", atlas, "--out", str(tmp_path / "o"), "--json"
+    )  # fmt: skip
+    document = json.loads(done.stdout)
+    checked = BenchmarkDocument.model_validate(document)
+    assert set(document) == set(BenchmarkDocument.model_fields)
+    assert (checked.n_cells, checked.n_measured) == (4, 0)
+    there = {path.name for path in (tmp_path / "o").iterdir()}
+    assert set(checked.files) == {name for name in there if not name.startswith("figure_") or not name.endswith(".csv")}
+
+
+def test_grids_are_listed_shown_and_planned_without_an_atlas() -> None:
+    listed = json.loads(run("benchmark", "--list", "--json").stdout)
+    assert {one["name"] for one in listed} >= {"paper-fov-frozen", "paper-channel-plans"}
+    shown = run("benchmark", "paper-fov-frozen", "--show").stdout
+    assert shown.startswith("title = ")
+    planned = json.loads(run("benchmark", "paper-finetune-fractions", "--dry-run", "--json").stdout)
+    assert planned["n_trainings"] == 2 * 5 * 3
+    assert planned["n_cells"] == 3 * 5 * 3 * 2
+
+
+def test_what_is_missing_or_unknown_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, code, words in (
+        (["benchmark"], 2, "Missing argument 'GRID'"),
+        (["benchmark", "paper-fov-frozen"], 2, "Missing option '--atlas'"),
+        (["benchmark", "paper-fov"], 1, "unknown grid 'paper-fov'"),
+        (["benchmark", "paper-fov-frozen", "--atlas", str(tmp_path)], 1, "no atlas"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert caught.value.code == code
+        assert words in capsys.readouterr().err

@@ -1,0 +1,98 @@
+"""Grids as TOML: those that come with locatlas, and what is refused, by file and key."""
+
+from pathlib import Path
+
+import pytest
+
+from locatlas.errors import InputError, UnknownNameError
+from locatlas.models import registry
+from locatlas.query.benchmark.expand import cells_of, variants_of
+from locatlas.query.benchmark.grid import list_grids, load_grid
+from locatlas.query.benchmark.run import planned
+
+SMALL = 'title = "t"\n[[encoders]]\nname = "e"\n[measure]\nprotocols = ["protein-out"]\n'
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "mine.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    "name", ["paper-fov-frozen", "paper-channel-plans", "paper-finetune-fractions", "paper-single-cell-k"]
+)
+def test_grids_of_the_paper_name_encoders_that_exist_and_say_when_they_mislead(name: str) -> None:
+    assert name in list_grids()
+    grid = load_grid(name)
+    known = {spec.name for spec in registry.list_encoders()}
+    assert {entry.name for entry in grid.encoders} <= known
+    assert grid.question
+    assert grid.caution
+    assert sum(map(len, planned(grid)[0].values()))
+
+
+def test_a_small_grid_has_the_defaults_of_the_documentation(tmp_path: Path) -> None:
+    grid = load_grid(written(tmp_path, SMALL))
+    assert (grid.name, grid.levels, grid.labels, grid.classifiers, grid.fractions) == (
+        "mine", ("fov",), ("single",), ("knn",), (1.0,)
+    )  # fmt: skip
+    work, left_out = planned(grid)
+    assert [len(cells) for cells in work.values()] == [6]  # k of 1, 3, 5, 10, 20, 50; nothing random
+    assert not left_out
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (SMALL.replace('title = "t"', ""), r"mine\.toml: title is missing"),
+        (SMALL + "ks = [0]", r"mine\.toml, \[measure\]: ks holds 0: numbers from 1 on needed"),
+        (SMALL + "ks = [1.5]", r"\[measure\]: ks holds 1\.5"),
+        (SMALL + "fractions = [1.5]", r"fractions holds 1\.5: numbers in \(0, 1\] needed"),
+        (SMALL.replace("protein-out", "loo"), r"protocols holds 'loo': protein-out, protein-kfold"),
+        (SMALL + 'votings = ["uniform"]', r"\[measure\]: unknown key 'votings'; known: classifiers, compare_k"),
+        (SMALL + "[settings]\nfold = 3", r"\[settings\]: unknown key 'fold'; known: .*folds"),
+        (SMALL + '[settings]\nfolds = "3"', r"\[settings\]: folds = '3': another type needed"),
+        (SMALL + "compare_k = 7", r"compare_k = 7 is none of ks"),
+        (SMALL + 'objectives = ["dino"]', r"objectives dino need protocol protein-holdout"),
+        (SMALL.replace("protein-out", "transfer"), r"protocol transfer needs reference and query"),
+        (SMALL.replace('name = "e"', 'name = "e"\nmapping = "natural"'), r"\[\[encoders\]\] 1: unknown key 'mapping'"),
+        ('title = "t"\n[measure]\nprotocols = ["protein-out"]\n', r"no \[\[encoders\]\]"),
+        ("title = ", r"mine\.toml: not TOML"),
+        (SMALL.replace('title = "t"', 'title = "t"\npublished = ["x"]'), r"published holds 'x': frozen-hpa-fov"),
+    ],
+)
+def test_what_no_grid_can_mean_is_refused_by_file_and_key(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_grid(written(tmp_path, text))
+
+
+def test_a_grid_that_does_not_exist_is_refused_with_those_that_do(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="paper-channel-plans"):
+        load_grid("paper-channel")
+    with pytest.raises(InputError, match="cannot be read"):
+        load_grid(tmp_path / "none.toml")
+
+
+def test_what_makes_no_sense_is_left_out_and_counted(tmp_path: Path) -> None:
+    text = SMALL.replace(
+        'name = "e"', 'name = "e"\nmappings = ["natural", "random", "replicate"]\npasses = ["joint", "separate"]'
+    )
+    text = text.replace('["protein-out"]', '["protein-out", "protein-kfold", "protein-holdout"]')
+    text += 'classifiers = ["knn", "linear"]\nks = [5]\nfractions = [0.5, 1.0]\nseeds = [0, 1]\n'
+    text += 'objectives = ["frozen", "dino"]\n'
+    grid = load_grid(written(tmp_path, text))
+    variants, left_out = variants_of(grid)
+    # natural joint and separate, random in three orders joint and separate, replicate separate
+    assert len(variants) == 2 + 6 + 1
+    assert left_out == {"mapping replicate has no joint pass: each channel takes all slots": 1}
+    cells, more = cells_of(grid, variants[0])
+    # protein-out: k-NN once; kfold: k-NN at 1.0, heads at both, two seeds; holdout: all
+    assert len(cells) == 1 + 2 + 2 * 2 + 2 * 2 * 2 * 2
+    assert sum(more.values()) == 3 * 2**4 - (2 + 2 + 4 + 16)  # seeds of protein-out count twice before they are one
+
+
+def test_other_encoders_take_all_plans_of_the_grid() -> None:
+    grid = load_grid("paper-channel-plans").with_encoders(["a", "b"])
+    assert [entry.name for entry in grid.encoders] == ["a", "b"]
+    assert grid.encoders[0].mappings == ("natural", "random", "replicate")

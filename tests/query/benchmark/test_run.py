@@ -1,0 +1,153 @@
+"""A grid on a small atlas of made images: vectors beside the current ones, what is known is not measured again."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from locatlas.errors import InputError
+from locatlas.indexer import encoders
+from locatlas.indexer.ledger import versions
+from locatlas.indexer.store import Store
+from locatlas.query.atlas import open_atlas
+from locatlas.query.benchmark import run as run_module
+from locatlas.query.benchmark.grid import EncoderEntry, Grid
+from locatlas.query.benchmark.run import benchmark
+from tests.query.made_training import TINY, make_atlas
+
+PLANS = ("natural", "random", "replicate")
+
+
+@pytest.fixture
+def atlas(tmp_path: Path, home: Path) -> Path:
+    return make_atlas(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def no_curve(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("locatlas.indexer.finetune.find_spec", lambda _: None)
+
+
+def grid(**said: Any) -> Grid:
+    whole: dict[str, Any] = {
+        "name": "g",
+        "title": "Plans",
+        "encoders": (EncoderEntry(name=TINY, mappings=PLANS, passes=("separate",), mapping_seeds=(0, 1)),),
+        "protocols": ("protein-out",),
+        "ks": (1, 3),
+        "compare_k": 3,
+    }
+    return Grid(**{**whole, **said})
+
+
+def states(atlas: Path) -> list[str]:
+    return sorted(e.state for e in encoders.stored_encoders(Store.open(atlas)))
+
+
+def test_plans_are_embedded_beside_the_current_encoder_and_measured_once(atlas: Path) -> None:
+    before = encoders.current(Store.open(atlas), "fov")
+    result = benchmark(atlas=atlas, grid=grid(), n_bootstrap=20)
+    assert (len(result.cells), result.n_measured) == (8, 8)  # natural, two random ones, replicate; at two k
+    assert encoders.current(Store.open(atlas), "fov") == before
+    assert states(atlas) == ["current", *["superseded"] * 4]
+    again = benchmark(atlas=atlas, grid=grid(), n_bootstrap=20)
+    assert (len(again.cells), again.n_measured) == (8, 0)
+    assert again.to_dict()["cells"] == result.to_dict()["cells"]
+    assert [one.where["k"] for one in result.comparisons] == [3, 3, 3]
+    random = next(one for one in result.summaries if one.cell.mapping == "random" and one.cell.k == 3)
+    assert len(random.cells) == 2
+
+
+def test_scores_are_those_of_sweep(atlas: Path) -> None:
+    result = benchmark(atlas=atlas, grid=grid(), n_bootstrap=0)
+    for one in result.cells:
+        found = open_atlas(atlas).sweep(ks=[one.cell.k], encoder=one.fingerprint)  # type: ignore[list-item]
+        assert found.results[0].macro_f1 == one.macro_f1
+
+
+def test_a_killed_run_goes_on_where_it_stood(atlas: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put = run_module.put_results
+    calls: list[int] = []
+
+    def killed(store: Store, rows: Any) -> None:
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(len(rows))
+        put(store, rows)
+
+    monkeypatch.setattr(run_module, "put_results", killed)
+    with pytest.raises(KeyboardInterrupt):
+        benchmark(atlas=atlas, grid=grid(), n_bootstrap=0)
+    monkeypatch.setattr(run_module, "put_results", put)
+    again = benchmark(atlas=atlas, grid=grid(), n_bootstrap=0)
+    assert calls == [2, 2]
+    assert (len(again.cells), again.n_measured) == (8, 4)
+
+
+def test_other_labels_are_measured_anew(atlas: Path, tmp_path: Path) -> None:
+    assert benchmark(atlas=atlas, grid=grid(), n_bootstrap=0).n_measured == 8
+    only = grid(settings={"where": ["protein!=P1"]})
+    assert benchmark(atlas=atlas, grid=only, n_bootstrap=0).n_measured == 8
+
+
+def test_frozen_and_fine_tuned_are_judged_on_the_same_held_out_proteins(atlas: Path) -> None:
+    tuned = grid(
+        encoders=(EncoderEntry(name=TINY),),
+        protocols=("protein-holdout",),
+        objectives=("frozen", "supervised"),
+        classifiers=("knn", "linear"),
+        ks=(1,),
+        compare_k=1,
+        fractions=(0.5, 1.0),
+        seeds=(0,),
+        settings={"hold_out": 0.3, "validation": 0.3},
+        finetune={"steps": 2, "batch_size": 6},
+    )
+    result = benchmark(atlas=atlas, grid=tuned, n_bootstrap=20)
+    assert result.n_measured == 8
+    assert len({one.groups for one in result.cells}) == 1
+    frozen, trained = (
+        {one.fingerprint for one in result.cells if one.cell.objective == kind} for kind in ("frozen", "supervised")
+    )
+    assert (len(frozen), len(trained & frozen), len(trained)) == (1, 0, 2)  # an encoder for each fraction
+    assert states(atlas).count("current") == 1
+    assert {one.first for one in result.comparisons} == {f"{TINY}, natural, joint"}
+    assert benchmark(atlas=atlas, grid=tuned, n_bootstrap=20).n_measured == 0
+
+
+def test_tables_and_figures_hold_what_was_measured(atlas: Path, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    result = benchmark(atlas=atlas, grid=grid(classifiers=("knn", "linear"), protocols=("protein-kfold",), seeds=(0, 1),
+                                              settings={"folds": 3}), n_bootstrap=20)  # fmt: skip
+    written = {path.name for path in result.write(tmp_path / "out")}
+    assert {
+        "results.csv", "results.parquet", "summary.csv", "comparisons.csv", "per_class.csv", "confusion.csv",
+        "calibration.csv", "result.json", "figure_f1_by_k.svg", "figure_f1_by_k.png",
+        "figure_plans.svg", "figure_confusion.png", "figure_reliability.svg",
+    } <= written  # fmt: skip
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= written
+    with (tmp_path / "out" / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(result.cells) == pq.read_table(tmp_path / "out" / "results.parquet").num_rows
+    assert sorted(float(row["macro_f1"]) for row in rows) == sorted(one.macro_f1 for one in result.cells)
+    with (tmp_path / "out" / "confusion.csv").open() as file:
+        assert sum(int(row["n"]) for row in csv.DictReader(file)) == sum(one.n for one in result.cells)
+    document = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert document["n_cells"] == len(rows)
+
+
+def test_an_encoder_that_is_not_to_be_had_is_one_line_with_the_way_out(atlas: Path) -> None:
+    missing = grid(encoders=(EncoderEntry(name="vit_base_patch16.hpa_fov_dino4cells"),))
+    with pytest.raises(InputError, match=r"hpa_fov_dino4cells, natural, joint, level fov: .*--encoder NAME") as caught:
+        benchmark(atlas=atlas, grid=missing)
+    assert "\n" not in str(caught.value)
+
+
+def test_results_carry_the_versions_of_what_made_them(atlas: Path) -> None:
+    benchmark(atlas=atlas, grid=grid(), n_bootstrap=0)
+    row = Store.open(atlas).read("benchmarks").to_pylist()[0]
+    assert json.loads(row["versions"]) == versions()
+    assert row["grid"] == "g"

@@ -111,6 +111,10 @@ class PublishedNumber(_Document):
     source: str
     spread: float | None
     at_least: bool
+    level: str
+    classifier: str = Field(description="knn or head")
+    objective: str = Field(description="frozen or fine-tuned")
+    evidence: str = Field(description="abstract: of the paper; summary: by third parties only")
 
 
 class BenchmarkDocument(_Document):

@@ -1,6 +1,5 @@
 """What a grid came to: every cell, summaries over seeds, paired comparisons; as tables and files."""
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from locatlas.query.benchmark.published import Published, published
 from locatlas.query.benchmark.rows import tidy
 from locatlas.query.benchmark.scored import Scored
 from locatlas.query.benchmark.summary import Summary, summarize
+from locatlas.query.benchmark.write_rows import write_rows
 from locatlas.query.metrics import DEFINITIONS as SCORES
 
 __all__ = ["DEFINITIONS", "BenchmarkResult"]
@@ -210,24 +210,3 @@ _KEY = (
 def _key(one: Summary) -> dict[str, Any]:
     said = one.cell.to_dict()
     return {name: said[name] for name in _KEY}
-
-
-def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
-    """Write rows as CSV; lists are joined by semicolons, intervals become two columns."""
-
-    def flat(row: Mapping[str, Any]) -> dict[str, Any]:
-        out: dict[str, Any] = {}
-        for name, value in row.items():
-            if name.endswith("ci95"):
-                low, high = value or (None, None)
-                out |= {f"{name}_low": low, f"{name}_high": high}
-            else:
-                out[name] = ";".join(map(str, value)) if isinstance(value, list | tuple) else value
-        return out
-
-    flattened = [flat(row) for row in rows]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(flattened[0]))
-        writer.writeheader()
-        writer.writerows(flattened)
-    return path

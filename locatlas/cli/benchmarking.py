@@ -180,6 +180,7 @@ def _show(document: dict[str, Any]) -> None:
         at_least = "at least " if one["at_least"] else ""
         spread = f" ± {one['spread']:g}" if one["spread"] else ""
         click.echo(f"published: {at_least}{one['value']:g}{spread}: {one['condition']} ({one['source']})")
+    _show_orderings(document["orderings"])
     if document["grid"]["caution"]:
         notice(f"caution: {document['grid']['caution']}")
     for note in document["notes"]:
@@ -187,7 +188,31 @@ def _show(document: dict[str, Any]) -> None:
     _left_out(document["left_out"])
     for reason, count in document["left_out_rows"].items():
         notice(f"left out: {count} rows ({reason})")
+    if not any(name.startswith("figure_") for name in document["files"]):
+        notice("no figures: they need matplotlib, pip install 'locatlas[plot]'")
     click.echo(f"tables and figures: {document['folder']}")
+
+
+def _show_orderings(orderings: list[dict[str, Any]]) -> None:
+    """Print what others say of which does better, beside what was measured."""
+    if not orderings:
+        return
+    rows = [
+        (
+            one["better"],
+            one["worse"],
+            one["classifier"] if one["k"] is None else f"{one['k']}-NN",
+            one["protocol"],
+            f"{one['difference']:+.3f}",
+            interval(one["ci95"]),
+            one["verdict"],
+        )
+        for one in orderings
+    ]
+    heads = ("published as better", "than", "by", "protocol", "difference", "95 % interval", "here")
+    print_table(heads, rows, title="what others say of which does better, and what was measured here")
+    for text in dict.fromkeys(f"{one['text']}: {one['condition']} ({one['source']})" for one in orderings):
+        click.echo(f"published: {text}")
 
 
 def _by_condition(summaries: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:

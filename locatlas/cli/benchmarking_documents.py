@@ -117,6 +117,28 @@ class PublishedNumber(_Document):
     evidence: str = Field(description="abstract: of the paper; summary: by third parties only")
 
 
+class OrderingRow(_Document):
+    """What others say of which does better, and what was measured here."""
+
+    name: str
+    text: str
+    condition: str = Field(description="what they saw it on, with what is not known")
+    source: str
+    evidence: str = Field(description="abstract: of the paper; summary: by third parties only")
+    better: str = Field(description="encoder and plan that should do better")
+    worse: str
+    level: str
+    labels: str
+    protocol: str
+    classifier: str
+    k: int | None
+    fraction: float
+    difference: float = Field(description="macro F1 of the one that should do better less that of the other")
+    ci95: list[float] | None
+    p_holm: float | None
+    verdict: str = Field(pattern="^(as published|the opposite|not told apart)$")
+
+
 class BenchmarkDocument(_Document):
     """What a grid came to."""
 
@@ -127,6 +149,7 @@ class BenchmarkDocument(_Document):
     summaries: list[SummaryRow]
     comparisons: list[ComparisonRow]
     published: list[PublishedNumber]
+    orderings: list[OrderingRow]
     left_out: dict[str, int] = Field(description="combinations that were not measured, by reason")
     left_out_rows: dict[str, int] = Field(description="rows that were not scored, by reason: the most over the cells")
     notes: list[str]

@@ -48,7 +48,9 @@ def draw_by_k(group: Sequence[Summary], stem: Path, *, published: Sequence[Publi
             ks, style = [one.cell.k for one in points], page.styles[plan]
             (line,) = axes.plot(ks, [one.scores["macro_f1"].mean for one in points], **style)
             bounds = np.array([one.scores["macro_f1"].ci95 or (np.nan, np.nan) for one in points])
-            axes.fill_between(ks, bounds[:, 0], bounds[:, 1], color=style["color"], alpha=0.14, linewidth=0)
+            axes.fill_between(
+                ks, bounds[:, 0], bounds[:, 1], color=style["color"], alpha=min(0.14, 0.7 / len(lines)), linewidth=0
+            )
             page.entry(page.names[plan], line)
             rows += [summary_row(one, page.names[plan]) for one in points]
         page.mark(title, marks)
@@ -63,11 +65,9 @@ def draw_by_k(group: Sequence[Summary], stem: Path, *, published: Sequence[Publi
 
 def _scale(axes: Any, ks: Sequence[int]) -> None:
     """A logarithmic scale with ticks at the k that were measured, where they are few."""
-    from matplotlib.ticker import NullFormatter, NullLocator, ScalarFormatter
+    from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, StrMethodFormatter
 
     axes.set_xscale("log")
-    if len(ks) <= _MOST_TICKS:
-        axes.set_xticks(ks)
-        axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_locator(FixedLocator(ks) if len(ks) <= _MOST_TICKS else LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())

@@ -38,7 +38,8 @@ def draw_confusion(one: Summary, stem: Path) -> list[Path]:
     totals = counts.sum(axis=1)
     shares = counts / np.maximum(totals[:, None], 1)
     edge = max(2.4, 0.35 * len(classes))
-    page = Page.of([one], [""], size=(edge + 2.7, edge + 0.9))
+    sizes = [f"{name}  {n:,}" for name, n in zip(classes, totals, strict=True)]
+    page = Page.of([one], [""], panel=(edge + 1.2, edge + 0.9), labels=sizes)
     axes = page.panels[""]
     axes.grid(visible=False)
     axes.spines[["top", "right"]].set_visible(True)
@@ -47,7 +48,6 @@ def draw_confusion(one: Summary, stem: Path) -> list[Path]:
         color = "white" if shares[i, j] > _DARK else "black"
         axes.text(j, i, f"{counts[i, j]}", ha="center", va="center", fontsize=7, color=color)
     axes.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor", fontsize=8)
-    sizes = [f"{name}  {n:,}" for name, n in zip(classes, totals, strict=True)]
     axes.set_yticks(range(len(classes)), sizes, fontsize=8)
     axes.set_xlabel("predicted")
     axes.set_ylabel("annotated, with its rows")

@@ -11,6 +11,7 @@ from locatlas.query.benchmark.summary import Summary
 __all__ = ["draw_differences"]
 
 _MOST_PAIRS = 45
+_LONG = 60  # letters of a label; longer ones get two lines
 
 
 def draw_differences(pairs: Sequence[Paired], group: Sequence[Summary], stem: Path) -> list[Path]:
@@ -38,7 +39,11 @@ def draw_differences(pairs: Sequence[Paired], group: Sequence[Summary], stem: Pa
     size = {name: max(abs(p.difference) for p in pairs if (p.first, p.second) == name) for name in names}
     shown = sorted(names, key=lambda name: -size[name])[:_MOST_PAIRS] if len(names) > _MOST_PAIRS else names
     short = _shortened([part for name in names for part in name])
-    page = Page.of(group if pairs else [], titles, size=(7.4, 0.75 + 0.29 * len(shown)), widen=0.5)
+    labels = [f"{short[first]} less {short[second]}" for first, second in shown]
+    if max(map(len, labels), default=0) > _LONG:
+        labels = [f"{short[first]}\nless {short[second]}" for first, second in shown]
+    height = max(1.4, 0.75 + (0.36 if any("\n" in label for label in labels) else 0.29) * len(shown))
+    page = Page.of(group if pairs else [], titles, panel=(4.8, height), labels=labels)
     for pair in pairs:
         if (pair.first, pair.second) in shown:
             _draw_pair(page, by[_key(pair)], shown.index((pair.first, pair.second)), pair)
@@ -47,7 +52,6 @@ def draw_differences(pairs: Sequence[Paired], group: Sequence[Summary], stem: Pa
         axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.set_xlabel("difference of macro F1")
         axes.locator_params(axis="x", nbins=6)
-    labels = [f"{short[first]}  less  {short[second]}" for first, second in shown]
     next(iter(page.panels.values())).set_yticks(range(len(shown)), labels, fontsize=8)
     told = ["on the same groups and seeds; bars: 95 % interval"]
     told += [titles[0]] if len(titles) == 1 else []
@@ -88,9 +92,7 @@ def _key(pair: Paired) -> tuple[object, ...]:
 
 
 def _shortened(names: Sequence[str]) -> dict[str, str]:
-    """Names without the parts that all of them begin with."""
+    """Names without the parts that all of them have; what is left of none is frozen, which no name says."""
     split = {name: name.split(", ") for name in names}
-    n_alike = 0
-    while all(len(parts) > n_alike for parts in split.values()) and len({p[n_alike] for p in split.values()}) == 1:
-        n_alike += 1
-    return {name: ", ".join(parts[n_alike:]) or "frozen" for name, parts in split.items()}
+    common = set.intersection(*map(set, split.values())) if split else set()
+    return {name: ", ".join(part for part in parts if part not in common) or "frozen" for name, parts in split.items()}

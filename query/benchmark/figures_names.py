@@ -57,7 +57,7 @@ def _parts(of_plan: Sequence[Summary], *, tuned: bool) -> list[str]:
     orders = f" ({n_orders} orders)" if cell.mapping == "random" and n_orders > 1 else ""
     return [
         cell.encoder,
-        f"{cell.mapping}{orders}" if cell.mapping else "imported",
+        f"{cell.mapping}{orders}" if cell.mapping else "",
         cell.passes or "",
         f"{'+'.join(cell.stains)} only" if cell.stains else "",
         _TUNED.get(cell.objective, "frozen (baseline)" if tuned else ""),

@@ -27,7 +27,8 @@ _LINES = ("-", "--", "-.", (0, (1, 1.2)))
 _FROZEN = "0.35"
 _MARK_LINES = ((0, (6, 2)), (0, (6, 2, 1, 2)), (0, (2, 2)), (0, (6, 2, 1, 2, 1, 2)))
 _SMALL = 8
-_PER_INCH = 15.5  # letters of that size
+_LETTER = 0.0645
+"""Mean width of a letter of that size in inches."""
 
 
 @dataclass
@@ -59,8 +60,8 @@ class Page:
         group: Sequence[Summary],
         titles: Sequence[str],
         *,
-        size: tuple[float, float] = (6.4, 3.6),
-        widen: float = 0.62,
+        panel: tuple[float, float] = (5.7, 3.6),
+        labels: Sequence[str] = (),
         heights: Sequence[float] = (1,),
     ) -> Self:
         """An empty page.
@@ -68,8 +69,8 @@ class Page:
         Args:
             group: What will be drawn.
             titles: Of the panels; a title of the only one is left to the figure's.
-            size: Width and height of one panel in inches.
-            widen: Width of each further panel, as a share of the first.
+            panel: Width and height of one panel in inches, without its labels; several are narrower.
+            labels: Along y, which need room.
             heights: Of the rows of axes, relative.
 
         Raises:
@@ -78,8 +79,9 @@ class Page:
         if not group:
             message = "no figure: none of the measurements is of this kind"
             raise InputError(message)
-        width = size[0] * (1 + widen * (len(titles) - 1))
-        figure, rows = new_panels(len(heights), len(titles), size=(width, size[1]), heights=heights)
+        margin = max(0.7, 0.25 + _LETTER * max((len(part) for one in labels for part in one.split("\n")), default=0))
+        width = margin + panel[0] * (len(titles) * 0.75 if len(titles) > 1 else 1)
+        figure, rows = new_panels(len(heights), len(titles), size=(width, panel[1]), heights=heights)
         common, names = line_names(group)
         page = cls(
             group=group,
@@ -133,7 +135,7 @@ class Page:
             The figures, then the CSV.
         """
         width, height = self.figure.get_size_inches()
-        letters = int(width * _PER_INCH)
+        letters = int(width / _LETTER)
         title = [part for line in lines if line for part in textwrap.wrap(line, int(letters * 0.9))]
         self.figure.suptitle("\n".join(title), x=0.012, ha="left", fontsize=9)
         labels = [textwrap.fill(label, letters - 10) for label in self._entries]

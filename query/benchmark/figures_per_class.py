@@ -36,7 +36,9 @@ def draw_per_class(group: Sequence[Summary], stem: Path) -> list[Path]:
     drawn = list(dict.fromkeys(plan_of(one) for one in group))[:MOST_PLANS]
     shown = [one for one in group if plan_of(one) in drawn]
     step = min(0.13, 0.8 / len(drawn))
-    page = Page.of(shown, titles, size=(5.8, 0.7 + len(seen) * max(0.22, 0.07 * len(drawn))), widen=0.55)
+    names = [f"{name}  {support[name]:,.0f} · {n_groups[name]:,.0f}" for name in seen]
+    height = 0.7 + len(seen) * max(0.22, 0.07 * len(drawn))
+    page = Page.of(shown, titles, panel=(4.4, height), labels=names)
     for title, axes in page.panels.items():
         for one in shown:
             if classifier_name(one.cell) != title:
@@ -52,7 +54,6 @@ def draw_per_class(group: Sequence[Summary], stem: Path) -> list[Path]:
         axes.set_ylim(len(seen) - 0.5, -0.5)
         axes.set_xlim(-0.02, 1.02)
         axes.set_xlabel("F1")
-    names = [f"{name}  {support[name]:,.0f} · {n_groups[name]:,.0f}" for name in seen]
     next(iter(page.panels.values())).set_yticks(range(len(seen)), names, fontsize=8)
     rows = [
         {"line": _whole(one), "by": classifier_name(one.cell), "class": name, "f1": one.per_class_f1[name],

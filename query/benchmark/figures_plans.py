@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from locatlas.query.benchmark.figures_names import classifier_name, condition, plan_of
+from locatlas.query.benchmark.figures_names import classifier_name, condition, line_names, plan_of
 from locatlas.query.benchmark.figures_page import Page, summary_row
 from locatlas.query.benchmark.published import Published
 from locatlas.query.benchmark.summary import Summary
@@ -29,8 +29,8 @@ def draw_plans(group: Sequence[Summary], stem: Path, *, published: Sequence[Publ
         InputError: If there is nothing to draw, or matplotlib is not installed.
     """
     titles = list(dict.fromkeys(classifier_name(one.cell) for one in group))
-    n_plans = len({plan_of(one) for one in group})
-    page = Page.of(group, titles, size=(6.8, max(1.5, 0.75 + 0.3 * n_plans)), widen=0.5)
+    labels = list(line_names(group)[1].values())
+    page = Page.of(group, titles, panel=(5.0, max(1.5, 0.75 + 0.3 * len(labels))), labels=labels)
     place = {plan: y for y, plan in enumerate(page.names)}
     rows = []
     for title, axes in page.panels.items():
@@ -51,7 +51,7 @@ def draw_plans(group: Sequence[Summary], stem: Path, *, published: Sequence[Publ
     left, right = zip(*(axes.get_xlim() for axes in page.panels.values()), strict=True)
     for axes in page.panels.values():  # so that classifiers can be compared
         axes.set_xlim(min(left), max(right))
-    next(iter(page.panels.values())).set_yticks(range(len(place)), list(page.names.values()), fontsize=8)
+    next(iter(page.panels.values())).set_yticks(range(len(place)), labels, fontsize=8)
     bars = any(one.scores["macro_f1"].ci95 for one in group)
     how = f"bars: 95 % interval over {group[0].cell.setting('group', 'protein')}s" if bars else ""
     only = titles[0] if len(titles) == 1 else ""

@@ -35,7 +35,7 @@ def draw_reliability(group: Sequence[Summary], stem: Path) -> list[Path]:
     group = [one for one in group if one.ece is not None]
     titles = list(dict.fromkeys(classifier_name(one.cell) for one in group))
     drawn = list(dict.fromkeys(plan_of(one) for one in group))[:MOST_PLANS]
-    page = Page.of([one for one in group if plan_of(one) in drawn], titles, size=(4.6, 4.9), widen=0.8, heights=(4, 1))
+    page = Page.of([one for one in group if plan_of(one) in drawn], titles, panel=(4.2, 4.9), heights=(4, 1))
     rows = []
     for one in group:
         found = reliability(np.sum([cell.confidence for cell in one.cells if cell.confidence is not None], axis=0))

@@ -73,6 +73,7 @@ class Ordering:
         condition: What it was seen on, with what is not known.
         source: Where it stands.
         evidence: `abstract` of the paper, or `summary` by third parties.
+        where: What both must have, attributes of `Cell`, e.g. the level.
     """
 
     name: str
@@ -82,16 +83,24 @@ class Ordering:
     evidence: str
     better: Mapping[str, str] = field(default_factory=dict)
     worse: Mapping[str, str] = field(default_factory=dict)
+    where: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return asdict(self)
 
-    def side(self, first: Cell, second: Cell) -> int:
+    def side(self, first: Cell, second: Cell, where: Mapping[str, object]) -> int:
         """1 if it says that the first does better, -1 if the second, 0 if it is about other pairs.
 
-        The two must not differ in anything else that it does not name: encoder, channel plan, stains, fine-tuning.
+        The two must not differ in what it does not name: encoder, channel plan, stains, fine-tuning.
+
+        Args:
+            first: A plan.
+            second: Another.
+            where: What both have in common, as `Paired.where`.
         """
+        if any(where.get(name) != value for name, value in self.where.items()):
+            return 0
         named = {*self.better, *self.worse}
         free = {"mapping", "passes", "stains"} if "encoder" in named else set()  # other encoders need other plans
         others = {"encoder", "mapping", "passes", "stains", "objective"} - named - free

@@ -10,6 +10,7 @@ from typing import Any, Self
 from locatlas.query.benchmark.calibration import reliability
 from locatlas.query.benchmark.cell import CLASSIFIERS, OBJECTIVES
 from locatlas.query.benchmark.grid import Grid
+from locatlas.query.benchmark.orderings import SeenOrdering, see_orderings
 from locatlas.query.benchmark.paired import DETECTABLE_SE, Paired, compare_all
 from locatlas.query.benchmark.published import Published, published
 from locatlas.query.benchmark.rows import tidy
@@ -33,6 +34,8 @@ DEFINITIONS = SCORES | {
     "ece": "expected calibration error over 15 equal bins of the confidence (share of the votes, or a head's softmax)",
     "n_references": "rows that a scored row may meet, or that train a head, in the mean",
     "per_class_f1": "mean over the seeds; null for a class that no scored row has",
+    "orderings": "what others say of which does better, beside the comparisons that it is about; verdict by p_holm < "
+    "0.05, and 'not told apart' is not 'alike': see detectable",
     "published": "numbers of others under their own conditions, which are told; they were not measured here",
 }
 
@@ -90,6 +93,11 @@ class BenchmarkResult:
         k = self.grid.compare_k or ks[len(ks) // 2]
         return compare_all(self.cells, k=k, votes=self.grid.votes[0], n_replicates=max(self.n_bootstrap, 1))
 
+    @cached_property
+    def orderings(self) -> list[SeenOrdering]:
+        """What others say of which does better, beside the comparisons that it is about."""
+        return see_orderings(self.comparisons, self.cells)
+
     @property
     def published(self) -> list[Published]:
         """Numbers of others that the grid names."""
@@ -106,6 +114,7 @@ class BenchmarkResult:
             "summaries": [one.to_dict() for one in self.summaries],
             "comparisons": [one.to_dict() for one in self.comparisons],
             "published": [one.to_dict() for one in self.published],
+            "orderings": [one.to_dict() for one in self.orderings],
             "left_out": dict(self.left_out),
             "left_out_rows": self.left_out_rows,
             "notes": self.notes,
@@ -140,8 +149,8 @@ class BenchmarkResult:
             folder: Made if it is not there.
 
         Returns:
-            results.csv and .parquet (a row a cell), summary.csv (over seeds), comparisons.csv, per_class.csv,
-            confusion.csv, calibration.csv, result.json, and the figures of `figures.draw_all`.
+            results.csv and .parquet (a row a cell), summary.csv (over seeds), comparisons.csv, orderings.csv,
+            per_class.csv, confusion.csv, calibration.csv, result.json, and the figures of `figures.draw_all`.
         """
         import pyarrow.parquet as pq
 
@@ -155,6 +164,7 @@ class BenchmarkResult:
             "results": [tidy(one) for one in self.cells],
             "summary": summary,
             "comparisons": [one.to_dict() for one in self.comparisons],
+            "orderings": [one.to_dict() for one in self.orderings],
             "per_class": self._per_class(),
             "confusion": self._confusion(),
             "calibration": self._calibration(),

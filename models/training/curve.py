@@ -12,6 +12,7 @@ from locatlas.models.training.run_folder import unwritable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["draw_curve", "running_median", "thinned"]
 
@@ -28,7 +29,7 @@ def draw_curve(log: Path, folder: Path) -> tuple[Path, Path]:
     """Write `curve.svg` and `curve.png`; existing files are replaced.
 
     One panel for the loss, with the running median, one for each metric of the steps, one for each of the validation
-    part, and one for the learning rate. The horizontal axis is optimizer steps.
+    part, and one for the learning rate; a legend says which line is which. The horizontal axis is optimizer steps.
 
     Args:
         log: As `TrainingLog` writes it.
@@ -61,6 +62,7 @@ def draw_curve(log: Path, folder: Path) -> tuple[Path, Path]:
         axes.set_title(title, fontsize=10, loc="left")
         if place > len(panels) - columns:
             axes.set_xlabel("optimizer step")
+    _legend(figure)
     paths = (folder / "curve.svg", folder / "curve.png")
     for path in paths:
         try:
@@ -93,18 +95,37 @@ def _panels(lines: Sequence[dict[str, Any]]) -> list[tuple[str, list[int], list[
 
 def _draw(axes: "Axes", xs: Sequence[int], ys: Sequence[float], kind: _Kind) -> None:
     if kind == "points":
-        axes.plot(xs, ys, color=_VALIDATION, marker="o", markersize=3)
+        axes.plot(xs, ys, color=_VALIDATION, marker="o", markersize=3, label="a look at the validation part")
     else:
         keep = thinned(len(xs), _POINTS)
         kept, values = [xs[i] for i in keep], [ys[i] for i in keep]
         if kind == "noisy":
-            axes.plot(kept, values, color=_RAW, linewidth=0.8)
-            values = running_median(ys, max(1, len(ys) // 50), keep)
-        axes.plot(kept, values, color=_SMOOTH, linewidth=1.4)
+            axes.plot(kept, values, color=_RAW, linewidth=0.8, label="each step")
+            reach = max(1, len(ys) // 50)
+            values = running_median(ys, reach, keep)
+            axes.plot(kept, values, color=_SMOOTH, linewidth=1.4, label="running median")
+        else:
+            axes.plot(kept, values, color=_SMOOTH, linewidth=1.4)
     axes.grid(visible=True, color="0.92")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
+
+
+def _legend(figure: "Figure") -> None:
+    """One entry for each kind of line, below all panels."""
+    entries = {
+        label: line for axes in figure.axes for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    if entries:
+        figure.legend(
+            list(entries.values()),
+            list(entries),
+            loc="outside lower left",
+            frameon=False,
+            fontsize=8,
+            ncols=len(entries),
+        )
 
 
 def running_median(values: Sequence[float], reach: int, at: Sequence[int]) -> list[float]:

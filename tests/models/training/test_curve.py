@@ -30,6 +30,8 @@ def test_both_pictures_are_written_and_name_what_they_show(tmp_path: Path, rng: 
     text = svg.read_text()
     for title in ("loss", "teacher entropy", "kl", "validation: macro f1", "learning rate", "optimizer step"):
         assert f"<!-- {title} -->" in text
+    for kind in ("each step", "running median", "a look at the validation part"):  # the legend, once for all panels
+        assert text.count(f"<!-- {kind} -->") == 1
 
 
 def test_a_log_without_a_step_is_told(tmp_path: Path) -> None:

@@ -53,5 +53,5 @@ def plot_probe(result: ProbeResult, path: Path) -> Path:
         f"{len(result.classes)} classes",
         fontsize=10,
     )
-    axes.legend(frameon=False, fontsize=9)
+    figure.legend(loc="outside lower left", frameon=False, fontsize=8, ncols=3)  # below: it hides no seed
     return write_figure(figure, path)

@@ -51,7 +51,7 @@ def draw_confusion(one: Summary, stem: Path) -> list[Path]:
     axes.set_yticks(range(len(classes)), sizes, fontsize=8)
     axes.set_xlabel("predicted")
     axes.set_ylabel("annotated, with its rows")
-    page.figure.colorbar(image, ax=axes, label="share of the annotated class", shrink=0.8, fraction=0.05)
+    page.figure.colorbar(image, ax=axes, label="share of the annotated class", shrink=0.6, aspect=26, fraction=0.05)
     rows = [
         {"annotated": classes[i], "predicted": names[j], "n": int(counts[i, j]), "share": float(shares[i, j])}
         for i, j in np.argwhere(counts > 0).tolist()

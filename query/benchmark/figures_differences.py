@@ -38,7 +38,7 @@ def draw_differences(pairs: Sequence[Paired], group: Sequence[Summary], stem: Pa
     names = list(dict.fromkeys((pair.first, pair.second) for pair in pairs))
     size = {name: max(abs(p.difference) for p in pairs if (p.first, p.second) == name) for name in names}
     shown = sorted(names, key=lambda name: -size[name])[:_MOST_PAIRS] if len(names) > _MOST_PAIRS else names
-    short = _shortened([part for name in names for part in name])
+    common, short = _shortened([part for name in names for part in name])
     labels = [f"{short[first]} less {short[second]}" for first, second in shown]
     if max(map(len, labels), default=0) > _LONG:
         labels = [f"{short[first]}\nless {short[second]}" for first, second in shown]
@@ -53,11 +53,10 @@ def draw_differences(pairs: Sequence[Paired], group: Sequence[Summary], stem: Pa
         axes.set_xlabel("difference of macro F1")
         axes.locator_params(axis="x", nbins=6)
     next(iter(page.panels.values())).set_yticks(range(len(shown)), labels, fontsize=8)
-    told = ["on the same groups and seeds; bars: 95 % interval"]
-    told += [titles[0]] if len(titles) == 1 else []
+    told = [common, titles[0] if len(titles) == 1 else "", "on the same groups and seeds", "bars: 95 % interval"]
     if len(names) > len(shown):
         told.append(f"the {len(shown)} largest of {len(names)}")
-    return page.finish(stem, [pair.to_dict() for pair in pairs], condition(group), "; ".join(told))
+    return page.finish(stem, [pair.to_dict() for pair in pairs], condition(group), "; ".join(filter(None, told)))
 
 
 def _draw_pair(page: Page, title: str, y: int, pair: Paired) -> None:
@@ -91,8 +90,10 @@ def _key(pair: Paired) -> tuple[object, ...]:
     return pair.where["classifier"], pair.where["k"], pair.where["votes"]
 
 
-def _shortened(names: Sequence[str]) -> dict[str, str]:
-    """Names without the parts that all of them have; what is left of none is frozen, which no name says."""
+def _shortened(names: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """The parts that all names have, and names without them; where nothing is left it is frozen, which no name says."""
     split = {name: name.split(", ") for name in names}
-    common = set.intersection(*map(set, split.values())) if split else set()
-    return {name: ", ".join(part for part in parts if part not in common) or "frozen" for name, parts in split.items()}
+    alike = set.intersection(*map(set, split.values())) if split else set()
+    common = ", ".join(part for part in next(iter(split.values()), []) if part in alike)
+    short = {name: ", ".join(part for part in parts if part not in alike) or "frozen" for name, parts in split.items()}
+    return common, short

@@ -13,6 +13,7 @@ from locatlas.query.benchmark.figures_by_fraction import draw_by_fraction
 from locatlas.query.benchmark.figures_by_k import draw_by_k
 from locatlas.query.benchmark.figures_confusion import draw_confusion
 from locatlas.query.benchmark.figures_differences import draw_differences
+from locatlas.query.benchmark.figures_page import Page
 from locatlas.query.benchmark.figures_per_class import draw_per_class
 from locatlas.query.benchmark.figures_plans import draw_plans
 from locatlas.query.benchmark.figures_reliability import draw_reliability
@@ -35,7 +36,7 @@ def test_by_k_has_a_panel_for_each_rule_and_the_marks_that_fit(tmp_path: Path) -
     group = summaries(
         scored(quality, level="cell", encoder=name, k=k, votes=votes)
         for name, quality in ((HPA, 0.9), (PHOTOS, 0.6))
-        for k in (1, 3, 10)
+        for k in (10, 1, 3)
         for votes in ("softmax", "uniform")
     )
     svg, png, table = draw_by_k(group, tmp_path / "a.b", published=list_published())
@@ -49,9 +50,24 @@ def test_by_k_has_a_panel_for_each_rule_and_the_marks_that_fit(tmp_path: Path) -
     assert "0.822" not in text  # of heads on fields
     found = rows(table)
     assert len(found) == len(group)
+    assert [int(r["k"]) for r in found] == [1, 3, 10] * 4
     means = {(one.cell.encoder, one.cell.k, one.cell.votes): one.scores["macro_f1"].mean for one in group}
     assert {(r["encoder"], int(r["k"]), r["votes"]): float(r["macro_f1"]) for r in found} == means
     assert all(float(r["macro_f1_ci95_low"]) <= float(r["macro_f1_ci95_high"]) for r in found)
+
+
+def test_up_to_56_plans_are_told_apart_by_colour_or_marker() -> None:
+    page = Page.of(summaries(scored(0.5, encoder=f"e{i}") for i in range(56)), [""])
+    seen = {(style["color"], style["marker"], style["markerfacecolor"]) for style in page.styles.values()}
+    assert len(seen) == 56
+
+
+def test_frozen_plans_are_grey_and_open_where_others_are_fine_tuned() -> None:
+    frozen, tuned = (summaries([scored(0.5, objective=objective)])[0] for objective in ("frozen", "supervised"))
+    both = Page.of([frozen, tuned], [""])
+    assert (both.style(frozen)["color"], both.style(frozen)["markerfacecolor"]) == ("0.35", "white")
+    alone = Page.of([frozen], [""])
+    assert both.style(tuned)["color"] == alone.style(frozen)["color"] == alone.style(frozen)["markerfacecolor"]
 
 
 def test_by_k_of_many_k_has_ticks_that_can_be_read(tmp_path: Path) -> None:
@@ -112,6 +128,7 @@ def test_differences_stand_with_their_p(tmp_path: Path) -> None:
     svg, _, table = draw_differences(pairs, summaries(cells), tmp_path / "d")
     text = words(svg)
     assert "natural less random" in text
+    assert f"{HPA}, separate; 5-NN" in text
     assert "p &lt; 0.05 after Holm's correction" in text or "p < 0.05 after Holm's correction" in text
     assert (
         f"p = {next(p.p_holm for p in pairs if p.second.count('replicate') and p.first.count('natural')):.3f}" in text
@@ -151,7 +168,20 @@ def test_the_matrix_is_that_of_the_first_seed(tmp_path: Path) -> None:
     assert str(matrix[0, 0]) in text.splitlines()
 
 
-def test_reliability_tells_the_calibration_error_and_leaves_bins_of_few_rows_out(tmp_path: Path) -> None:
+def test_bins_of_few_rows_are_not_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages: list[Page] = []
+    monkeypatch.setattr(Page, "finish", lambda page, *_: pages.append(page))
+    (one,) = group = summaries([scored(0.8, n_groups=30)])
+    draw_reliability(group, tmp_path / "r")
+    confidence = one.cells[0].confidence
+    assert confidence is not None
+    enough = confidence[0] >= 10
+    assert 0 < enough.sum() < (confidence[0] > 0).sum()
+    (axes,) = pages[0].panels.values()
+    assert axes.lines[0].get_xdata() == pytest.approx(confidence[1][enough] / confidence[0][enough])
+
+
+def test_reliability_tells_the_calibration_error(tmp_path: Path) -> None:
     (one,) = group = summaries([scored(0.8, n_groups=60)])
     svg, _, table = draw_reliability(group, tmp_path / "r")
     assert f"ECE {one.ece:.3f}" in words(svg)

@@ -67,18 +67,29 @@ def test_a_number_stands_beside_its_own_kind_only(said: dict[str, str], names: s
     assert {one.name for one in list_published() if one.fits(cell)} == names
 
 
-def test_an_ordering_is_seen_whichever_of_the_two_comes_first() -> None:
-    for better, worse in (("natural", "replicate"), ("replicate", "natural")):
-        cells = [scored(0.95, mapping=better, n_groups=40), scored(0.4, mapping=worse, n_groups=40)]
-        (seen,) = see_orderings(compare_all(cells, n_replicates=50, n_permutations=200), cells)
-        assert seen.ordering.name == "natural-over-replicate"
-        assert ", natural, " in seen.better
-        right = better == "natural"
-        assert (seen.difference > 0) == right
-        assert seen.verdict == ("as published" if right else "the opposite")
-        low, high = seen.ci95 or (0, 0)
-        assert low <= seen.difference <= high
-        assert seen.to_dict()["difference"] == seen.difference
+@pytest.mark.parametrize("better", [True, False])
+@pytest.mark.parametrize(
+    ("name", "first", "second", "side"),
+    [  # comparisons stand in the order of names: frozen before fine-tuned, natural before replicate
+        ("natural-over-replicate", {"mapping": "natural"}, {"mapping": "replicate"}, 1),
+        ("finetuned-over-frozen", {"objective": "frozen"}, {"objective": "supervised"}, -1),
+    ],
+)
+def test_an_ordering_is_seen_whichever_of_the_two_comes_first(
+    name: str, first: dict[str, str], second: dict[str, str], side: int, *, better: bool
+) -> None:
+    good, bad = scored(0.95, n_groups=40, **first), scored(0.4, n_groups=40, **second)
+    if (side > 0) != better:
+        good, bad = scored(0.4, n_groups=40, **first), scored(0.95, n_groups=40, **second)
+    (pair,) = compare_all([good, bad], n_replicates=50, n_permutations=200)
+    (seen,) = see_orderings([pair], [good, bad])
+    assert seen.ordering.name == name
+    assert (seen.better, seen.worse) == ((pair.first, pair.second) if side > 0 else (pair.second, pair.first))
+    assert (seen.difference > 0) == better
+    assert seen.verdict == ("as published" if better else "the opposite")
+    low, high = seen.ci95 or (0, 0)
+    assert low <= seen.difference <= high
+    assert (low > 0, high < 0) == (better, not better)
 
 
 def test_what_a_test_does_not_tell_apart_is_told_so() -> None:

@@ -20,11 +20,10 @@ from typing import Any
 
 import rich_click as click
 from fetching.choose import by_class
-from fetching.command import NOT_FETCHED_HERE, carry_out, fetching_options, main, names_of, session_of
+from fetching.command import NOT_FETCHED_HERE, carry_out, fetching_options, finish, main, names_of, session_of
 from fetching.errors import FetchError
 from fetching.http import Session
 from fetching.plan import Plan, Remote, relative_path
-from fetching.receipt import write_manifest
 from fetching.s3 import list_objects, url_of
 from fetching.transfer import fetch
 from fetching.verify import sha256
@@ -171,15 +170,6 @@ def get_opencell(
     about = {"source": bucket, "annotations": table, "licence": LICENCE, "asked": asked}
     carry_out(plan, folder, session, workers=workers, max_gb=max_gb, about=about)
     finish(folder, "opencell")
-
-
-def finish(folder: Path, dataset: str) -> None:
-    """Write the table of what is there, and say how to go on."""
-    path, n, rejected = write_manifest(folder, dataset)
-    for reason in rejected[:5]:
-        notice(f"cannot be indexed: {reason}")
-    click.echo(f"{path}: {n} images" + (f", {len(rejected)} sources that cannot be indexed" if rejected else ""))
-    click.echo(f"Next: locatlas index {folder} --dataset {dataset} --atlas ATLAS")
 
 
 if __name__ == "__main__":

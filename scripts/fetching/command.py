@@ -12,12 +12,12 @@ from fetching.errors import FetchError
 from fetching.http import Session
 from fetching.pace import Pace
 from fetching.plan import Plan, in_words
-from fetching.receipt import write_receipt
+from fetching.receipt import write_manifest, write_receipt
 from fetching.run import Outcome, fetch_all
 from locatlas.cli.common import notice, progress_bar
 from locatlas.errors import LocatlasError
 
-__all__ = ["NOT_FETCHED_HERE", "carry_out", "fetching_options", "main", "names_of", "session_of"]
+__all__ = ["NOT_FETCHED_HERE", "carry_out", "fetching_options", "finish", "main", "names_of", "session_of"]
 
 NOT_FETCHED_HERE = (
     "The addresses are from public sources named in the code. They could not be fetched where this was written: "
@@ -113,6 +113,15 @@ def check_volume(plan: Plan, max_gb: float) -> None:
         raise FetchError(message)
     if plan.volume is None:
         notice(f"{plan.in_words()}: --max-gb {in_words(max_gb * 1e9)} cannot be kept to")
+
+
+def finish(folder: Path, dataset: str) -> None:
+    """Write the table of what is there, and say how to go on."""
+    path, n, rejected = write_manifest(folder, dataset)
+    for reason in rejected[:5]:
+        notice(f"cannot be indexed: {reason}")
+    click.echo(f"{path}: {n} images" + (f", {len(rejected)} sources that cannot be indexed" if rejected else ""))
+    click.echo(f"Next: locatlas index {folder} --dataset {dataset} --atlas ATLAS")
 
 
 def main(command: click.Command) -> None:

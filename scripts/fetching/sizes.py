@@ -18,7 +18,7 @@ def with_guess(files: Sequence[Remote], session: Session, *, asked: int = 12) ->
         asked: Files that are asked for (HEAD) at most.
 
     Raises:
-        FetchError: If the server does not answer.
+        FetchError: If the server does not answer. A file that it does not have counts as empty.
     """
     step = max(-(-len(files) // asked), 1)
     sizes = []
@@ -26,9 +26,7 @@ def with_guess(files: Sequence[Remote], session: Session, *, asked: int = 12) ->
         try:
             length = session.headers(file.url).get("Content-Length")
         except NotThereError:
-            if not file.optional:
-                raise
-            length = "0"
+            length = "0"  # fetching will tell whether it may be missing
         if length is not None and length.isdigit():
             sizes.append(int(length))
     return Plan.of(files, guessed_size=sum(sizes) / len(sizes) if sizes else None)

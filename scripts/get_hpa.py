@@ -1,0 +1,284 @@
+"""Fetch immunofluorescence images and tables of the Human Protein Atlas, for some genes, from its public site.
+
+Run as `python scripts/get_hpa.py FOLDER --gene CCNB1 --gene ENSG00000113368` or by location, `--location Nucleoli
+--per-location 20`; `--dry-run` tells how much it is. The site has no archive of its images, so each is asked for by its
+own address, slowly (`--rate`). What has come stays: the same command goes on after a break.
+
+The folder then has {antibody}/{plate}_{well}_{fov}_{colour}.jpg, the table of these images with their locations,
+subcellular_location.tsv, `manifest.csv` and `fetched.json`, and can be indexed:
+`locatlas index FOLDER --dataset hpa --atlas ATLAS`.
+
+Sources: addresses of images, HPA_IMG_download.py of nickdeveaux/Dino4Cells_analysis and others; pages of genes,
+proteinatlas.org/about/help/dataaccess; the table, proteinatlas.org/about/download. None could be fetched where this was
+written; the code is tested against a server on the same machine.
+"""
+
+import csv
+import dataclasses
+import hashlib
+import io
+import json
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import rich_click as click
+from fetching.choose import by_class
+from fetching.command import NOT_FETCHED_HERE, carry_out, fetching_options, finish, main, names_of, session_of
+from fetching.errors import FetchError, NotThereError
+from fetching.hpa_pages import IMAGE_COLUMNS, IfImage, images_of_page, images_of_table, remotes
+from fetching.http import Session
+from fetching.sizes import with_guess
+
+from locatlas.cli.common import notice, progress_bar
+from locatlas.errors import InputError, UnknownNameError
+from locatlas.indexer.atomic import write_atomically
+from locatlas.indexer.datasets.hpa_tables import GENE_COLUMNS
+from locatlas.indexer.datasets.hpa_tables import IMAGE_COLUMNS as NEEDED_COLUMNS
+from locatlas.indexer.datasets.tables import open_table
+from locatlas.indexer.labels import parse_labels
+
+SITE = "https://www.proteinatlas.org"
+IMAGES = "https://images.proteinatlas.org"
+TABLE = "download/tsv/subcellular_location.tsv.zip"
+LICENCE = "CC BY-SA 3.0, 4.0 or CC BY 4.0 by release; Human Protein Atlas, proteinatlas.org"
+COLOURS = ("blue", "red", "green", "yellow")
+IMAGE_TABLE = "IF-image.csv"
+_MAX_TABLE_BYTES = 200 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Gene:
+    """A row of subcellular_location.tsv."""
+
+    ensembl_id: str
+    name: str
+    reliability: str
+    main: tuple[str, ...]
+    additional: tuple[str, ...]
+
+
+def get_genes(folder: Path, site: str, session: Session) -> dict[str, Gene]:
+    """HPA's table of genes by Ensembl id, fetched unless it is there.
+
+    Raises:
+        FetchError: If it is not to be had, or is not a table in a ZIP archive.
+        InputError: If it has other columns.
+    """
+    path = folder / "subcellular_location.tsv"
+    if not path.is_file():
+        url = f"{site.rstrip('/')}/{TABLE}"
+        try:
+            with zipfile.ZipFile(io.BytesIO(session.read(url))) as archive:
+                if archive.getinfo(path.name).file_size > _MAX_TABLE_BYTES:
+                    message = f"{url}: unpacks to more than {_MAX_TABLE_BYTES >> 20} MiB"
+                    raise FetchError(message)
+                write_atomically(path, archive.read(path.name))
+        except (zipfile.BadZipFile, KeyError) as error:
+            raise FetchError(f"{url}: not an archive with {path.name} ({error})") from error
+    table = open_table(path, required=GENE_COLUMNS)
+    rows = (row.values for row in table.rows() if row.problem is None)
+    return {
+        row["Gene"]: Gene(
+            row["Gene"],
+            row["Gene name"],
+            row.get("Reliability", ""),
+            tuple(parse_labels(row["Main location"])),
+            tuple(parse_labels(row.get("Additional location", ""))),
+        )
+        for row in rows
+    }
+
+
+def chosen(
+    genes: Mapping[str, Gene],
+    *,
+    names: Sequence[str] = (),
+    locations: Sequence[str] = (),
+    per_location: int | None = None,
+    reliability: Sequence[str] = (),
+    single: bool = False,
+    seed: int = 0,
+) -> list[Gene]:
+    """Genes that are asked for by name (symbol or Ensembl id), main location, number and reliability.
+
+    Raises:
+        UnknownNameError: If a name or location is not in the table.
+        InputError: If nothing is left.
+    """
+    by_name = {gene.name: gene for gene in genes.values()} | dict(genes)
+    for name in names:
+        if name not in by_name:
+            raise UnknownNameError("gene", name, by_name)
+    left = [by_name[name] for name in names] if names else list(genes.values())
+    left = [g for g in left if not reliability or g.reliability in reliability]
+    left = [g for g in left if not single or len({*g.main, *g.additional}) == 1]
+    if locations or per_location is not None:
+        keep = by_class({g.ensembl_id: g.main for g in left}, classes=locations, per_class=per_location, seed=seed)
+        left = [g for g in left if g.ensembl_id in keep]
+    if not left:
+        message = "no gene is all of what was asked for"
+        raise InputError(message)
+    return sorted(set(left), key=lambda g: g.ensembl_id)
+
+
+def read_pages(genes: Sequence[Gene], folder: Path, site: str, session: Session, workers: int) -> list[IfImage]:
+    """Images of genes, by their pages; what a page said is kept in `.pages`, so that none is asked for twice.
+
+    Raises:
+        FetchError: If a page is not to be had. A gene without a page has no images.
+    """
+
+    def of(gene: Gene) -> list[IfImage]:
+        kept = folder / ".pages" / f"{gene.ensembl_id}.json"
+        if kept.is_file():
+            return [IfImage(**one) for one in json.loads(kept.read_text(encoding="utf-8"))]
+        url = f"{site.rstrip('/')}/{gene.ensembl_id}.xml"
+        try:
+            images = images_of_page(session.read(url), url)
+        except NotThereError:
+            images = []
+        write_atomically(kept, json.dumps([dataclasses.asdict(one) for one in images]).encode())
+        return images
+
+    found: list[IfImage] = []
+    with ThreadPoolExecutor(workers) as pool, progress_bar() as progress:
+        try:
+            for number, images in enumerate(pool.map(of, genes), 1):
+                found += images
+                if progress is not None:
+                    progress("pages of genes", number, len(genes))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+    return found
+
+
+def read_table(path: Path, genes: set[str] | None) -> list[IfImage]:
+    """Images of a table as HPA passes it on; of some genes (Ensembl ids) only, or of all.
+
+    Raises:
+        InputError: If it has other columns.
+    """
+    table = open_table(path, required=(*NEEDED_COLUMNS, "antibody"))
+    rows = [row.values for row in table.rows() if row.problem is None]
+    wanted = [
+        row for row in rows if genes is None or genes & set(parse_labels(row.get("ensembl_ids", "").replace(",", ";")))
+    ]
+    images, without = images_of_table(wanted)
+    if without:
+        notice(f"{path}: {without} images are of antibodies whose folder on the site is not known (not HPA...)")
+    return images
+
+
+def some(images: Iterable[IfImage], *, fields: int | None, cell_lines: Sequence[str], seed: int) -> list[IfImage]:
+    """Fields in some cell lines, at most so many of each gene; asking for more brings the same and others.
+
+    Raises:
+        InputError: If nothing is left.
+    """
+    by_gene: dict[str, list[IfImage]] = defaultdict(list)
+    for image in images:
+        if not cell_lines or image.row["atlas_name"] in cell_lines:
+            by_gene[image.row["ensembl_ids"]].append(image)
+
+    def place(image: IfImage) -> bytes:
+        return hashlib.sha256(f"{seed}/{image.folder}/{image.field}".encode()).digest()
+
+    left = [image for found in by_gene.values() for image in sorted(found, key=place)[:fields]]
+    if not left:
+        message = "no images of what was asked for"
+        raise InputError(message)
+    return left
+
+
+def write_images_table(folder: Path, images: Sequence[IfImage]) -> None:
+    """Add to the table of images that the reader takes: rows of earlier runs are kept."""
+    path = folder / IMAGE_TABLE
+    rows: dict[tuple[str, ...], Mapping[str, str]] = {}
+    if path.is_file():
+        earlier = (row.values for row in open_table(path, required=IMAGE_COLUMNS).rows() if row.problem is None)
+        rows = {tuple(row[name] for name in NEEDED_COLUMNS): row for row in earlier}
+    rows |= {tuple(image.row[name] for name in NEEDED_COLUMNS): image.row for image in images}
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, IMAGE_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows[key] for key in sorted(rows))
+    write_atomically(path, text.getvalue().encode())
+
+
+@click.command(epilog=NOT_FETCHED_HERE)
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--gene", "-g", "genes", multiple=True, metavar="NAME", help="This gene: symbol or Ensembl id.")
+@click.option("--genes", "genes_file", type=click.Path(path_type=Path), help="Genes from a file, one a line.")
+@click.option("--location", "-l", "locations", multiple=True, metavar="NAME", help="Genes of this main location.")
+@click.option("--per-location", type=click.IntRange(1), help="At most so many genes of each main location.")
+@click.option(
+    "--reliability", multiple=True, type=click.Choice(["Enhanced", "Supported", "Approved", "Uncertain"]),
+    help="Of the location; may be given several times. Default: any.",
+)  # fmt: skip
+@click.option("--single", is_flag=True, help="Only genes with exactly one location, main and additional together.")
+@click.option("--cell-line", "cell_lines", multiple=True, metavar="NAME", help="Fields of this cell line, e.g. U2OS.")
+@click.option("--fovs-per-gene", type=click.IntRange(1), help="At most so many fields of each gene.")
+@click.option(
+    "--format", "suffix", type=click.Choice(["jpg", "tif.gz"]), default="jpg", show_default=True,
+    help="tif.gz has the full depth of bits and is many times larger.",
+)  # fmt: skip
+@click.option("--table", type=click.Path(path_type=Path), help="A table of IF images, instead of the genes' pages.")
+@click.option("--seed", default=0, show_default=True, help="Of the choice of genes and fields.")
+@click.option("--site", default=SITE, show_default=True, help="Where pages and tables are.")
+@click.option("--images", "images_site", default=IMAGES, show_default=True, help="Where images are.")
+@fetching_options(workers=4, rate=4)
+def get_hpa(
+    folder: Path,
+    genes: tuple[str, ...],
+    genes_file: Path | None,
+    locations: tuple[str, ...],
+    per_location: int | None,
+    reliability: tuple[str, ...],
+    cell_lines: tuple[str, ...],
+    fovs_per_gene: int | None,
+    suffix: str,
+    table: Path | None,
+    seed: int,
+    site: str,
+    images_site: str,
+    workers: int,
+    rate: float,
+    timeout: float,
+    retries: int,
+    max_gb: float,
+    *,
+    single: bool,
+    dry_run: bool,
+) -> None:
+    """Fetch images and tables of the Human Protein Atlas to FOLDER."""
+    session = session_of(rate=rate, timeout=timeout, retries=retries)
+    names = names_of(genes, genes_file)
+    asked = {"locations": locations, "per_location": per_location, "reliability": reliability, "single": single}
+    if not names and not any(asked.values()) and table is None:
+        message = "ask for some genes: --gene, --genes, --location, --per-location, --reliability, --single or --table"
+        raise click.UsageError(message)
+    picked = chosen(get_genes(folder, site, session), names=names, seed=seed, **asked)  # type: ignore[arg-type]
+    if table is not None:
+        restricted = bool(names) or any(asked.values())
+        found = read_table(table, {gene.ensembl_id for gene in picked} if restricted else None)
+    else:
+        found = read_pages(picked, folder, site, session, workers)
+    images = some(found, fields=fovs_per_gene, cell_lines=cell_lines, seed=seed)
+    files = [file for image in images for file in remotes(image, site=images_site, colours=COLOURS, suffix=suffix)]
+    plan = with_guess(files, session)
+    n_genes = len({image.row["ensembl_ids"] for image in images})
+    click.echo(f"Human Protein Atlas: {len(images):,} fields of {n_genes:,} genes, {plan.in_words()}")
+    if dry_run:
+        return
+    write_images_table(folder, images)
+    about = {"source": images_site, "tables": site, "licence": LICENCE, "asked": {**asked, "genes": names}}
+    carry_out(plan, folder, session, workers=workers, max_gb=max_gb, about=about)
+    finish(folder, "hpa")
+
+
+if __name__ == "__main__":
+    main(get_hpa)

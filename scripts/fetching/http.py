@@ -17,6 +17,7 @@ RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers after which the same question may be answered. RFC 9110, sections 15.5 and 15.6; RFC 8470."""
 
 _NOT_THERE = frozenset({404, 410})
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _DOCUMENT_LIMIT = 64 << 20
 """Bytes of a listing or page that is read whole; HPA's page of one gene has some MB."""
 
@@ -32,6 +33,14 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
             message = f"{req.full_url}: redirects to the unprotected {newurl}"
             raise FetchError(message)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Give the answer that says where the file is, not the file."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):  # type: ignore[no-untyped-def]
+        """None: the answer becomes an HTTPError, which holds its headers."""
+        return
 
 
 class Session:
@@ -57,10 +66,13 @@ class Session:
         self.retries = retries
         self.tell = tell
         self._opener = urllib.request.build_opener(_Redirects())
+        self._straight = urllib.request.build_opener(_NoRedirects())
 
     @contextmanager
-    def ask(self, url: str, *, headers: Mapping[str, str] | None = None, method: str = "GET") -> Iterator[Any]:
-        """One answer, not tried again.
+    def ask(
+        self, url: str, *, headers: Mapping[str, str] | None = None, method: str = "GET", follow: bool = True
+    ) -> Iterator[Any]:
+        """One answer, not tried again; a redirect is an HTTPError unless it is followed.
 
         Raises:
             NotThereError: If there is nothing.
@@ -73,7 +85,7 @@ class Session:
         self.pace.wait()
         request = urllib.request.Request(url, headers={"User-Agent": AGENT, **(headers or {})}, method=method)
         try:
-            answer = self._opener.open(request, timeout=self.timeout_s)
+            answer = (self._opener if follow else self._straight).open(request, timeout=self.timeout_s)
         except urllib.error.HTTPError as error:
             error.close()
             if error.code in _NOT_THERE:
@@ -135,16 +147,21 @@ class Session:
         found: bytes = self.patiently(url, once)
         return found
 
-    def headers(self, url: str) -> Mapping[str, str]:
-        """Headers of a file (HEAD).
+    def headers(self, url: str, *, follow: bool = True) -> Mapping[str, str]:
+        """Headers of a file (HEAD); unless redirects are followed, those of the first answer.
 
         Raises:
             NotThereError, FetchError: As `patiently`.
         """
 
         def once(_: int) -> Mapping[str, str]:
-            with self.ask(url, method="HEAD") as answer:
-                found: Mapping[str, str] = answer.headers
+            try:
+                with self.ask(url, method="HEAD", follow=follow) as answer:
+                    found: Mapping[str, str] = answer.headers
+            except urllib.error.HTTPError as error:
+                if follow or error.code not in _REDIRECTS:
+                    raise
+                found = error.headers
             return found
 
         result: Mapping[str, str] = self.patiently(url, once)

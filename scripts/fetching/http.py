@@ -1,6 +1,7 @@
 """Asking a server, with patience: paced, repeated where that can help, never from https to http. Uses the network."""
 
 import http.client
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -182,4 +183,6 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, http.client.IncompleteRead):
         return "the answer broke off"
     reason = getattr(error, "reason", None)
+    if isinstance(reason, socket.gaierror):
+        return "no server is found under this name"
     return str(reason or error) or type(error).__name__

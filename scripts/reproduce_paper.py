@@ -38,13 +38,11 @@ FOV_ENCODER = "vit_base_patch16.hpa_fov_dino4cells"
 OWN_ENCODERS = ("locatlas_pico.synthetic", "locatlas_pico.untrained")
 """For --synthetic: the first that this version has."""
 
-SMALL = {
-    "objectives": '["frozen", "supervised"]',
-    "fractions": "[0.5, 1.0]",
-    "seeds": "[0]",
-}
-"""What --synthetic leaves of the grid that fine-tunes: two trainings instead of thirty."""
-SMALL_TRAINING = "\n[finetune]\nepochs = 4\nbatch_size = 16\nblocks = 2\nvalidation = 0\n"
+SMALL = {"objectives": '["frozen", "supervised"]', "fractions": "[0.5, 1.0]", "seeds": "[0]"}
+"""What --synthetic leaves of a grid that fine-tunes: two trainings instead of thirty."""
+SMALL_TRAINING = "\n[finetune]\nepochs = 12\nlr = 5e-4\nbatch_size = 16\nblocks = 2\nvalidation = 0\n"
+SMALL_CLASSES = {"min_groups": "2"}
+"""Made classes have few proteins."""
 
 REAL = (
     "OpenCell's public images and annotations, and published weights, as fetched by the commands below. What the paper "
@@ -131,23 +129,29 @@ def steps(
     return found
 
 
-def small_grid(name: str, folder: Path) -> Path:
-    """A grid that fine-tunes, cut down to what a machine without a GPU does in minutes.
+def small_grid(name: str, folder: Path) -> Path | None:
+    """A shipped grid cut down to what made images and a machine without a GPU can do; None where it needs no cutting.
 
     Raises:
-        InputError: If the grid's file has not the lines that are replaced.
+        InputError: If a grid that fine-tunes has not the lines that are replaced.
     """
-    lines = grid_text(name)[0].splitlines()
-    left = dict(SMALL)
+    tunes = bool(set(load_grid(name).objectives) - {"frozen"})
+    text, _ = grid_text(name)
+    lines, left = text.splitlines(), dict(SMALL) if tunes else {}
     for number, line in enumerate(lines):
         key = line.partition("=")[0].strip()
-        if key in left:
+        if key in SMALL_CLASSES:
+            lines[number] = f"{key} = {SMALL_CLASSES[key]}"
+        elif key in left:
             lines[number] = f"{key} = {left.pop(key)}"
-    if left or "[finetune]" in lines:
+    if left or (tunes and "[finetune]" in lines):
         message = f"grid {name}: cannot be cut down; it has no {', '.join(left) or 'room for [finetune]'}"
         raise InputError(message)
+    cut = "\n".join(lines) + "\n" + (SMALL_TRAINING if tunes else "")
+    if cut == text:
+        return None
     path = folder / f"{name}.toml"
-    write_atomically(path, ("\n".join(lines) + "\n" + SMALL_TRAINING).encode())
+    write_atomically(path, cut.encode())
     return path
 
 
@@ -212,8 +216,8 @@ def reproduce(
         known = {spec.name for spec in registry.list_encoders()}
         encoders = encoders or (next(name for name in OWN_ENCODERS if name in known),)
         if not dry_run:
-            tuned = [name for name in wanted if set(load_grid(name).objectives) - {"frozen"}]
-            small = {name: small_grid(name, work / "grids") for name in tuned if name in list_grids()}
+            cut = {name: small_grid(name, work / "grids") for name in wanted if name in list_grids()}
+            small = {name: path for name, path in cut.items() if path is not None}
     todo = steps(
         work, grids=wanted, encoders=encoders, synthetic=synthetic, genes=genes, device=device, small=small
     )  # fmt: skip

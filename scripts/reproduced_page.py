@@ -79,7 +79,7 @@ def _scores(rows: Sequence[Mapping[str, Any]]) -> str:
         by = row["classifier"] if row["k"] is None else f"k-NN {row['votes']}"
         key = (plan_words(row), by, f"{row['fraction']:g}", str(row["n_seeds"]))
         mean = _mean_sd(row["macro_f1"], row["macro_f1_sd"])
-        lines.setdefault(key, {})[row["k"]] = f"{mean}<br>{_interval(row['macro_f1_ci95'])}"
+        lines.setdefault(key, {})[row["k"]] = "<br>".join(filter(None, [mean, _interval(row["macro_f1_ci95"])]))
     heads = any(None in found for found in lines.values())
     columns: list[int | None] = [*([None] if heads else []), *ks]
     return _table(

@@ -1,0 +1,178 @@
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from fetching.errors import FetchError
+from fetching.plan import Plan, Remote, in_words
+from fetching.receipt import write_receipt
+from fetching.run import fetch_all
+from flaky_server import FlakyServer, Handler, serve, status, truncate
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def body(number: int) -> bytes:
+    return bytes([number]) * (1000 + number)
+
+
+def plan_of(server: FlakyServer, n: int) -> Plan:
+    for number in range(n):
+        server.files[f"/{number}.tif"] = body(number)
+    return Plan.of(
+        Remote(f"{server.url}/{i}.tif", f"raw/{i}.tif", 1000 + i, f"md5:{hashlib.md5(body(i)).hexdigest()}")
+        for i in range(n)
+    )
+
+
+def test_many_files_come_at_once_and_each_is_right(server, session, tmp_path: Path) -> None:
+    plan = plan_of(server, 40)
+    told: list[tuple[str, int, int]] = []
+    outcome = fetch_all(plan, tmp_path, session, workers=8, progress=lambda *said: told.append(said))
+    assert len(outcome.fetched) == 40
+    assert all((tmp_path / f"raw/{i}.tif").read_bytes() == body(i) for i in range(40))
+    assert told[-1][1:] == (plan.volume, plan.volume)
+    server.asked.clear()
+    again = fetch_all(plan, tmp_path, session)
+    assert (len(again.fetched), len(again.were_here), server.asked) == (0, 40, [])
+
+
+def test_one_that_fails_does_not_keep_the_others_from_coming(server, make_session, tmp_path: Path) -> None:
+    plan = plan_of(server, 12)
+    server.behaviours["/3.tif"] = [status(403)]
+    server.behaviours["/7.tif"] = [status(500)] * 2
+    outcome = fetch_all(plan, tmp_path, make_session(retries=1), workers=3)
+    assert len(outcome.fetched) == 10
+    assert sorted(file.path for file, _ in outcome.failed) == ["raw/3.tif", "raw/7.tif"]
+    with pytest.raises(FetchError, match=r"^2 files could not be fetched, the first: .*goes on from here\)$"):
+        outcome.raise_if_failed()
+
+
+def test_a_server_that_is_down_is_not_asked_for_every_file(server, make_session, tmp_path: Path) -> None:
+    plan = plan_of(server, 60)
+    server.forever = True
+    server.behaviours = {path: [status(503)] for path in server.files}
+    outcome = fetch_all(plan, tmp_path, make_session(retries=0), workers=4)
+    assert len(outcome.failed) < 12
+    assert outcome.given_up == 60 - len(outcome.failed)
+    with pytest.raises(FetchError, match=r"^60 files"):
+        outcome.raise_if_failed()
+
+
+def test_what_may_be_missing_is_counted_and_is_no_failure(server, session, tmp_path: Path) -> None:
+    missing = [Remote(f"{server.url}/none{i}", f"none{i}", optional=True) for i in range(8)]
+    outcome = fetch_all(Plan.of([*missing, *plan_of(server, 2).files]), tmp_path, session)
+    assert (len(outcome.missing), len(outcome.fetched), outcome.failed) == (8, 2, [])
+    outcome.raise_if_failed()
+
+
+def test_a_disk_without_room_is_told_before_anything_comes(server, session, tmp_path: Path) -> None:
+    huge = Plan.of([Remote(f"{server.url}/a", "a", 10**18)])
+    with pytest.raises(FetchError, match=r"are to come, .* are free"):
+        fetch_all(huge, tmp_path / "not" / "yet", session)
+    assert server.asked == []
+
+
+def test_two_files_of_one_place_are_refused_and_one_named_twice_is_one() -> None:
+    one = Remote("http://a/x", "a/X.tif")
+    assert len(Plan.of([one, one]).files) == 1
+    with pytest.raises(FetchError, match="would both become"):
+        Plan.of([one, Remote("http://b/x", "a/x.tif")])
+
+
+def test_a_volume_is_known_estimated_or_not_known() -> None:
+    known, unknown = Remote("http://a/1", "1", 1_000_000), Remote("http://a/2", "2")
+    assert Plan.of([known]).in_words() == "1 file, 1.0 MB"
+    assert Plan.of([known, unknown], guessed_size=500_000).in_words() == "2 files, about 1.5 MB"
+    assert Plan.of([known, unknown]).in_words() == "2 files, volume not known"
+    assert in_words(999_999) == "1.0 MB"
+
+
+def test_a_receipt_keeps_what_came_before_and_forgets_what_is_gone(server, session, tmp_path: Path) -> None:
+    plan = plan_of(server, 3)
+    write_receipt(tmp_path, fetch_all(Plan(plan.files[:2]), tmp_path, session), {"source": "a"})
+    (tmp_path / "raw/0.tif").unlink()
+    path = write_receipt(tmp_path, fetch_all(Plan(plan.files[2:]), tmp_path, session), {"source": "b"})
+    noted = json.loads(path.read_text())
+    assert noted["source"] == "b"
+    assert sorted(noted["files"]) == ["raw/1.tif", "raw/2.tif"]
+    assert all(one["proved"] for one in noted["files"].values())
+
+
+COMMAND = """
+import sys
+sys.path.insert(0, "scripts")
+import rich_click as click
+from pathlib import Path
+from fetching.command import carry_out, main, session_of
+from fetching.plan import Plan, Remote
+
+@click.command()
+@click.argument("url")
+@click.argument("folder", type=click.Path(path_type=Path))
+def fetch(url, folder):
+    session = session_of(rate=1000, timeout=20, retries=0)
+    files = [Remote(f"{url}/{i}.tif", f"{i}.tif") for i in range(4)]
+    carry_out(Plan.of(files), folder, session, workers=2, max_gb=1, about={})
+
+main(fetch)
+"""
+
+
+def start(server: FlakyServer, folder: Path) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "no_proxy": "127.0.0.1"}
+    environment.pop("LOCATLAS_OFFLINE", None)
+    command = [sys.executable, "-c", COMMAND, server.url, str(folder)]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize(("signal_sent", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_a_run_that_is_stopped_or_killed_leaves_no_half_file_and_goes_on(
+    server: FlakyServer, tmp_path: Path, signal_sent: signal.Signals, code: int
+) -> None:
+    bodies = {f"/{i}.tif": bytes([i]) * 300_000 for i in range(4)}
+    server.files |= bodies
+
+    def slowly(handler: Handler, whole: bytes) -> None:
+        serve(handler, whole, send=100_000)
+        handler.wfile.flush()
+        for start_at in range(100_000, len(whole), 1000):
+            if server.released.wait(0.01):
+                return
+            handler.wfile.write(whole[start_at : start_at + 1000])
+
+    server.behaviours["/1.tif"] = [slowly]
+    running = start(server, tmp_path)
+    part = tmp_path / ".1.tif.part"
+    while running.poll() is None and not (part.is_file() and part.stat().st_size > 100_000):
+        time.sleep(0.01)
+    running.send_signal(signal_sent)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == code, said
+    assert "Traceback" not in said
+    whole = {p.name for p in tmp_path.glob("*.tif")}
+    assert "1.tif" not in whole
+    assert all((tmp_path / name).read_bytes() == bodies[f"/{name}"] for name in whole)
+    server.asked.clear()
+    again = start(server, tmp_path)
+    _, said = again.communicate(timeout=60)
+    assert again.returncode == 0, said
+    assert all((tmp_path / name.strip("/")).read_bytes() == body for name, body in bodies.items())
+    (begun,) = server.ranges("/1.tif")
+    assert begun is not None
+    assert not any(path.strip("/") in whole for _, path, _ in server.asked)
+
+
+def test_a_failure_is_one_line_and_exit_code_1(server: FlakyServer, tmp_path: Path) -> None:
+    server.files |= {f"/{i}.tif": b"x" for i in range(3)}
+    server.behaviours["/0.tif"] = [truncate(0)]
+    failed = start(server, tmp_path)
+    _, said = failed.communicate(timeout=60)
+    assert failed.returncode == 1
+    assert said.splitlines()[-1].startswith("Error: 2 files could not be fetched, the first: http://127.0.0.1")
+    assert "Traceback" not in said

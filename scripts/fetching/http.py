@@ -6,6 +6,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from email.message import Message
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -148,24 +149,24 @@ class Session:
         found: bytes = self.patiently(url, once)
         return found
 
-    def headers(self, url: str, *, follow: bool = True) -> Mapping[str, str]:
+    def headers(self, url: str, *, follow: bool = True) -> Message:
         """Headers of a file (HEAD); unless redirects are followed, those of the first answer.
 
         Raises:
             NotThereError, FetchError: As `patiently`.
         """
 
-        def once(_: int) -> Mapping[str, str]:
+        def once(_: int) -> Message:
             try:
                 with self.ask(url, method="HEAD", follow=follow) as answer:
-                    found: Mapping[str, str] = answer.headers
+                    found: Message = answer.headers
             except urllib.error.HTTPError as error:
                 if follow or error.code not in _REDIRECTS:
                     raise
                 found = error.headers
             return found
 
-        result: Mapping[str, str] = self.patiently(url, once)
+        result: Message = self.patiently(url, once)
         return result
 
 

@@ -21,6 +21,26 @@ ENSG2,NOGRADE3,golgi,2
 ENSG1,HLA-A,nucleoplasm,3
 ENSG2,NOGRADE3,membrane,1
 """
+BOTH_FORMS = ("opencell-localization-annotations.csv", "2021-09-29-public-annotations-flat.csv")
+PROTEINS_BY_CLASS = {  # grade 3, 2, 1, and exactly one of grade 3
+    "big_aggregates": (22, 28, 11, 7),
+    "cell_contact": (25, 21, 11, 5),
+    "centrosome": (50, 14, 4, 19),
+    "chromatin": (67, 48, 9, 47),
+    "cytoplasmic": (483, 111, 93, 221),
+    "cytoskeleton": (34, 12, 8, 13),
+    "er": (96, 23, 21, 78),
+    "focal_adhesions": (10, 1, 2, 7),
+    "golgi": (64, 26, 13, 27),
+    "membrane": (117, 38, 23, 41),
+    "mitochondria": (11, 2, 0, 11),
+    "nuclear_membrane": (32, 4, 2, 18),
+    "nuclear_punctae": (77, 43, 21, 25),
+    "nucleolus_fc_dfc": (22, 6, 4, 18),
+    "nucleolus_gc": (76, 11, 10, 58),
+    "nucleoplasm": (372, 113, 115, 133),
+    "vesicles": (240, 59, 44, 140),
+}
 HLA_GRADES = (("cytoplasmic", 3), ("nucleoplasm", 3), ("vesicles", 2))
 
 
@@ -157,6 +177,15 @@ def test_labels_outside_the_vocabulary_are_kept_and_logged(read, make, tmp_path:
     assert "'cilia'" in caplog.text
 
 
+def annotated(table: Path) -> tuple[dict[str, tuple[tuple[str, int], ...]], list[str]]:
+    """Graded labels by gene as the reader takes them from a table, and the rows that it rejected."""
+    from locatlas.indexer.datasets.opencell import _annotations
+
+    rejected: list[str] = []
+    found = _annotations(table, lambda source, _reason: rejected.append(source))
+    return {gene: one.graded for gene, one in found.items()}, rejected
+
+
 class TestRealFields:
     @pytest.mark.parametrize("folder", ["opencell", "opencell/microscopy/raw"])
     def test_grade_3_counts_are_those_of_the_readme(self, folder: str, read, shared_data: Path) -> None:
@@ -183,16 +212,35 @@ class TestRealFields:
             assert image.pixels.shape[1] in (344, 345)
             assert image.pixels.dtype == np.uint16
 
-    def test_the_table_has_the_counted_labels(self, shared_data: Path) -> None:
-        """Counts of the annotations as published."""
-        from locatlas.indexer.datasets.opencell import _annotations
-
-        table = shared_data / "opencell" / "tables" / "opencell-localization-annotations.csv"
-        rejected: list[str] = []
-        annotations = _annotations(table, lambda source, _reason: rejected.append(source))
-        by_number = Counter(sum(grade == 3 for _, grade in a.graded) for a in annotations.values())
+    @pytest.mark.parametrize("file", BOTH_FORMS)
+    def test_the_table_has_the_counted_labels(self, file: str, shared_data: Path) -> None:
+        """Counts of the annotations as published, in either form: docs/protocols.md shows them."""
+        annotations, rejected = annotated(shared_data / "opencell" / "tables" / file)
         assert not rejected
+        by_number = Counter(sum(grade == 3 for _, grade in graded) for graded in annotations.values())
         assert by_number == {0: 4, 1: 868, 2: 389, 3: 44, 4: 5}
-        assert Counter(grade for a in annotations.values() for _, grade in a.graded) == {3: 1798, 2: 560, 1: 391}
-        counts = Counter(label for a in annotations.values() for label, grade in a.graded if grade == 3)
-        assert (counts["cytoplasmic"], counts["mitochondria"], counts["nucleolus_gc"]) == (483, 11, 76)
+        assert {gene for gene, graded in annotations.items() if all(grade < 3 for _, grade in graded)} == {
+            "CDK13", "CSE1L", "HSPB11", "IPO13"
+        }  # fmt: skip
+        assert sum(len(graded) == 1 for graded in annotations.values()) == 338
+        assert Counter(grade for graded in annotations.values() for _, grade in graded) == {3: 1798, 2: 560, 1: 391}
+
+    @pytest.mark.parametrize("file", BOTH_FORMS)
+    def test_each_class_has_the_counted_proteins(self, file: str, shared_data: Path) -> None:
+        annotations, _ = annotated(shared_data / "opencell" / "tables" / file)
+        by_grade = Counter(pair for graded in annotations.values() for pair in graded)
+        top = [[label for label, grade in graded if grade == 3] for graded in annotations.values()]
+        single = Counter(labels[0] for labels in top if len(labels) == 1)
+        found = {label: (*(by_grade[label, grade] for grade in (3, 2, 1)), single[label]) for label, _ in by_grade}
+        assert found == PROTEINS_BY_CLASS
+        assert (len(single), single.total()) == (17, 868)
+        large = [n for n in single.values() if n >= 10]
+        assert (len(large), sum(large)) == (14, 849)
+        alone = [graded for graded, labels in zip(annotations.values(), top, strict=True) if len(labels) == 1]
+        assert sum(all(grade != 2 for _, grade in graded) for graded in alone) == 513
+        assert sum(len(graded) == 1 for graded in alone) == 336
+
+    def test_the_page_of_the_protocols_shows_these_counts(self) -> None:
+        page = (Path(__file__).resolve().parents[3] / "docs" / "protocols.md").read_text()
+        for label, counts in PROTEINS_BY_CLASS.items():
+            assert f"| {label} | {' | '.join(map(str, counts))} |" in page

@@ -1,13 +1,15 @@
 """Grids as TOML: those that come with locatlas, and what is refused, by file and key."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from locatlas.errors import InputError, UnknownNameError
 from locatlas.models import registry
+from locatlas.query.benchmark.cell import Cell
 from locatlas.query.benchmark.expand import cells_of, variants_of
-from locatlas.query.benchmark.grid import list_grids, load_grid
+from locatlas.query.benchmark.grid import _FINETUNE, _SETTINGS, list_grids, load_grid
 from locatlas.query.benchmark.run import planned
 
 SMALL = 'title = "t"\n[[encoders]]\nname = "e"\n[measure]\nprotocols = ["protein-out"]\n'
@@ -96,3 +98,14 @@ def test_other_encoders_take_all_plans_of_the_grid() -> None:
     grid = load_grid("paper-channel-plans").with_encoders(["a", "b"])
     assert [entry.name for entry in grid.encoders] == ["a", "b"]
     assert grid.encoders[0].mappings == ("natural", "random", "replicate")
+
+
+def test_the_grid_of_the_documentation_can_be_measured_and_all_settings_are_told(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "benchmarks.md").read_text()
+    grid = load_grid(written(tmp_path, page.partition("```toml\n")[2].partition("```")[0]))
+    assert sum(map(len, planned(grid)[0].values()))
+    settings, columns = page.partition("| setting |")[2], page.partition("Columns of the tidy table")[2]
+    assert [name for name in _SETTINGS if f"`{name}`" not in settings] == []
+    assert [name for name in _FINETUNE if f"`{name}`" not in settings] == []
+    assert [field.name for field in dataclasses.fields(Cell) if f"`{field.name}`" not in columns] == []
+    assert [name for name in list_grids() if f"| `{name}` |" not in page] == []

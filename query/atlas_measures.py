@@ -35,6 +35,7 @@ class AtlasMeasures(AtlasViews):
         exclude: str = "protein",
         sort: Sort = "protein",
         worst_first: bool = False,
+        mean_average_precision: bool = False,
         where: Where = (),
         label_source: LabelSource = "inherited",
         encoder: str | None = None,
@@ -48,22 +49,27 @@ class AtlasMeasures(AtlasViews):
             exclude: What a cell must not meet when it is voted on, as in `neighbors`.
             sort: By "protein", "within", "auc" or "heterogeneity", the best first.
             worst_first: The other way round; unknown numbers come last either way.
+            mean_average_precision: Add the mean average precision of the images of each protein among those of others,
+                with p; needs copairs (extra `copairs`).
             where: Filters on the images that are compared, and on the cells that vote.
             label_source: Localizations that are shown and that vote, as in `neighbors`.
             encoder: Name or fingerprint; None for the current one.
-            seed: Of the pairs that are drawn where they are too many.
+            seed: Of the pairs that are drawn where they are too many, and of the random rankings behind p.
 
         Returns:
             One row a protein: n_fovs and n_cells in the atlas, localizations, n_images compared, within (mean cosine of
             pairs of other fields), between and between_sd (with other proteins' images), auc, heterogeneity and entropy
-            of the cells' votes. The table's metadata has the same over all proteins, `notes` and `definitions`.
+            of the cells' votes, map, map_normalized, map_p and map_p_fdr. The table's metadata has the same over all
+            proteins, `notes` and `definitions`.
 
         Raises:
             UnknownNameError: If a column, the order or the encoder is unknown.
-            InputError: If no image has a protein, or heterogeneity is asked for without k or without cells.
+            InputError: If no image has a protein, heterogeneity is asked for without k or without cells, or mean
+                average precision without copairs or of more than 8,000 images.
         """
         scope = Scope(level=of, encoder=encoder, where=where, label_source=label_source)
-        return protein_table(self._shelf, scope, k=k, exclude=exclude, sort=sort, worst_first=worst_first, seed=seed)
+        how = {"k": k, "exclude": exclude, "sort": sort, "worst_first": worst_first, "seed": seed}
+        return protein_table(self._shelf, scope, mean_average_precision=mean_average_precision, **how)  # type: ignore[arg-type]
 
     def sweep(
         self,

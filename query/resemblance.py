@@ -9,8 +9,10 @@ import pyarrow as pa
 
 from locatlas.errors import InputError, UnknownNameError
 from locatlas.indexer.store import Store
+from locatlas.query import average_precision
 from locatlas.query.aggregate import DEFINITIONS as TOGETHER
 from locatlas.query.answers import context, with_context
+from locatlas.query.average_precision import DEFINITIONS as PRECISIONS
 from locatlas.query.classify import Vote
 from locatlas.query.classify_units import Together, classify_units
 from locatlas.query.cohesion import Cohesion, cohesion
@@ -46,8 +48,13 @@ _SCHEMA = pa.schema(
         ("same_plate_between", pa.float64()),
         ("heterogeneity", pa.float64()),
         ("entropy", pa.float64()),
+        ("map", pa.float64()),
+        ("map_normalized", pa.float64()),
+        ("map_p", pa.float64()),
+        ("map_p_fdr", pa.float64()),
     ]
 )
+_UNKNOWN = dict.fromkeys(("heterogeneity", "entropy", *PRECISIONS))
 
 
 def _compared(view: View, **how: Any) -> Cohesion:
@@ -91,6 +98,7 @@ def protein_table(
     exclude: str = "protein",
     sort: Sort = "protein",
     worst_first: bool = False,
+    mean_average_precision: bool = False,
     seed: int = 0,
 ) -> pa.Table:
     """One row a protein.
@@ -102,17 +110,21 @@ def protein_table(
         exclude: What a cell must not meet when it is voted on.
         sort: By name, or by a number: highest `within` or `auc` first, lowest `heterogeneity` first.
         worst_first: The other way round. Proteins of which the number is unknown come last either way.
-        seed: Of what is drawn where pairs are too many.
+        mean_average_precision: Add mAP with p, which needs copairs.
+        seed: Of what is drawn where pairs are too many, and of the random rankings of mAP.
 
     Raises:
         UnknownNameError: If `sort` or something in the scope is unknown.
-        InputError: If no image has a protein, or the cells cannot be voted on.
+        InputError: If no image has a protein, the cells cannot be voted on, or as
+            `average_precision.mean_average_precision`.
     """
     if sort not in SORTS:
         raise UnknownNameError("order", sort, SORTS)
     if sort == "heterogeneity" and k is None:
         message = "heterogeneity is that of the votes on cells: k, the number of neighbors that vote, needed"
         raise InputError(message)
+    if mean_average_precision:
+        average_precision.check_copairs()
     seen = look(shelf, scope, Subject())
     view = seen.view if seen.allowed is None else seen.view.take(np.flatnonzero(seen.allowed))
     found = _compared(view, seed=seed)
@@ -121,9 +133,15 @@ def protein_table(
         raise InputError(message)
     votes, notes = ({}, []) if k is None else _heterogeneity(shelf, scope, k, exclude)
     counts, labels = _counts(shelf.store), _labels(view)
+    names = view.names("protein")
+    precise = (
+        average_precision.mean_average_precision(view.vectors, names, view.names("fov"), seed=seed)
+        if mean_average_precision
+        else {}
+    )
     rows = [
         {"protein": name, **counts[name], "localizations": labels[name], **one.to_dict(),
-         "heterogeneity": None, "entropy": None, **votes.get(name, {})}
+         **_UNKNOWN, **votes.get(name, {}), **(precise[name].to_dict() if name in precise else {})}
         for name, one in found.of.items()
     ]  # fmt: skip
     known = [row for row in rows if row[sort] is not None]
@@ -138,7 +156,7 @@ def protein_table(
         sort=sort,
         worst_first=worst_first,
         overall=found.overall.to_dict(),
-        definitions=DEFINITIONS | {name: TOGETHER[name] for name in ("heterogeneity", "entropy")},
+        definitions=DEFINITIONS | {name: TOGETHER[name] for name in ("heterogeneity", "entropy")} | PRECISIONS,
         notes=list(dict.fromkeys(seen.notes(found.notes(), _no_pairs(view, found), notes))),
     )
 

@@ -197,6 +197,10 @@ class ProteinRow(SimilarityNumbers):
     localizations: list[str]
     heterogeneity: float | None = Field(description="of the votes on its cells; null without k")
     entropy: float | None
+    map: float | None = Field(description="mean average precision; null without --map")
+    map_normalized: float | None
+    map_p: float | None
+    map_p_fdr: float | None
 
 
 class ProteinsDocument(_Document):

@@ -147,6 +147,12 @@ def sweep_command(atlas: Path, plot: Path | None, csv: Path | None, *, as_json: 
     help="The best first.",
 )
 @click.option("--worst-first", is_flag=True, help="The other way round.")
+@click.option(
+    "--map",
+    "mean_average_precision",
+    is_flag=True,
+    help="Add mean average precision with p, by copairs (extra copairs; at most 8,000 images).",
+)
 @LABEL_SOURCE
 @WHERE
 @ENCODER
@@ -167,7 +173,9 @@ def proteins_command(atlas: Path, csv: Path | None, *, as_json: bool, **asked: A
         return
     names = ["protein", "n_fovs", "n_cells", "localizations", "within", "n_within", "between", "between_sd", "auc"]
     names += ["heterogeneity", "entropy"] if asked["k"] else []
+    names += ["map", "map_p", "map_p_fdr"] if asked["mean_average_precision"] else []
     words = {"n_fovs": "FOVs", "n_cells": "cells", "n_within": "pairs", "between_sd": "SD", "auc": "AUC"}
+    words |= {"map": "mAP", "map_p": "p", "map_p_fdr": "p (FDR)"}
     proteins = document["proteins"]
     title = f"{len(proteins)} proteins by their {document['of']} images ({document['encoder']['name']}, cosine)"
     print_table([words.get(n, n) for n in names], [[p[n] for n in names] for p in proteins[:50]], title=title)

@@ -120,6 +120,14 @@ def test_folds_by_field_let_a_protein_vote_on_itself() -> None:
     assert split.groups == apart.groups  # intervals draw proteins under both
 
 
+def test_leaving_plates_out_lets_a_protein_vote_on_itself_from_other_plates() -> None:
+    """The group is the only thing that is kept apart (docs/protocols.md)."""
+    plates = [f"plate{i % 2}" for i in range(PROTEINS * FOVS)]
+    by_plate, by_protein = (scored(arena, cell(k=1))[0] for arena in (made(groups=plates, group="plate"), made()))
+    assert by_plate.groups == ("plate0", "plate1")
+    assert by_plate.macro_f1 > by_protein.macro_f1 + 0.1
+
+
 def test_held_out_proteins_are_classified_by_the_fraction_alone() -> None:
     arena = made()
     mine = scored(arena, cell(protocol="protein-holdout", k=3, fraction=0.5, seed=2))[0]

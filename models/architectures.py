@@ -19,6 +19,8 @@ class VitShape:
         norm_eps: Epsilon of the LayerNorms.
         pool_heads: Heads of SubCell's gated attention pooling; 0 for a network without it.
         pool_width: Hidden width of that pooling.
+        stem: Channels after each of the 3 x 3 convolutions of stride 2 that stand for one convolution of the patch's
+            size; () for the plain network.
     """
 
     img_size: int
@@ -30,6 +32,7 @@ class VitShape:
     norm_eps: float = 1e-6
     pool_heads: int = 0
     pool_width: int = 512
+    stem: tuple[int, ...] = ()
 
 
 OWN: dict[str, VitShape] = {
@@ -47,5 +50,8 @@ OWN: dict[str, VitShape] = {
         img_size=448, patch_size=16, width=768, depth=12, heads=12, norm_eps=1e-12, pool_heads=2
     ),
     "locatlas_pico": VitShape(img_size=224, patch_size=16, width=192, depth=4, heads=3),
+    # the same behind a stem of small convolutions, from which so small a network learns many times faster
+    # (Xiao et al. 2021, "Early convolutions help transformers see better", arXiv:2106.14881)
+    "locatlas_pico_conv": VitShape(img_size=224, patch_size=16, width=192, depth=4, heads=3, stem=(32, 64, 96, 192)),
 }
 """locatlas' own architecture names and their shapes."""

@@ -11,6 +11,7 @@ from locatlas.errors import InputError, UnknownNameError
 from locatlas.models.architectures import OWN, VitShape
 from locatlas.models.pooling import PooledViT
 from locatlas.models.spec import EncoderSpec, Pooling
+from locatlas.models.stem import conv_stem
 from locatlas.models.subcell import GatedAttentionPooler, SubCellEncoder
 from locatlas.models.torchvision_shim import import_timm
 
@@ -77,7 +78,7 @@ def _size_arguments(spec: EncoderSpec, patch: int, *, any_size: bool) -> dict[st
 def _own_vit(spec: EncoderSpec, shape: VitShape, *, any_size: bool) -> nn.Module:
     timm = import_timm()
     arguments = {"img_size": shape.img_size, **_size_arguments(spec, shape.patch_size, any_size=any_size)}
-    vit: nn.Module = timm.models.VisionTransformer(
+    vit: Any = timm.models.VisionTransformer(
         patch_size=shape.patch_size,
         in_chans=len(spec.slots),
         num_classes=0,
@@ -89,7 +90,10 @@ def _own_vit(spec: EncoderSpec, shape: VitShape, *, any_size: bool) -> nn.Module
         weight_init="skip",
         **arguments,
     )
-    return vit
+    if shape.stem:
+        vit.patch_embed.proj = conv_stem(len(spec.slots), shape.stem, shape.width)
+    made: nn.Module = vit
+    return made
 
 
 def _timm_vit(spec: EncoderSpec, *, any_size: bool) -> nn.Module:

@@ -30,6 +30,8 @@ __all__ = ["DinoHead", "DinoModule", "DinoObjective", "DinoOptions"]
 class DinoHead(nn.Module):
     """From an encoder's vector to a score for each prototype: three linear layers, and cosines with unit prototypes.
 
+    With `batch_norm` in the options the vectors, and what comes out of each layer, are normalized over the batch.
+
     Args:
         dim: Length of the vector.
         options: Widths.
@@ -40,11 +42,15 @@ class DinoHead(nn.Module):
         super().__init__()
         with torch.random.fork_rng(devices=[]):  # torch fills layers from the global generator; overwritten below
             self.layers = nn.Sequential(
+                *_normalized(dim, options),
                 nn.Linear(dim, options.hidden),
+                *_normalized(options.hidden, options),
                 nn.GELU(),
                 nn.Linear(options.hidden, options.hidden),
+                *_normalized(options.hidden, options),
                 nn.GELU(),
                 nn.Linear(options.hidden, options.bottleneck),
+                *_normalized(options.bottleneck, options),
             )
         for layer in self.layers:
             if isinstance(layer, nn.Linear):
@@ -61,6 +67,14 @@ class DinoHead(nn.Module):
             # zero rather than none: processes that train together wait for a gradient of every parameter
             rows = self.prototypes.detach() + 0 * self.prototypes if frozen else self.prototypes
             return functional.linear(unit, functional.normalize(rows, dim=-1))
+
+
+def _normalized(width: int, options: DinoOptions) -> list[nn.Module]:
+    """The layer that brings numbers to mean 0 and SD 1 over the batch, if there is to be one."""
+    if not options.batch_norm:
+        return []
+    # nothing learned and nothing kept: the head is thrown away, and its copy must not have statistics of its own
+    return [nn.BatchNorm1d(width, affine=False, track_running_stats=False)]
 
 
 class DinoModule(nn.Module):

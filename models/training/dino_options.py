@@ -30,6 +30,9 @@ class DinoOptions:
         prototypes: Outputs of the head. DINO has 65,536, for a million images; 4096 suit thousands.
         bottleneck: Length of the vectors that are compared with the prototypes.
         hidden: Width of the head's two hidden layers.
+        batch_norm: Whether what enters the head, and each of its layers, is brought to mean 0 and SD 1 over the batch
+            (DINO's `use_bn_in_head`, off there): a network that knows nothing yet gives all images almost the same
+            vector, and this is what tells them apart. Over the part of a batch that a process has at once.
         momentum: Share of itself that the teacher keeps in a step, at the start; rises to 1 in a cosine. DINO4Cells and
             DINO: 0.996.
         balance: What keeps the teacher from always saying the same: `centre`, DINO's running mean of its scores, or
@@ -59,6 +62,7 @@ class DinoOptions:
     prototypes: int = 4096
     bottleneck: int = 256
     hidden: int = 2048
+    batch_norm: bool = False
     momentum: float = 0.996
     balance: Balance = "centre"
     center_momentum: float = 0.9

@@ -73,9 +73,10 @@ def copied(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in module.state_dict().items()}
 
 
-def test_the_loss_falls(objective: Callable) -> None:
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_the_loss_falls(batch_norm: bool, objective: Callable) -> None:
     """Teacher and centre stand still here: where they move, what is to be said moves, and the loss tells nothing."""
-    made = objective({"momentum": 1.0, "center_momentum": 1.0}, n_steps=50)
+    made = objective({"momentum": 1.0, "center_momentum": 1.0, "batch_norm": batch_norm}, n_steps=50)
     optimizer = optimizer_of(made, 5e-4)
     losses = [step_of(made, optimizer, step, 12)[0] for step in range(50)]
     assert np.mean(losses[-10:]) < np.mean(losses[:10]) - 0.1
@@ -343,3 +344,23 @@ def test_no_images_are_refused(objective: Callable, images: Callable) -> None:
     empty.pixels = empty.pixels[:0]
     with pytest.raises(InputError, match="no images"):
         objective(shown=empty)
+
+
+def test_batch_norm_brings_what_enters_each_layer_of_the_head_to_mean_0_and_sd_1(objective: Callable) -> None:
+    made = objective({"batch_norm": True})
+    entered: list[tuple[Tensor, Tensor]] = []
+    for layer in made.module.head.layers:
+        if isinstance(layer, nn.BatchNorm1d):
+            layer.register_forward_hook(lambda _module, given, out: entered.append((given[0], out)))
+    rows = 5 + 3 * torch.randn(32, made.module.head.layers[1].in_features, generator=torch.Generator().manual_seed(0))
+    scores = made.module.head(rows)
+    assert len(entered) == 4
+    assert entered[0][0] is rows
+    for given, out in entered:
+        variance, mean = torch.var_mean(given, dim=0, correction=0)
+        torch.testing.assert_close(out, (given - mean) / (variance + 1e-5).sqrt(), rtol=1e-3, atol=1e-4)
+    # nothing is kept: the teacher's head, a copy, has no statistics of its own
+    assert not [name for name, _ in made.module.head.named_buffers()]
+    # the statistics are the batch's alone: the same rows among others score otherwise, the same batch alike
+    torch.testing.assert_close(made.module.head(rows), scores)
+    assert not torch.allclose(made.module.head(torch.cat([rows, rows + 9]))[: len(rows)], scores)

@@ -27,7 +27,7 @@ __all__ = [
     "switch_to",
 ]
 
-DEFAULT_ENCODER = "locatlas_pico.untrained"
+DEFAULT_ENCODER = "locatlas_pico.synthetic"
 
 IMPORTED = "imported"
 """Architecture of the encoders of imported vectors."""

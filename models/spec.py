@@ -76,7 +76,7 @@ class EncoderSpec:
 
     Attributes:
         name: Registry name, `architecture.weights`.
-        source: Where the weights come from: "timm:...", "https://...", "file", "seed:N".
+        source: Where the weights come from: "timm:...", "https://...", "file", "seed:N", "shipped".
         license: SPDX id or words.
         paper: Citation or arXiv id.
         parent: Fingerprint of the encoder this one was fine-tuned from.

@@ -24,9 +24,14 @@ from locatlas.models.layouts import Converted, check_fit, convert
 from locatlas.models.spec import EncoderSpec
 from locatlas.models.torchvision_shim import import_timm
 
-__all__ = ["fill", "fill_from", "load_state", "locate", "read_checkpoint", "save", "sha256_file"]
+__all__ = ["SHIPPED", "fill", "fill_from", "load_state", "locate", "read_checkpoint", "save", "sha256_file"]
 
 _LOG = logging.getLogger(__name__)
+
+SHIPPED = "shipped"
+"""Source of weights that come with locatlas."""
+
+_SHIPPED_FOLDER = Path(__file__).resolve().parent / "shipped"
 
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
@@ -148,12 +153,17 @@ def sha256_file(path: Path) -> str:
 def locate(spec: EncoderSpec) -> Path:
     """The weights file of a spec on this machine, downloaded first where its source allows it.
 
-    Looked for in this order: beside the user's own encoders, then `<name>.safetensors`, `.pth`, `.pt`, `.bin` under
-    $LOCATLAS_HOME/weights.
+    Those that come with locatlas (source `shipped`) lie beside this file. Others are looked for in this order: beside
+    the user's own encoders, then `<name>.safetensors`, `.pth`, `.pt`, `.bin` under $LOCATLAS_HOME/weights.
 
     Raises:
         WeightsError: If there is none and it cannot be downloaded; says in one line which file to put where.
     """
+    if spec.source == SHIPPED:
+        if (path := _SHIPPED_FOLDER / f"{spec.name}.safetensors").is_file():
+            return path
+        message = f"weights of {spec.name} should have come with locatlas, as {path}: install it again"
+        raise WeightsError(message)
     own = encoders_folder() / f"{spec.name}.safetensors"
     for path in (own, *(weights_folder() / f"{spec.name}{suffix}" for suffix in _SUFFIXES)):
         if path.is_file():

@@ -20,7 +20,6 @@ from locatlas.indexer.datasets import read_records
 from locatlas.indexer.images import read_image
 from locatlas.indexer.records import ImageRecord
 from locatlas.indexer.synthetic import make_collection
-from locatlas.models import registry
 from locatlas.models.encode import load_encoder, resolve
 from locatlas.models.transforms import network_input
 from locatlas.query.sweep import sweep
@@ -31,7 +30,9 @@ SEED = 2002
 
 PROTEINS, FIELDS = 6, 3
 KS = (1, 5, 10, 20)
-UNTRAINED = ("locatlas_pico.untrained", "seed:0", "seed:1", "seed:2")
+SHIPPED = "locatlas_pico.synthetic"
+UNTRAINED = ("seed:0", "seed:1", "seed:2")
+"""The shipped architecture with random weights of these seeds."""
 
 Collection = tuple[list[str], list[str], list[tuple[str, ...]], list[ChannelImage]]
 """Ids, groups, localizations, images."""
@@ -62,16 +63,16 @@ def hpa_cells(folder: Path) -> Collection:
 
 def encoded(name: str, images: Sequence[ChannelImage], stains: tuple[str, ...]) -> NDArray[np.float32]:
     """Vectors by an encoder; `seed:N` is the shipped architecture with random weights of that seed."""
-    registered = registry.get(name if name in (s.name for s in registry.list_encoders()) else UNTRAINED[0])
-    spec = resolve(registered.name, stains=stains)
     if name.startswith("seed:"):
-        spec = spec.with_changes(weights_sha256=name)
+        spec = resolve(SHIPPED, stains=stains).with_changes(weights_sha256=name)
+    else:
+        spec = resolve(name, stains=stains)
     return load_encoder(spec).encode(images, batch_size=16)
 
 
 def raw_pixels(images: Sequence[ChannelImage]) -> NDArray[np.float32]:
     """The protein channel as 32 x 32 numbers."""
-    spec = resolve(UNTRAINED[0], stains=("protein",)).with_changes(input_px=32, slots=("protein",), mean=None, std=None)
+    spec = resolve(SHIPPED, stains=("protein",)).with_changes(input_px=32, slots=("protein",), mean=None, std=None)
     return np.stack([network_input(image, spec, patch_px=1).numpy().reshape(-1) for image in images])
 
 
@@ -100,7 +101,7 @@ def main() -> None:
         "--encoder", action="append", help="registry names; default: the shipped one and untrained ones"
     )
     chosen = parser.parse_args()
-    names = chosen.encoder or ["locatlas_pico.synthetic", *UNTRAINED[1:]]
+    names = chosen.encoder or [SHIPPED, *UNTRAINED]
     print("macro F1 / accuracy, leave-group-out, uniform votes")
     for look in ("opencell", "hpa"):
         table(f"Made fields, {look} look", made_fields(chosen.folder, look), names)

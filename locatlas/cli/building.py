@@ -216,6 +216,11 @@ def finish(atlas: Path, summary: "IndexSummary", *, faiss: str, as_json: bool) -
         )
         if encoder.spec.weights_sha256 and encoder.spec.weights_sha256.startswith("seed:"):
             notice("note: this encoder is untrained (random weights from a seed): a baseline, not a result")
+        if encoder.spec.source == "shipped":
+            notice(
+                "note: this encoder was trained on made images alone; for real ones name another with --encoder "
+                "(locatlas encoders list)"
+            )
     if summary.qc:
         click.echo("QC flags: " + ", ".join(f"{flag} {n}" for flag, n in summary.qc.items()))
     if summary.timings_s:

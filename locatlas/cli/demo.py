@@ -13,7 +13,7 @@ from locatlas.errors import InputError
 
 __all__ = ["demo", "demo_command"]
 
-_ENCODER = "locatlas_pico.untrained"
+_ENCODER = "locatlas_pico.synthetic"
 _MADE_UP = "The images are made by a program. They show that the tool works, not how well it does on real cells."
 
 
@@ -47,8 +47,7 @@ def demo(
     _make_images(root, images, seed=seed, progress=progress)
     seconds["make images"] = time.perf_counter() - start
     start = time.perf_counter()
-    # the protein channel alone: an untrained network would mostly see how many nuclei a field has
-    request = EncoderRequest(name=_ENCODER, stains=("protein",))
+    request = EncoderRequest(name=_ENCODER)
     summaries = {
         name: index(images / name, atlas=atlas_path, dataset=name, request=request, progress=progress)
         for name in ("opencell", "hpa")
@@ -135,7 +134,7 @@ def _tell(done: dict[str, Any], folder: Path) -> None:
     )
     print_table(("k", "votes", "macro F1", "95 % interval", "accuracy"), scores, title=title)
     click.echo(_MADE_UP)
-    click.echo(f"The encoder, {_ENCODER}, is untrained: random weights from a seed.")
+    click.echo(f"The encoder, {_ENCODER}, was trained on other images of the same program.")
     click.echo(f"Figure: {done['figure']}")
     click.echo("seconds: " + ", ".join(f"{step} {s}" for step, s in done["seconds"].items()))
     click.echo(f"Next: locatlas neighbors --atlas {folder}/atlas --protein {done['protein']}")

@@ -174,7 +174,7 @@ def test_images_indexed_beside_imported_vectors_get_their_own_encoder(
     assert (summary.embedded, summary.fovs) == (6, 7)
     assert {e.spec.name: e.state for e in encoders.stored_encoders(store)} == {
         "elsewhere": "superseded",
-        "locatlas_pico.untrained": "current",
+        "locatlas_pico.synthetic": "current",
     }
     assert index(source, atlas=tmp_path / "atlas", dataset="opencell").skipped == 6
     assert embed(atlas=tmp_path / "atlas", request=EncoderRequest()).skipped == 6

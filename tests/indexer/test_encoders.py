@@ -23,7 +23,7 @@ from locatlas.models.crops import CropPlan
 from locatlas.models.spec import EncoderSpec
 from locatlas.models.training.manifest import TrainingManifest
 
-PICO = "locatlas_pico.untrained"
+PICO = "locatlas_pico.synthetic"
 STAINS = ("nucleus", "protein")
 
 
@@ -149,18 +149,19 @@ def test_a_request_that_says_nothing_else_means_the_current_encoder(
         assert pick(request) == here
     for request in (EncoderRequest(stains=("protein",), mapping="replicate"), EncoderRequest(mapping="natural")):
         with pytest.raises(
-            EncoderMismatchError, match=r"is locatlas_pico.untrained \(replicate/separate of er, fp32, "
+            EncoderMismatchError, match=r"is locatlas_pico.synthetic \(replicate/separate of er, fp32, "
         ):
             pick(request)
 
 
 def test_adding_takes_a_request_as_it_stands(empty: Store, pick: Callable[..., StoredEncoder]) -> None:
-    put(empty, encoder(0))
+    first = StoredEncoder("fov", registry.get(PICO), "current")
+    put(empty, first)
     added = pick(EncoderRequest(mapping="random", seed=3), adding=True)
     assert (added.spec.mapping, added.spec.mapping_seed, added.state) == ("random", 3, "building")
     put(empty, added)
     assert pick(EncoderRequest(mapping="random", seed=3), adding=True) == added
-    assert pick(EncoderRequest(mapping="natural"), adding=True) == encoder(0)
+    assert pick(EncoderRequest(mapping="natural"), adding=True) == first
 
 
 def test_an_atlas_stays_at_the_precision_it_began_with(empty: Store, pick: Callable[..., StoredEncoder]) -> None:

@@ -120,7 +120,7 @@ def test_vectors_of_images_join_them_and_leave_their_metadata_and_encoder(
     assert rows["opencell/new"]["protein"] == "NEW"
     found = encoders.current(store, "fov")
     assert found is not None
-    assert found.spec.name == "locatlas_pico.untrained"
+    assert found.spec.name == "locatlas_pico.synthetic"
     ids, made = open_atlas(atlas).embeddings(encoder="elsewhere")
     assert dict(zip(ids, made.tolist(), strict=True))[id_of(2)] == VECTORS[1].tolist()
     assert open_atlas(atlas).neighbors(id=id_of(1), k=2, exclude="self", encoder="elsewhere").num_rows == 2
@@ -137,7 +137,7 @@ def test_a_name_stands_for_vectors_of_one_length(tmp_path: Path, atlas: Path, st
     with pytest.raises(
         EncoderMismatchError, match=r"is an encoder of .* that embeds images itself; choose another --name"
     ):
-        do(tmp_path / "v.parquet", atlas, name="locatlas_pico.untrained")
+        do(tmp_path / "v.parquet", atlas, name="locatlas_pico.synthetic")
     assert versions(store) == before
     assert do(tmp_path / "w.parquet", atlas, name="shorter")["imported"] == 1
 

@@ -120,7 +120,7 @@ def test_the_real_encoder_gives_the_same_vectors_for_one_image_more(
     again(source, later)
     table = table_of(Store.open(one))
     assert vectors(Store.open(later), table) == vectors(Store.open(one), table)
-    assert encoders.current(Store.open(one), "fov").spec.name == "locatlas_pico.untrained"  # type: ignore[union-attr]
+    assert encoders.current(Store.open(one), "fov").spec.name == "locatlas_pico.synthetic"  # type: ignore[union-attr]
 
 
 # --- something changed ---
@@ -447,8 +447,8 @@ def test_another_encoder_than_the_current_one_is_refused_in_one_line(source: Pat
     before = versions(store)
     with pytest.raises(EncoderMismatchError) as caught:
         again(source, atlas, request=OTHER)
-    assert "its fov encoder is locatlas_pico.untrained (natural/joint, fp32, " in str(caught.value)
-    assert "asked for locatlas_pico.untrained (random/joint, fp32, " in str(caught.value)
+    assert "its fov encoder is locatlas_pico.synthetic (natural/joint, fp32, " in str(caught.value)
+    assert "asked for locatlas_pico.synthetic (random/joint, fp32, " in str(caught.value)
     assert "add the other with `locatlas embed`" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert versions(store) == before
@@ -509,6 +509,6 @@ def test_the_document_names_counts_encoder_and_reasons(source: Path, tmp_path: P
     assert {k: document[k] for k in ("fovs", "cells", "embedded", "skipped", "updated")} == {
         "fovs": 5, "cells": 0, "embedded": 5, "skipped": 0, "updated": 0,
     }  # fmt: skip
-    assert document["encoder"]["name"] == "locatlas_pico.untrained"
+    assert document["encoder"]["name"] == "locatlas_pico.synthetic"
     assert len(document["encoder"]["fingerprint"]) == 64
     assert document["quarantined"][0]["source"] == name_of(0)

@@ -40,6 +40,7 @@ DESIGN = {
     "cell_dino_vit_large_patch16.hpa_fov": 1024,
     "cell_dino_vit_large_patch16.hpa_cell": 1024,
     "channel_adaptive_dino_vit_large_patch16.hpa": 1024,
+    "locatlas_pico.synthetic": 192,
     "locatlas_pico.untrained": 192,
 }
 

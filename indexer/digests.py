@@ -199,6 +199,8 @@ class Digests:
         head = read_head(self._folder)
         generation = head[0] + 1 if head else 1
         since = _now()
+        if head is None:
+            self._vouch(generation, 0)  # a journal without a head would be damage
         self._replace(journal_bytes(generation, since, files, begun_again=lost), generation)
         if lost:
             logger.warning("%s: was lost; digests were taken anew of what is there now", self._folder.journal_path)

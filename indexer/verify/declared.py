@@ -41,7 +41,7 @@ def look_at_declared(folder: AtlasFolder) -> Declared:
         journal = read_journal(folder)
     info = _info(folder, findings, has_journal=journal is not None)
     if journal is None:
-        _without_journal(folder, info, findings)
+        _without_journal(folder, info, head, findings)
     else:
         _journal(folder, journal, head, findings)
     return Declared(info, journal, findings)
@@ -71,9 +71,12 @@ def _info(folder: AtlasFolder, findings: list[Finding], *, has_journal: bool) ->
     return dict(info)
 
 
-def _without_journal(folder: AtlasFolder, info: dict[str, Any], findings: list[Finding]) -> None:
+def _without_journal(
+    folder: AtlasFolder, info: dict[str, Any], head: tuple[int, int] | None, findings: list[Finding]
+) -> None:
     name = folder.journal_path.relative_to(folder.path).as_posix()
-    if "digests_since" in info or folder.head_path.exists():
+    # the first journal of all is begun by a head that vouches for nothing yet
+    if "digests_since" in info or (folder.head_path.exists() and head != (1, 0)):
         means = "digests were taken and are gone: a flipped bit of a table cannot be found now"
         do = "restore it from a backup; --repair takes them anew of what is there now, and says since when"
         findings.append(finding("damage", "journal missing", name, means, do))

@@ -5,7 +5,9 @@ atlases, one with digests and one without, in turns; what stands between them is
 
 - side by side: seconds of the command with digests over those without, as medians over rounds
 - inside: the share of the command's seconds that was spent in taking digests, which other load on the machine does
-  not blur. It includes waiting for the disk (fsync), which Lance by itself does not do.
+  not blur much. It includes waiting for the disk (fsync), which Lance by itself does not do.
+
+Both are also told in seconds of the processor, which other load does not blur at all.
 
 Then the atlas with digests is verified, quick and full, and a table of `--mb` megabytes of vectors is made and
 verified, which tells the speed at which bytes are read.
@@ -33,16 +35,16 @@ from locatlas.indexer.verify.run import verify
 
 
 @contextmanager
-def counted() -> Iterator[list[float]]:
-    """Seconds of each time that digests are taken."""
+def counted() -> Iterator[list[tuple[float, float]]]:
+    """Seconds by the clock, and of the processor, of each time that digests are taken."""
     real, seconds = Digests.take, []
 
     def take(self: Digests, *args: Any, **options: Any) -> int:
-        start = time.perf_counter()
+        start, used = time.perf_counter(), time.thread_time()
         try:
             return real(self, *args, **options)
         finally:
-            seconds.append(time.perf_counter() - start)
+            seconds.append((time.perf_counter() - start, time.thread_time() - used))
 
     Digests.take = take  # type: ignore[method-assign]
     try:
@@ -113,7 +115,7 @@ def measure(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
     for n in range(given.images):
         os.link(drawn[n % len(drawn)], source / f"OC-FOV_GENE{n}_ENSG{n:011d}_CID{n:06d}_FID{n:08d}_proj.tif")
     indexed(source, folder / "warm", given.encoder)  # imports, and the cache of the file system
-    with_, without, cpu_with, cpu_without, inside, commits = [], [], [], [], [], 0
+    with_, without, cpu_with, cpu_without, inside, cpu_inside, commits = [], [], [], [], [], [], 0
     for n in range(given.rounds):
         for kind in ("with", "without") if n % 2 == 0 else ("without", "with"):
             if kind == "with":
@@ -121,7 +123,8 @@ def measure(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
                     clock, cpu = indexed(source, folder / f"with-{n}", given.encoder)
                 with_.append(clock)
                 cpu_with.append(cpu)
-                inside.append(sum(taken) / clock)
+                inside.append(sum(s for s, _ in taken) / clock)
+                cpu_inside.append(sum(s for _, s in taken) / cpu)
                 commits = len(taken)
             else:
                 with none_taken():
@@ -141,6 +144,7 @@ def measure(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
         "overhead_side_by_side": round(statistics.median(with_) / statistics.median(without) - 1, 4),
         "overhead_of_processor_time": round(statistics.median(cpu_with) / statistics.median(cpu_without) - 1, 4),
         "overhead_inside": round(statistics.median(inside), 4),
+        "overhead_inside_of_processor_time": round(statistics.median(cpu_inside), 4),
         "times_taken": commits,
         "findings": [f.kind for f in [*quick.findings, *full.findings]],
         "verify_large": {

@@ -34,6 +34,7 @@ _COMMANDS = {
     "datasets": "locatlas.cli.listing",
     "status": "locatlas.cli.listing",
     "maintain": "locatlas.cli.keeping",
+    "verify": "locatlas.cli.verifying",
 }
 
 

@@ -60,13 +60,17 @@ def page(ensg: str) -> bytes:
     return PAGE.format(name=name, ensg=ensg, number=number, place=place, plate=plate).encode()
 
 
+def genes_zip(text: str) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("subcellular_location.tsv", text)
+    return packed.getvalue()
+
+
 @pytest.fixture
 def site(server: FlakyServer) -> FlakyServer:
     """HPA's site with pages of two genes and six fields, two of them without ER."""
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr("subcellular_location.tsv", GENES)
-    server.files["/download/tsv/subcellular_location.tsv.zip"] = packed.getvalue()
+    server.files["/download/tsv/subcellular_location.tsv.zip"] = genes_zip(GENES)
     for ensg, (_, number, _, plate) in NUMBERS.items():
         server.files[f"/{ensg}.xml"] = page(ensg)
         for seed, field in enumerate(("A1_1", "A1_2_cr5af9", "B12_1")):
@@ -206,6 +210,24 @@ def test_asking_for_all_of_hpa_is_wrong_usage(run) -> None:
 def test_a_table_of_genes_that_is_no_archive_is_one_line(run, site: FlakyServer) -> None:
     site.files["/download/tsv/subcellular_location.tsv.zip"] = b"<html>maintenance</html>"
     assert "not an archive with subcellular_location.tsv" in str(run("--gene", "NPM1").exception)
+
+
+def test_an_id_in_the_table_of_genes_that_is_a_path_is_left_out_and_writes_nothing_outside(
+    run, site: FlakyServer, tmp_path: Path
+) -> None:
+    rows = "../../../up/EVIL\tEVIL\tApproved\tNucleoli\t\nENSG1\tSHORT\tApproved\tNucleoli\t\n"
+    site.files["/download/tsv/subcellular_location.tsv.zip"] = genes_zip(GENES + rows)
+    result = run("--location", "Nucleoli")
+    assert result.exit_code == 0, result.output
+    assert "2 of 6 rows left out" in result.output
+    assert {path.name for path in tmp_path.iterdir()} == {"hpa"}
+    assert not any("EVIL" in path or "ENSG1." in path for _, path, _ in site.asked)
+
+
+def test_a_table_without_any_gene_is_one_line(run, site: FlakyServer) -> None:
+    text = f"{GENES.splitlines()[0]}\nP12345\tCCNB1\tApproved\tCytosol\t\n"
+    site.files["/download/tsv/subcellular_location.tsv.zip"] = genes_zip(text)
+    assert "no row has the Ensembl id" in str(run("--gene", "CCNB1").exception)
 
 
 def test_only_human_immunofluorescence_is_taken_from_a_page() -> None:

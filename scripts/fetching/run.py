@@ -15,7 +15,8 @@ from fetching.transfer import Stopped, fetch, is_here
 __all__ = ["Outcome", "fetch_all"]
 
 _GIVE_UP_AFTER = 5
-"""Files in a row that could not be fetched, each after all its retries: the server is down, or is not to be reached."""
+"""Files in a row that could not be fetched, each after all its retries: the server is down, or is not to be reached.
+Those that it says it does not have are no sign of that."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -114,8 +115,10 @@ def _run(
             except FetchError as error:
                 if file.optional and isinstance(error, NotThereError):
                     outcome.missing.append(file)
+                    failures = 0
                     continue
-                failures += 1
+                # a server that says so is not down: what it has lost must not keep the rest from coming
+                failures = 0 if isinstance(error, NotThereError) else failures + 1
                 outcome.failed.append((file, str(error)))
             else:
                 failures = 0

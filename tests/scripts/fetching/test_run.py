@@ -64,6 +64,16 @@ def test_a_server_that_is_down_is_not_asked_for_every_file(server, make_session,
         outcome.raise_if_failed()
 
 
+def test_files_that_the_source_has_lost_do_not_keep_the_others_from_coming(server, session, tmp_path: Path) -> None:
+    plan = plan_of(server, 20)
+    for number in range(8):
+        del server.files[f"/{number}.tif"]
+    outcome = fetch_all(plan, tmp_path, session, workers=1)
+    assert (len(outcome.fetched), len(outcome.failed), outcome.given_up) == (12, 8, 0)
+    with pytest.raises(FetchError, match=r"^8 files could not be fetched, the first: .* 404"):
+        outcome.raise_if_failed()
+
+
 def test_what_may_be_missing_is_counted_and_is_no_failure(server, session, tmp_path: Path) -> None:
     missing = [Remote(f"{server.url}/none{i}", f"none{i}", optional=True) for i in range(8)]
     outcome = fetch_all(Plan.of([*missing, *plan_of(server, 2).files]), tmp_path, session)

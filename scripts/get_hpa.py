@@ -152,8 +152,8 @@ def get_hpa(
     else:
         found = read_pages(picked, folder, site, session, workers)
     images = some(found, fields=fovs_per_gene, cell_lines=cell_lines, seed=seed)
-    files = [file for image in images for file in remotes(image, site=images_site, colours=COLOURS, suffix=suffix)]
-    plan = with_guess(files, session)
+    fields = [remotes(image, site=images_site, colours=COLOURS, suffix=suffix) for image in images]
+    plan = with_guess(fields, session)
     n_genes = len({image.row["ensembl_ids"] for image in images})
     click.echo(f"Human Protein Atlas: {len(images):,} fields of {n_genes:,} genes, {plan.in_words()}")
     if dry_run:

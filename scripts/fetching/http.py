@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from fetching.errors import FetchError, NotThereError
 from fetching.pace import Pace, backoff_s, retry_after_s
 
-__all__ = ["RETRIED", "Session", "reason_of"]
+__all__ = ["RETRIED", "Session", "length_of", "reason_of"]
 
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers after which the same question may be answered. RFC 9110, sections 15.5 and 15.6; RFC 8470."""
@@ -137,13 +137,13 @@ class Session:
 
         def once(_: int) -> bytes:
             with self.ask(url) as answer:
-                announced = answer.headers.get("Content-Length")
+                announced = length_of(answer.headers)
                 body: bytes = answer.read(_DOCUMENT_LIMIT + 1)
             if len(body) > _DOCUMENT_LIMIT:
                 message = f"{url}: more than {_DOCUMENT_LIMIT >> 20} MiB, no page is so long"
                 raise FetchError(message)
-            if announced is not None and len(body) != int(announced):
-                raise http.client.IncompleteRead(body, int(announced) - len(body))
+            if announced is not None and len(body) != announced:
+                raise http.client.IncompleteRead(body, announced - len(body))
             return body
 
         found: bytes = self.patiently(url, once)
@@ -168,6 +168,12 @@ class Session:
 
         result: Message = self.patiently(url, once)
         return result
+
+
+def length_of(headers: Message, name: str = "Content-Length") -> int | None:
+    """Bytes that a header announces; None where it announces none, or what is no number (`10, 10`)."""
+    value = (headers.get(name) or "").strip()
+    return int(value) if value.isdecimal() else None
 
 
 def _wait_of(error: Exception) -> float | None:

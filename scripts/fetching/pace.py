@@ -63,7 +63,7 @@ def retry_after_s(value: str | None, *, now: datetime | None = None) -> float | 
     """
     if value is None:
         return None
-    if value.strip().isascii() and value.strip().isdigit():
+    if value.strip().isascii() and value.strip().isdecimal():
         seconds = float(value)
     else:
         try:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fetching.errors import FetchError
-from fetching.http import Session, reason_of
+from fetching.http import Session, length_of, reason_of
 from fetching.plan import Remote
 from fetching.verify import problem
 
@@ -217,16 +217,18 @@ def _extent(answer: Any, asked: int, url: str) -> tuple[int, int | None]:
     Raises:
         FetchError: If it is neither the whole nor the part that was asked for.
     """
-    length = answer.headers.get("Content-Length")
+    length = length_of(answer.headers)
     if answer.status == http.client.OK:  # the server knows no parts, or its file has changed
-        return 0, int(length) if length is not None else None
+        return 0, length
     match = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
     if answer.status != http.client.PARTIAL_CONTENT or match is None or int(match[1]) != asked:
         message = (
             f"{url}: answered {answer.status} with {answer.headers.get('Content-Range')!r} to a range from {asked}"
         )
         raise FetchError(message)
-    return asked, int(match[3]) if match[3] != "*" else None
+    if match[3] != "*":
+        return asked, int(match[3])
+    return asked, asked + length if length is not None else None
 
 
 def _mark(headers: Any) -> str:

@@ -6,7 +6,7 @@ import pytest
 from fetching.errors import FetchError, NotThereError
 from fetching.plan import Remote
 from fetching.transfer import Stopped, fetch, is_here
-from flaky_server import hang_up, other, serve, stall, status, truncate, without_ranges
+from flaky_server import Behaviour, Handler, hang_up, other, serve, stall, status, tag, truncate, without_ranges
 
 BODY = bytes(range(256)) * 4096  # 1 MiB
 MD5 = f"md5:{hashlib.md5(BODY).hexdigest()}"
@@ -71,7 +71,7 @@ def test_a_file_that_changes_between_two_tries_is_never_put_together_from_both(
 def test_silence_is_a_failure_and_the_rest_comes_with_the_next_try(server, remote, make_session, tmp_path) -> None:
     server.behaviours["/a.tif"] = [stall(400_000)]
     said: list[str] = []
-    impatient = make_session(timeout_s=0.2, tell=said.append)
+    impatient = make_session(timeout_s=1.5, tell=said.append)
     assert fetch(remote, tmp_path, impatient).read_bytes() == BODY
     assert server.ranges("/a.tif") == [None, "bytes=400000-"]
     assert "fell silent" in said[0]
@@ -192,6 +192,43 @@ def test_a_damaged_file_is_not_here_and_is_replaced(remote, session, tmp_path) -
     path.write_bytes(b"\xff" + BODY[1:])
     assert not is_here(remote, tmp_path)
     assert fetch(remote, tmp_path, session).read_bytes() == BODY
+
+
+def lengthless(value: str) -> Behaviour:
+    """The file, with a Content-Length that is no number."""
+
+    def answer(handler: Handler, body: bytes) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", value)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        handler.wfile.write(body)
+        handler.close_connection = True
+
+    return answer
+
+
+@pytest.mark.parametrize("value", ["{0}, {0}", "", "\xb2", "-1", "many"])
+def test_a_length_that_is_no_number_is_none(server, remote, session, tmp_path, value: str) -> None:
+    announced = value.format(len(BODY))
+    server.behaviours["/a.tif"] = [lengthless(announced), lengthless(announced)]
+    assert fetch(bare(remote), tmp_path, session).read_bytes() == BODY
+    assert session.read(remote.url) == BODY
+
+
+def test_a_part_of_a_file_whose_length_is_not_told_is_read_to_its_own_end(server, remote, session, tmp_path) -> None:
+    def part_of_unknown(handler: Handler, body: bytes) -> None:
+        handler.send_response(206)
+        handler.send_header("Content-Range", f"bytes 300000-{len(body) - 1}/*")
+        handler.send_header("Content-Length", str(len(body) - 300_000))
+        handler.send_header("ETag", tag(body))
+        handler.end_headers()
+        handler.wfile.write(body[300_000:400_000])
+        handler.close_connection = True
+
+    server.behaviours["/a.tif"] = [truncate(300_000), part_of_unknown]
+    assert fetch(bare(remote), tmp_path, session).read_bytes() == BODY
+    assert server.ranges("/a.tif") == [None, "bytes=300000-", "bytes=400000-"]
 
 
 def test_a_disk_error_is_told_at_once(remote, session, tmp_path) -> None:

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import rich_click as click
-from fetching.command import NOT_FETCHED_HERE, carry_out, fetching_options, finish, main, names_of, session_of
+from fetching.command import NOT_FETCHED_HERE, carry_out, fetching_options, finish, hold, main, names_of, session_of
 from fetching.hpa_genes import chosen, get_genes, read_pages
 from fetching.hpa_pages import IMAGE_COLUMNS, IfImage, images_of_table, remotes
 from fetching.sizes import with_guess
@@ -145,6 +145,7 @@ def get_hpa(
     if not names and not any(asked.values()) and table is None:
         message = "ask for some genes: --gene, --genes, --location, --per-location, --reliability, --single or --table"
         raise click.UsageError(message)
+    hold(folder)
     picked = chosen(get_genes(folder, site, session), names=names, seed=seed, **asked)  # type: ignore[arg-type]
     if table is not None:
         restricted = bool(names) or any(asked.values())

@@ -20,7 +20,7 @@ from typing import Any
 
 import rich_click as click
 from fetching.choose import by_class
-from fetching.command import NOT_FETCHED_HERE, carry_out, fetching_options, finish, main, names_of, session_of
+from fetching.command import NOT_FETCHED_HERE, carry_out, fetching_options, finish, hold, main, names_of, session_of
 from fetching.errors import FetchError
 from fetching.http import Session
 from fetching.plan import Plan, Remote, relative_path
@@ -160,6 +160,7 @@ def get_opencell(
     session = session_of(rate=rate, timeout=timeout, retries=retries)
     names = tuple(names_of(genes, genes_file))
     wanted = Wanted(genes=names, kinds=("proj", "stack") if kind == "both" else (kind,), **chosen)
+    hold(folder)
     labels = read_annotations(get_table(folder, table, session))
     restricted = bool(wanted.genes or wanted.classes or wanted.per_class or wanted.single)
     plan = plan_images(bucket, chosen_genes(labels, wanted) if restricted else None, wanted, session)

@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import rich_click as click
-from fetching.command import NOT_FETCHED_HERE, carry_out, fetching_options, main, session_of
+from fetching.command import NOT_FETCHED_HERE, carry_out, fetching_options, hold, main, session_of
 from fetching.errors import FetchError
 from fetching.http import Session, length_of
 from fetching.plan import Plan, Remote
@@ -154,6 +154,7 @@ def get_weights(
         notice(f"{spec.name}: {licence}")
     if dry_run:
         return
+    hold(weights_folder())
     about = {"source": "models/encoders.toml", "licence": "of each encoder"}
     carry_out(plan, weights_folder(), session, workers=workers, max_gb=max_gb, about=about)
     if no_check:

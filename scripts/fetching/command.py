@@ -10,14 +10,15 @@ import rich_click as click
 from fetching.choose import read_names
 from fetching.errors import FetchError
 from fetching.http import Session
+from fetching.lock import alone_in
 from fetching.pace import Pace
 from fetching.plan import Plan, in_words
-from fetching.receipt import write_manifest, write_receipt
+from fetching.receipt import noted_sizes, write_manifest, write_receipt
 from fetching.run import Outcome, fetch_all
 from locatlas.cli.common import notice, progress_bar
 from locatlas.errors import LocatlasError
 
-__all__ = ["NOT_FETCHED_HERE", "carry_out", "fetching_options", "finish", "main", "names_of", "session_of"]
+__all__ = ["NOT_FETCHED_HERE", "carry_out", "fetching_options", "finish", "hold", "main", "names_of", "session_of"]
 
 NOT_FETCHED_HERE = (
     "The addresses are from public sources named in the code. They could not be fetched where this was written: "
@@ -75,6 +76,15 @@ def names_of(given: Sequence[str], file: Path | None) -> list[str]:
     return list(dict.fromkeys([*given, *(read_names(file) if file else [])]))
 
 
+def hold(folder: Path) -> None:
+    """Keep other runs out of a folder until the command ends.
+
+    Raises:
+        FetchError: If another run is in it.
+    """
+    click.get_current_context().with_resource(alone_in(folder))
+
+
 def carry_out(
     plan: Plan,
     folder: Path,
@@ -84,14 +94,14 @@ def carry_out(
     max_gb: float,
     about: Mapping[str, Any],
 ) -> Outcome:
-    """Fetch a plan, with a bar, and note what came.
+    """Fetch a plan, with a bar, and note what came. The caller holds the folder (`hold`).
 
     Raises:
         FetchError: If it is too much, or something could not be fetched; what came before is noted.
     """
     check_volume(plan, max_gb)
     with progress_bar() as progress:
-        outcome = fetch_all(plan, folder, session, workers=workers, progress=progress)
+        outcome = fetch_all(plan, folder, session, workers=workers, progress=progress, noted=noted_sizes(folder))
     write_receipt(folder, outcome, about)
     notice(
         f"{len(outcome.fetched)} fetched, {len(outcome.were_here)} were here"

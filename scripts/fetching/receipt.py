@@ -14,7 +14,7 @@ from locatlas.indexer.atomic import write_atomically
 from locatlas.indexer.datasets.registry import read_records
 from locatlas.indexer.records import ImageRecord
 
-__all__ = ["MANIFEST", "RECEIPT", "write_manifest", "write_receipt"]
+__all__ = ["MANIFEST", "RECEIPT", "noted_sizes", "write_manifest", "write_receipt"]
 
 RECEIPT = "fetched.json"
 MANIFEST = "manifest.csv"
@@ -43,12 +43,24 @@ def write_receipt(folder: Path, outcome: Outcome, about: Mapping[str, Any]) -> P
     return path
 
 
+def noted_sizes(folder: Path) -> dict[str, int]:
+    """Bytes that each file had when it came, by path; empty where nothing has been noted.
+
+    Raises:
+        InputError: If the note is not one of `write_receipt`.
+    """
+    return {name: noted["bytes"] for name, noted in _noted(folder / RECEIPT).items()}
+
+
 def _noted(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
         files = json.loads(path.read_text(encoding="utf-8"))["files"]
-        return {str(name): {"proved": bool(noted["proved"]), **noted} for name, noted in files.items()}
+        return {
+            str(name): {**noted, "proved": bool(noted["proved"]), "bytes": int(noted["bytes"])}
+            for name, noted in files.items()
+        }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not what was written here; remove it ({error!r})") from error
 

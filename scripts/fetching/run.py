@@ -2,7 +2,7 @@
 
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,16 +59,23 @@ class Outcome:
 
 
 def fetch_all(
-    plan: Plan, folder: Path, session: Session, *, workers: int = 4, progress: Progress | None = None
+    plan: Plan,
+    folder: Path,
+    session: Session,
+    *,
+    workers: int = 4,
+    progress: Progress | None = None,
+    noted: Mapping[str, int] | None = None,
 ) -> Outcome:
     """Bring all files of a plan here, several at once; those that are here already are checked and left alone.
 
     Args:
         plan: What.
-        folder: Below which the paths are.
+        folder: Below which the paths are; held by `alone_in`, where others may fetch into it.
         session: How, shared by all workers.
         workers: Files at a time.
         progress: Told of what goes on, bytes done and bytes in all (0 where the volume is not known).
+        noted: Bytes that files had when they came, by path: one that has others now is fetched again.
 
     Raises:
         FetchError: If the disk has no room for it.
@@ -77,7 +84,8 @@ def fetch_all(
     outcome = Outcome()
     todo: list[Remote] = []
     for file in plan.files:
-        (outcome.were_here if is_here(file, folder) else todo).append(file)
+        here = is_here(file, folder, noted_size=(noted or {}).get(file.path))
+        (outcome.were_here if here else todo).append(file)
     left = Plan(tuple(todo), plan.guessed_size)
     _check_room(left, folder)
     bar = _Bar(left, progress)

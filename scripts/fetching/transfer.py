@@ -64,13 +64,19 @@ class _Begun:
         self.note.unlink(missing_ok=True)
 
 
-def is_here(remote: Remote, folder: Path) -> bool:
+def is_here(remote: Remote, folder: Path, *, noted_size: int | None = None) -> bool:
     """Whether a file has been fetched: it is there, and as announced. It appears only whole, under its own name.
 
     A file of the same place that is of another size or digest is not the one that was announced; `fetch` replaces it.
+
+    Args:
+        remote: What.
+        folder: Below which its path is.
+        noted_size: Bytes that it had when it came, where that was noted; counts where none are announced.
     """
     path = folder / remote.path
-    return path.is_file() and problem(path, remote.size, remote.digest) is None
+    size = noted_size if remote.size is None else remote.size
+    return path.is_file() and problem(path, size, remote.digest) is None
 
 
 def fetch(
@@ -105,7 +111,7 @@ def fetch(
     transfer = _Transfer(remote, begun, session, stop or threading.Event(), got)
     for last in (False, True):
         session.patiently(remote.url, transfer.once)
-        wrong = problem(begun.part, remote.size, remote.digest)
+        wrong = problem(begun.part, transfer.total if remote.size is None else remote.size, remote.digest)
         if wrong is None:
             begun.part.replace(target)
             begun.note.unlink(missing_ok=True)
@@ -127,6 +133,7 @@ class _Transfer:
         self.remote, self.begun, self.session, self.stop, self.got = remote, begun, session, stop, got
         self.furthest = 0
         self.counted = 0  # bytes told of
+        self.total: int | None = None  # bytes of the whole, as the last answer has it
 
     def once(self, _failures: int) -> None:
         """Go on from where the part ends, or begin.
@@ -150,6 +157,7 @@ class _Transfer:
             if error.code != _HTTP_RANGE_IS_WRONG or not offset:
                 raise
             if error.headers.get("Content-Range") == f"bytes */{offset}":  # it was whole already
+                self.total = offset
                 self._told(offset - self.counted)
                 return
             self.forget()
@@ -163,6 +171,7 @@ class _Transfer:
 
     def _receive(self, answer: Any, offset: int) -> None:
         offset, total = _extent(answer, offset, self.remote.url)
+        self.total = total
         if self.remote.size is not None and total is not None and total != self.remote.size:
             message = f"{self.remote.url}: has {total} bytes, {self.remote.size} were announced"
             raise FetchError(message)

@@ -4,13 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from fetching.errors import FetchError
 from fetching.plan import Plan, Remote, in_words
-from fetching.receipt import write_receipt
+from fetching.receipt import noted_sizes, write_receipt
 from fetching.run import fetch_all
 from flaky_server import FlakyServer, Handler, serve, status, truncate
 
@@ -119,7 +120,7 @@ import sys
 sys.path.insert(0, "scripts")
 import rich_click as click
 from pathlib import Path
-from fetching.command import carry_out, main, session_of
+from fetching.command import carry_out, hold, main, session_of
 from fetching.plan import Plan, Remote
 
 @click.command()
@@ -127,6 +128,7 @@ from fetching.plan import Plan, Remote
 @click.argument("folder", type=click.Path(path_type=Path))
 def fetch(url, folder):
     session = session_of(rate=1000, timeout=20, retries=0)
+    hold(folder)
     files = [Remote(f"{url}/{i}.tif", f"{i}.tif") for i in range(4)]
     carry_out(Plan.of(files), folder, session, workers=2, max_gb=1, about={})
 
@@ -176,6 +178,41 @@ def test_a_run_that_is_stopped_or_killed_leaves_no_half_file_and_goes_on(
     (begun,) = server.ranges("/1.tif")
     assert begun is not None
     assert not any(path.strip("/") in whole for _, path, _ in server.asked)
+
+
+def test_a_second_run_in_one_folder_is_refused_and_the_first_ends_whole(server: FlakyServer, tmp_path: Path) -> None:
+    bodies = {f"/{i}.tif": bytes([65 + i]) * 300_000 for i in range(4)}
+    server.files |= bodies
+    begun = threading.Event()
+
+    def held_up(handler: Handler, whole: bytes) -> None:
+        serve(handler, whole, send=100_000)
+        handler.wfile.flush()
+        begun.set()
+        server.released.wait(60)
+        handler.wfile.write(whole[100_000:])
+
+    server.behaviours["/1.tif"] = [held_up]
+    first = start(server, tmp_path)
+    assert begun.wait(60)
+    second = start(server, tmp_path)
+    _, said = second.communicate(timeout=60)
+    server.released.set()
+    assert second.returncode == 1
+    assert said == f"Error: {tmp_path}: another run fetches into it; wait for it, or take another folder\n"
+    _, said = first.communicate(timeout=60)
+    assert first.returncode == 0, said
+    assert all((tmp_path / name.strip("/")).read_bytes() == body for name, body in bodies.items())
+    assert len(server.ranges("/1.tif")) == 1
+
+
+def test_a_file_of_unannounced_size_that_lost_its_end_is_fetched_again(server, session, tmp_path: Path) -> None:
+    files = Plan.of(Remote(file.url, file.path) for file in plan_of(server, 3).files)
+    write_receipt(tmp_path, fetch_all(files, tmp_path, session), {})
+    (tmp_path / "raw/1.tif").write_bytes(body(1)[:-1])
+    again = fetch_all(files, tmp_path, session, noted=noted_sizes(tmp_path))
+    assert [file.path for file in again.fetched] == ["raw/1.tif"]
+    assert (tmp_path / "raw/1.tif").read_bytes() == body(1)
 
 
 def test_a_failure_is_one_line_and_exit_code_1(server: FlakyServer, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import hashlib
+import os
 import threading
 from pathlib import Path
 
@@ -229,6 +230,17 @@ def test_a_part_of_a_file_whose_length_is_not_told_is_read_to_its_own_end(server
     server.behaviours["/a.tif"] = [truncate(300_000), part_of_unknown]
     assert fetch(bare(remote), tmp_path, session).read_bytes() == BODY
     assert server.ranges("/a.tif") == [None, "bytes=300000-", "bytes=400000-"]
+
+
+def test_a_part_that_somebody_else_cut_while_it_came_is_not_taken_for_whole(server, remote, session, tmp_path) -> None:
+    told: list[int] = []
+
+    def cut(n_bytes: int) -> None:
+        told.append(n_bytes)
+        if sum(told) == len(BODY) and server.ranges("/a.tif") == [None]:
+            os.truncate(tmp_path / "raw" / ".a.tif.part", 1000)
+
+    assert fetch(bare(remote), tmp_path, session, got=cut).read_bytes() == BODY
 
 
 def test_a_disk_error_is_told_at_once(remote, session, tmp_path) -> None:

@@ -15,11 +15,11 @@ from fetching.errors import FetchError, NotThereError
 from fetching.hpa_pages import IfImage, images_of_page
 from fetching.http import Session
 from fetching.plan import relative_path
+from fetching.tables import keep_table, kept_table
 from locatlas.cli.common import notice, progress_bar
 from locatlas.errors import InputError, UnknownNameError
 from locatlas.indexer.atomic import write_atomically
 from locatlas.indexer.datasets.hpa_tables import GENE_COLUMNS
-from locatlas.indexer.datasets.tables import open_table
 from locatlas.indexer.labels import parse_labels
 
 __all__ = ["Gene", "chosen", "get_genes", "read_pages"]
@@ -56,10 +56,10 @@ def get_genes(folder: Path, site: str, session: Session) -> dict[str, Gene]:
                 if archive.getinfo(path.name).file_size > _MAX_TABLE_BYTES:
                     message = f"{url}: unpacks to more than {_MAX_TABLE_BYTES >> 20} MiB"
                     raise FetchError(message)
-                write_atomically(path, archive.read(path.name))
+                keep_table(path, archive.read(path.name), url, required=GENE_COLUMNS)
         except (zipfile.BadZipFile, KeyError) as error:
             raise FetchError(f"{url}: not an archive with {path.name} ({error})") from error
-    rows = list(open_table(path, required=GENE_COLUMNS).rows())
+    rows = list(kept_table(path, required=GENE_COLUMNS).rows())
     usable = [row.values for row in rows if row.problem is None and _ENSEMBL_ID.fullmatch(row.values["Gene"])]
     if not usable:
         message = f"{path}: no row has the Ensembl id of a human gene"
@@ -111,31 +111,57 @@ def chosen(
 
 
 def read_pages(genes: Sequence[Gene], folder: Path, site: str, session: Session, workers: int) -> list[IfImage]:
-    """Images of genes, by their pages; what a page said is kept in `.pages`, so that none is asked for twice.
+    """Images of genes, by their pages.
+
+    What a page said is kept in `.pages` with its address, so that none is asked for twice. A page without images and
+    one that is not there are asked for again: the site, or what is understood of it, may have been wrong.
 
     Raises:
-        FetchError: If a page is not to be had. A gene without a page has no images.
+        FetchError: If a page is not to be had, or no page has images. A gene without a page has none; how many there
+            are of both is told.
     """
+    lacking = {"have no page": 0, "have a page without images": 0}
 
-    def of(gene: Gene) -> list[IfImage]:
+    def of(gene: Gene) -> tuple[list[IfImage], str]:
         kept = folder / ".pages" / relative_path([f"{gene.ensembl_id}.json"])
-        if kept.is_file():
-            return [IfImage(**one) for one in json.loads(kept.read_text(encoding="utf-8"))]
         url = f"{site.rstrip('/')}/{gene.ensembl_id}.xml"
+        if images := _kept(kept, url):
+            return images, ""
         try:
             images = images_of_page(session.read(url), url)
         except NotThereError:
-            images = []
-        write_atomically(kept, json.dumps([dataclasses.asdict(one) for one in images]).encode())
-        return images
+            return [], "have no page"
+        if not images:
+            return [], "have a page without images"
+        document = {"url": url, "images": [dataclasses.asdict(one) for one in images]}
+        write_atomically(kept, json.dumps(document).encode())
+        return images, ""
 
     found: list[IfImage] = []
     with ThreadPoolExecutor(workers) as pool, progress_bar() as progress:
         try:
-            for number, images in enumerate(pool.map(of, genes), 1):
+            for number, (images, lack) in enumerate(pool.map(of, genes), 1):
                 found += images
+                if lack:
+                    lacking[lack] += 1
                 if progress is not None:
                     progress("pages of genes", number, len(genes))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+    told = ", ".join(f"{n} {lack}" for lack, n in lacking.items() if n)
+    if not found:
+        message = f"{site}: no images of what was asked for: of {len(genes)} genes {told}; the site may have changed"
+        raise FetchError(message)
+    if told:
+        notice(f"{site}: of {len(genes)} genes {told}")
     return found
+
+
+def _kept(path: Path, url: str) -> list[IfImage]:
+    """Images of a page that was read before; none where nothing is kept, or what is kept is of another address."""
+    if not path.is_file():
+        return []
+    noted = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(noted, dict) or noted.get("url") != url:  # a list, as it was kept at first, tells no address
+        return []
+    return [IfImage(**one) for one in noted["images"]]

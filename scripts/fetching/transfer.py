@@ -20,6 +20,7 @@ __all__ = ["Stopped", "fetch", "is_here"]
 _CHUNK = 1 << 18
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _HTTP_RANGE_IS_WRONG = 416
+_PAGES = frozenset({"text/html", "application/xhtml+xml"})
 
 
 class Stopped(Exception):
@@ -172,6 +173,9 @@ class _Transfer:
     def _receive(self, answer: Any, offset: int) -> None:
         offset, total = _extent(answer, offset, self.remote.url)
         self.total = total
+        if answer.headers.get_content_type() in _PAGES and not self.remote.path.endswith((".html", ".htm")):
+            message = f"{self.remote.url}: answered with a web page in place of the file"
+            raise FetchError(message)
         if self.remote.size is not None and total is not None and total != self.remote.size:
             message = f"{self.remote.url}: has {total} bytes, {self.remote.size} were announced"
             raise FetchError(message)

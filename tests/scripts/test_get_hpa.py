@@ -180,6 +180,37 @@ def test_a_gene_without_a_page_has_no_images(run) -> None:
     assert "no images of what was asked for" in str(run("--gene", "LMNB1").exception)
 
 
+def test_a_page_that_was_missing_or_not_understood_is_asked_for_again(run, site: FlakyServer, tmp_path: Path) -> None:
+    lost = site.files.pop("/ENSG00000181163.xml")
+    whole = site.files["/ENSG00000134057.xml"]
+    site.files["/ENSG00000134057.xml"] = whole.replace(b"cellExpression", b"newExpression")
+    told = "of 2 genes 1 have no page, 1 have a page without images; the site may have changed"
+    assert told in str(run("--gene", "NPM1", "--gene", "CCNB1").exception)
+    site.files["/ENSG00000134057.xml"] = whole
+    result = run("--gene", "NPM1", "--gene", "CCNB1")
+    assert result.exit_code == 0, result.output
+    assert "of 2 genes 1 have no page\n" in result.output
+    site.files["/ENSG00000181163.xml"] = lost
+    assert run("--gene", "NPM1", "--gene", "CCNB1").exit_code == 0
+    assert len(list(read_records("hpa", tmp_path / "hpa"))) == 6
+
+
+def test_what_one_site_said_is_not_taken_for_what_another_says(run, site: FlakyServer) -> None:
+    run("--gene", "NPM1", "--dry-run")
+    site.files["/mirror/ENSG00000181163.xml"] = page("ENSG00000181163").replace(b"/1_A1_1_blue", b"/8_A1_1_blue")
+    run("--gene", "NPM1", "--site", f"{site.url}/mirror", "--dry-run")
+    assert ("GET", "/mirror/ENSG00000181163.xml", None) in site.asked
+
+
+def test_a_table_of_genes_that_is_another_is_not_kept(run, site: FlakyServer, tmp_path: Path) -> None:
+    path = "/download/tsv/subcellular_location.tsv.zip"
+    right, site.files[path] = site.files[path], genes_zip("a\tb\n1\t2\n")
+    assert "not the table that was expected (missing column Gene" in str(run("--gene", "NPM1").exception)
+    assert list((tmp_path / "hpa").glob("*.tsv")) == []
+    site.files[path] = right
+    assert run("--gene", "NPM1").exit_code == 0
+
+
 def test_what_breaks_off_or_fails_once_is_whole_at_the_end(run, site: FlakyServer, tmp_path: Path) -> None:
     path = "/11384/1_A1_1_green.jpg"
     site.behaviours["/ENSG00000181163.xml"] = [truncate(100), status(503)]

@@ -7,7 +7,19 @@ import pytest
 from fetching.errors import FetchError, NotThereError
 from fetching.plan import Remote
 from fetching.transfer import Stopped, fetch, is_here
-from flaky_server import Behaviour, Handler, hang_up, other, serve, stall, status, tag, truncate, without_ranges
+from flaky_server import (
+    Behaviour,
+    Handler,
+    hang_up,
+    other,
+    serve,
+    stall,
+    status,
+    tag,
+    truncate,
+    web_page,
+    without_ranges,
+)
 
 BODY = bytes(range(256)) * 4096  # 1 MiB
 MD5 = f"md5:{hashlib.md5(BODY).hexdigest()}"
@@ -241,6 +253,15 @@ def test_a_part_that_somebody_else_cut_while_it_came_is_not_taken_for_whole(serv
             os.truncate(tmp_path / "raw" / ".a.tif.part", 1000)
 
     assert fetch(bare(remote), tmp_path, session, got=cut).read_bytes() == BODY
+
+
+def test_a_web_page_in_place_of_a_file_is_refused_and_a_begun_file_stays(server, remote, session, tmp_path) -> None:
+    server.behaviours["/a.tif"] = [truncate(300_000), web_page]
+    with pytest.raises(FetchError, match=r"/a\.tif: answered with a web page in place of the file$"):
+        fetch(bare(remote), tmp_path, session)
+    assert not is_here(bare(remote), tmp_path)
+    assert fetch(bare(remote), tmp_path, session).read_bytes() == BODY
+    assert server.ranges("/a.tif") == [None, "bytes=300000-", "bytes=300000-"]
 
 
 def test_a_disk_error_is_told_at_once(remote, session, tmp_path) -> None:

@@ -153,7 +153,7 @@ class _Transfer:
             headers |= {"Range": f"bytes={offset}-", "If-Range": mark}
         try:
             with self.session.ask(url, headers=headers) as answer:
-                self._receive(answer, offset)
+                self._receive(answer, offset, mark)
         except urllib.error.HTTPError as error:
             if error.code != _HTTP_RANGE_IS_WRONG or not offset:
                 raise
@@ -170,12 +170,15 @@ class _Transfer:
         self.begun.forget()
         self.furthest = 0
 
-    def _receive(self, answer: Any, offset: int) -> None:
+    def _receive(self, answer: Any, offset: int, mark: str) -> None:
         offset, total = _extent(answer, offset, self.remote.url)
         self.total = total
         if answer.headers.get_content_type() in _PAGES and not self.remote.path.endswith((".html", ".htm")):
             message = f"{self.remote.url}: answered with a web page in place of the file"
             raise FetchError(message)
+        if offset and not _same(answer.headers, mark):  # a server may know ranges and not `If-Range`
+            self.forget()
+            raise _BrokeOffError("the file has changed since it was begun", came_further=False)
         if self.remote.size is not None and total is not None and total != self.remote.size:
             message = f"{self.remote.url}: has {total} bytes, {self.remote.size} were announced"
             raise FetchError(message)
@@ -248,3 +251,9 @@ def _mark(headers: Any) -> str:
     """By what the server tells later that its file is still the same: a strong entity tag, else the date."""
     tag = headers.get("ETag") or ""
     return tag if tag.startswith('"') else headers.get("Last-Modified") or ""
+
+
+def _same(headers: Any, mark: str) -> bool:
+    """Whether a part is of the file with this mark; a part need not repeat the date (RFC 9110, section 15.3.7)."""
+    told = headers.get("ETag" if mark.startswith('"') else "Last-Modified")
+    return told is None or told.removeprefix("W/") == mark

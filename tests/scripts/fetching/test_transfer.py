@@ -81,6 +81,35 @@ def test_a_file_that_changes_between_two_tries_is_never_put_together_from_both(
     assert fetch(bare(remote), tmp_path, session, got=change).read_bytes() == newer
 
 
+@pytest.mark.parametrize("header", ["ETag", "Last-Modified"])
+def test_a_part_of_a_newer_file_is_not_put_behind_that_of_an_older(server, remote, session, tmp_path, header) -> None:
+    newer = BODY[::-1]
+
+    def version(whole: bytes, mark: str, send: int) -> Behaviour:
+        """Ranges are known here, and `If-Range` is not."""
+
+        def answer(handler: Handler, _: bytes) -> None:
+            start = int((handler.headers.get("Range") or "bytes=0-")[6:-1])
+            handler.send_response(206 if start else 200)
+            if start:
+                handler.send_header("Content-Range", f"bytes {start}-{len(whole) - 1}/{len(whole)}")
+            handler.send_header("Content-Length", str(len(whole) - start))
+            handler.send_header(header, mark)
+            handler.end_headers()
+            handler.wfile.write(whole[start : start + send])
+            handler.close_connection = True
+
+        return answer
+
+    marks = ('"a"', '"b"') if header == "ETag" else ("Tue, 24 Nov 2026 08:00:00 GMT", "Wed, 25 Nov 2026 08:00:00 GMT")
+    later = version(newer, marks[1], len(newer))
+    server.behaviours["/a.tif"] = [version(BODY, marks[0], 300_000), later, later]
+    told: list[int] = []
+    assert fetch(bare(remote), tmp_path, session, got=told.append).read_bytes() == newer
+    assert server.ranges("/a.tif") == [None, "bytes=300000-", None]
+    assert sum(told) == len(newer)
+
+
 def test_silence_is_a_failure_and_the_rest_comes_with_the_next_try(server, remote, make_session, tmp_path) -> None:
     server.behaviours["/a.tif"] = [stall(400_000)]
     said: list[str] = []

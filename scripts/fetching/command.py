@@ -34,7 +34,10 @@ def fetching_options(*, workers: int, rate: float) -> Callable[[Callable[..., An
         rate: Requests a second.
     """
     options = [
-        click.option("--dry-run", is_flag=True, help="Say what would be fetched and how much it is."),
+        click.option(
+            "--dry-run", is_flag=True,
+            help="Only say what would be fetched and how much it is; tables and pages that tell are fetched and kept.",
+        ),
         click.option("--workers", default=workers, show_default=True, type=click.IntRange(1, 32), help="At a time."),
         click.option(
             "--rate", default=rate, show_default=True, type=click.FloatRange(0, 100, min_open=True),
@@ -97,12 +100,17 @@ def carry_out(
     """Fetch a plan, with a bar, and note what came. The caller holds the folder (`hold`).
 
     Raises:
-        FetchError: If it is too much, or something could not be fetched; what came before is noted.
+        FetchError: If it is too much, or something could not be fetched; what came before is noted, as it is after an
+            interrupt.
     """
     check_volume(plan, max_gb)
-    with progress_bar() as progress:
-        outcome = fetch_all(plan, folder, session, workers=workers, progress=progress, noted=noted_sizes(folder))
-    write_receipt(folder, outcome, about)
+    noted = noted_sizes(folder)
+    outcome = Outcome()
+    try:
+        with progress_bar() as progress:
+            fetch_all(plan, folder, session, workers=workers, progress=progress, noted=noted, outcome=outcome)
+    finally:
+        write_receipt(folder, outcome, about)
     notice(
         f"{len(outcome.fetched)} fetched, {len(outcome.were_here)} were here"
         + (f", {len(outcome.missing)} are not at the source" if outcome.missing else "")

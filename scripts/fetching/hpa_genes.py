@@ -146,8 +146,10 @@ def read_pages(genes: Sequence[Gene], folder: Path, site: str, session: Session,
                     lacking[lack] += 1
                 if progress is not None:
                     progress("pages of genes", number, len(genes))
-        finally:
+        except BaseException:
+            session.stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
+            raise
     told = ", ".join(f"{n} {lack}" for lack, n in lacking.items() if n)
     if not found:
         message = f"{site}: no images of what was asked for: of {len(genes)} genes {told}; the site may have changed"

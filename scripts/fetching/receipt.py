@@ -30,11 +30,15 @@ def write_receipt(folder: Path, outcome: Outcome, about: Mapping[str, Any]) -> P
     """
     path = folder / RECEIPT
     files = {name: noted for name, noted in _noted(path).items() if (folder / name).is_file()}
+    fetched = {file.path for file in outcome.fetched}
     for file in outcome.here:
         place = folder / file.path
-        # those that were here were checked before, and reading all of them again would take long
-        known = files.get(file.path)
-        proved = known["proved"] if known and file not in outcome.fetched else is_proved(place, file.digest)
+        if file.path in fetched:
+            proved = file.path in outcome.proved
+        elif known := files.get(file.path):  # checked before, and reading all of them again would take long
+            proved = known["proved"]
+        else:
+            proved = is_proved(place, file.digest)
         files[file.path] = {
             "url": file.url, "bytes": place.stat().st_size, "digest": file.digest, "proved": proved,
         }  # fmt: skip

@@ -3,28 +3,23 @@
 import http.client
 import json
 import re
-import threading
 import urllib.error
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fetching.errors import FetchError
+from fetching.errors import FetchError, Stopped
 from fetching.http import Session, length_of, reason_of
 from fetching.plan import Remote
 from fetching.verify import problem
 
-__all__ = ["Stopped", "fetch", "is_here"]
+__all__ = ["fetch", "is_here"]
 
 _CHUNK = 1 << 18
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _HTTP_RANGE_IS_WRONG = 416
 _PAGES = frozenset({"text/html", "application/xhtml+xml"})
-
-
-class Stopped(Exception):
-    """Fetching was stopped; what is there of the file stays."""
 
 
 class _BrokeOffError(OSError):
@@ -85,7 +80,6 @@ def fetch(
     folder: Path,
     session: Session,
     *,
-    stop: threading.Event | None = None,
     got: Callable[[int], None] = lambda _: None,
 ) -> Path:
     """Bring one file to its place.
@@ -98,18 +92,17 @@ def fetch(
         remote: What.
         folder: Below which its path is.
         session: How.
-        stop: Ends the transfer when set.
         got: Told of bytes as they arrive; less than 0 where some are thrown away.
 
     Raises:
         NotThereError: If there is nothing at the address.
         FetchError: If the server does not give it, or what it gives is not what was announced, twice.
-        Stopped: If `stop` was set.
+        Stopped: If the session was stopped.
     """
     target = folder / remote.path
     target.parent.mkdir(parents=True, exist_ok=True)
     begun = _Begun.of(target)
-    transfer = _Transfer(remote, begun, session, stop or threading.Event(), got)
+    transfer = _Transfer(remote, begun, session, got)
     for last in (False, True):
         session.patiently(remote.url, transfer.once)
         wrong = problem(begun.part, transfer.total if remote.size is None else remote.size, remote.digest)
@@ -128,10 +121,8 @@ def fetch(
 class _Transfer:
     """Tries of one file."""
 
-    def __init__(
-        self, remote: Remote, begun: _Begun, session: Session, stop: threading.Event, got: Callable[[int], None]
-    ) -> None:
-        self.remote, self.begun, self.session, self.stop, self.got = remote, begun, session, stop, got
+    def __init__(self, remote: Remote, begun: _Begun, session: Session, got: Callable[[int], None]) -> None:
+        self.remote, self.begun, self.session, self.got = remote, begun, session, got
         self.furthest = 0
         self.counted = 0  # bytes told of
         self.total: int | None = None  # bytes of the whole, as the last answer has it
@@ -204,7 +195,7 @@ class _Transfer:
                 file.write(chunk)
                 size += len(chunk)
                 self._told(len(chunk))
-                if self.stop.is_set():
+                if self.session.stopped.is_set():
                     raise Stopped
         if total is not None and size < total:
             raise self._broke_off("the answer broke off", size)

@@ -14,146 +14,30 @@ written; the code is tested against a server on the same machine.
 """
 
 import csv
-import dataclasses
 import hashlib
 import io
-import json
-import zipfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import rich_click as click
-from fetching.choose import by_class
-from fetching.command import NOT_FETCHED_HERE, carry_out, fetching_options, finish, main, names_of, session_of
-from fetching.errors import FetchError, NotThereError
-from fetching.hpa_pages import IMAGE_COLUMNS, IfImage, images_of_page, images_of_table, remotes
-from fetching.http import Session
+from fetching.command import NOT_FETCHED_HERE, carry_out, fetching_options, finish, hold, main, names_of, session_of
+from fetching.hpa_genes import chosen, get_genes, read_pages
+from fetching.hpa_pages import IMAGE_COLUMNS, IfImage, images_of_table, remotes
 from fetching.sizes import with_guess
 
-from locatlas.cli.common import notice, progress_bar
-from locatlas.errors import InputError, UnknownNameError
+from locatlas.cli.common import notice
+from locatlas.errors import InputError
 from locatlas.indexer.atomic import write_atomically
-from locatlas.indexer.datasets.hpa_tables import GENE_COLUMNS
 from locatlas.indexer.datasets.hpa_tables import IMAGE_COLUMNS as NEEDED_COLUMNS
 from locatlas.indexer.datasets.tables import open_table
 from locatlas.indexer.labels import parse_labels
 
 SITE = "https://www.proteinatlas.org"
 IMAGES = "https://images.proteinatlas.org"
-TABLE = "download/tsv/subcellular_location.tsv.zip"
 LICENCE = "CC BY-SA 3.0, 4.0 or CC BY 4.0 by release; Human Protein Atlas, proteinatlas.org"
 COLOURS = ("blue", "red", "green", "yellow")
 IMAGE_TABLE = "IF-image.csv"
-_MAX_TABLE_BYTES = 200 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Gene:
-    """A row of subcellular_location.tsv."""
-
-    ensembl_id: str
-    name: str
-    reliability: str
-    main: tuple[str, ...]
-    additional: tuple[str, ...]
-
-
-def get_genes(folder: Path, site: str, session: Session) -> dict[str, Gene]:
-    """HPA's table of genes by Ensembl id, fetched unless it is there.
-
-    Raises:
-        FetchError: If it is not to be had, or is not a table in a ZIP archive.
-        InputError: If it has other columns.
-    """
-    path = folder / "subcellular_location.tsv"
-    if not path.is_file():
-        url = f"{site.rstrip('/')}/{TABLE}"
-        try:
-            with zipfile.ZipFile(io.BytesIO(session.read(url))) as archive:
-                if archive.getinfo(path.name).file_size > _MAX_TABLE_BYTES:
-                    message = f"{url}: unpacks to more than {_MAX_TABLE_BYTES >> 20} MiB"
-                    raise FetchError(message)
-                write_atomically(path, archive.read(path.name))
-        except (zipfile.BadZipFile, KeyError) as error:
-            raise FetchError(f"{url}: not an archive with {path.name} ({error})") from error
-    table = open_table(path, required=GENE_COLUMNS)
-    rows = (row.values for row in table.rows() if row.problem is None)
-    return {
-        row["Gene"]: Gene(
-            row["Gene"],
-            row["Gene name"],
-            row.get("Reliability", ""),
-            tuple(parse_labels(row["Main location"])),
-            tuple(parse_labels(row.get("Additional location", ""))),
-        )
-        for row in rows
-    }
-
-
-def chosen(
-    genes: Mapping[str, Gene],
-    *,
-    names: Sequence[str] = (),
-    locations: Sequence[str] = (),
-    per_location: int | None = None,
-    reliability: Sequence[str] = (),
-    single: bool = False,
-    seed: int = 0,
-) -> list[Gene]:
-    """Genes that are asked for by name (symbol or Ensembl id), main location, number and reliability.
-
-    Raises:
-        UnknownNameError: If a name or location is not in the table.
-        InputError: If nothing is left.
-    """
-    by_name = {gene.name: gene for gene in genes.values()} | dict(genes)
-    for name in names:
-        if name not in by_name:
-            raise UnknownNameError("gene", name, by_name)
-    left = [by_name[name] for name in names] if names else list(genes.values())
-    left = [g for g in left if not reliability or g.reliability in reliability]
-    left = [g for g in left if not single or len({*g.main, *g.additional}) == 1]
-    if locations or per_location is not None:
-        keep = by_class({g.ensembl_id: g.main for g in left}, classes=locations, per_class=per_location, seed=seed)
-        left = [g for g in left if g.ensembl_id in keep]
-    if not left:
-        message = "no gene is all of what was asked for"
-        raise InputError(message)
-    return sorted(set(left), key=lambda g: g.ensembl_id)
-
-
-def read_pages(genes: Sequence[Gene], folder: Path, site: str, session: Session, workers: int) -> list[IfImage]:
-    """Images of genes, by their pages; what a page said is kept in `.pages`, so that none is asked for twice.
-
-    Raises:
-        FetchError: If a page is not to be had. A gene without a page has no images.
-    """
-
-    def of(gene: Gene) -> list[IfImage]:
-        kept = folder / ".pages" / f"{gene.ensembl_id}.json"
-        if kept.is_file():
-            return [IfImage(**one) for one in json.loads(kept.read_text(encoding="utf-8"))]
-        url = f"{site.rstrip('/')}/{gene.ensembl_id}.xml"
-        try:
-            images = images_of_page(session.read(url), url)
-        except NotThereError:
-            images = []
-        write_atomically(kept, json.dumps([dataclasses.asdict(one) for one in images]).encode())
-        return images
-
-    found: list[IfImage] = []
-    with ThreadPoolExecutor(workers) as pool, progress_bar() as progress:
-        try:
-            for number, images in enumerate(pool.map(of, genes), 1):
-                found += images
-                if progress is not None:
-                    progress("pages of genes", number, len(genes))
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-    return found
 
 
 def read_table(path: Path, genes: set[str] | None) -> list[IfImage]:
@@ -261,6 +145,7 @@ def get_hpa(
     if not names and not any(asked.values()) and table is None:
         message = "ask for some genes: --gene, --genes, --location, --per-location, --reliability, --single or --table"
         raise click.UsageError(message)
+    hold(folder)
     picked = chosen(get_genes(folder, site, session), names=names, seed=seed, **asked)  # type: ignore[arg-type]
     if table is not None:
         restricted = bool(names) or any(asked.values())
@@ -268,8 +153,8 @@ def get_hpa(
     else:
         found = read_pages(picked, folder, site, session, workers)
     images = some(found, fields=fovs_per_gene, cell_lines=cell_lines, seed=seed)
-    files = [file for image in images for file in remotes(image, site=images_site, colours=COLOURS, suffix=suffix)]
-    plan = with_guess(files, session)
+    fields = [remotes(image, site=images_site, colours=COLOURS, suffix=suffix) for image in images]
+    plan = with_guess(fields, session)
     n_genes = len({image.row["ensembl_ids"] for image in images})
     click.echo(f"Human Protein Atlas: {len(images):,} fields of {n_genes:,} genes, {plan.in_words()}")
     if dry_run:

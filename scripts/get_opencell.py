@@ -20,19 +20,17 @@ from typing import Any
 
 import rich_click as click
 from fetching.choose import by_class
-from fetching.command import NOT_FETCHED_HERE, carry_out, fetching_options, finish, main, names_of, session_of
+from fetching.command import NOT_FETCHED_HERE, carry_out, fetching_options, finish, hold, main, names_of, session_of
 from fetching.errors import FetchError
 from fetching.http import Session
 from fetching.plan import Plan, Remote, relative_path
 from fetching.s3 import list_objects, url_of
-from fetching.transfer import fetch
+from fetching.tables import keep_table, kept_table
 from fetching.verify import sha256
 
 from locatlas.cli.common import notice
 from locatlas.errors import InputError
-from locatlas.indexer.atomic import write_atomically
 from locatlas.indexer.datasets.opencell import ANNOTATION_FILES, FILE_NAME
-from locatlas.indexer.datasets.tables import open_table
 from locatlas.indexer.labels import parse_labels
 
 BUCKET = "https://czb-opencell.s3.us-west-2.amazonaws.com"
@@ -41,6 +39,8 @@ TABLE = "https://opencell.czbiohub.org/data/datasets/opencell-localization-annot
 TABLE_SHA256 = "14cf3536d9d3699460dd34e166d001a34e5430fb551488538b9468107f9f10b6"
 """Of the copy with 1,310 proteins that the counts in docs/protocols.md are of; the portal says it updates the table."""
 LICENCE = "CC BY-SA 4.0, OpenCell (doi:10.1126/science.abi6983)"
+NEEDED = ("target_name", "annotations_grade_3")
+"""Columns of that table without which it is another one."""
 _FEW = 12
 """Up to so many proteins are listed one by one; the whole bucket takes thirteen pages of 1,000."""
 
@@ -64,7 +64,7 @@ def read_annotations(path: Path) -> dict[str, tuple[str, ...]]:
     Raises:
         InputError: If it is not that table.
     """
-    table = open_table(path, required=("target_name", "annotations_grade_3"))
+    table = kept_table(path, required=NEEDED)
     return {
         row.values["target_name"]: tuple(parse_labels(row.values["annotations_grade_3"]))
         for row in table.rows()
@@ -123,14 +123,15 @@ def _some(fovs: Iterable[str], wanted: Wanted) -> list[str]:
 
 
 def get_table(folder: Path, url: str, session: Session) -> Path:
-    """The annotations, fetched or copied unless they are there; says so where they are not the known ones."""
+    """The annotations, fetched or copied unless they are there; says so where they are not the known ones.
+
+    Raises:
+        FetchError: If they are not to be had, or what comes is something else.
+    """
     path = folder / ANNOTATION_FILES[0]
-    if path.is_file():
-        pass
-    elif Path(url).is_file():
-        write_atomically(path, Path(url).read_bytes())
-    else:
-        fetch(Remote(url, ANNOTATION_FILES[0]), folder, session)
+    if not path.is_file():
+        body = Path(url).read_bytes() if Path(url).is_file() else session.read(url)
+        keep_table(path, body, url, required=NEEDED)
     if sha256(path) != TABLE_SHA256:
         notice(f"{path}: not the copy with 1,310 proteins that docs/protocols.md counts; numbers may differ")
     return path
@@ -160,6 +161,7 @@ def get_opencell(
     session = session_of(rate=rate, timeout=timeout, retries=retries)
     names = tuple(names_of(genes, genes_file))
     wanted = Wanted(genes=names, kinds=("proj", "stack") if kind == "both" else (kind,), **chosen)
+    hold(folder)
     labels = read_annotations(get_table(folder, table, session))
     restricted = bool(wanted.genes or wanted.classes or wanted.per_class or wanted.single)
     plan = plan_images(bucket, chosen_genes(labels, wanted) if restricted else None, wanted, session)

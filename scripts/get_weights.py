@@ -16,9 +16,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import rich_click as click
-from fetching.command import NOT_FETCHED_HERE, carry_out, fetching_options, main, session_of
+from fetching.command import NOT_FETCHED_HERE, carry_out, fetching_options, hold, main, session_of
 from fetching.errors import FetchError
-from fetching.http import Session
+from fetching.http import Session, length_of
 from fetching.plan import Plan, Remote
 from fetching.s3 import digest_of
 from fetching.zenodo import record_files, split_url
@@ -79,10 +79,12 @@ def remote_of(spec: EncoderSpec, session: Session, mirrors: Sequence[tuple[str, 
 def _asked(url: str, path: str, session: Session) -> Remote:
     """Size and digest as the server announces them: S3's entity tag, or what Hugging Face says before it redirects."""
     headers = session.headers(url, follow=False)
-    size = headers.get("X-Linked-Size") or (headers.get("Content-Length") if "Location" not in headers else None)
+    size = length_of(headers, "X-Linked-Size")
+    if size is None and "Location" not in headers:
+        size = length_of(headers)
     linked = (headers.get("X-Linked-ETag") or "").strip('"').lower()
     digest = f"sha256:{linked}" if _SHA256.fullmatch(linked) else digest_of(headers.get("ETag"))
-    return Remote(url, path, int(size) if size and size.isdigit() else None, digest)
+    return Remote(url, path, size, digest)
 
 
 def check(spec: EncoderSpec) -> str:
@@ -152,6 +154,7 @@ def get_weights(
         notice(f"{spec.name}: {licence}")
     if dry_run:
         return
+    hold(weights_folder())
     about = {"source": "models/encoders.toml", "licence": "of each encoder"}
     carry_out(plan, weights_folder(), session, workers=workers, max_gb=max_gb, about=about)
     if no_check:

@@ -129,8 +129,13 @@ def steps(
     return found
 
 
-def small_grid(name: str, folder: Path) -> Path | None:
+def small_grid(name: str, folder: Path, *, write: bool = True) -> Path | None:
     """A shipped grid cut down to what made images and a machine without a GPU can do; None where it needs no cutting.
+
+    Args:
+        name: Of the grid.
+        folder: Where its file goes.
+        write: Whether to write it, or only say where it would be.
 
     Raises:
         InputError: If a grid that fine-tunes has not the lines that are replaced.
@@ -151,7 +156,8 @@ def small_grid(name: str, folder: Path) -> Path | None:
     if cut == text:
         return None
     path = folder / f"{name}.toml"
-    write_atomically(path, cut.encode())
+    if write:
+        write_atomically(path, cut.encode())
     return path
 
 
@@ -196,7 +202,7 @@ def run(step: Step) -> None:
 @click.option("--device", default="cpu", show_default=True, help="Where searches and heads run, e.g. cuda.")
 @click.option("--proteins", default=6, show_default=True, type=click.IntRange(2), help="Made proteins of each class.")
 @click.option("--edge-px", default=300, show_default=True, type=click.IntRange(64), help="Edge of made fields.")
-@click.option("--dry-run", is_flag=True, help="Only print the commands.")
+@click.option("--dry-run", is_flag=True, help="Only print the commands; makes nothing.")
 def reproduce(
     work: Path,
     grids: tuple[str, ...],
@@ -215,13 +221,16 @@ def reproduce(
     if synthetic:
         known = {spec.name for spec in registry.list_encoders()}
         encoders = encoders or (next(name for name in OWN_ENCODERS if name in known),)
-        if not dry_run:
-            cut = {name: small_grid(name, work / "grids") for name in wanted if name in list_grids()}
-            small = {name: path for name, path in cut.items() if path is not None}
+        cut = {name: small_grid(name, work / "grids", write=not dry_run) for name in wanted if name in list_grids()}
+        small = {name: path for name, path in cut.items() if path is not None}
     todo = steps(
         work, grids=wanted, encoders=encoders, synthetic=synthetic, genes=genes, device=device, small=small
     )  # fmt: skip
     if dry_run:
+        if synthetic:
+            click.echo(f"# draws {proteins} proteins of each class, fields of {edge_px} px, into {work / 'images'}")
+        for name, path in small.items():
+            click.echo(f"# writes {path}: {name}, cut down")
         for step in todo:
             click.echo(step.shown())
         return

@@ -10,14 +10,15 @@ import rich_click as click
 from fetching.choose import read_names
 from fetching.errors import FetchError
 from fetching.http import Session
+from fetching.lock import alone_in
 from fetching.pace import Pace
 from fetching.plan import Plan, in_words
-from fetching.receipt import write_manifest, write_receipt
+from fetching.receipt import noted_sizes, write_manifest, write_receipt
 from fetching.run import Outcome, fetch_all
 from locatlas.cli.common import notice, progress_bar
 from locatlas.errors import LocatlasError
 
-__all__ = ["NOT_FETCHED_HERE", "carry_out", "fetching_options", "finish", "main", "names_of", "session_of"]
+__all__ = ["NOT_FETCHED_HERE", "carry_out", "fetching_options", "finish", "hold", "main", "names_of", "session_of"]
 
 NOT_FETCHED_HERE = (
     "The addresses are from public sources named in the code. They could not be fetched where this was written: "
@@ -33,7 +34,10 @@ def fetching_options(*, workers: int, rate: float) -> Callable[[Callable[..., An
         rate: Requests a second.
     """
     options = [
-        click.option("--dry-run", is_flag=True, help="Say what would be fetched and how much it is."),
+        click.option(
+            "--dry-run", is_flag=True,
+            help="Only say what would be fetched and how much it is; tables and pages that tell are fetched and kept.",
+        ),
         click.option("--workers", default=workers, show_default=True, type=click.IntRange(1, 32), help="At a time."),
         click.option(
             "--rate", default=rate, show_default=True, type=click.FloatRange(0, 100, min_open=True),
@@ -75,6 +79,15 @@ def names_of(given: Sequence[str], file: Path | None) -> list[str]:
     return list(dict.fromkeys([*given, *(read_names(file) if file else [])]))
 
 
+def hold(folder: Path) -> None:
+    """Keep other runs out of a folder until the command ends.
+
+    Raises:
+        FetchError: If another run is in it.
+    """
+    click.get_current_context().with_resource(alone_in(folder))
+
+
 def carry_out(
     plan: Plan,
     folder: Path,
@@ -84,15 +97,20 @@ def carry_out(
     max_gb: float,
     about: Mapping[str, Any],
 ) -> Outcome:
-    """Fetch a plan, with a bar, and note what came.
+    """Fetch a plan, with a bar, and note what came. The caller holds the folder (`hold`).
 
     Raises:
-        FetchError: If it is too much, or something could not be fetched; what came before is noted.
+        FetchError: If it is too much, or something could not be fetched; what came before is noted, as it is after an
+            interrupt.
     """
     check_volume(plan, max_gb)
-    with progress_bar() as progress:
-        outcome = fetch_all(plan, folder, session, workers=workers, progress=progress)
-    write_receipt(folder, outcome, about)
+    noted = noted_sizes(folder)
+    outcome = Outcome()
+    try:
+        with progress_bar() as progress:
+            fetch_all(plan, folder, session, workers=workers, progress=progress, noted=noted, outcome=outcome)
+    finally:
+        write_receipt(folder, outcome, about)
     notice(
         f"{len(outcome.fetched)} fetched, {len(outcome.were_here)} were here"
         + (f", {len(outcome.missing)} are not at the source" if outcome.missing else "")

@@ -2,7 +2,7 @@
 
 from locatlas.errors import LocatlasError
 
-__all__ = ["FetchError", "NotThereError"]
+__all__ = ["FetchError", "NotThereError", "Stopped"]
 
 
 class FetchError(LocatlasError, OSError):
@@ -11,3 +11,7 @@ class FetchError(LocatlasError, OSError):
 
 class NotThereError(FetchError):
     """The server says that there is nothing at the address; asking again would not help."""
+
+
+class Stopped(Exception):
+    """Fetching was stopped; what is there of a file stays."""

@@ -2,6 +2,7 @@
 
 import http.client
 import socket
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -10,14 +11,15 @@ from email.message import Message
 from typing import Any
 from urllib.parse import urlsplit
 
-from fetching.errors import FetchError, NotThereError
+from fetching.errors import FetchError, NotThereError, Stopped
 from fetching.pace import Pace, backoff_s, retry_after_s
 
-__all__ = ["RETRIED", "Session", "reason_of"]
+__all__ = ["RETRIED", "Session", "length_of", "reason_of"]
 
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers after which the same question may be answered. RFC 9110, sections 15.5 and 15.6; RFC 8470."""
 
+_NO_SUCH_NAME = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 _NOT_THERE = frozenset({404, 410})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _DOCUMENT_LIMIT = 64 << 20
@@ -67,6 +69,7 @@ class Session:
         self.timeout_s = timeout_s
         self.retries = retries
         self.tell = tell
+        self.stopped = pace.stopped
         self._opener = urllib.request.build_opener(_Redirects())
         self._straight = urllib.request.build_opener(_NoRedirects())
 
@@ -79,12 +82,15 @@ class Session:
         Raises:
             NotThereError: If there is nothing.
             FetchError: If the address is of another kind.
+            Stopped: If `stopped` is set, which also ends the waits between tries.
             urllib.error.HTTPError, OSError, http.client.HTTPException: As they come.
         """
         if urlsplit(url).scheme not in ("http", "https"):
             message = f"{url}: not an http or https address"
             raise FetchError(message)
         self.pace.wait()
+        if self.stopped.is_set():
+            raise Stopped
         request = urllib.request.Request(url, headers={"User-Agent": AGENT, **(headers or {})}, method=method)
         try:
             answer = (self._opener if follow else self._straight).open(request, timeout=self.timeout_s)
@@ -116,7 +122,7 @@ class Session:
                 raise
             except (OSError, http.client.HTTPException) as error:
                 wait = _wait_of(error)
-                if isinstance(error, urllib.error.HTTPError) and error.code not in RETRIED:
+                if _lasts(error):
                     raise FetchError(f"{url}: {reason_of(error)}") from error
                 failures = 1 if getattr(error, "came_further", False) else failures + 1
                 if failures > self.retries:
@@ -137,13 +143,13 @@ class Session:
 
         def once(_: int) -> bytes:
             with self.ask(url) as answer:
-                announced = answer.headers.get("Content-Length")
+                announced = length_of(answer.headers)
                 body: bytes = answer.read(_DOCUMENT_LIMIT + 1)
             if len(body) > _DOCUMENT_LIMIT:
                 message = f"{url}: more than {_DOCUMENT_LIMIT >> 20} MiB, no page is so long"
                 raise FetchError(message)
-            if announced is not None and len(body) != int(announced):
-                raise http.client.IncompleteRead(body, int(announced) - len(body))
+            if announced is not None and len(body) != announced:
+                raise http.client.IncompleteRead(body, announced - len(body))
             return body
 
         found: bytes = self.patiently(url, once)
@@ -170,6 +176,22 @@ class Session:
         return result
 
 
+def length_of(headers: Message, name: str = "Content-Length") -> int | None:
+    """Bytes that a header announces; None where it announces none, or what is no number (`10, 10`)."""
+    value = (headers.get(name) or "").strip()
+    return int(value) if value.isdecimal() else None
+
+
+def _lasts(error: Exception) -> bool:
+    """Whether the answer would be the same the next time: refused, no such name, a certificate that is not accepted."""
+    if isinstance(error, urllib.error.HTTPError):
+        return error.code not in RETRIED
+    reason = getattr(error, "reason", None)
+    if isinstance(reason, socket.gaierror):  # not so where the name's server could not be asked (EAI_AGAIN)
+        return reason.errno in _NO_SUCH_NAME
+    return isinstance(reason, ssl.SSLCertVerificationError)
+
+
 def _wait_of(error: Exception) -> float | None:
     headers = getattr(error, "headers", None)
     return retry_after_s(headers.get("Retry-After")) if headers is not None else None
@@ -186,4 +208,6 @@ def reason_of(error: Exception) -> str:
     reason = getattr(error, "reason", None)
     if isinstance(reason, socket.gaierror):
         return "no server is found under this name"
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return f"the server's certificate is not accepted ({reason.strerror or reason})"
     return str(reason or error) or type(error).__name__

@@ -19,7 +19,10 @@ class Pace:
     Args:
         per_second: Requests a second, positive.
         clock: Seconds, never going back.
-        sleep: Waits for so many seconds.
+        sleep: Waits for so many seconds; unless given, until `stopped` is set at the longest.
+
+    Attributes:
+        stopped: Set it to end all waits: nothing will be asked any more.
     """
 
     def __init__(
@@ -27,16 +30,17 @@ class Pace:
         per_second: float,
         *,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], object] | None = None,
     ) -> None:
         self._gap = 1 / per_second
         self._clock = clock
-        self.sleep = sleep
+        self.stopped = threading.Event()
+        self.sleep = sleep or self.stopped.wait
         self._next = 0.0
         self._lock = threading.Lock()
 
     def wait(self) -> None:
-        """Return when the next request may start."""
+        """Return when the next request may start, or none will."""
         with self._lock:
             now = self._clock()
             start = max(now, self._next)
@@ -63,7 +67,7 @@ def retry_after_s(value: str | None, *, now: datetime | None = None) -> float | 
     """
     if value is None:
         return None
-    if value.strip().isascii() and value.strip().isdigit():
+    if value.strip().isascii() and value.strip().isdecimal():
         seconds = float(value)
     else:
         try:

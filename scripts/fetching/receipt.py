@@ -14,7 +14,7 @@ from locatlas.indexer.atomic import write_atomically
 from locatlas.indexer.datasets.registry import read_records
 from locatlas.indexer.records import ImageRecord
 
-__all__ = ["MANIFEST", "RECEIPT", "write_manifest", "write_receipt"]
+__all__ = ["MANIFEST", "RECEIPT", "noted_sizes", "write_manifest", "write_receipt"]
 
 RECEIPT = "fetched.json"
 MANIFEST = "manifest.csv"
@@ -30,11 +30,15 @@ def write_receipt(folder: Path, outcome: Outcome, about: Mapping[str, Any]) -> P
     """
     path = folder / RECEIPT
     files = {name: noted for name, noted in _noted(path).items() if (folder / name).is_file()}
+    fetched = {file.path for file in outcome.fetched}
     for file in outcome.here:
         place = folder / file.path
-        # those that were here were checked before, and reading all of them again would take long
-        known = files.get(file.path)
-        proved = known["proved"] if known and file not in outcome.fetched else is_proved(place, file.digest)
+        if file.path in fetched:
+            proved = file.path in outcome.proved
+        elif known := files.get(file.path):  # checked before, and reading all of them again would take long
+            proved = known["proved"]
+        else:
+            proved = is_proved(place, file.digest)
         files[file.path] = {
             "url": file.url, "bytes": place.stat().st_size, "digest": file.digest, "proved": proved,
         }  # fmt: skip
@@ -43,12 +47,24 @@ def write_receipt(folder: Path, outcome: Outcome, about: Mapping[str, Any]) -> P
     return path
 
 
+def noted_sizes(folder: Path) -> dict[str, int]:
+    """Bytes that each file had when it came, by path; empty where nothing has been noted.
+
+    Raises:
+        InputError: If the note is not one of `write_receipt`.
+    """
+    return {name: noted["bytes"] for name, noted in _noted(folder / RECEIPT).items()}
+
+
 def _noted(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
         files = json.loads(path.read_text(encoding="utf-8"))["files"]
-        return {str(name): {"proved": bool(noted["proved"]), **noted} for name, noted in files.items()}
+        return {
+            str(name): {**noted, "proved": bool(noted["proved"]), "bytes": int(noted["bytes"])}
+            for name, noted in files.items()
+        }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not what was written here; remove it ({error!r})") from error
 

@@ -2,20 +2,22 @@
 
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fetching.errors import FetchError, NotThereError
+from fetching.errors import FetchError, NotThereError, Stopped
 from fetching.http import Session
 from fetching.plan import Plan, Remote, in_words
-from fetching.transfer import Stopped, fetch, is_here
+from fetching.transfer import fetch, is_here
+from fetching.verify import is_proved
 
 __all__ = ["Outcome", "fetch_all"]
 
 _GIVE_UP_AFTER = 5
-"""Files in a row that could not be fetched, each after all its retries: the server is down, or is not to be reached."""
+"""Files in a row that could not be fetched, each after all its retries: the server is down, or is not to be reached.
+Those that it says it does not have are no sign of that."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -27,6 +29,7 @@ class Outcome:
     Attributes:
         fetched: Brought here now.
         were_here: Were here before.
+        proved: Paths of those brought here now whose digest is known and right.
         missing: Optional ones that the source does not have.
         failed: With the reason, in one line.
         given_up: Not tried any more.
@@ -34,6 +37,7 @@ class Outcome:
 
     fetched: list[Remote] = field(default_factory=list)
     were_here: list[Remote] = field(default_factory=list)
+    proved: set[str] = field(default_factory=set)
     missing: list[Remote] = field(default_factory=list)
     failed: list[tuple[Remote, str]] = field(default_factory=list)
     given_up: int = 0
@@ -58,68 +62,101 @@ class Outcome:
 
 
 def fetch_all(
-    plan: Plan, folder: Path, session: Session, *, workers: int = 4, progress: Progress | None = None
+    plan: Plan,
+    folder: Path,
+    session: Session,
+    *,
+    workers: int = 4,
+    progress: Progress | None = None,
+    noted: Mapping[str, int] | None = None,
+    outcome: Outcome | None = None,
 ) -> Outcome:
     """Bring all files of a plan here, several at once; those that are here already are checked and left alone.
 
     Args:
         plan: What.
-        folder: Below which the paths are.
+        folder: Below which the paths are; held by `alone_in`, where others may fetch into it.
         session: How, shared by all workers.
         workers: Files at a time.
         progress: Told of what goes on, bytes done and bytes in all (0 where the volume is not known).
+        noted: Bytes that files had when they came, by path: one that has others now is fetched again.
+        outcome: Filled as files come, so that it is known after an interrupt as well.
 
     Raises:
         FetchError: If the disk has no room for it.
-        KeyboardInterrupt: As it comes; what has arrived stays, and the same call goes on.
+        KeyboardInterrupt: As it comes, after one silence of the server at the longest. What has arrived stays, and the
+            same call goes on, with another session: this one is stopped.
     """
-    outcome = Outcome()
+    outcome = outcome or Outcome()
     todo: list[Remote] = []
     for file in plan.files:
-        (outcome.were_here if is_here(file, folder) else todo).append(file)
+        here = is_here(file, folder, noted_size=(noted or {}).get(file.path))
+        (outcome.were_here if here else todo).append(file)
     left = Plan(tuple(todo), plan.guessed_size)
     _check_room(left, folder)
     bar = _Bar(left, progress)
-    stop = threading.Event()
+
+    def bring(file: Remote) -> bool:
+        path = fetch(file, folder, session, got=bar.got)
+        # other digests have just been checked; those of parts are tried while the file is still in memory
+        return is_proved(path, file.digest) if (file.digest or "").startswith("etag:") else file.digest is not None
+
+    running: dict[Future[bool], Remote] = {}
     with ThreadPoolExecutor(workers) as pool:
         try:
-            _run(pool, iter(todo), outcome, workers, lambda file: fetch(file, folder, session, stop=stop, got=bar.got))
-        finally:
-            stop.set()  # after a KeyboardInterrupt; without one nothing is running any more
+            _run(lambda file: pool.submit(bring, file), running, iter(todo), outcome, workers)
+        except BaseException:
+            session.stopped.set()
+            for done in wait(running).done:
+                _note(done, running[done], outcome)
+            raise
     outcome.given_up = len(todo) - len(outcome.fetched) - len(outcome.missing) - len(outcome.failed)
     return outcome
 
 
 def _run(
-    pool: ThreadPoolExecutor,
+    begin: Callable[[Remote], Future[bool]],
+    running: dict[Future[bool], Remote],
     todo: Iterator[Remote],
     outcome: Outcome,
     workers: int,
-    fetch_one: Callable[[Remote], Path],
 ) -> None:
     """Keep as many running as there are workers, so that a stop does not have to undo a queue."""
-    running: dict[Future[Path], Remote] = {}
     failures = 0
     while True:
         while len(running) < workers and failures < _GIVE_UP_AFTER and (file := next(todo, None)) is not None:
-            running[pool.submit(fetch_one, file)] = file
+            running[begin(file)] = file
         if not running:
             return
         for done in wait(running, return_when=FIRST_COMPLETED).done:
-            file = running.pop(done)
-            try:
-                done.result()
-            except Stopped:
-                pass
-            except FetchError as error:
-                if file.optional and isinstance(error, NotThereError):
-                    outcome.missing.append(file)
-                    continue
-                failures += 1
-                outcome.failed.append((file, str(error)))
-            else:
-                failures = 0
-                outcome.fetched.append(file)
+            answered = _note(done, running.pop(done), outcome)
+            failures = 0 if answered else failures + 1
+
+
+def _note(done: Future[bool], file: Remote, outcome: Outcome) -> bool:
+    """Note what became of a file.
+
+    Returns:
+        Whether the server has answered. One that says that it has no such file is not down, and what it has lost must
+        not keep the rest from coming.
+    """
+    try:
+        proved = done.result()
+    except Stopped:
+        return True
+    except NotThereError as error:
+        if file.optional:
+            outcome.missing.append(file)
+        else:
+            outcome.failed.append((file, str(error)))
+        return True
+    except FetchError as error:
+        outcome.failed.append((file, str(error)))
+        return False
+    outcome.fetched.append(file)
+    if proved:
+        outcome.proved.add(file.path)
+    return True
 
 
 def _check_room(plan: Plan, folder: Path) -> None:

@@ -97,7 +97,7 @@ def parse_xml(body: bytes, url: str) -> ET.Element:
 
 def _thing(entry: ET.Element, url: str) -> Thing:
     key, size = _text(entry, "Key"), _text(entry, "Size")
-    if not key or size is None or not size.isdigit():
+    if not key or size is None or not size.isdecimal():
         message = f"{url}: an entry without key or size"
         raise FetchError(message)
     return Thing(key, int(size), digest_of(_text(entry, "ETag")))

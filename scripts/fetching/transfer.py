@@ -3,27 +3,23 @@
 import http.client
 import json
 import re
-import threading
 import urllib.error
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fetching.errors import FetchError
-from fetching.http import Session, reason_of
+from fetching.errors import FetchError, Stopped
+from fetching.http import Session, length_of, reason_of
 from fetching.plan import Remote
 from fetching.verify import problem
 
-__all__ = ["Stopped", "fetch", "is_here"]
+__all__ = ["fetch", "is_here"]
 
 _CHUNK = 1 << 18
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _HTTP_RANGE_IS_WRONG = 416
-
-
-class Stopped(Exception):
-    """Fetching was stopped; what is there of the file stays."""
+_PAGES = frozenset({"text/html", "application/xhtml+xml"})
 
 
 class _BrokeOffError(OSError):
@@ -64,13 +60,19 @@ class _Begun:
         self.note.unlink(missing_ok=True)
 
 
-def is_here(remote: Remote, folder: Path) -> bool:
+def is_here(remote: Remote, folder: Path, *, noted_size: int | None = None) -> bool:
     """Whether a file has been fetched: it is there, and as announced. It appears only whole, under its own name.
 
     A file of the same place that is of another size or digest is not the one that was announced; `fetch` replaces it.
+
+    Args:
+        remote: What.
+        folder: Below which its path is.
+        noted_size: Bytes that it had when it came, where that was noted; counts where none are announced.
     """
     path = folder / remote.path
-    return path.is_file() and problem(path, remote.size, remote.digest) is None
+    size = noted_size if remote.size is None else remote.size
+    return path.is_file() and problem(path, size, remote.digest) is None
 
 
 def fetch(
@@ -78,7 +80,6 @@ def fetch(
     folder: Path,
     session: Session,
     *,
-    stop: threading.Event | None = None,
     got: Callable[[int], None] = lambda _: None,
 ) -> Path:
     """Bring one file to its place.
@@ -91,21 +92,20 @@ def fetch(
         remote: What.
         folder: Below which its path is.
         session: How.
-        stop: Ends the transfer when set.
         got: Told of bytes as they arrive; less than 0 where some are thrown away.
 
     Raises:
         NotThereError: If there is nothing at the address.
         FetchError: If the server does not give it, or what it gives is not what was announced, twice.
-        Stopped: If `stop` was set.
+        Stopped: If the session was stopped.
     """
     target = folder / remote.path
     target.parent.mkdir(parents=True, exist_ok=True)
     begun = _Begun.of(target)
-    transfer = _Transfer(remote, begun, session, stop or threading.Event(), got)
+    transfer = _Transfer(remote, begun, session, got)
     for last in (False, True):
         session.patiently(remote.url, transfer.once)
-        wrong = problem(begun.part, remote.size, remote.digest)
+        wrong = problem(begun.part, transfer.total if remote.size is None else remote.size, remote.digest)
         if wrong is None:
             begun.part.replace(target)
             begun.note.unlink(missing_ok=True)
@@ -121,12 +121,11 @@ def fetch(
 class _Transfer:
     """Tries of one file."""
 
-    def __init__(
-        self, remote: Remote, begun: _Begun, session: Session, stop: threading.Event, got: Callable[[int], None]
-    ) -> None:
-        self.remote, self.begun, self.session, self.stop, self.got = remote, begun, session, stop, got
+    def __init__(self, remote: Remote, begun: _Begun, session: Session, got: Callable[[int], None]) -> None:
+        self.remote, self.begun, self.session, self.got = remote, begun, session, got
         self.furthest = 0
         self.counted = 0  # bytes told of
+        self.total: int | None = None  # bytes of the whole, as the last answer has it
 
     def once(self, _failures: int) -> None:
         """Go on from where the part ends, or begin.
@@ -145,11 +144,12 @@ class _Transfer:
             headers |= {"Range": f"bytes={offset}-", "If-Range": mark}
         try:
             with self.session.ask(url, headers=headers) as answer:
-                self._receive(answer, offset)
+                self._receive(answer, offset, mark)
         except urllib.error.HTTPError as error:
             if error.code != _HTTP_RANGE_IS_WRONG or not offset:
                 raise
             if error.headers.get("Content-Range") == f"bytes */{offset}":  # it was whole already
+                self.total = offset
                 self._told(offset - self.counted)
                 return
             self.forget()
@@ -161,8 +161,15 @@ class _Transfer:
         self.begun.forget()
         self.furthest = 0
 
-    def _receive(self, answer: Any, offset: int) -> None:
+    def _receive(self, answer: Any, offset: int, mark: str) -> None:
         offset, total = _extent(answer, offset, self.remote.url)
+        self.total = total
+        if answer.headers.get_content_type() in _PAGES and not self.remote.path.endswith((".html", ".htm")):
+            message = f"{self.remote.url}: answered with a web page in place of the file"
+            raise FetchError(message)
+        if offset and not _same(answer.headers, mark):  # a server may know ranges and not `If-Range`
+            self.forget()
+            raise _BrokeOffError("the file has changed since it was begun", came_further=False)
         if self.remote.size is not None and total is not None and total != self.remote.size:
             message = f"{self.remote.url}: has {total} bytes, {self.remote.size} were announced"
             raise FetchError(message)
@@ -188,7 +195,7 @@ class _Transfer:
                 file.write(chunk)
                 size += len(chunk)
                 self._told(len(chunk))
-                if self.stop.is_set():
+                if self.session.stopped.is_set():
                     raise Stopped
         if total is not None and size < total:
             raise self._broke_off("the answer broke off", size)
@@ -217,19 +224,27 @@ def _extent(answer: Any, asked: int, url: str) -> tuple[int, int | None]:
     Raises:
         FetchError: If it is neither the whole nor the part that was asked for.
     """
-    length = answer.headers.get("Content-Length")
+    length = length_of(answer.headers)
     if answer.status == http.client.OK:  # the server knows no parts, or its file has changed
-        return 0, int(length) if length is not None else None
+        return 0, length
     match = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
     if answer.status != http.client.PARTIAL_CONTENT or match is None or int(match[1]) != asked:
         message = (
             f"{url}: answered {answer.status} with {answer.headers.get('Content-Range')!r} to a range from {asked}"
         )
         raise FetchError(message)
-    return asked, int(match[3]) if match[3] != "*" else None
+    if match[3] != "*":
+        return asked, int(match[3])
+    return asked, asked + length if length is not None else None
 
 
 def _mark(headers: Any) -> str:
     """By what the server tells later that its file is still the same: a strong entity tag, else the date."""
     tag = headers.get("ETag") or ""
     return tag if tag.startswith('"') else headers.get("Last-Modified") or ""
+
+
+def _same(headers: Any, mark: str) -> bool:
+    """Whether a part is of the file with this mark; a part need not repeat the date (RFC 9110, section 15.3.7)."""
+    told = headers.get("ETag" if mark.startswith('"') else "Last-Modified")
+    return told is None or told.removeprefix("W/") == mark

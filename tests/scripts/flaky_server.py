@@ -118,5 +118,15 @@ def hang_up(handler: Handler, _: bytes) -> None:
     handler.close_connection = True
 
 
+def web_page(handler: Handler, _: bytes) -> None:
+    """A page that says something to people, with the code of success."""
+    page = b"<!doctype html><html>We will be back soon</html>"
+    handler.send_response(200)
+    handler.send_header("Content-Type", "text/html; charset=utf-8")
+    handler.send_header("Content-Length", str(len(page)))
+    handler.end_headers()
+    handler.wfile.write(page)
+
+
 def other(replacement: bytes) -> Behaviour:
     return lambda handler, _: serve(handler, replacement)

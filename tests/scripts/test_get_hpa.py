@@ -60,13 +60,17 @@ def page(ensg: str) -> bytes:
     return PAGE.format(name=name, ensg=ensg, number=number, place=place, plate=plate).encode()
 
 
+def genes_zip(text: str) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("subcellular_location.tsv", text)
+    return packed.getvalue()
+
+
 @pytest.fixture
 def site(server: FlakyServer) -> FlakyServer:
     """HPA's site with pages of two genes and six fields, two of them without ER."""
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr("subcellular_location.tsv", GENES)
-    server.files["/download/tsv/subcellular_location.tsv.zip"] = packed.getvalue()
+    server.files["/download/tsv/subcellular_location.tsv.zip"] = genes_zip(GENES)
     for ensg, (_, number, _, plate) in NUMBERS.items():
         server.files[f"/{ensg}.xml"] = page(ensg)
         for seed, field in enumerate(("A1_1", "A1_2_cr5af9", "B12_1")):
@@ -176,6 +180,37 @@ def test_a_gene_without_a_page_has_no_images(run) -> None:
     assert "no images of what was asked for" in str(run("--gene", "LMNB1").exception)
 
 
+def test_a_page_that_was_missing_or_not_understood_is_asked_for_again(run, site: FlakyServer, tmp_path: Path) -> None:
+    lost = site.files.pop("/ENSG00000181163.xml")
+    whole = site.files["/ENSG00000134057.xml"]
+    site.files["/ENSG00000134057.xml"] = whole.replace(b"cellExpression", b"newExpression")
+    told = "of 2 genes 1 have no page, 1 have a page without images; the site may have changed"
+    assert told in str(run("--gene", "NPM1", "--gene", "CCNB1").exception)
+    site.files["/ENSG00000134057.xml"] = whole
+    result = run("--gene", "NPM1", "--gene", "CCNB1")
+    assert result.exit_code == 0, result.output
+    assert "of 2 genes 1 have no page\n" in result.output
+    site.files["/ENSG00000181163.xml"] = lost
+    assert run("--gene", "NPM1", "--gene", "CCNB1").exit_code == 0
+    assert len(list(read_records("hpa", tmp_path / "hpa"))) == 6
+
+
+def test_what_one_site_said_is_not_taken_for_what_another_says(run, site: FlakyServer) -> None:
+    run("--gene", "NPM1", "--dry-run")
+    site.files["/mirror/ENSG00000181163.xml"] = page("ENSG00000181163").replace(b"/1_A1_1_blue", b"/8_A1_1_blue")
+    run("--gene", "NPM1", "--site", f"{site.url}/mirror", "--dry-run")
+    assert ("GET", "/mirror/ENSG00000181163.xml", None) in site.asked
+
+
+def test_a_table_of_genes_that_is_another_is_not_kept(run, site: FlakyServer, tmp_path: Path) -> None:
+    path = "/download/tsv/subcellular_location.tsv.zip"
+    right, site.files[path] = site.files[path], genes_zip("a\tb\n1\t2\n")
+    assert "not the table that was expected (missing column Gene" in str(run("--gene", "NPM1").exception)
+    assert list((tmp_path / "hpa").glob("*.tsv")) == []
+    site.files[path] = right
+    assert run("--gene", "NPM1").exit_code == 0
+
+
 def test_what_breaks_off_or_fails_once_is_whole_at_the_end(run, site: FlakyServer, tmp_path: Path) -> None:
     path = "/11384/1_A1_1_green.jpg"
     site.behaviours["/ENSG00000181163.xml"] = [truncate(100), status(503)]
@@ -206,6 +241,24 @@ def test_asking_for_all_of_hpa_is_wrong_usage(run) -> None:
 def test_a_table_of_genes_that_is_no_archive_is_one_line(run, site: FlakyServer) -> None:
     site.files["/download/tsv/subcellular_location.tsv.zip"] = b"<html>maintenance</html>"
     assert "not an archive with subcellular_location.tsv" in str(run("--gene", "NPM1").exception)
+
+
+def test_an_id_in_the_table_of_genes_that_is_a_path_is_left_out_and_writes_nothing_outside(
+    run, site: FlakyServer, tmp_path: Path
+) -> None:
+    rows = "../../../up/EVIL\tEVIL\tApproved\tNucleoli\t\nENSG1\tSHORT\tApproved\tNucleoli\t\n"
+    site.files["/download/tsv/subcellular_location.tsv.zip"] = genes_zip(GENES + rows)
+    result = run("--location", "Nucleoli")
+    assert result.exit_code == 0, result.output
+    assert "2 of 6 rows left out" in result.output
+    assert {path.name for path in tmp_path.iterdir()} == {"hpa"}
+    assert not any("EVIL" in path or "ENSG1." in path for _, path, _ in site.asked)
+
+
+def test_a_table_without_any_gene_is_one_line(run, site: FlakyServer) -> None:
+    text = f"{GENES.splitlines()[0]}\nP12345\tCCNB1\tApproved\tCytosol\t\n"
+    site.files["/download/tsv/subcellular_location.tsv.zip"] = genes_zip(text)
+    assert "no row has the Ensembl id" in str(run("--gene", "CCNB1").exception)
 
 
 def test_only_human_immunofluorescence_is_taken_from_a_page() -> None:

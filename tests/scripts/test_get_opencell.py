@@ -9,8 +9,10 @@ import tifffile
 from click.testing import CliRunner
 from fetching.errors import FetchError
 from fetching.s3 import digest_of, list_objects
+from flaky_server import FlakyServer
 from get_opencell import get_opencell
 
+from locatlas.indexer.datasets.opencell import ANNOTATION_FILES
 from locatlas.indexer.datasets.registry import read_records
 
 ROWS = {
@@ -227,6 +229,24 @@ def test_a_tag_that_is_no_md5_is_no_digest() -> None:
     assert digest_of('"abc"') is None
     assert digest_of(None) is None
     assert digest_of(f'"{"a" * 32}-12"') == f"etag:{'a' * 32}-12"
+
+
+def test_a_page_in_place_of_the_table_is_not_kept_and_the_next_run_gets_the_table(
+    run, server: FlakyServer, table: Path, tmp_path: Path
+) -> None:
+    server.files["/t.csv"] = b"<!doctype html><html>We will be back soon</html>"
+    options = ("--table", f"{server.url}/t.csv", "--gene", "NPM1")
+    result = run(*options)
+    assert f"{server.url}/t.csv: not the table that was expected (missing column" in str(result.exception)
+    assert list((tmp_path / "oc").rglob("*.csv")) == []
+    server.files["/t.csv"] = table.read_bytes()
+    assert run(*options).exit_code == 0
+
+
+def test_a_table_that_was_kept_and_is_none_says_how_to_get_another(run, tmp_path: Path) -> None:
+    (tmp_path / "oc").mkdir()
+    (tmp_path / "oc" / ANNOTATION_FILES[0]).write_text("<html>\n")
+    assert str(run("--gene", "NPM1").exception).endswith("; remove it, and it is fetched again")
 
 
 def test_the_manifest_is_a_plain_csv(run, tmp_path: Path) -> None:

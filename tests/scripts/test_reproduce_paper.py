@@ -102,6 +102,20 @@ def test_a_dry_run_prints_commands_and_makes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "w").exists()
 
 
+def test_a_dry_run_on_made_images_tells_of_the_images_and_names_the_grids_that_are_run(tmp_path: Path) -> None:
+    work = tmp_path / "w"
+    result = CliRunner().invoke(
+        reproduce, [str(work), "--synthetic", "--dry-run", "--grid", "paper-finetune-fractions"]
+    )
+    assert result.exit_code == 0, result.output
+    images, grid, *commands = result.output.splitlines()
+    assert images.startswith("# draws 6 proteins of each class")
+    path = work / "grids" / "paper-finetune-fractions.toml"
+    assert grid == f"# writes {path}: paper-finetune-fractions, cut down"
+    assert any(f"benchmark {path} " in line for line in commands)
+    assert not work.exists()
+
+
 def document() -> dict[str, object]:
     """What `locatlas benchmark --json` prints, as far as the page needs it."""
     plan = {

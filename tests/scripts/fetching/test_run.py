@@ -4,14 +4,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from fetching.errors import FetchError
 from fetching.plan import Plan, Remote, in_words
-from fetching.receipt import write_receipt
-from fetching.run import fetch_all
+from fetching.receipt import noted_sizes, write_receipt
+from fetching.run import Outcome, fetch_all
 from flaky_server import FlakyServer, Handler, serve, status, truncate
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -64,6 +65,16 @@ def test_a_server_that_is_down_is_not_asked_for_every_file(server, make_session,
         outcome.raise_if_failed()
 
 
+def test_files_that_the_source_has_lost_do_not_keep_the_others_from_coming(server, session, tmp_path: Path) -> None:
+    plan = plan_of(server, 20)
+    for number in range(8):
+        del server.files[f"/{number}.tif"]
+    outcome = fetch_all(plan, tmp_path, session, workers=1)
+    assert (len(outcome.fetched), len(outcome.failed), outcome.given_up) == (12, 8, 0)
+    with pytest.raises(FetchError, match=r"^8 files could not be fetched, the first: .* 404"):
+        outcome.raise_if_failed()
+
+
 def test_what_may_be_missing_is_counted_and_is_no_failure(server, session, tmp_path: Path) -> None:
     missing = [Remote(f"{server.url}/none{i}", f"none{i}", optional=True) for i in range(8)]
     outcome = fetch_all(Plan.of([*missing, *plan_of(server, 2).files]), tmp_path, session)
@@ -104,19 +115,38 @@ def test_a_receipt_keeps_what_came_before_and_forgets_what_is_gone(server, sessi
     assert all(one["proved"] for one in noted["files"].values())
 
 
+class NeverSearched(list):
+    """A list that takes too long to be looked through for every file."""
+
+    def __contains__(self, _: object) -> bool:
+        raise AssertionError
+
+
+def test_a_receipt_of_many_files_looks_none_of_them_up_in_a_list(tmp_path: Path) -> None:
+    files = [Remote(f"http://a/{i}", f"{i}.tif") for i in range(3)]
+    for file in files:
+        (tmp_path / file.path).write_bytes(b"x")
+    for n_before in (0, 2):  # the second time all are known
+        outcome = Outcome(fetched=NeverSearched(files[n_before:]), were_here=NeverSearched(files[:n_before]))
+        path = write_receipt(tmp_path, outcome, {})
+    assert len(json.loads(path.read_text())["files"]) == 3
+
+
 COMMAND = """
 import sys
 sys.path.insert(0, "scripts")
 import rich_click as click
 from pathlib import Path
-from fetching.command import carry_out, main, session_of
+from fetching.command import carry_out, hold, main, session_of
 from fetching.plan import Plan, Remote
 
 @click.command()
 @click.argument("url")
 @click.argument("folder", type=click.Path(path_type=Path))
-def fetch(url, folder):
-    session = session_of(rate=1000, timeout=20, retries=0)
+@click.option("--retries", default=0)
+def fetch(url, folder, retries):
+    session = session_of(rate=1000, timeout=20, retries=retries)
+    hold(folder)
     files = [Remote(f"{url}/{i}.tif", f"{i}.tif") for i in range(4)]
     carry_out(Plan.of(files), folder, session, workers=2, max_gb=1, about={})
 
@@ -124,10 +154,10 @@ main(fetch)
 """
 
 
-def start(server: FlakyServer, folder: Path) -> subprocess.Popen[str]:
+def start(server: FlakyServer, folder: Path, *options: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "no_proxy": "127.0.0.1"}
     environment.pop("LOCATLAS_OFFLINE", None)
-    command = [sys.executable, "-c", COMMAND, server.url, str(folder)]
+    command = [sys.executable, "-c", COMMAND, server.url, str(folder), *options]
     return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
 
 
@@ -166,6 +196,63 @@ def test_a_run_that_is_stopped_or_killed_leaves_no_half_file_and_goes_on(
     (begun,) = server.ranges("/1.tif")
     assert begun is not None
     assert not any(path.strip("/") in whole for _, path, _ in server.asked)
+
+
+def test_a_run_that_is_stopped_waits_for_no_retry_and_notes_what_has_come(server: FlakyServer, tmp_path: Path) -> None:
+    server.files |= {f"/{i}.tif": b"x" * 1000 for i in range(4)}
+    server.forever = True
+    patience = status(503, Retry_After="250")
+
+    def after_the_first(handler: Handler, whole: bytes) -> None:
+        while not (tmp_path / "0.tif").is_file():
+            time.sleep(0.01)
+        patience(handler, whole)
+
+    server.behaviours = {"/1.tif": [after_the_first], "/2.tif": [patience], "/3.tif": [patience]}
+    running = start(server, tmp_path, "--retries", "6")
+    said = ""
+    while "trying again" not in said:
+        said = running.stderr.readline()
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=100)
+    assert running.returncode == 130
+    assert said.splitlines()[-1] == "stopped; the same command goes on from here"
+    assert list(json.loads((tmp_path / "fetched.json").read_text())["files"]) == ["0.tif"]
+
+
+def test_a_second_run_in_one_folder_is_refused_and_the_first_ends_whole(server: FlakyServer, tmp_path: Path) -> None:
+    bodies = {f"/{i}.tif": bytes([65 + i]) * 300_000 for i in range(4)}
+    server.files |= bodies
+    begun = threading.Event()
+
+    def held_up(handler: Handler, whole: bytes) -> None:
+        serve(handler, whole, send=100_000)
+        handler.wfile.flush()
+        begun.set()
+        server.released.wait(60)
+        handler.wfile.write(whole[100_000:])
+
+    server.behaviours["/1.tif"] = [held_up]
+    first = start(server, tmp_path)
+    assert begun.wait(60)
+    second = start(server, tmp_path)
+    _, said = second.communicate(timeout=60)
+    server.released.set()
+    assert second.returncode == 1
+    assert said == f"Error: {tmp_path}: another run fetches into it; wait for it, or take another folder\n"
+    _, said = first.communicate(timeout=60)
+    assert first.returncode == 0, said
+    assert all((tmp_path / name.strip("/")).read_bytes() == body for name, body in bodies.items())
+    assert len(server.ranges("/1.tif")) == 1
+
+
+def test_a_file_of_unannounced_size_that_lost_its_end_is_fetched_again(server, session, tmp_path: Path) -> None:
+    files = Plan.of(Remote(file.url, file.path) for file in plan_of(server, 3).files)
+    write_receipt(tmp_path, fetch_all(files, tmp_path, session), {})
+    (tmp_path / "raw/1.tif").write_bytes(body(1)[:-1])
+    again = fetch_all(files, tmp_path, session, noted=noted_sizes(tmp_path))
+    assert [file.path for file in again.fetched] == ["raw/1.tif"]
+    assert (tmp_path / "raw/1.tif").read_bytes() == body(1)
 
 
 def test_a_failure_is_one_line_and_exit_code_1(server: FlakyServer, tmp_path: Path) -> None:

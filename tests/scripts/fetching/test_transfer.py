@@ -1,12 +1,20 @@
 import hashlib
-import threading
+import os
 from pathlib import Path
 
 import pytest
-from fetching.errors import FetchError, NotThereError
+from fetching.errors import FetchError, NotThereError, Stopped
 from fetching.plan import Remote
-from fetching.transfer import Stopped, fetch, is_here
-from flaky_server import hang_up, other, serve, stall, status, truncate, without_ranges
+from fetching.transfer import fetch, is_here
+from flaky_server import (
+    hang_up,
+    other,
+    serve,
+    stall,
+    status,
+    truncate,
+    without_ranges,
+)
 
 BODY = bytes(range(256)) * 4096  # 1 MiB
 MD5 = f"md5:{hashlib.md5(BODY).hexdigest()}"
@@ -71,7 +79,7 @@ def test_a_file_that_changes_between_two_tries_is_never_put_together_from_both(
 def test_silence_is_a_failure_and_the_rest_comes_with_the_next_try(server, remote, make_session, tmp_path) -> None:
     server.behaviours["/a.tif"] = [stall(400_000)]
     said: list[str] = []
-    impatient = make_session(timeout_s=0.2, tell=said.append)
+    impatient = make_session(timeout_s=1.5, tell=said.append)
     assert fetch(remote, tmp_path, impatient).read_bytes() == BODY
     assert server.ranges("/a.tif") == [None, "bytes=400000-"]
     assert "fell silent" in said[0]
@@ -156,9 +164,9 @@ def test_redirects_in_a_circle_end(server, remote, make_session, tmp_path) -> No
 
 
 def test_what_was_stopped_goes_on_in_another_run(server, remote, session, tmp_path) -> None:
-    stop = threading.Event()
     with pytest.raises(Stopped):
-        fetch(remote, tmp_path, session, stop=stop, got=lambda _: stop.set())
+        fetch(remote, tmp_path, session, got=lambda _: session.stopped.set())
+    session.stopped.clear()
     assert not is_here(remote, tmp_path)
     kept = (tmp_path / "raw" / ".a.tif.part").stat().st_size
     assert 0 < kept < len(BODY)
@@ -167,23 +175,22 @@ def test_what_was_stopped_goes_on_in_another_run(server, remote, session, tmp_pa
 
 
 def test_a_part_that_was_whole_but_never_renamed_is_not_fetched_again(server, remote, session, tmp_path) -> None:
-    stop = threading.Event()
     total: list[int] = []
 
     def at_the_end(n_bytes: int) -> None:
         total.append(n_bytes)
         if sum(total) == len(BODY):
-            stop.set()
+            session.stopped.set()
 
     for announced in (remote, bare(remote)):
         with pytest.raises(Stopped):
-            fetch(announced, tmp_path, session, stop=stop, got=at_the_end)
+            fetch(announced, tmp_path, session, got=at_the_end)
+        session.stopped.clear()
         assert fetch(announced, tmp_path, session).read_bytes() == BODY
         assert server.ranges("/a.tif")[0] is None
         assert server.ranges("/a.tif")[1:] in ([], [f"bytes={len(BODY)}-"])  # the second answer is 416
         (tmp_path / "raw/a.tif").unlink()
         server.asked.clear()
-        stop.clear()
         total.clear()
 
 
@@ -192,6 +199,17 @@ def test_a_damaged_file_is_not_here_and_is_replaced(remote, session, tmp_path) -
     path.write_bytes(b"\xff" + BODY[1:])
     assert not is_here(remote, tmp_path)
     assert fetch(remote, tmp_path, session).read_bytes() == BODY
+
+
+def test_a_part_that_somebody_else_cut_while_it_came_is_not_taken_for_whole(server, remote, session, tmp_path) -> None:
+    told: list[int] = []
+
+    def cut(n_bytes: int) -> None:
+        told.append(n_bytes)
+        if sum(told) == len(BODY) and server.ranges("/a.tif") == [None]:
+            os.truncate(tmp_path / "raw" / ".a.tif.part", 1000)
+
+    assert fetch(bare(remote), tmp_path, session, got=cut).read_bytes() == BODY
 
 
 def test_a_disk_error_is_told_at_once(remote, session, tmp_path) -> None:

@@ -34,6 +34,8 @@ _COMMANDS = {
     "datasets": "locatlas.cli.listing",
     "status": "locatlas.cli.listing",
     "maintain": "locatlas.cli.keeping",
+    "backup": "locatlas.cli.backing_up",
+    "restore": "locatlas.cli.backing_up",
 }
 
 

@@ -126,7 +126,7 @@ def files_of_table(folder: AtlasFolder, table: str, manifest: str) -> tuple[int,
         if newest_manifest(folder.path / below) != manifest:
             raise MovedError from error
         first = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        message = f"{folder.path / below}: cannot be opened ({first}); nothing of it was copied"
+        message = f"{folder.path / below}: cannot be opened ({first})"
         raise StoreDamagedError(message) from error
     return version, rows, files
 

@@ -6,12 +6,13 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import PurePosixPath
 from typing import Any, Self
 
 from locatlas.errors import InputError
 
-__all__ = ["BACKUP_VERSION", "BackedFile", "BackedTable", "BackupRecord", "in_order", "now"]
+__all__ = ["BACKUP_VERSION", "BackedFile", "BackedTable", "BackupRecord", "in_order", "now", "program_version"]
 
 FORMAT = "locatlas backup"
 BACKUP_VERSION = 1
@@ -159,6 +160,14 @@ class BackupRecord:
 def now() -> str:
     """This moment as records have it."""
     return dt.datetime.now(dt.UTC).isoformat(timespec="microseconds")
+
+
+def program_version() -> str:
+    """Version of locatlas; "" where it runs without being installed."""
+    try:
+        return version("locatlas")
+    except PackageNotFoundError:
+        return ""
 
 
 def in_order(files: Iterable[BackedFile]) -> tuple[BackedFile, ...]:

@@ -9,10 +9,9 @@ from typing import Any, NoReturn
 from locatlas.errors import AtlasLockedError, InputError, LocatlasError, StoreDamagedError
 from locatlas.indexer.backup.files import require_space
 from locatlas.indexer.backup.pin import MovedError, Needed, Pin, files_of_table, newest_manifest, pin
-from locatlas.indexer.backup.record import BackedFile, BackedTable, BackupRecord, in_order, now
+from locatlas.indexer.backup.record import BackedFile, BackedTable, BackupRecord, in_order, now, program_version
 from locatlas.indexer.backup.states import BackupFolder
 from locatlas.indexer.layout import AtlasFolder
-from locatlas.indexer.ledger import versions
 
 __all__ = ["BackupSummary", "backup"]
 
@@ -132,7 +131,7 @@ class _Run:
         files = self._copy(state, needed)
         record = BackupRecord(
             at=now(),
-            locatlas=versions().get("locatlas", ""),
+            locatlas=program_version(),
             atlas=str(self.folder.path),
             schema_version=json.loads(state.small["atlas.json"])["schema_version"],
             with_indices=self.with_indices,

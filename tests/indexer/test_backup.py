@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +204,38 @@ def _kill_at(at: str, patch: pytest.MonkeyPatch) -> None:
 
 def _die() -> Any:
     raise KilledError
+
+
+def _back_up_and_hang(atlas: str, to: str, copied: Any) -> None:
+    real, calls = files_module.copy_hashed, iter([True, True])
+
+    def hang(source: Any, path: Path) -> Any:
+        if next(calls, False):
+            return real(source, path)
+        path.write_bytes(b"half of a file")
+        copied.set()
+        time.sleep(600)
+
+    files_module.copy_hashed = hang
+    backup(atlas=atlas, to=to)
+
+
+def test_a_process_that_is_killed_leaves_the_state_before(atlas: Path, tmp_path: Path) -> None:
+    first, held = backup(atlas=atlas, to=tmp_path / "backup"), rows(atlas)
+    put(atlas, "d/new")
+    context = multiprocessing.get_context("spawn")
+    copied = context.Event()
+    process = context.Process(target=_back_up_and_hang, args=(str(atlas), str(tmp_path / "backup"), copied))
+    process.start()
+    assert copied.wait(120)
+    process.kill()
+    process.join(60)
+    assert list((tmp_path / "backup" / "files").glob(".*.tmp"))
+    assert rows_of_state(tmp_path, states(tmp_path / "backup")[0].name) == held
+    done = backup(atlas=atlas, to=tmp_path / "backup")
+    assert done.states == [done.state, first.state]
+    assert rows_of_state(tmp_path, done.state) == rows(atlas)
+    assert not list((tmp_path / "backup").rglob("*.tmp"))
 
 
 def test_a_first_run_that_was_killed_is_no_backup_yet_and_goes_on(

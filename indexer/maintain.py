@@ -1,13 +1,14 @@
 """Keep an atlas tidy: merge fragments, remove what kills left, and vectors that are superseded. I/O."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from locatlas.errors import StoreDamagedError
+from locatlas.indexer.declared_roots import declare_roots
 from locatlas.indexer.encoders import StoredEncoder, stored_encoders
 from locatlas.indexer.ledger import Run
 from locatlas.indexer.store import Store
@@ -48,19 +49,23 @@ class MaintainSummary:
         kept: Superseded vectors that are still there.
         freed_bytes: Of what was deleted.
         compacted: Tables whose fragments were merged.
+        roots: Folders of images that were declared anew, by name.
     """
 
     dropped: list[SupersededVectors] = field(default_factory=list)
     kept: list[SupersededVectors] = field(default_factory=list)
     freed_bytes: int = 0
     compacted: list[str] = field(default_factory=list)
+    roots: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document of `maintain`."""
         return asdict(self)
 
 
-def maintain(*, atlas: str | Path, drop_superseded: bool = False) -> MaintainSummary:
+def maintain(
+    *, atlas: str | Path, drop_superseded: bool = False, roots: Mapping[str, Path] | None = None
+) -> MaintainSummary:
     """Merge small fragments of tables and remove what killed runs left; on request, delete superseded vectors.
 
     The encoders themselves stay in the atlas, with their parents and what they were trained on. Vectors that were
@@ -70,9 +75,11 @@ def maintain(*, atlas: str | Path, drop_superseded: bool = False) -> MaintainSum
     Args:
         atlas: Atlas folder.
         drop_superseded: Delete vectors and indices of encoders that were superseded.
+        roots: Where the images of declared roots lie now, by name of root.
 
     Raises:
-        InputError: If there is no atlas, or it cannot be written.
+        InputError: If there is no atlas, it cannot be written, or a folder holds none of the images of its root.
+        UnknownNameError: If no root has such a name.
         AtlasLockedError: If another process writes, or the atlas is being re-embedded and vectors are to be deleted:
             a re-embedding may be about to use them again.
     """
@@ -83,7 +90,7 @@ def maintain(*, atlas: str | Path, drop_superseded: bool = False) -> MaintainSum
             held.enter_context(store.folder.reembedding(command))
         held.enter_context(store.folder.writer(command))
         run = held.enter_context(Run.record(store, "maintain"))
-        summary = MaintainSummary()
+        summary = MaintainSummary(roots=declare_roots(store, roots or {}))
         for encoder in stored_encoders(store):
             if encoder.state != "superseded" or not store.has(encoder.table):
                 continue

@@ -1,12 +1,14 @@
 """Bring an atlas of an older schema version to this one: new columns, then the version. I/O."""
 
 import logging
+import shlex
 import time
 from pathlib import Path
 
 import pyarrow as pa
 
 from locatlas.errors import AtlasLockedError, InputError, LocatlasError, SchemaMismatchError, StoreDamagedError
+from locatlas.indexer.backup.before_upgrade import keep_before_upgrade
 from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.schema import CELLS, FOVS, SCHEMA_VERSION
 
@@ -28,9 +30,10 @@ _GREW = {"fovs": FOVS, "cells": CELLS}
 def upgrade(folder: AtlasFolder) -> None:
     """Bring the tables of an atlas to `SCHEMA_VERSION`, and then say so in `atlas.json`.
 
-    Does nothing if the atlas has this version. A table gets its columns in one commit, and those that have them are
-    left alone, so what was killed is done again from where it stood. No vector or image is touched; a locatlas that
-    knows the older version only does not open the atlas any more.
+    Does nothing if the atlas has this version. What it was is kept first, in `before-upgrade` in the atlas, which costs
+    as much as `atlas.json` and the manifests of its tables. A table gets its columns in one commit, and those that have
+    them are left alone, so what was killed is done again from where it stood. No vector or image is touched; a locatlas
+    that knows the older version only does not open the atlas any more.
 
     Args:
         folder: The atlas.
@@ -46,16 +49,21 @@ def upgrade(folder: AtlasFolder) -> None:
         try:
             with folder.writer(f"upgrade from schema version {found}"):
                 if _version(folder) != SCHEMA_VERSION:  # it may have been done since
+                    kept = keep_before_upgrade(folder, found, is_upgraded=lambda name: _is_upgraded(folder, name))
                     for table, schema in _GREW.items():
                         _add_columns(folder.db / f"{table}.lance", schema)
                     folder.write_info({**folder.info(), "schema_version": SCHEMA_VERSION})
-                    logger.warning("%s: upgraded from schema version %s to %s", folder.path, found, SCHEMA_VERSION)
+                    logger.warning(
+                        "%s: upgraded from schema version %s to %s; `locatlas restore %s --to FOLDER` gives back what "
+                        "it was",
+                        *(folder.path, found, SCHEMA_VERSION, shlex.quote(str(kept))),
+                    )
         except AtlasLockedError as error:
             if time.monotonic() > until:
                 raise AtlasLockedError(f"{_must(folder, found)}; {error}") from error
             time.sleep(0.1)
-        except StoreDamagedError:
-            raise
+        except StoreDamagedError as error:
+            raise StoreDamagedError(f"{error}; the atlas was not upgraded") from error
         except (InputError, OSError) as error:
             raise InputError(f"{_must(folder, found)} by somebody who may write it: {error}") from error
 
@@ -77,6 +85,14 @@ def _must(folder: AtlasFolder, found: int) -> str:
     return f"{folder.path}: atlas of schema version {found} must first be upgraded to {SCHEMA_VERSION}"
 
 
+def _is_upgraded(folder: AtlasFolder, table: str) -> bool:
+    """Whether a table that grew has the columns that it is to have."""
+    import lance
+
+    wanted = _GREW.get(table)
+    return wanted is not None and list(lance.dataset(str(folder.db / f"{table}.lance")).schema.names) == wanted.names
+
+
 def _add_columns(path: Path, schema: pa.Schema) -> None:
     """Add the columns of the schema that the table lacks, null in every row, in one commit."""
     if not any(path.glob("_versions/*.manifest")):
@@ -95,5 +111,5 @@ def _add_columns(path: Path, schema: pa.Schema) -> None:
         raise
     except (OSError, RuntimeError, ValueError) as error:
         why = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        message = f"{path}: cannot be upgraded ({why}); what was there stays"
+        message = f"{path}: cannot be upgraded ({why})"
         raise StoreDamagedError(message) from error

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from locatlas.cli.demo import demo
+    from locatlas.indexer.backup.restore import restore
+    from locatlas.indexer.backup.run import backup
     from locatlas.indexer.embed import embed, reembed
     from locatlas.indexer.encoders import EncoderRequest
     from locatlas.indexer.finetune_request import FinetuneRequest
@@ -34,6 +36,7 @@ __all__ = [
     "FinetuneRequest",
     "SheetRequest",
     "__version__",
+    "backup",
     "benchmark",
     "demo",
     "embed",
@@ -46,6 +49,7 @@ __all__ = [
     "open",
     "pretrain",
     "reembed",
+    "restore",
 ]
 
 _WHERE = {
@@ -55,6 +59,8 @@ _WHERE = {
     "embed": ("locatlas.indexer.embed", "embed"),
     "reembed": ("locatlas.indexer.embed", "reembed"),
     "maintain": ("locatlas.indexer.maintain", "maintain"),
+    "backup": ("locatlas.indexer.backup.run", "backup"),
+    "restore": ("locatlas.indexer.backup.restore", "restore"),
     "import_annotations": ("locatlas.indexer.import_annotations", "import_annotations"),
     "export_sheet": ("locatlas.query.annotation_export", "export_sheet"),
     "SheetRequest": ("locatlas.query.annotation_choice", "SheetRequest"),

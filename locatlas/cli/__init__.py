@@ -35,6 +35,8 @@ _COMMANDS = {
     "status": "locatlas.cli.listing",
     "maintain": "locatlas.cli.keeping",
     "verify": "locatlas.cli.verifying",
+    "backup": "locatlas.cli.backing_up",
+    "restore": "locatlas.cli.backing_up",
 }
 
 

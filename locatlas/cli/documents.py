@@ -16,6 +16,7 @@ from locatlas.cli.asking_documents import (
     ProteinsDocument,
     SweepDocument,
 )
+from locatlas.cli.backup_documents import BackupDocument, RestoreDocument
 from locatlas.cli.benchmarking_documents import BenchmarkDocument
 from locatlas.cli.comparing_documents import CompareDocument
 from locatlas.cli.document_base import Document as _Document
@@ -27,6 +28,7 @@ __all__ = [
     "AnnotateExportDocument",
     "AnnotateImportDocument",
     "AnnotateReportDocument",
+    "BackupDocument",
     "BenchmarkDocument",
     "ClassifyDocument",
     "CompareDocument",
@@ -38,6 +40,7 @@ __all__ = [
     "NeighborsDocument",
     "ProbeDocument",
     "ProteinsDocument",
+    "RestoreDocument",
     "StatusDocument",
     "SweepDocument",
     "VerifyDocument",
@@ -176,6 +179,7 @@ class MaintainDocument(_Document):
     kept: list[SupersededVectorsState]
     freed_bytes: int = Field(ge=0)
     compacted: list[str] = Field(description="tables whose fragments were merged")
+    roots: dict[str, str] = Field(description="folders of images that were declared anew, by name")
 
 
 class VerifyCounts(_Document):
@@ -239,6 +243,8 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "reembed": IndexDocument,
     "maintain": MaintainDocument,
     "verify": VerifyDocument,
+    "backup": BackupDocument,
+    "restore": RestoreDocument,
     "finetune": FinetuneDocument,
     "pretrain": FinetuneDocument,
     "import-embeddings": ImportDocument,

@@ -48,6 +48,18 @@ def reembed_command(atlas: Path, encoder: str | None, level: str, busy: float, f
     finish(atlas, summary, faiss=faiss, as_json=as_json)
 
 
+def _named_folders(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, Path]:
+    """Option callback: ("a=/x", "b=/y") to {"a": Path("/x"), "b": Path("/y")}."""
+    found: dict[str, Path] = {}
+    for text in value:
+        name, equals, folder = text.partition("=")
+        if not (name and equals and folder) or name in found:
+            message = f"{text!r}: NAME=FOLDER needed, each name once"
+            raise click.BadParameter(message, ctx=ctx, param=param)
+        found[name] = Path(folder)
+    return found
+
+
 @click.command("maintain")
 @atlas_option
 @click.option(
@@ -55,16 +67,26 @@ def reembed_command(atlas: Path, encoder: str | None, level: str, busy: float, f
     is_flag=True,
     help="Delete vectors and indices of encoders that were superseded; the encoders stay known, with their lineage.",
 )
+@click.option(
+    "--root",
+    "roots",
+    multiple=True,
+    metavar="NAME=FOLDER",
+    callback=_named_folders,
+    help="Where the images of a root lie now, after they or the atlas were moved (`status` lists roots); repeatable.",
+)
 @json_option
-def maintain_command(atlas: Path, *, drop_superseded: bool, as_json: bool) -> None:
+def maintain_command(atlas: Path, roots: dict[str, Path], *, drop_superseded: bool, as_json: bool) -> None:
     """Merge small fragments of tables and remove what killed runs left."""
     from locatlas.indexer.maintain import maintain
 
-    summary = maintain(atlas=atlas, drop_superseded=drop_superseded)
+    summary = maintain(atlas=atlas, drop_superseded=drop_superseded, roots=roots)
     if as_json:
         emit_json(summary.to_dict())
         return
     click.echo(f"{atlas}: {_megabytes(summary.freed_bytes)} freed, {len(summary.compacted)} tables compacted")
+    for name, path in summary.roots.items():
+        click.echo(f"root {name!r} of images is now {path}")
     for vectors in summary.dropped:
         click.echo(f"deleted: {_told(vectors)}")
     for vectors in summary.kept:

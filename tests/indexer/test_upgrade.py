@@ -12,6 +12,8 @@ import pytest
 
 from locatlas.errors import AtlasLockedError, InputError, LocatlasError, SchemaMismatchError, StoreDamagedError
 from locatlas.indexer import upgrade as upgrade_module
+from locatlas.indexer.backup.restore import restore
+from locatlas.indexer.backup.run import backup
 from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.rows import image_rows
 from locatlas.indexer.schema import CELLS, FOVS, SCHEMA_VERSION
@@ -19,7 +21,7 @@ from locatlas.indexer.store import Store
 from locatlas.indexer.trainings import put_training, training_of
 from locatlas.indexer.upgrade import upgrade
 from locatlas.models.training.manifest import TrainingManifest
-from tests.indexer.old_atlases import CELLS_1, FOVS_1, SCHEMAS_1, SCHEMAS_2, make_old, row
+from tests.indexer.old_atlases import CELLS_1, FOVS_1, SCHEMAS_1, SCHEMAS_2, make_old, row, upsert
 
 
 @pytest.fixture
@@ -122,7 +124,7 @@ class KilledError(BaseException):
     pass
 
 
-@pytest.mark.parametrize("at", ["first table", "second table", "version"])
+@pytest.mark.parametrize("at", ["copy", "record", "first table", "second table", "version"])
 def test_an_upgrade_that_was_killed_goes_on_where_it_stood(
     at: str, old: AtlasFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,6 +137,10 @@ def test_an_upgrade_that_was_killed_goes_on_where_it_stood(
     with monkeypatch.context() as patch:
         if at == "version":
             patch.setattr(AtlasFolder, "write_info", killed)
+        elif at == "copy":
+            patch.setattr("locatlas.indexer.backup.files.sync_folder", killed)
+        elif at == "record":
+            patch.setattr("locatlas.indexer.backup.states.write_atomically", killed)
         else:
             last = "fovs.lance" if at == "first table" else "cells.lance"
             patch.setattr(upgrade_module, "_add_columns", lambda p, s: killed() if p.name == last else real(p, s))
@@ -143,7 +149,7 @@ def test_an_upgrade_that_was_killed_goes_on_where_it_stood(
     assert old.info()["schema_version"] == 1
     halfway = versions(old)
     store = Store.open(old.path)
-    done = {"first table": (), "second table": ("fovs",), "version": ("fovs", "cells")}[at]
+    done = {"second table": ("fovs",), "version": ("fovs", "cells")}.get(at, ())
     for table in SCHEMAS_1:
         assert (versions(old)[table] == halfway[table]) == (table in done)
         assert (
@@ -151,6 +157,62 @@ def test_an_upgrade_that_was_killed_goes_on_where_it_stood(
             == before[table]
         )
     assert old.info()["schema_version"] == SCHEMA_VERSION
+    assert [p.name for p in (old.path / "before-upgrade").iterdir()] == ["schema-1"]
+    assert held(given_back(old)) == before
+
+
+def given_back(folder: AtlasFolder, name: str = "schema-1") -> AtlasFolder:
+    """What was kept, restored."""
+    to = folder.path.with_name(f"given back {name}")
+    restore(folder.path / "before-upgrade" / name, to=to)
+    return AtlasFolder(to)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_what_an_atlas_was_is_kept_at_next_to_no_cost_and_can_be_had_again(version: int, tmp_path: Path) -> None:
+    folder = make_old(tmp_path / "atlas", version)
+    before, info, written = held(folder), folder.info(), versions(folder)
+    Store.open(folder.path)
+    assert not list((folder.path / "before-upgrade").glob("*/files/*/*.lance"))
+    again = given_back(folder, f"schema-{version}")
+    assert (held(again), again.info(), versions(again)) == (before, info, written)
+    Store.open(again.path)  # and can be upgraded as the first
+    assert {name: Store.open(again.path).read(name) for name in SCHEMAS_1} == {
+        name: Store.open(folder.path).read(name) for name in SCHEMAS_1
+    }
+
+
+def test_kept_is_what_was_there_last_and_what_was_kept_before_stays(old: AtlasFolder) -> None:
+    """Somebody goes back by hand, works on with the older locatlas, and upgrades again."""
+    first = held(old)
+    Store.open(old.path)
+    shutil.move(given_back(old).path / "db", old.path / "db of before")
+    shutil.rmtree(old.db)
+    (old.path / "db of before").rename(old.db)
+    old.write_info({**old.info(), "schema_version": 1})
+    upsert(old, "fovs", [row("b")], version=1)
+    second = held(old)
+    Store.open(old.path)
+    assert held(given_back(old, "schema-1-2")) == second
+    assert len(second["fovs"]) == len(first["fovs"]) + 1
+
+
+def test_an_old_atlas_is_backed_up_as_it_is_without_being_upgraded(old: AtlasFolder, tmp_path: Path) -> None:
+    before = held(old)
+    backup(atlas=old.path, to=tmp_path / "backup")
+    assert old.info()["schema_version"] == 1
+    restore(tmp_path / "backup", to=tmp_path / "again")
+    assert held(AtlasFolder(tmp_path / "again")) == before
+    old.write_info({**old.info(), "schema_version": SCHEMA_VERSION + 1})
+    assert backup(atlas=old.path, to=tmp_path / "backup").new  # and so is one of a newer version
+
+
+def test_a_lost_data_file_does_not_keep_the_rest_from_being_opened(old: AtlasFolder) -> None:
+    for path in (old.db / "emb_fov_0123456789ab.lance" / "data").iterdir():
+        path.unlink()
+    assert Store.open(old.path).count("fovs") == 2
+    with pytest.raises(StoreDamagedError, match="missing or not what was copied"):
+        given_back(old)
 
 
 def test_tables_that_were_never_made_are_no_obstacle(tmp_path: Path) -> None:
@@ -174,7 +236,7 @@ def test_a_damaged_table_is_named(old: AtlasFolder) -> None:
     for path in (old.db / "fovs.lance" / "_versions").glob("*.manifest"):
         path.write_bytes(b"")
     with pytest.raises(
-        StoreDamagedError, match=r"fovs\.lance: cannot be upgraded \(.*\); what was there stays"
+        StoreDamagedError, match=r"fovs\.lance: cannot be opened \(.*\); the atlas was not upgraded$"
     ) as caught:
         Store.open(old.path)
     assert "\n" not in str(caught.value)

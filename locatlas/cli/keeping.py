@@ -57,14 +57,17 @@ def reembed_command(atlas: Path, encoder: str | None, level: str, busy: float, f
 )
 @json_option
 def maintain_command(atlas: Path, *, drop_superseded: bool, as_json: bool) -> None:
-    """Merge small fragments of tables and remove what killed runs left."""
+    """Merge small fragments of tables, remove their old versions and what killed runs left."""
     from locatlas.indexer.maintain import maintain
 
     summary = maintain(atlas=atlas, drop_superseded=drop_superseded)
     if as_json:
         emit_json(summary.to_dict())
         return
-    click.echo(f"{atlas}: {_megabytes(summary.freed_bytes)} freed, {len(summary.compacted)} tables compacted")
+    click.echo(
+        f"{atlas}: {_megabytes(summary.freed_bytes)} freed, {len(summary.compacted)} tables compacted, "
+        f"{summary.old_versions} old versions removed"
+    )
     for vectors in summary.dropped:
         click.echo(f"deleted: {_told(vectors)}")
     for vectors in summary.kept:

@@ -100,6 +100,11 @@ def main(argv: list[str] | None = None) -> Any:
     except LocatlasError as error:
         click.echo(f"locatlas: {' '.join(str(error).split())}", err=True)
         sys.exit(1)
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported for that
+            raise
+        click.echo("locatlas: the accelerator's memory is full; free some, or take smaller batches", err=True)
+        sys.exit(1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         click.echo(f"locatlas: {where}{error.strerror or error}", err=True)

@@ -173,6 +173,13 @@ class _Run:
             done = self._stepper.step(parts, state.step, state.divergence, interrupted=self._interrupt.seen)
         except TrainingStoppedError as error:
             raise self._stopped(error) from error
+        except torch.OutOfMemoryError as error:
+            plan = self._plan
+            message = (
+                f"the memory of {self._team.device} does not take {plan.batch_size} images in {plan.accumulate} parts; "
+                f"take them in {2 * plan.accumulate} (accumulate), which changes no more than rounding"
+            )
+            raise self._stopped(TrainingStoppedError(message)) from error
         state.step += 1
         state.metrics = {"loss": done.loss, **done.metrics}
         if self._log is not None:

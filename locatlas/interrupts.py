@@ -132,8 +132,8 @@ def deferred() -> Iterator[Interrupt]:
     try:
         yield interrupt
     finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if _asked and handler is _stop else handler)
+        for one, handler in before.items():
+            signal.signal(one, signal.SIG_DFL if _asked and handler is _stop else handler)
 
 
 @contextmanager

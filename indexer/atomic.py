@@ -16,9 +16,9 @@ def write_atomically(path: Path, data: bytes) -> None:
             f.flush()
             os.fsync(f.fileno())
         temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)  # a full disk must not be left fuller
-        if error.filename is None:  # as when the disk is full
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)  # a full disk must not be left fuller; Ctrl-C leaves nothing behind
+        if isinstance(error, OSError) and error.filename is None:  # as when the disk is full
             error.filename = str(path)
         raise
     if os.name == "posix":

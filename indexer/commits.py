@@ -14,11 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locatlas.indexer.ledger import Run
+from locatlas.indexer.limits import FRAGMENTS_BEFORE_COMPACTION
 from locatlas.indexer.quarantine import Quarantine, Rejection, rejection_id
 from locatlas.indexer.records import ImageRecord
 from locatlas.indexer.rows import image_rows, is_cut, row_source
 from locatlas.indexer.schema import embedding_table_name, image_schema, image_table
 from locatlas.indexer.store import Store
+from locatlas.indexer.tidy import tidy
+from locatlas.interrupts import unbroken
 
 __all__ = ["FROM_PIXELS", "Commits", "Done", "Loaded", "Pending", "Writing"]
 
@@ -126,25 +129,22 @@ class Commits:
     writing: Writing | None = None
 
     def put(self, done: Done) -> None:
-        """Commit image rows first, then vectors, then quarantine."""
+        """Commit image rows first, then vectors, then quarantine; tidy the tables now and then."""
         if self.writing is None:
-            with self.run.timed("commit"):
+            # a signal waits, so that the ledger counts what is there
+            with self.run.timed("commit"), unbroken():
                 self._put(done, [item.row for item in done.good if item.is_new])
+                self._count()
         elif done.good or done.bad:
-            with self.writing(), self.run.timed("commit"):
+            with self.writing(), self.run.timed("commit"), unbroken():
                 self._put(*self._checked(done))
+                self._count()
 
-    def compact(self) -> None:
-        """Merge small fragments, because each commit looks at all of them."""
-        tables = (image_table(self.level), embedding_table_name(self.level, self.fingerprint))
-        if self.writing is None:
-            with self.run.timed("commit"):
-                for table in tables:
-                    self.store.compact(table)
-        else:
-            with self.writing(), self.run.timed("commit"):
-                for table in tables:
-                    self.store.compact(table)
+    def _count(self) -> None:
+        """Tidy the tables now and then: each commit adds a fragment and a version, and looks at all fragments."""
+        self.run.commits += 1
+        if self.run.commits % FRAGMENTS_BEFORE_COMPACTION == 0:
+            tidy(self.store, (image_table(self.level), embedding_table_name(self.level, self.fingerprint)), self.run)
 
     def _put(self, done: Done, new_rows: Sequence[Mapping[str, Any]]) -> None:
         if done.good:

@@ -20,6 +20,7 @@ from locatlas.indexer.labels import get_vocabulary
 from locatlas.indexer.ledger import Run
 from locatlas.indexer.schema import image_table
 from locatlas.indexer.store import Store
+from locatlas.indexer.tidy import tidy
 
 __all__ = ["allowed_labels", "import_annotations", "labels_in_use", "parse_time"]
 
@@ -71,8 +72,7 @@ def import_annotations(
         cells = [a.image_id for a in annotations if a.level == "cell"]
         n_cells = apply_annotations(store, cells, run=run)
         run.counts.update(new=counts.new, changed=counts.changed)
-        for table in ("annotations", "cells"):
-            store.compact(table)
+        tidy(store, ("annotations", "cells"), run)
     return {
         "annotator": annotator,
         "decisions": len(annotations),

@@ -14,6 +14,7 @@ from locatlas.indexer.ledger import Run
 from locatlas.indexer.rows import image_rows, pairs
 from locatlas.indexer.schema import image_schema, image_table
 from locatlas.indexer.store import Store
+from locatlas.indexer.tidy import tidy
 from locatlas.indexer.units import positive_number
 from locatlas.indexer.vector_files import VectorFile, read_vector_file
 from locatlas.models.spec import EncoderSpec
@@ -78,8 +79,7 @@ def import_embeddings(
             encoder = StoredEncoder(level, spec, "superseded" if others else "current")
             run.touched()
             encoders.put(store, encoder)
-        for table in (encoder.table, image_table(level)):
-            store.compact(table)
+        tidy(store, (encoder.table, image_table(level)), run)
     return {
         "imported": imported,
         "updated": updated,

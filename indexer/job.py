@@ -20,7 +20,8 @@ from locatlas.indexer.records import ImageRecord
 from locatlas.indexer.rows import is_cut, place_of, row_source, rows_of
 from locatlas.indexer.schema import image_table
 from locatlas.indexer.store import Store
-from locatlas.indexer.summary import IndexSummary
+from locatlas.indexer.summary import IndexSummary, Maintained
+from locatlas.indexer.tidy import FREED, MERGED, REMOVED, tidy
 from locatlas.models.crops import CropPlan, window
 from locatlas.models.encode import Encoder, load_encoder
 
@@ -252,7 +253,7 @@ class Job:
         self.run.counts["pruned"] += len(ids)
 
     def finish(self) -> IndexSummary:
-        """Commit the quarantine, compact where there are many fragments, and fill in the summary.
+        """Commit the quarantine, tidy tables that are above a limit, and fill in the summary.
 
         A run beside others closes its ledger entry with that; if it changed nothing, it waits for nobody.
         """
@@ -268,13 +269,14 @@ class Job:
 
     def _tidy(self) -> None:
         self.quarantine.commit(self.run)
-        for table in self.store.tables():
-            self.store.compact(table)
+        tidy(self.store, self.store.tables(), self.run)
 
     def _summed_up(self) -> IndexSummary:
         summary = self.summary
         summary.quarantined = sorted(self.quarantine.seen.values(), key=lambda r: r.source)
-        summary.embedded = self.run.counts["embedded"]
+        counts = self.run.counts
+        summary.embedded = counts["embedded"]
+        summary.maintained = Maintained(counts.get(MERGED, 0), counts.get(REMOVED, 0), counts.get(FREED, 0))
         for name, word in (("qc", "qc "), ("cell_qc", "cell qc ")):
             flags = {k.removeprefix(word): n for k, n in sorted(self.run.counts.items()) if k.startswith(word)}
             setattr(summary, name, flags)

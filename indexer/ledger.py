@@ -56,6 +56,7 @@ class Run:
     Attributes:
         id: Sortable by start, unique.
         counts: What was done, by word.
+        commits: Commits of images, and of fields searched for cells.
         timings_s: Seconds by stage.
     """
 
@@ -68,6 +69,7 @@ class Run:
         self.level: str | None = None
         self.fingerprint: str | None = None
         self.counts: Counter[str] = Counter()
+        self.commits = 0
         self.timings_s: defaultdict[str, float] = defaultdict(float)
         self._digest = hashlib.blake2b(digest_size=16)
         self._wrote = False

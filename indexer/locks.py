@@ -18,6 +18,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from locatlas.indexer.atomic import write_atomically
+from locatlas.interrupts import unbroken
 
 __all__ = ["NotedLock", "Owner"]
 
@@ -157,8 +158,9 @@ class NotedLock:
 
     def release(self, lock: FileLock) -> None:
         """Give the lock back."""
-        self.note.unlink(missing_ok=True)
-        lock.release()
+        with unbroken():
+            self.note.unlink(missing_ok=True)
+            lock.release()
 
 
 def _patience_s(owner: Owner | None) -> float:

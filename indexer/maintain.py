@@ -1,4 +1,4 @@
-"""Keep an atlas tidy: merge fragments, remove what kills left, and vectors that are superseded. I/O."""
+"""Keep an atlas tidy: merge fragments, remove what kills left, old versions and superseded vectors. I/O."""
 
 import shutil
 from collections.abc import Iterator, Mapping
@@ -12,6 +12,8 @@ from locatlas.indexer.declared_roots import declare_roots
 from locatlas.indexer.encoders import StoredEncoder, stored_encoders
 from locatlas.indexer.ledger import Run
 from locatlas.indexer.store import Store
+from locatlas.indexer.tidy import remove_old_versions
+from locatlas.interrupts import unbroken
 
 __all__ = ["MaintainSummary", "SupersededVectors", "maintain"]
 
@@ -50,6 +52,7 @@ class MaintainSummary:
         freed_bytes: Of what was deleted.
         compacted: Tables whose fragments were merged.
         roots: Folders of images that were declared anew, by name.
+        old_versions: Versions of tables that were removed, superseded for a while (`limits.SUPERSEDED_FOR_S`).
     """
 
     dropped: list[SupersededVectors] = field(default_factory=list)
@@ -57,6 +60,7 @@ class MaintainSummary:
     freed_bytes: int = 0
     compacted: list[str] = field(default_factory=list)
     roots: dict[str, str] = field(default_factory=dict)
+    old_versions: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document of `maintain`."""
@@ -66,7 +70,9 @@ class MaintainSummary:
 def maintain(
     *, atlas: str | Path, drop_superseded: bool = False, roots: Mapping[str, Path] | None = None
 ) -> MaintainSummary:
-    """Merge small fragments of tables and remove what killed runs left; on request, delete superseded vectors.
+    """Merge small fragments, remove old versions and what killed runs left; on request, delete superseded vectors.
+
+    A version of a table is old when it has been superseded for ten minutes: whoever reads it has so long to end.
 
     The encoders themselves stay in the atlas, with their parents and what they were trained on. Vectors that were
     imported are kept: no image could give them back. A query that began with an encoder just before its vectors were
@@ -108,6 +114,9 @@ def maintain(
             before = store.version(table)
             store.compact(table)
             summary.compacted += [table] if store.version(table) != before else []
+            removed, freed = remove_old_versions(store, table)
+            summary.old_versions += removed
+            summary.freed_bytes += freed
         return summary
 
 
@@ -140,13 +149,14 @@ def _drop(store: Store, encoder: StoredEncoder) -> None:
     folder = _folder(store, encoder.table)
     away = folder.with_name(f"{_DROPPED}{encoder.table}")
     try:
-        if away.exists():
+        with unbroken():
+            if away.exists():
+                shutil.rmtree(away)
+            with store.digests.removing([folder.relative_to(store.folder.path).as_posix() + "/"]):
+                folder.rename(away)
             shutil.rmtree(away)
-        with store.digests.removing([folder.relative_to(store.folder.path).as_posix() + "/"]):
-            folder.rename(away)
-        shutil.rmtree(away)
-        for path in _index_files(store, encoder.table):
-            path.unlink(missing_ok=True)
+            for path in _index_files(store, encoder.table):
+                path.unlink(missing_ok=True)
     except OSError as error:
         message = f"{folder}: cannot be deleted ({error.strerror or error}); run maintain again"
         raise StoreDamagedError(message) from error

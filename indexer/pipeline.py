@@ -5,7 +5,6 @@ chunks, so that a run that was killed and continued encodes in the same batches 
 bit-identical.
 """
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,9 +21,10 @@ from locatlas.indexer.commits import FROM_PIXELS, Commits, Done, Loaded, Pending
 from locatlas.indexer.fields import SharedFields
 from locatlas.indexer.images import read_image, thumbnail
 from locatlas.indexer.quarantine import Rejection
+from locatlas.indexer.read_ahead import read_ahead
 from locatlas.indexer.records import ImageRecord
 from locatlas.indexer.rows import is_cut, place_of
-from locatlas.indexer.store import FRAGMENTS_BEFORE_COMPACTION
+from locatlas.interrupts import check_stop
 from locatlas.models.crops import CropPlan, cut
 from locatlas.models.qc import qc_flags
 from locatlas.types import ChannelImage
@@ -195,8 +195,7 @@ def embed_pending(
     """Read, encode and commit records, chunk by chunk: image rows first, then vectors, then quarantine.
 
     A vector never stands without its image row; an image row without its vector is taken up again by the next run.
-    Files are read ahead across chunks. Once commits have left many fragments they are merged on the way, because each
-    commit looks at all of them.
+    Files are read ahead across chunks.
 
     Args:
         commits: Where to, and how.
@@ -209,9 +208,9 @@ def embed_pending(
     """
     run = commits.run
     done, committed_at = 0, time.monotonic()
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="locatlas-read") as pool:
+    with read_ahead("locatlas-read") as pool:
         loaded = _in_order(work, encoder, pool, crop)
-        for number, chunk in enumerate(_chunks(work, commit_rows), start=1):
+        for chunk in _chunks(work, commit_rows):
             waiting, batch = Done(), list[Loaded]()
             for left, pending in zip(reversed(range(len(chunk))), chunk, strict=True):
                 with run.timed("read"):
@@ -226,6 +225,7 @@ def embed_pending(
                     # the pixels of a batch are not needed once it is encoded
                     waiting.good += [Loaded(b.pending, b.row, None) for b in batch]
                     batch = []
+                    check_stop()
                     if throttle is not None:
                         with run.timed("rest"):
                             throttle.rest()
@@ -236,8 +236,6 @@ def embed_pending(
                     if progress:
                         progress("embedding", done + len(chunk) - left, len(work))
             commits.put(waiting)
-            if number % FRAGMENTS_BEFORE_COMPACTION == 0:
-                commits.compact()
             done, committed_at = done + len(chunk), time.monotonic()
             if throttle is not None:
                 throttle.start()  # whoever held the lock was not this run's work

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from locatlas.errors import LocatlasError, SchemaMismatchError, StoreDamagedError, UnknownNameError
 from locatlas.indexer.digests import Digests
 from locatlas.indexer.layout import AtlasFolder
+from locatlas.indexer.limits import COMPACTED_ROWS, FRAGMENTS_BEFORE_COMPACTION
 from locatlas.indexer.schema import (
     ANNOTATIONS,
     BENCHMARKS,
@@ -40,6 +41,7 @@ from locatlas.indexer.schema import (
     embedding_table_name,
 )
 from locatlas.indexer.upgrade import upgrade
+from locatlas.interrupts import unbroken
 
 __all__ = ["FIXED", "Store", "TableVectors"]
 
@@ -54,12 +56,6 @@ FIXED = {
     "runs": RUNS,
     "quarantine": QUARANTINE,
 }
-
-FRAGMENTS_BEFORE_COMPACTION = 64
-"""Each commit adds a fragment; scans slow down from about a hundred (measured by LanceDB's own documentation)."""
-
-COMPACTED_ROWS = 131_072
-"""Fragments of this many rows are left alone, so that compaction during a long run does not rewrite all each time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -179,10 +175,14 @@ class Store:
 
     @contextmanager
     def _writing(self, table: str) -> Iterator[None]:
-        """Commit in the block, and then take the digests of what is new; Lance's many errors are told as one."""
+        """Commit in the block, and take the digests of what is new; a signal waits for the end of both.
+
+        Lance's errors, which are of many types and many lines, are told as one.
+        """
         try:
-            yield
-            self.digests.take([table])
+            with unbroken():
+                yield
+                self.digests.take([table])
         except LocatlasError:
             raise
         except (OSError, RuntimeError, ValueError) as error:
@@ -269,8 +269,17 @@ class Store:
         try:
             return dataset.to_table(columns=list(columns) if columns is not None else None, filter=only)
         except (OSError, ValueError) as error:
-            message = f"{self._path(table)}: cannot be read ({_first_line(error)})"
-            raise StoreDamagedError(message) from error
+            raise self._unreadable(table, dataset, error) from error
+
+    def _unreadable(self, table: str, dataset: Any, error: BaseException) -> StoreDamagedError:
+        """Why rows cannot be read: the version that was begun may be gone since."""
+        if dataset.version not in {one["version"] for one in self._dataset(table).versions()}:
+            message = (
+                f"{self._path(table)}: version {dataset.version}, which was being read, was superseded long ago and is "
+                "removed; read again"
+            )
+            return StoreDamagedError(message)
+        return StoreDamagedError(f"{self._path(table)}: cannot be read ({_first_line(error)})")
 
     def read_rows(
         self, table: str, ids: Sequence[str], columns: Sequence[str] | None = None, *, key: str = "id"
@@ -295,8 +304,7 @@ class Store:
                 ids.extend(batch.column("id").to_pylist())
                 digests.extend(batch.column("source_digest").to_pylist())
         except (OSError, ValueError) as error:
-            message = f"{self._path(table)}: cannot be read ({_first_line(error)})"
-            raise StoreDamagedError(message) from error
+            raise self._unreadable(table, dataset, error) from error
         held = TableVectors(table, int(dataset.version), ids, digests, vectors)
         if all(a <= b for a, b in pairwise(ids)):
             return held  # without a second copy of the vectors

@@ -6,7 +6,7 @@ from typing import Any
 from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.quarantine import Rejection
 
-__all__ = ["IndexSummary", "Segmented"]
+__all__ = ["IndexSummary", "Maintained", "Segmented"]
 
 
 @dataclass(slots=True)
@@ -32,6 +32,21 @@ class Segmented:
     segmenters: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Maintained:
+    """What was done on the way so that files stay few.
+
+    Attributes:
+        merged: How often the fragments of a table were merged.
+        versions: Old versions of tables that were removed.
+        freed_bytes: On disk.
+    """
+
+    merged: int = 0
+    versions: int = 0
+    freed_bytes: int = 0
+
+
 @dataclass(slots=True)
 class IndexSummary:
     """What an index or embed run did.
@@ -50,6 +65,7 @@ class IndexSummary:
         segmented: What the search for cells did.
         dropped: Cells that the encoder's crop plan makes no vector of, because of the border.
         cell_qc: Cells found in this run by QC flag.
+        maintained: What was done so that files stay few.
         timings_s: Seconds by stage.
     """
 
@@ -66,6 +82,7 @@ class IndexSummary:
     segmented: Segmented = field(default_factory=Segmented)
     dropped: int = 0
     cell_qc: dict[str, int] = field(default_factory=dict)
+    maintained: Maintained = field(default_factory=Maintained)
     timings_s: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -90,5 +107,6 @@ class IndexSummary:
             "segmented": asdict(self.segmented),
             "dropped": self.dropped,
             "cell_qc": self.cell_qc,
+            "maintained": asdict(self.maintained),
             "timings_s": self.timings_s,
         }

@@ -1,5 +1,6 @@
 """Images to embeddings: a spec with its plan and weights settled, and the network that runs it. Reads weights files."""
 
+import logging
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -16,6 +17,8 @@ from locatlas.models.views import turned
 from locatlas.types import ChannelImage
 
 __all__ = ["Encoder", "load_encoder", "resolve"]
+
+logger = logging.getLogger(__name__)
 
 _BATCH_CPU = 4
 _BATCH_CUDA = 32
@@ -133,6 +136,7 @@ class Encoder:
     def __init__(self, spec: EncoderSpec, network: nn.Module, device: torch.device) -> None:
         self.spec = spec
         self.device = device
+        self._fits: int | None = None  # images per forward pass, once more were too many
         self._patch_px = vit.patch_px(network)
         self._dtype = torch.bfloat16 if spec.precision == "bf16" else torch.float32
         self._network = network.to(device=device, dtype=self._dtype).eval()
@@ -149,6 +153,9 @@ class Encoder:
     def encode_prepared(self, inputs: Sequence[Tensor], *, batch_size: int | None = None) -> NDArray[np.float32]:
         """Embeddings of images that `prepare` has made ready.
 
+        Where the device's memory does not take a batch, it is halved until it does, from then on for all that follow:
+        their vectors are those of the larger batch up to rounding (on a CPU 2e-5 of numbers near 1).
+
         Args:
             inputs: One tensor per image, (passes, slots, h, w); different sizes are fine, and are batched by size.
             batch_size: Images per forward pass; None chooses by device. The last batch is filled up to it, so that a
@@ -160,6 +167,7 @@ class Encoder:
 
         Raises:
             WeightsError: If the network gives a number that is not finite.
+            InputError: If the memory does not take a single image.
         """
         out = np.empty((len(inputs), self.spec.dim), dtype=np.float32)
         size = batch_size or (_BATCH_CUDA if self.device.type == "cuda" else _BATCH_CPU)
@@ -167,12 +175,17 @@ class Encoder:
         for i, tensor in enumerate(inputs):
             by_shape.setdefault(tensor.shape, []).append(i)
         for indices in by_shape.values():
-            for start in range(0, len(indices), size):
+            start = 0
+            while start < len(indices):
+                size = size if self._fits is None else min(size, self._fits)
                 rows = indices[start : start + size]
                 # matrix products pick their kernels by size: only batches of one size give an image the same bits in
                 # a run that was interrupted and continued
                 spare = [inputs[rows[0]]] * (size - len(rows))
-                out[rows] = self._forward(torch.stack([inputs[i] for i in rows] + spare))[: len(rows)]
+                found = self._forward_or_halve(torch.stack([inputs[i] for i in rows] + spare))
+                if found is not None:
+                    out[rows] = found[: len(rows)]
+                    start += size
         if not np.isfinite(out).all():
             message = f"encoder {self.spec.name} gives numbers that are not finite: its weights are damaged"
             raise WeightsError(message)
@@ -204,6 +217,28 @@ class Encoder:
                 inputs = []
         done.append(self.encode_prepared(inputs, batch_size=batch_size))
         return np.concatenate(done)
+
+    def _forward_or_halve(self, batch: Tensor) -> NDArray[np.float32] | None:
+        """As `_forward`; None where the memory does not take the batch, and half of it is to be tried."""
+        try:
+            return self._forward(batch)
+        except torch.OutOfMemoryError as error:
+            if len(batch) == 1:
+                message = (
+                    f"encoder {self.spec.name}: one image of {tuple(batch.shape[1:])} does not fit into the memory of "
+                    f"{self.device}; free some, or take a smaller encoder"
+                )
+                raise InputError(message) from error
+        # here, because the error keeps the tensors of the pass that failed
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if self._fits is None:
+            logger.warning(
+                "%s: %d images at once do not fit into the memory of %s; goes on with %d, or fewer if need be, which "
+                "changes no more than rounding", self.spec.name, len(batch), self.device, len(batch) // 2
+            )  # fmt: skip
+        self._fits = len(batch) // 2
+        return None
 
     @torch.inference_mode()
     def _forward(self, batch: Tensor) -> NDArray[np.float32]:

@@ -23,12 +23,15 @@ from locatlas.indexer.cells.segmenters import SegmenterSpec, segment
 from locatlas.indexer.cells.thumbnails import cell_thumbnails
 from locatlas.indexer.images import read_image
 from locatlas.indexer.job import Job
+from locatlas.indexer.limits import FRAGMENTS_BEFORE_COMPACTION
 from locatlas.indexer.pipeline import COMMIT_S, pixel_columns
 from locatlas.indexer.quarantine import Rejection, rejection_id
+from locatlas.indexer.read_ahead import read_ahead
 from locatlas.indexer.rows import image_rows, row_source
 from locatlas.indexer.schema import CELLS, SEGMENTERS
 from locatlas.indexer.source_annotations import check_annotators, keep_annotations
-from locatlas.indexer.store import FRAGMENTS_BEFORE_COMPACTION
+from locatlas.indexer.tidy import tidy
+from locatlas.interrupts import unbroken
 from locatlas.types import ChannelImage
 
 __all__ = ["COMMIT_FIELDS", "find_cells"]
@@ -66,8 +69,8 @@ def find_cells(job: Job, plan: CellPlan, request: CellRequest) -> None:
     _declare(job, {work.segmenter.id: work.segmenter for work in plan.work})
     before, own = _cells_before(job, plan.work)
     chunk: list[_Found] = []
-    n_commits, committed_at = 0, time.monotonic()
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="locatlas-cells") as pool:
+    committed_at = time.monotonic()
+    with read_ahead("locatlas-cells") as pool:
         fields = _in_order(plan.work, request.given, pool)
         for done in range(1, len(plan.work) + 1):
             with job.run.timed("find cells"):
@@ -79,10 +82,10 @@ def find_cells(job: Job, plan: CellPlan, request: CellRequest) -> None:
                 chunk.append(found)
             if len(chunk) >= COMMIT_FIELDS or time.monotonic() - committed_at > COMMIT_S:
                 _commit(job, chunk, before)
-                chunk, n_commits, committed_at = [], n_commits + 1, time.monotonic()
-                if n_commits % FRAGMENTS_BEFORE_COMPACTION == 0:
-                    for table in ("cells", "fovs"):  # each commit looks at all fragments
-                        job.store.compact(table)
+                chunk, committed_at = [], time.monotonic()
+                job.run.commits += 1
+                if job.run.commits % FRAGMENTS_BEFORE_COMPACTION == 0:
+                    tidy(job.store, ("cells", "fovs"), job.run)  # each commit looks at all fragments
             if job.progress:
                 job.progress("finding cells", done, len(plan.work))
     _commit(job, chunk, before)
@@ -169,7 +172,7 @@ def _apart(found: _Found | Rejection, own: Collection[str]) -> _Found | Rejectio
 def _commit(job: Job, chunk: Sequence[_Found], before: Mapping[str, set[str]]) -> None:
     if chunk:
         job.run.touched()
-        with job.run.timed("commit cells"):
+        with job.run.timed("commit cells"), unbroken():
             cells = [row for found in chunk for row in found.cells]
             now = {row["id"] for row in cells}
             gone = sorted({i for found in chunk for i in before.get(found.fov["id"], ())} - now)

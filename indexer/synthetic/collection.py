@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -152,7 +153,9 @@ def _draw_all(folder: Path, jobs: Sequence[FovJob], seed: int, workers: int | No
         return
     # spawn: a forked child of a process that has loaded torch or lancedb may hang
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(n_workers, mp_context=context) as pool:
+    # Ctrl-C goes to all processes of a terminal: the parent's alone is told
+    ignore = (signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(n_workers, mp_context=context, initializer=signal.signal, initargs=ignore) as pool:
         yield from pool.map(partial(_write_one, folder, seed), jobs, chunksize=4)
 
 

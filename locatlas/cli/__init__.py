@@ -4,13 +4,14 @@ import importlib
 import os
 import signal
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 import rich_click
 
 from locatlas import __version__
 from locatlas.errors import LocatlasError
+from locatlas.interrupts import StopRequested, asked_to_stop, stop_on_signals
 
 __all__ = ["group", "main"]
 
@@ -40,8 +41,23 @@ _COMMANDS = {
 }
 
 
+class _StoppedError(BaseException):
+    """A command that a signal ended."""
+
+    def __init__(self, request: StopRequested) -> None:
+        super().__init__(request)
+        self.request = request
+
+
 class _LazyGroup(rich_click.RichGroup):
     """Imports a command's module when it is called or listed; none of them imports torch or lancedb at its top."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except StopRequested as request:
+            # click would write an empty line and forget which signal it was
+            raise _StoppedError(request) from request
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -66,24 +82,31 @@ def group() -> None:
 def main(argv: list[str] | None = None) -> Any:
     """Run the command line.
 
-    Exits 0 on success, 1 on a failure told in one line on stderr, 2 on wrong usage, 130 when interrupted.
+    Exits 0 on success, 1 on a failure told in one line on stderr, 2 on wrong usage, 130 when stopped by Ctrl-C
+    and 143 by SIGTERM. A second signal ends the program at once.
     """
-    signal.signal(signal.SIGTERM, _terminated)
+    stop_on_signals()
     try:
         # without standalone mode, click returns the code of an Exit
         code = group.main(args=argv, prog_name="locatlas", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
+    except _StoppedError as stopped:
+        _end(stopped.request)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("locatlas: interrupted; what was committed stays, and the same command continues", err=True)
-        sys.exit(130)
+        _end(asked_to_stop() or StopRequested(signal.SIGINT))
     except BrokenPipeError:
         # the reader of our output (head, less) has gone; nothing is left to be told
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except LocatlasError as error:
         click.echo(f"locatlas: {' '.join(str(error).split())}", err=True)
+        sys.exit(1)
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported for that
+            raise
+        click.echo("locatlas: the accelerator's memory is full; free some, or take smaller batches", err=True)
         sys.exit(1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
@@ -92,5 +115,6 @@ def main(argv: list[str] | None = None) -> Any:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _terminated(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
+def _end(request: StopRequested) -> NoReturn:
+    click.echo(f"locatlas: stopped by {request}; what was committed stays, the same command goes on there", err=True)
+    sys.exit(request.exit_code)

@@ -223,6 +223,12 @@ def finish(atlas: Path, summary: "IndexSummary", *, faiss: str, as_json: bool) -
             )
     if summary.qc:
         click.echo("QC flags: " + ", ".join(f"{flag} {n}" for flag, n in summary.qc.items()))
+    kept = summary.maintained
+    if kept.merged or kept.versions:
+        click.echo(
+            f"maintenance: fragments merged {kept.merged} times, {kept.versions} old versions removed, "
+            f"{kept.freed_bytes / 1e6:.1f} MB freed"
+        )
     if summary.timings_s:
         click.echo("seconds: " + ", ".join(f"{stage} {s:.1f}" for stage, s in summary.timings_s.items()))
     if summary.quarantined:

@@ -66,6 +66,14 @@ class SegmentedFields(_Document):
     segmenters: dict[str, int] = Field(description="fields by what found their cells")
 
 
+class MaintainedTables(_Document):
+    """What a run did so that files stay few."""
+
+    merged: int = Field(ge=0, description="how often the fragments of a table were merged")
+    versions: int = Field(ge=0, description="old versions of tables that were removed")
+    freed_bytes: int = Field(ge=0)
+
+
 class IndexDocument(_Document):
     """What `index`, `embed` and `reembed` did."""
 
@@ -83,6 +91,7 @@ class IndexDocument(_Document):
     segmented: SegmentedFields
     dropped: int = Field(ge=0, description="cells without a vector by this encoder because they meet the border")
     cell_qc: dict[str, int] = Field(description="cells found in this run by QC flag")
+    maintained: MaintainedTables
     timings_s: dict[str, float] = Field(description="seconds by stage")
     indices: dict[str, str] = Field(description="what look-ups use, by level, in words")
 
@@ -180,6 +189,7 @@ class MaintainDocument(_Document):
     freed_bytes: int = Field(ge=0)
     compacted: list[str] = Field(description="tables whose fragments were merged")
     roots: dict[str, str] = Field(description="folders of images that were declared anew, by name")
+    old_versions: int = Field(ge=0, description="versions of tables that were removed, superseded for ten minutes")
 
 
 class VerifyCounts(_Document):

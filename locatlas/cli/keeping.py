@@ -77,14 +77,17 @@ def _named_folders(ctx: click.Context, param: click.Parameter, value: tuple[str,
 )
 @json_option
 def maintain_command(atlas: Path, roots: dict[str, Path], *, drop_superseded: bool, as_json: bool) -> None:
-    """Merge small fragments of tables and remove what killed runs left."""
+    """Merge small fragments of tables, remove their old versions and what killed runs left."""
     from locatlas.indexer.maintain import maintain
 
     summary = maintain(atlas=atlas, drop_superseded=drop_superseded, roots=roots)
     if as_json:
         emit_json(summary.to_dict())
         return
-    click.echo(f"{atlas}: {_megabytes(summary.freed_bytes)} freed, {len(summary.compacted)} tables compacted")
+    click.echo(
+        f"{atlas}: {_megabytes(summary.freed_bytes)} freed, {len(summary.compacted)} tables compacted, "
+        f"{summary.old_versions} old versions removed"
+    )
     for name, path in summary.roots.items():
         click.echo(f"root {name!r} of images is now {path}")
     for vectors in summary.dropped:

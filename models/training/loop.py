@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from locatlas.errors import InputError, TrainingStoppedError
+from locatlas.interrupts import Interrupt, deferred
 from locatlas.models.training.checkpoint import (
     check_identity,
     load_checkpoint,
@@ -20,7 +21,6 @@ from locatlas.models.training.checkpoint import (
 )
 from locatlas.models.training.curve import draw_curve
 from locatlas.models.training.distributed import Processes, processes
-from locatlas.models.training.interrupt import Interrupt, interruptible
 from locatlas.models.training.log import TrainingLog, open_tensorboard
 from locatlas.models.training.objective import Objective
 from locatlas.models.training.plan import TrainingPlan
@@ -57,8 +57,8 @@ def train(
     """Train an objective's networks; a run that was killed is continued as if it had not been.
 
     Under torchrun every process calls this with the same arguments and a folder that all of them see; each takes its
-    share of every batch, and process 0 writes. On Ctrl-C the step is finished, a checkpoint written, and
-    KeyboardInterrupt raised; a second Ctrl-C stops at once.
+    share of every batch, and process 0 writes. On Ctrl-C or SIGTERM the step is finished, a checkpoint written, and
+    KeyboardInterrupt raised; a second one stops at once.
 
     Args:
         objective: Freshly made: its networks are as they were before the first step. Changed in place.
@@ -80,7 +80,7 @@ def train(
     with ExitStack() as stack:
         team = stack.enter_context(processes(plan.device))
         stack.enter_context(torch.random.fork_rng([team.device] if team.device.type == "cuda" else []))
-        run = _Run(objective, plan, folder, team, stack.enter_context(interruptible()), progress)
+        run = _Run(objective, plan, folder, team, stack.enter_context(deferred()), progress)
         run.open(stack, resume=resume, identity=identity or {})
         if run.state.stopped is None:
             run.train()
@@ -162,7 +162,8 @@ class _Run:
                     saved = time.monotonic()
                     cost = saved - now
                 if interrupted and state.stopped is None:
-                    raise KeyboardInterrupt
+                    self._interrupt.take()
+                    raise KeyboardInterrupt  # another process was asked
         finally:
             parts.close()
 
@@ -172,6 +173,13 @@ class _Run:
             done = self._stepper.step(parts, state.step, state.divergence, interrupted=self._interrupt.seen)
         except TrainingStoppedError as error:
             raise self._stopped(error) from error
+        except torch.OutOfMemoryError as error:
+            plan = self._plan
+            message = (
+                f"the memory of {self._team.device} does not take {plan.batch_size} images in {plan.accumulate} parts; "
+                f"take them in {2 * plan.accumulate} (accumulate), which changes no more than rounding"
+            )
+            raise self._stopped(TrainingStoppedError(message)) from error
         state.step += 1
         state.metrics = {"loss": done.loss, **done.metrics}
         if self._log is not None:

@@ -147,14 +147,18 @@ class _Run:
             return
         self.tell(f"{len(todo)} of {len(cells)} cells to measure")
         waiting: list[Scored] = []
-        for one in score_cells(arena, todo, device=self.device, tell=self.tell):
-            if isinstance(one, Skipped):
-                self.skipped[one.reason] += 1
-                continue
-            waiting.append(one)
-            if len(waiting) == COMMIT_CELLS:
-                self._commit(waiting, keys)
-                waiting = []
+        try:
+            for one in score_cells(arena, todo, device=self.device, tell=self.tell):
+                if isinstance(one, Skipped):
+                    self.skipped[one.reason] += 1
+                    continue
+                waiting.append(one)
+                if len(waiting) == COMMIT_CELLS:
+                    self._commit(waiting, keys)
+                    waiting = []
+        except KeyboardInterrupt:
+            self._commit(waiting, keys)  # some cells take minutes
+            raise
         self._commit(waiting, keys)
 
     def _commit(self, waiting: Sequence[Scored], keys: dict[Cell, str]) -> None:

@@ -119,7 +119,7 @@ def test_rows_have_what_pixels_tell(empty: Store, folder: Path) -> None:
 
 
 def test_many_commits_are_merged_on_the_way(empty: Store, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "FRAGMENTS_BEFORE_COMPACTION", 3)
+    monkeypatch.setattr("locatlas.indexer.commits.FRAGMENTS_BEFORE_COMPACTION", 3)
     monkeypatch.setattr("locatlas.indexer.store.FRAGMENTS_BEFORE_COMPACTION", 2)
     embedded(empty, [pending(folder, n) for n in range(7)], Watched(), commit_rows=1)
     for table in (TABLE, "fovs"):

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from locatlas.errors import ImageRejectedError, InputError, UnknownNameError, WeightsError
 from locatlas.models.channels import slot_permutation
@@ -148,6 +149,55 @@ def test_a_device_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) ->
     for device in ("cuda:97", "nonsense"):
         with pytest.raises(InputError, match=f"device '{device}' cannot be used here"):
             load_encoder(resolve(PICO), device=device)
+
+
+class Narrow(nn.Module):
+    """A network on a device whose memory takes so many images."""
+
+    def __init__(self, network: nn.Module, takes: int) -> None:
+        super().__init__()
+        self.network, self.takes = network, takes
+        self.sizes: list[int] = []
+
+    def forward(self, batch: Tensor) -> Tensor:
+        self.sizes.append(len(batch))
+        if len(batch) > self.takes:
+            message = "CUDA out of memory. Tried to allocate 2.00 GiB."
+            raise torch.OutOfMemoryError(message)
+        found: Tensor = self.network(batch)
+        return found
+
+
+def narrow(takes: int) -> tuple[Encoder, Narrow]:
+    encoder = load_encoder(resolve(PICO), device="cpu")
+    network = Narrow(encoder._network, takes)
+    encoder._network = network
+    return encoder, network
+
+
+def test_out_of_memory_halves_the_batch_for_good_tells_it_once_and_changes_no_more_than_rounding(
+    images: list, pico: Encoder, caplog: pytest.LogCaptureFixture
+) -> None:
+    many = [*images, *images, *images]
+    encoder, network = narrow(2)
+    found = encoder.encode(many, batch_size=8)
+    np.testing.assert_allclose(found, pico.encode(many, batch_size=8), atol=2e-5)
+    assert network.sizes[:2] == [8, 4]
+    assert set(network.sizes[2:]) == {2}
+    assert len(caplog.records) == 1
+    assert "8 images at once do not fit into the memory of cpu; goes on with 4, or fewer" in caplog.text
+    network.sizes.clear()
+    # as an encoder that was asked for the smaller size from the beginning, bit for bit
+    np.testing.assert_array_equal(encoder.encode(many, batch_size=8), pico.encode(many, batch_size=2))
+    assert set(network.sizes) == {2}
+    assert len(caplog.records) == 1
+
+
+def test_one_image_that_does_not_fit_into_memory_is_told_in_one_line(images: list) -> None:
+    encoder, network = narrow(0)
+    with pytest.raises(InputError, match=r"one image of \(1, 3, 224, 224\) does not fit into the memory of cpu"):
+        encoder.encode(images)
+    assert network.sizes == [4, 2, 1]
 
 
 @pytest.mark.gpu

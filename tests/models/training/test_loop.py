@@ -212,6 +212,30 @@ def test_an_image_that_cannot_be_read_ends_the_run_with_its_own_error(tmp_path: 
     assert train(Regression(), plan(), tmp_path).steps == 12
 
 
+def test_out_of_memory_ends_a_training_with_advice_and_its_last_checkpoint(tmp_path: Path) -> None:
+    full = Regression(broken={4: torch.OutOfMemoryError("CUDA out of memory")})
+    with pytest.raises(
+        TrainingStoppedError,
+        match=r"step \d+: the memory of cpu does not take 8 images in 1 parts; take them in 2 \(acc",
+    ):
+        train(full, plan(), tmp_path)
+
+
+def test_sigterm_stops_a_training_as_ctrl_c_does_where_the_program_handles_it(tmp_path: Path) -> None:
+    def interrupt(_what: str, done: int, _total: int) -> None:
+        if done == 3:
+            signal.raise_signal(signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(Regression(), plan(), tmp_path, progress=interrupt)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert len(steps_of(tmp_path / "log.jsonl")) == 3
+    assert train(Regression(), plan(), tmp_path).steps == 12
+
+
 def test_ctrl_c_leaves_a_checkpoint_from_which_nothing_is_lost(tmp_path: Path) -> None:
     def interrupt(_what: str, done: int, _total: int) -> None:
         if done == 3:

@@ -1,0 +1,242 @@
+"""Ctrl-C and SIGTERM at several moments of each writing command: what is left behind, what is told, and how it goes on.
+
+Signals are sent by the process itself at the n-th of a step, so that no clock decides where they hit.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from locatlas.indexer.embed import embed
+from locatlas.indexer.encoders import EncoderRequest
+from locatlas.indexer.index import index
+from locatlas.indexer.schema import embedding_table_name
+from locatlas.indexer.store import Store
+from tests.indexer.made import PlainEncoder, contents, name_of, write_collection
+from tests.indexer.masked import write_masked
+
+Command = Callable[..., tuple[int, list[str]]]
+
+FIELDS = 6
+TOLD = "locatlas: stopped by {}; what was committed stays, the same command goes on there"
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
+    """Runs a command, with signals at a step; its exit code and the lines on stderr."""
+    errors = tmp_path_factory.mktemp("stopping") / "stderr"
+    words = [sys.executable, "-m", "tests.cli.stopping"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])}
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        stdin, stdout = process.stdin, process.stdout
+        assert stdin is not None
+        assert stdout is not None
+
+        def run(argv: list[Any], step: str = "", at: int = 0, *signals: int) -> tuple[int, list[str]]:
+            asked = {
+                "argv": [str(word) for word in argv],
+                "step": step,
+                "at": at,
+                "signals": [int(number) for number in signals],
+                "stderr": str(errors),
+            }
+            stdin.write(json.dumps(asked) + "\n")
+            stdin.flush()
+            code = int(stdout.readline())
+            return code, errors.read_text().splitlines()
+
+        yield run
+        stdin.close()
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    """A source, an atlas of it, one with a second encoder half embedded, cells to annotate, and a file of vectors."""
+    monkeypatch.setattr("locatlas.indexer.job.load_encoder", PlainEncoder)
+    source = write_collection(tmp_path / "source", range(FIELDS))
+    (source / name_of(3)).write_bytes(b"no image")
+    index(source, atlas=tmp_path / "indexed", dataset="opencell", commit_rows=2)
+    file = tmp_path / "v.npz"
+    vectors = np.random.default_rng(0).standard_normal((7, 5)).astype(np.float32)
+    np.savez(file, ids=np.array([f"x{n}" for n in range(7)]), vectors=vectors)
+    return {"source": source, "indexed": tmp_path / "indexed", "file": file}
+
+
+def check_left(atlas: Path, *, wrote: bool = True) -> Store:
+    """Nothing says that somebody writes, no temporary file is left, and what the ledger counts is there."""
+    store = Store.open(atlas)
+    names = [path.name for path in atlas.rglob("*") if path.is_file()]
+    assert not [name for name in names if name.endswith(".tmp") or name in (".lock-owner", "owner")]
+    assert not store.folder.is_being_written()
+    assert store.folder.reembedding_owner() is None
+    last = store.read("runs").sort_by("started_at").to_pylist()[-1:]
+    if wrote:
+        assert [row["state"] for row in last] == ["interrupted"]
+        counts = json.loads(last[0]["counts"])
+        if last[0]["fingerprint"] and last[0]["command"] in ("index", "embed", "reembed"):
+            table = embedding_table_name(last[0]["level"], last[0]["fingerprint"])
+            assert counts.get("embedded", 0) == (store.count(table) if store.has(table) else 0)
+    return store
+
+
+def stopped(
+    command: Command, argv: Callable[[Path], list[Any]], prepare: Callable[[Path], Any], folder: Path,
+    step: str, at: int, number: int = signal.SIGINT, *, wrote: bool = True,
+) -> Store:  # fmt: skip
+    """A command that is stopped once, then goes on, and one that is not stopped: they end with the same."""
+    whole, cut = folder / "whole", folder / "cut"
+    for path in (whole, cut):
+        prepare(path)
+    assert command(argv(whole))[0] == 0
+    code, lines = command(argv(cut), step, at, number)
+    assert (code, lines) == (128 + number, [TOLD.format("Ctrl-C" if number == signal.SIGINT else "SIGTERM")])
+    if (cut / "atlas.json").exists():
+        check_left(cut, wrote=wrote)
+    code, lines = command(argv(cut))
+    assert code == 0, lines
+    store = Store.open(cut)
+    assert contents(store) == contents(Store.open(whole))
+    assert {row["state"] for row in store.read("runs").to_pylist()} <= {"done", "interrupted"}
+    return store
+
+
+@pytest.mark.parametrize(
+    ("step", "at", "number"),
+    [
+        ("list", 2, signal.SIGINT),
+        ("read", 1, signal.SIGINT),
+        ("read", 4, signal.SIGTERM),
+        ("encode", 1, signal.SIGTERM),
+        ("encode", 2, signal.SIGINT),
+        ("commit", 2, signal.SIGINT),
+        ("commit", 4, signal.SIGTERM),
+        ("commit", 5, signal.SIGINT),
+        ("compact", 1, signal.SIGINT),
+    ],
+)
+def test_an_index_run_that_is_stopped_is_told_in_one_line_and_goes_on(
+    command: Command, made: dict[str, Path], tmp_path: Path, step: str, at: int, number: int
+) -> None:
+    def argv(atlas: Path) -> list[Any]:
+        return ["index", made["source"], "--atlas", atlas, "--dataset", "opencell", "--faiss", "none"]
+
+    # what stops before the first commit, or before anything is read, has nothing to tell in the ledger
+    wrote = (step, at) not in [("list", 2), ("read", 1), ("encode", 1)]
+    stopped(command, argv, lambda _: None, tmp_path, step, at, number, wrote=wrote)
+
+
+@pytest.mark.parametrize("step", ["encode", "commit"])
+def test_cells_that_are_stopped_while_they_are_found_or_embedded_go_on(
+    command: Command, tmp_path: Path, step: str
+) -> None:
+    folder = write_masked(tmp_path / "fields")
+
+    def argv(atlas: Path) -> list[Any]:
+        return ["index", folder, "--atlas", atlas, "--dataset", "manifest", "--level", "cell", "--crop", "9px"]
+
+    stopped(command, argv, lambda _: None, tmp_path, step, 3 if step == "commit" else 1)
+
+
+@pytest.mark.parametrize(("step", "at"), [("encode", 2), ("commit", 4)])
+@pytest.mark.parametrize("name", ["embed", "reembed"])
+def test_a_second_encoder_that_is_stopped_goes_on_and_leaves_the_first_in_use(
+    command: Command, made: dict[str, Path], tmp_path: Path, name: str, step: str, at: int
+) -> None:
+    plan = ["--channels", "random", "--plan-seed", "3"]
+
+    def prepare(atlas: Path) -> None:
+        shutil.copytree(made["indexed"], atlas)
+        if name == "reembed":
+            # begun and superseded, so that it is known to the atlas by its fingerprint
+            embed(atlas=atlas, request=EncoderRequest(mapping="random", seed=3), switch=False)
+            store = Store.open(atlas)
+            [table] = [t for t in store.tables() if t == embedding_table_name("fov", other(store))]
+            with store.folder.writer("test"):
+                store.delete(table, store.read(table, ["id"])["id"].to_pylist())
+
+    def argv(atlas: Path) -> list[Any]:
+        if name == "embed":
+            return ["embed", "--atlas", atlas, *plan, "--faiss", "none"]
+        return ["reembed", "--atlas", atlas, "--encoder", other(Store.open(atlas)), "--faiss", "none"]
+
+    stopped(command, argv, prepare, tmp_path, step, at, signal.SIGTERM)
+
+
+def other(store: Store) -> str:
+    """Fingerprint of the encoder that is not the first."""
+    [found] = [row["fingerprint"] for row in store.read("encoders").to_pylist() if row["state"] != "current"]
+    return str(found)
+
+
+@pytest.mark.parametrize("at", [2, 4])
+def test_an_import_of_vectors_that_is_stopped_goes_on(
+    command: Command, made: dict[str, Path], tmp_path: Path, at: int
+) -> None:
+    def argv(atlas: Path) -> list[Any]:
+        return ["import-embeddings", made["file"], "--atlas", atlas, "--name", "elsewhere"]
+
+    stopped(command, argv, lambda _: None, tmp_path, "commit", at)
+
+
+def test_an_import_of_annotations_that_is_stopped_goes_on(command: Command, tmp_path: Path) -> None:
+    from tests.indexer.test_import_annotations import image, sheet
+
+    file = sheet(tmp_path, *(f"x/f/{n},p,ER,,d{n}" for n in range(4)))
+
+    def prepare(atlas: Path) -> None:
+        from locatlas.indexer.rows import image_rows
+
+        cells = [image(f"x/f/{n}", f"d{n}", "er" if n % 2 else "golgi") for n in range(4)]
+        Store.create(atlas).upsert("cells", image_rows(cells, "cell"))
+
+    def argv(atlas: Path) -> list[Any]:
+        return ["annotate", "import", file, "--atlas", atlas, "--annotator", "anna", "--at", "2026-04-10"]
+
+    store = stopped(command, argv, prepare, tmp_path, "commit", 2)
+    assert {row["annotated_by"] for row in store.read("cells").to_pylist()} == {"anna"}
+
+
+def test_maintenance_that_is_stopped_goes_on(command: Command, made: dict[str, Path], tmp_path: Path) -> None:
+    def prepare(atlas: Path) -> None:
+        shutil.copytree(made["indexed"], atlas)
+        embed(atlas=atlas, request=EncoderRequest(mapping="random", seed=3))
+
+    def argv(atlas: Path) -> list[Any]:
+        return ["maintain", "--atlas", atlas, "--drop-superseded"]
+
+    stopped(command, argv, prepare, tmp_path, "compact", 2)
+
+
+def test_a_second_signal_ends_a_run_at_once_and_it_goes_on_all_the_same(
+    command: Command, made: dict[str, Path], tmp_path: Path
+) -> None:
+    argv = ["index", made["source"], "--atlas", tmp_path / "a", "--dataset", "opencell", "--faiss", "none"]
+    # within a commit, where the first one waits
+    assert command(argv, "commit", 3, signal.SIGINT, signal.SIGINT) == (-signal.SIGINT, [])
+    assert command(argv)[0] == 0
+    assert contents(Store.open(tmp_path / "a")) == contents(Store.open(made["indexed"]))
+
+
+def test_a_whole_process_ends_with_the_code_of_its_signal(made: dict[str, Path], tmp_path: Path) -> None:
+    """Threads and all: the others are forked and end without Python's own shutting down."""
+    program = "import json, sys\nfrom tests.cli.stopping import run\nsys.exit(run(json.loads(sys.argv[1])))\n"
+    asked = {
+        "argv": ["index", str(made["source"]), "--atlas", str(tmp_path / "a"), "--dataset", "opencell"],
+        "step": "read",
+        "at": 4,
+        "signals": [int(signal.SIGTERM)],
+        "stderr": str(tmp_path / "stderr"),
+    }
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run([sys.executable, "-c", program, json.dumps(asked)], check=False, env=environment)
+    assert done.returncode == 143
+    assert (tmp_path / "stderr").read_text().splitlines() == [TOLD.format("SIGTERM")]

@@ -13,9 +13,10 @@ from filelock import FileLock, Timeout
 
 from locatlas.errors import AtlasLockedError, InputError, LocatlasError, StoreDamagedError
 from locatlas.indexer.atomic import write_atomically
+from locatlas.indexer.digest_lines import seal
 from locatlas.indexer.locks import NotedLock, Owner
 
-__all__ = ["AtlasFolder", "write_atomically"]
+__all__ = ["AtlasFolder", "info_bytes", "write_atomically"]
 
 FORMAT = "locatlas atlas"
 CREATION_TIMEOUT_S = 5.0
@@ -47,6 +48,16 @@ class AtlasFolder:
     def info_path(self) -> Path:
         """The file that says that this is an atlas, of which schema, and where the roots are."""
         return self.path / "atlas.json"
+
+    @property
+    def journal_path(self) -> Path:
+        """Digests of the files of tables, line by line (`indexer.digests`)."""
+        return self.path / "digests" / "files.jsonl"
+
+    @property
+    def head_path(self) -> Path:
+        """How long the journal of digests is at least."""
+        return self.path / "digests" / "head.json"
 
     @classmethod
     def create(cls, path: Path, info: dict[str, Any]) -> "AtlasFolder":
@@ -122,11 +133,12 @@ class AtlasFolder:
         if not isinstance(info, dict) or info.get("format") != FORMAT or not isinstance(info.get("roots"), dict):
             message = f"{self.info_path}: not written by locatlas"
             raise StoreDamagedError(message)
+        info.pop("seal", None)  # `locatlas verify` looks at it: whoever edits a root by hand is not locked out
         return info
 
     def write_info(self, info: dict[str, Any]) -> None:
-        """Replace `atlas.json` atomically."""
-        write_atomically(self.info_path, (json.dumps(info, indent=2, sort_keys=True) + "\n").encode())
+        """Replace `atlas.json` atomically, with a seal that shows every change of it."""
+        write_atomically(self.info_path, info_bytes(info))
 
     def root_name(self, root: Path, *, prefer: str) -> str:
         """Name under which a source folder is declared; declares it if it is new."""
@@ -160,6 +172,10 @@ class AtlasFolder:
         """Whether a command holds the atlas for as long as it runs; commits of a re-embedding do not count."""
         owner = self._writer_lock.holder()
         return owner is not None and not owner.brief
+
+    def writing_owner(self) -> Owner | None:
+        """Who writes now."""
+        return self._writer_lock.holder()
 
     def reembedding_owner(self) -> Owner | None:
         """Who re-embeds now."""
@@ -225,7 +241,7 @@ class AtlasFolder:
 
     def _remove_leftovers(self) -> None:
         """Temporary files of writers that were killed; we hold the lock, so nobody is writing them."""
-        for folder in (self.path, self.indices):
+        for folder in (self.path, self.indices, self.journal_path.parent):
             for path in folder.glob(".*.tmp"):
                 path.unlink(missing_ok=True)
 
@@ -236,6 +252,11 @@ class AtlasFolder:
     def _reembedded(self, owner: Owner | None) -> AtlasLockedError:
         message = f"{self.path}: its vectors are being renewed ({owner or 'another process'}); wait for it or stop it"
         return AtlasLockedError(f"{message}. Queries keep working")
+
+
+def info_bytes(info: dict[str, Any]) -> bytes:
+    """The text of `atlas.json` for these contents, byte for byte."""
+    return (json.dumps({**info, "seal": seal(info)}, indent=2, sort_keys=True) + "\n").encode()
 
 
 def _unwritable(error: OSError | NotImplementedError) -> str:

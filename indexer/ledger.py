@@ -118,8 +118,10 @@ class Run:
     def _close_dead(store: Store) -> None:
         """Close what still says that it runs: it is of a process that died, because we hold the lock.
 
-        A re-embedding holds it for its commits only; which one goes on, its own lock tells.
+        A re-embedding holds it for its commits only; which one goes on, its own lock tells. Digests of what they
+        committed last are taken now.
         """
+        store.take_late_digests()
         owner = store.folder.reembedding_owner()
         alive = None if owner is None else owner.run
         dead = [row for row in store.read("runs").to_pylist() if row["state"] == "running" and row["id"] != alive]

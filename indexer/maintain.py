@@ -142,7 +142,8 @@ def _drop(store: Store, encoder: StoredEncoder) -> None:
     try:
         if away.exists():
             shutil.rmtree(away)
-        folder.rename(away)
+        with store.digests.removing([folder.relative_to(store.folder.path).as_posix() + "/"]):
+            folder.rename(away)
         shutil.rmtree(away)
         for path in _index_files(store, encoder.table):
             path.unlink(missing_ok=True)

@@ -22,6 +22,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from locatlas.errors import LocatlasError, SchemaMismatchError, StoreDamagedError, UnknownNameError
+from locatlas.indexer.digests import Digests
 from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.schema import (
     ANNOTATIONS,
@@ -40,9 +41,9 @@ from locatlas.indexer.schema import (
 )
 from locatlas.indexer.upgrade import upgrade
 
-__all__ = ["Store", "TableVectors"]
+__all__ = ["FIXED", "Store", "TableVectors"]
 
-_FIXED = {
+FIXED = {
     "fovs": FOVS,
     "cells": CELLS,
     "encoders": ENCODERS,
@@ -88,12 +89,15 @@ class TableVectors:
 class Store:
     """The tables of one atlas. Readers need no lock; writers hold `folder.writer()`.
 
-    An atlas of an older schema version is upgraded first, which writes (see `locatlas.indexer.upgrade`).
+    An atlas of an older schema version is upgraded first, which writes (see `locatlas.indexer.upgrade`), unless it is
+    to be read as it is.
     """
 
-    def __init__(self, folder: AtlasFolder) -> None:
-        upgrade(folder)
+    def __init__(self, folder: AtlasFolder, *, as_is: bool = False) -> None:
+        if not as_is:
+            upgrade(folder)
         self.folder = folder
+        self.digests = Digests(folder)
         self._db: Any = None
 
     @classmethod
@@ -111,8 +115,8 @@ class Store:
         return sorted(p.stem for p in self.folder.db.glob("*.lance") if self.has(p.stem))
 
     def _schema(self, table: str) -> pa.Schema:
-        if table in _FIXED:
-            return _FIXED[table]
+        if table in FIXED:
+            return FIXED[table]
         return self._dataset(table).schema.remove_metadata()
 
     def _dim(self, table: str) -> int:
@@ -164,11 +168,21 @@ class Store:
                 merge = opened.merge_insert("id").use_index(False)  # noqa: FBT003 (lancedb's signature)
                 merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
 
+    def take_late_digests(self) -> int:
+        """Take the digests of files that a writer left who died before; how many. The writer lock is held."""
+        tables = [path.stem for path in self.folder.db.glob("*.lance")]
+        try:
+            return self.digests.take(tables, late=True)
+        except OSError as error:
+            message = f"{self.folder.journal_path}: digests cannot be taken ({_first_line(error)})"
+            raise StoreDamagedError(message) from error
+
     @contextmanager
     def _writing(self, table: str) -> Iterator[None]:
-        """Lance's errors, which are of many types and many lines, as one."""
+        """Commit in the block, and then take the digests of what is new; Lance's many errors are told as one."""
         try:
             yield
+            self.digests.take([table])
         except LocatlasError:
             raise
         except (OSError, RuntimeError, ValueError) as error:
@@ -243,8 +257,8 @@ class Store:
 
     def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows, or those columns; an absent fixed table reads as empty. Sorted by id when id is among them."""
-        if not self.has(table) and table in _FIXED:
-            schema = _FIXED[table]
+        if not self.has(table) and table in FIXED:
+            schema = FIXED[table]
             rows = schema.empty_table()
             return rows if columns is None else rows.select(list(columns))
         rows = self._to_table(table, columns, None)

@@ -36,6 +36,7 @@ _COMMANDS = {
     "maintain": "locatlas.cli.keeping",
     "backup": "locatlas.cli.backing_up",
     "restore": "locatlas.cli.backing_up",
+    "verify": "locatlas.cli.verifying",
 }
 
 

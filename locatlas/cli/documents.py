@@ -43,6 +43,7 @@ __all__ = [
     "RestoreDocument",
     "StatusDocument",
     "SweepDocument",
+    "VerifyDocument",
 ]
 
 
@@ -181,6 +182,47 @@ class MaintainDocument(_Document):
     roots: dict[str, str] = Field(description="folders of images that were declared anew, by name")
 
 
+class VerifyCounts(_Document):
+    """Findings by severity."""
+
+    damage: int = Field(ge=0)
+    warning: int = Field(ge=0)
+    note: int = Field(ge=0)
+
+
+class VerifyFinding(_Document):
+    """One fact about an atlas."""
+
+    severity: str = Field(
+        pattern="^(damage|warning|note)$",
+        description="damage: not what was written, or contradictory; warning: something may be lost or is not covered",
+    )
+    kind: str = Field(description="for programs; listed in docs/reliability.md")
+    where: str = Field(description="table, or file below the atlas")
+    means: str
+    do: str = Field(description="what to do about it")
+    count: int = Field(ge=1, description="files, rows or lines concerned")
+    examples: list[str] = Field(description="some of them")
+
+
+class VerifyDocument(_Document):
+    """What `verify` found. The command exits 1 if `ok` is false."""
+
+    path: str
+    quick: bool = Field(description="only sizes, presence, newest versions and ids were looked at")
+    ok: bool = Field(description="no damage")
+    counts: VerifyCounts
+    findings: list[VerifyFinding] = Field(description="damage first; after a repair, what is left")
+    repaired: list[str] = Field(description="what a repair did, in words")
+    tables: dict[str, int | None] = Field(description="rows by table; null where it could not be read")
+    files: int = Field(ge=0, description="files of tables with a digest")
+    bytes_read: int = Field(ge=0, description="for digests")
+    seconds: float = Field(ge=0, description="of reading for digests")
+    mb_per_s: float = Field(ge=0, description="10^6 bytes a second, of digests")
+    digests_since: str | None = Field(description="when digests of this atlas were begun; null where there are none")
+    writers: list[str] = Field(description="who wrote meanwhile")
+
+
 class DemoDocument(_Document):
     """What `demo` made and found."""
 
@@ -202,6 +244,7 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "maintain": MaintainDocument,
     "backup": BackupDocument,
     "restore": RestoreDocument,
+    "verify": VerifyDocument,
     "finetune": FinetuneDocument,
     "pretrain": FinetuneDocument,
     "import-embeddings": ImportDocument,

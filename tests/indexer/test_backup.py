@@ -289,7 +289,9 @@ def test_an_atlas_with_a_missing_or_cut_file_is_not_backed_up_and_the_state_befo
     with pytest.raises(StoreDamagedError, match=rf"{path.name}: {len(whole) - 1} bytes instead of {len(whole)}"):
         backup(atlas=atlas, to=tmp_path / "backup")
     path.unlink()
-    message = f"{path.name}: missing, though table cells needs it: the atlas is damaged; the state of {first.at[:10]}"
+    message = (
+        f"{path.name}: missing, though table cells needs it: the atlas is damaged .*; the state of {first.at[:10]}"
+    )
     with pytest.raises(StoreDamagedError, match=message) as caught:
         backup(atlas=atlas, to=tmp_path / "backup")
     assert "\n" not in str(caught.value)

@@ -22,6 +22,7 @@ from locatlas.indexer.faiss_index import build, open_index
 from locatlas.indexer.import_embeddings import import_embeddings
 from locatlas.indexer.index import index
 from locatlas.indexer.store import Store
+from locatlas.indexer.verify.run import verify
 from locatlas.models.crops import CropPlan
 from locatlas.query.atlas import open_atlas
 from tests.indexer.made import contents, name_of, pixels, write_annotations, write_collection, write_field
@@ -96,7 +97,10 @@ def survives(
         with dying(n) as now, pytest.raises(KilledError):
             command(path)
         assert now.taken == steps.taken[: n - 1]
+        if (path / "atlas.json").is_file():
+            assert verify(atlas=path, quick=True).damage == [], f"killed before step {n}, {steps.taken[n - 1]}"
         command(path)
+        assert verify(atlas=path, quick=True).damage == []
         store = Store.open(path)
         assert contents(store) == expected, f"killed before step {n}, {steps.taken[n - 1]}"
         rows = store.read("runs").to_pylist()
@@ -347,6 +351,7 @@ def test_re_embedding_killed_by_the_system_at_ten_random_commits_ends_in_the_sam
     assert 5 <= embedded[-1] <= 16
     assert reembed(atlas=tmp_path / "killed", commit_rows=1).embedded == 16 - embedded[-1]
     assert contents(store) == contents(Store.open(tmp_path / "whole"))
+    assert [f for f in verify(atlas=tmp_path / "killed").findings if f.severity != "note"] == []
     assert {row["state"] for row in store.read("runs").to_pylist()} == {"done", "interrupted"}
     assert store.folder.reembedding_owner() is None
 

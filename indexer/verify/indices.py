@@ -1,0 +1,135 @@
+"""FAISS files, their ids and sidecars: whole, and of the table that is there? Reads files and ids."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from locatlas.indexer.digests import file_digest
+from locatlas.indexer.faiss_sidecar import Sidecar, rows_digest
+from locatlas.indexer.layout import AtlasFolder
+from locatlas.indexer.store import Store
+from locatlas.indexer.verify.finding import Finding, finding
+
+__all__ = ["IndexedTable", "look_at_indices"]
+
+_AGAIN = "--repair removes it; `locatlas reembed`, or --faiss with any command that embeds, builds it again"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IndexedTable:
+    """What an index of a table must be of.
+
+    Attributes:
+        fingerprint: Of the encoder.
+        dim: Length of its vectors.
+        version: Of the table; None where it cannot be opened.
+        ids: Column id of the table; None where it cannot be read.
+    """
+
+    fingerprint: str
+    dim: int
+    version: int | None
+    ids: pa.ChunkedArray | None
+
+
+_NO_TABLE = IndexedTable("", 0, None, None)
+"""Of an encoder that the atlas does not know."""
+
+
+def look_at_indices(
+    folder: AtlasFolder, tables: Mapping[str, IndexedTable] | None, *, full: bool, store: Store | None
+) -> tuple[list[Finding], int]:
+    """Findings about the files in `indices/`, and the bytes that were read.
+
+    Args:
+        folder: The atlas.
+        tables: Embedding tables by name; None where it is not known which there are.
+        full: Also read the FAISS files and compare the vectors they were made from.
+        store: Reads vectors; None where they are not to be read.
+    """
+    findings: list[Finding] = []
+    n_bytes = 0
+    stems = sorted({path.name.partition(".")[0] for path in folder.indices.glob("emb_*")})
+    for stem in stems:
+        files = {end: folder.indices / f"{stem}.{end}" for end in ("json", "faiss", "ids")}
+        found, read = _look_at_one(
+            files,
+            stem,
+            None if tables is None else tables.get(stem, _NO_TABLE),
+            full=full,
+            vectors=_reader(store, stem),
+        )
+        findings += found
+        n_bytes += read
+    return findings, n_bytes
+
+
+def _reader(store: Store | None, table: str) -> Callable[[], tuple[list[str], np.ndarray]] | None:
+    if store is None:
+        return None
+
+    def read() -> tuple[list[str], np.ndarray]:
+        held = store.read_vectors(table)
+        return held.ids, held.vectors
+
+    return read
+
+
+def _look_at_one(
+    files: Mapping[str, Path],
+    stem: str,
+    table: IndexedTable | None,
+    *,
+    full: bool,
+    vectors: Callable[[], tuple[list[str], np.ndarray]] | None,
+) -> tuple[list[Finding], int]:
+    where = {end: f"indices/{path.name}" for end, path in files.items()}
+    present = [where[end] for end, path in files.items() if path.exists()]
+
+    def said(severity: str, kind: str, at: str, means: str) -> tuple[list[Finding], int]:
+        level: str = severity
+        return [finding(level, kind, at, means, _AGAIN, of=present)], n_bytes  # type: ignore[arg-type]
+
+    n_bytes = 0
+    if not files["json"].exists():
+        means = "parts of an index without the file that says what they are: never used"
+        return said("warning", "index unfinished", f"indices/{stem}", means)
+    try:
+        text = files["json"].read_text(encoding="utf-8")
+        sidecar = Sidecar.from_json(text)
+        whole = sidecar.to_json() == text
+    except (OSError, ValueError, KeyError, TypeError):
+        whole = False
+    if not whole:
+        return said("damage", "index damaged", where["json"], "it is not what was written: the index is not used")
+    for end, digest in (("ids", sidecar.ids_digest), ("faiss", sidecar.file_digest)):
+        if not files[end].exists():
+            return said("damage", "index damaged", where[end], "missing: the index is not used")
+        if end == "faiss" and not full:
+            continue
+        size, found = file_digest(files[end])
+        n_bytes += size
+        if found != digest:
+            return said("damage", "index damaged", where[end], "it is not what was written: the index is not used")
+    made_of = (sidecar.table, sidecar.fingerprint, sidecar.dim)
+    if table is None:
+        return [], n_bytes
+    if made_of != (stem, table.fingerprint, table.dim) or (table.version or sidecar.version) < sidecar.version:
+        return said("damage", "index foreign", where["json"], "made from another table or encoder: never used")
+    ids = files["ids"].read_bytes().decode().split("\n")
+    if table.ids is None:
+        return [], n_bytes
+    if not set(ids) <= set(table.ids.to_pylist()):
+        return said(
+            "note", "index stale", where["json"], "rows it holds were removed: not used until it is built again"
+        )
+    if full and vectors is not None:
+        held, values = vectors()
+        place = {i: row for row, i in enumerate(held)}
+        if rows_digest(ids, values[[place[i] for i in ids]]) != sidecar.vectors_digest:
+            means = "made from other vectors than the table holds: not used until it is built again"
+            return said("note", "index stale", where["json"], means)
+    return [], n_bytes

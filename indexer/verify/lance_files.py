@@ -1,0 +1,109 @@
+"""What a Lance table consists of now, read without trusting its files. I/O."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from locatlas.errors import StoreDamagedError
+from locatlas.indexer.layout import AtlasFolder
+
+__all__ = ["Opened", "latest_manifest", "manifest_version", "manifests", "open_table", "read_hint", "reading"]
+
+_V2 = (1 << 64) - 1
+"""Names of manifests count down from here, so that the newest comes first."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Opened:
+    """One version of a table.
+
+    Attributes:
+        name: Of the table.
+        dataset: Lance's handle of this version.
+        version: Its number.
+        files: Path below the atlas of its manifest, data files and deletion files.
+        fragments: Data file to the number of the fragment that it is of.
+    """
+
+    name: str
+    dataset: Any
+    version: int
+    files: frozenset[str]
+    fragments: dict[str, int]
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Whatever Lance raises on damaged files, its panics included, as one error of ours."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError, ArithmeticError) as error:
+        message = f"{path}: cannot be read ({(str(error) or type(error).__name__).splitlines()[0][:200]})"
+        raise StoreDamagedError(message) from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # of Rust, which no handler of Exception sees
+            raise
+        message = f"{path}: cannot be read (Lance panicked: {(str(error) or '?').splitlines()[0][:160]})"
+        raise StoreDamagedError(message) from error
+
+
+def manifest_version(name: str) -> int | None:
+    """The version that the file name of a manifest stands for."""
+    stem = name.removesuffix(".manifest")
+    if not stem.isdecimal():
+        return None
+    return _V2 - int(stem) if len(stem) == 20 else int(stem)
+
+
+def manifests(folder: AtlasFolder, table: str) -> dict[int, str]:
+    """Path below the atlas of each version's manifest."""
+    below = f"db/{table}.lance/_versions"
+    found = {manifest_version(p.name): f"{below}/{p.name}" for p in (folder.path / below).glob("*.manifest")}
+    return {version: path for version, path in found.items() if version is not None}
+
+
+def latest_manifest(folder: AtlasFolder, table: str) -> str | None:
+    """Path below the atlas of the newest manifest; None where there is none."""
+    found = manifests(folder, table)
+    return found[max(found)] if found else None
+
+
+def read_hint(folder: AtlasFolder, table: str) -> int | None:
+    """The version that Lance's hint names; None where it is not what Lance writes.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    data = (folder.path / "db" / f"{table}.lance" / "_versions" / "latest_version_hint.json").read_bytes()
+    try:
+        version = json.loads(data)["version"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return version if data == json.dumps({"version": version}, separators=(",", ":")).encode() else None
+
+
+def open_table(folder: AtlasFolder, table: str, version: int | None = None) -> Opened:
+    """A version of a table, the newest by default.
+
+    Raises:
+        StoreDamagedError: If it cannot be opened.
+    """
+    import lance
+
+    below = f"db/{table}.lance"
+    path = folder.path / below
+    with reading(path):
+        dataset = lance.dataset(str(path), version=version)
+        opened = int(dataset.version)
+        manifest = manifests(folder, table).get(opened)
+        files, fragments = {manifest} if manifest else set(), {}
+        for fragment in dataset.get_fragments():
+            for data in fragment.data_files():
+                files.add(f"{below}/data/{data.path}")
+                fragments[f"{below}/data/{data.path}"] = int(fragment.fragment_id)
+            if (deletions := fragment.deletion_file()) is not None:
+                files.add(f"{below}/{deletions}")
+    return Opened(table, dataset, opened, frozenset(files), fragments)

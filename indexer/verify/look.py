@@ -1,0 +1,174 @@
+"""Look at a whole atlas once: files, tables, what they say of each other, indices. Reads only."""
+
+import os
+import socket
+import time
+from dataclasses import dataclass, field, replace
+
+from locatlas.indexer.digests import read_journal
+from locatlas.indexer.layout import AtlasFolder
+from locatlas.indexer.locks import Owner
+from locatlas.indexer.schema import SCHEMA_VERSION, embedding_table_name
+from locatlas.indexer.store import Store
+from locatlas.indexer.verify.declared import Declared, look_at_declared
+from locatlas.indexer.verify.file_findings import file_findings
+from locatlas.indexer.verify.files import FileState, Told, look_at_files, unknown_files
+from locatlas.indexer.verify.finding import Finding, finding
+from locatlas.indexer.verify.hints import look_at_hints
+from locatlas.indexer.verify.indices import IndexedTable, look_at_indices
+from locatlas.indexer.verify.lance_files import Opened, latest_manifest
+from locatlas.indexer.verify.report import VerifyReport
+from locatlas.indexer.verify.tables import Tables, imported_tables, look_at_tables, table_names
+
+__all__ = ["Looked", "look"]
+
+_TRIES = 3
+"""Looks at tables that change meanwhile, before what contradicts is left undecided."""
+
+
+@dataclass(slots=True)
+class Looked:
+    """One look at an atlas.
+
+    Attributes:
+        report: What was found.
+        declared: `atlas.json` and journal.
+        state: Of the files of tables.
+        opened: Tables that could be opened, at their newest version.
+        imported: Embedding tables whose vectors were made elsewhere.
+    """
+
+    report: VerifyReport
+    declared: Declared
+    state: FileState
+    opened: dict[str, Opened] = field(default_factory=dict)
+    imported: set[str] = field(default_factory=set)
+
+
+def look(folder: AtlasFolder, *, quick: bool, told: Told | None = None) -> Looked:
+    """Look at everything; nothing is written, and no lock is taken.
+
+    Args:
+        folder: The atlas, which need not have a readable `atlas.json`.
+        quick: Sizes, presence, newest versions and ids only.
+        told: Called with what is done, bytes so far and in all.
+    """
+    report = VerifyReport(path=str(folder.path), quick=quick)
+    _note_writer(folder, report)
+    declared = look_at_declared(folder)
+    report.findings += declared.findings
+    names = table_names(folder)
+    state = _files(folder, declared, names, report, quick=quick, told=told)
+    tables = _look_until_still(folder, names, state, report, declared, full=not quick)
+    encoders = tables.rows.get("encoders")
+    imported = imported_tables(encoders)
+    current = {name: tables.opened[name].files if name in tables.opened else None for name in names}
+    report.findings += file_findings(state, current, lambda table: table in imported)
+    report.findings += tables.findings + tables.relations
+    report.findings += look_at_hints(folder, names, state, declared.journal)
+    _indices(folder, report, tables, full=not quick)
+    if not report.writers:
+        report.findings += _unknown(folder, state)
+    report.tables = {name: len(tables.rows[name]) if name in tables.rows else None for name in names}
+    report.digests_since = declared.journal.since if declared.journal else None
+    order = ("damage", "warning", "note")
+    report.findings.sort(key=lambda f: (order.index(f.severity), f.where, f.kind))
+    return Looked(report, declared, state, tables.opened, imported)
+
+
+def _note_writer(folder: AtlasFolder, report: VerifyReport) -> bool:
+    owners = [o for o in (folder.writing_owner(), folder.reembedding_owner()) if o is not None]
+    others = [owner for owner in owners if (owner.pid, owner.host) != (os.getpid(), socket.gethostname())]
+    report.writers += [said for owner in others if (said := _named(owner)) not in report.writers]
+    return bool(others)
+
+
+def _named(owner: Owner) -> str:
+    return f"`{owner.command}`, process {owner.pid} on {owner.host}"
+
+
+def _files(
+    folder: AtlasFolder,
+    declared: Declared,
+    names: list[str],
+    report: VerifyReport,
+    *,
+    quick: bool,
+    told: Told | None,
+) -> FileState:
+    journal = declared.journal
+    if journal is None:
+        return FileState()
+    read = None
+    if quick:
+        newest = {latest_manifest(folder, name) for name in names} - {None}
+        read = {path for path in journal.files if path in newest or "/_deletions/" in path}
+    began = time.perf_counter()
+    state = look_at_files(folder, journal, read=read, told=told)
+    report.seconds = time.perf_counter() - began
+    report.files, report.bytes_read = state.looked_at, state.bytes
+    _recheck(folder, state, report)
+    return state
+
+
+def _recheck(folder: AtlasFolder, state: FileState, report: VerifyReport) -> None:
+    """Leave out what somebody who writes did meanwhile."""
+    busy = _note_writer(folder, report)
+    if (now := read_journal(folder)) is None:
+        return
+    state.unattested = set() if busy else {p for p in state.unattested - now.files.keys() if (folder.path / p).exists()}
+    state.removing |= {path for path in state.missing if now.is_removing(path)}
+    state.missing = {path for path in state.missing if path in now.files and not now.is_removing(path)}
+
+
+def _look_until_still(
+    folder: AtlasFolder,
+    names: list[str],
+    state: FileState,
+    report: VerifyReport,
+    declared: Declared,
+    *,
+    full: bool,
+) -> Tables:
+    old = declared.info.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION
+    for _ in range(_TRIES):
+        tables = look_at_tables(folder, names, state.damaged, old=old, full=full)
+        if not tables.relations:
+            break
+        still = all(_newest(folder, name) in opened.files for name, opened in tables.opened.items())
+        if still and not _note_writer(folder, report):
+            break
+    else:
+        do = "run `locatlas verify` again when it is done"
+        tables.relations = [
+            replace(f, severity="note", means=f"{f.means} (seen while another wrote)", do=do) for f in tables.relations
+        ]
+    return tables
+
+
+def _newest(folder: AtlasFolder, table: str) -> str:
+    return latest_manifest(folder, table) or ""
+
+
+def _indices(folder: AtlasFolder, report: VerifyReport, tables: Tables, *, full: bool) -> None:
+    known: dict[str, IndexedTable] | None = None
+    if "encoders" in tables.rows:
+        known = {}
+        for row in tables.rows["encoders"].to_pylist():
+            name = embedding_table_name(row["level"], row["fingerprint"])
+            version = tables.opened[name].version if name in tables.opened else None
+            ids = tables.rows[name]["id"] if name in tables.rows else None
+            known[name] = IndexedTable(row["fingerprint"], row["dim"], version, ids)
+    found, n_bytes = look_at_indices(folder, known, full=full, store=Store(folder, as_is=True) if full else None)
+    report.findings += found
+    report.bytes_read += n_bytes
+
+
+def _unknown(folder: AtlasFolder, state: FileState) -> list[Finding]:
+    if (journal := read_journal(folder)) is None:
+        return []
+    found = unknown_files(folder, {*journal.files, *state.unattested})
+    if not found:
+        return []
+    means = "files that locatlas did not write, or that a writer that was killed left: nothing reads them"
+    return [finding("note", "unknown files", ".", means, "--repair moves them to damaged/", of=found)]

@@ -1,0 +1,190 @@
+"""Mend what can be mended, by what was found; whatever is taken out goes to `damaged/`. Writes, under the locks."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from locatlas.indexer.layout import FORMAT
+from locatlas.indexer.schema import FOVS
+from locatlas.indexer.store import Store
+from locatlas.indexer.upgrade import OLDEST
+from locatlas.indexer.verify.aside import Aside, addresses, drop_fragments, drop_rows, later_duplicates
+from locatlas.indexer.verify.files import table_of
+from locatlas.indexer.verify.finding import Finding
+from locatlas.indexer.verify.look import Looked
+
+__all__ = ["Repair"]
+
+PRECIOUS = frozenset({"encoders", "trainings", "segmenters"})
+"""Tables without which others mean nothing, and which no command makes again: left alone."""
+
+_OF_FILES = ("file missing", "file truncated", "file changed", "file unreadable")
+
+
+@dataclass(slots=True)
+class Repair:
+    """One round of repairs.
+
+    Attributes:
+        store: The atlas, read as it is.
+        looked: What was found.
+        aside: Where to things are moved.
+        done: What was done, in words.
+        renew: Vectors that were taken out and that images can give back, by table.
+    """
+
+    store: Store
+    looked: Looked
+    aside: Aside
+    done: list[str] = field(default_factory=list)
+    renew: Counter[str] = field(default_factory=Counter)
+
+    def run(self) -> None:
+        """Do what can be done about each finding.
+
+        Raises:
+            StoreDamagedError: If a table cannot be written.
+            OSError: If a file cannot be moved.
+        """
+        found = self.looked.report.findings
+        self._info([f for f in found if f.kind.startswith("atlas.json")])
+        self._journal([f for f in found if f.kind in _UNCOVERED])
+        damaged = sorted({path for f in found if f.kind in _OF_FILES for path in f.items})
+        for table in sorted({table_of(path) for path in damaged}):
+            self._files(table, [path for path in damaged if table_of(path) == table])
+        for finding in found:
+            if (mend := _MENDS.get(finding.kind)) is not None and not (
+                finding.where in PRECIOUS and finding.kind == "ids missing"
+            ):
+                mend(self, finding)
+
+    def _info(self, found: Sequence[Finding]) -> None:
+        folder = self.store.folder
+        for finding in found:
+            if finding.kind == "atlas.json changed":
+                folder.write_info(self.looked.declared.info)
+                self.done.append("atlas.json: sealed as it is")
+                continue
+            self.aside.move([folder.info_path.name])
+            # columns that are there already are left alone, so the oldest version is always right
+            folder.write_info({"format": FORMAT, "roots": {}, "schema_version": OLDEST})
+            self.store.digests.declare()
+            self.done.append(
+                "atlas.json: written anew without roots; the next `locatlas index` of each folder declares its own"
+            )
+
+    def _journal(self, found: Sequence[Finding]) -> None:
+        """Digests of files that have none, and a journal without damaged lines."""
+        digests = self.store.digests
+        if not found:
+            return
+        new = self.store.take_late_digests()
+        if any(f.kind in _UNWHOLE for f in found):
+            digests.settle()
+        self.done.append(f"digests/files.jsonl: digests of {new} files were taken")
+
+    def _files(self, table: str, paths: Sequence[str]) -> None:
+        opened = self.looked.opened.get(table)
+        in_use = [] if opened is None else [path for path in paths if path in opened.files]
+        manifests = [path for path in paths if "/_versions/" in path]
+        if opened is None:
+            # the newest version, or nothing at all can be opened: only manifests are moved, then it is looked at again
+            movable = [p for p in paths if p in manifests or not self._exists(p)]
+            if movable and self._has_other_version(table, movable):
+                self.aside.move(movable)
+                self.done.append(
+                    f"db/{table}.lance: {len(movable)} files of versions set aside; the one before answers"
+                )
+            elif not (self.store.folder.db / f"{table}.lance").exists():
+                self._forget(table, paths)
+            return
+        if in_use and table in PRECIOUS:
+            return
+        if in_use:
+            self._drop(table, in_use)
+        self.aside.move(paths)
+        self.done.append(f"db/{table}.lance: {len(paths)} files set aside in {self.aside.name}")
+
+    def _forget(self, table: str, paths: Sequence[str]) -> None:
+        if table in PRECIOUS:
+            return
+        self.aside.move(paths)
+        self.done.append(f"db/{table}.lance: is gone; its {len(paths)} files are not expected any more")
+
+    def _exists(self, path: str) -> bool:
+        return (self.store.folder.path / path).exists()
+
+    def _has_other_version(self, table: str, without: Sequence[str]) -> bool:
+        versions = (self.store.folder.db / f"{table}.lance" / "_versions").glob("*.manifest")
+        gone = {path.rpartition("/")[2] for path in without}
+        return any(path.name not in gone for path in versions)
+
+    def _drop(self, table: str, in_use: Sequence[str]) -> None:
+        """Commit a version without the fragments of damaged files."""
+        opened = self.looked.opened[table]
+        # a deletion file is named after the fragment it is of
+        numbers = {
+            opened.fragments[path] if path in opened.fragments else int(path.rpartition("/")[2].split("-")[0])
+            for path in in_use
+        }
+        rows = drop_fragments(self.store.folder, self.store.digests, opened, sorted(numbers))
+        self.done.append(f"{table}: {rows} rows of damaged files taken out")
+        if table.startswith("emb_") and table not in self.looked.imported:
+            self.renew[table] += rows
+
+    def _rows(self, finding: Finding) -> None:
+        opened = self.looked.opened[finding.where]
+        self._delete(finding.where, later_duplicates(opened), finding.kind)
+
+    def _vectors(self, finding: Finding) -> None:
+        opened = self.looked.opened[finding.where]
+        if finding.kind == "orphan vectors" and finding.where in self.looked.imported:
+            return
+        self._delete(finding.where, addresses(opened, finding.items), finding.kind)
+
+    def _delete(self, table: str, rows: Sequence[int], why: str) -> None:
+        if not rows:
+            return
+        drop_rows(self.store.folder, self.store.digests, table, rows)
+        self.done.append(f"{table}: {len(rows)} rows deleted ({why})")
+        if why == "vectors not finite" and table not in self.looked.imported:
+            self.renew[table] += len(rows)
+
+    def _search_again(self, finding: Finding) -> None:
+        """Let fields be searched for cells again by the next `index`."""
+        rows = self.store.read_rows("fovs", finding.items, FOVS.names).to_pylist()
+        again = [{**row, "segmenter": None, "n_cells": None, "cells_digest": None} for row in rows]
+        self.store.upsert("fovs", pa.Table.from_pylist(again, schema=FOVS))
+        self.done.append(f"fovs: {len(again)} fields will be searched for cells again by the next `locatlas index`")
+
+    def _remove_index(self, finding: Finding) -> None:
+        """Derived, so it is deleted for good."""
+        for path in finding.items:
+            (self.store.folder.path / path).unlink(missing_ok=True)
+        self.done.append(
+            f"{finding.where}: index removed; it is built again with --faiss or by the next `locatlas reembed`"
+        )
+
+    def _set_aside(self, finding: Finding) -> None:
+        self.aside.move(finding.items)
+        self.done.append(f"{finding.where}: {finding.count} {finding.kind} moved to {self.aside.name}")
+
+
+_UNWHOLE = {"journal damaged", "journal truncated", "journal torn", "head damaged"}
+_UNCOVERED = {*_UNWHOLE, "journal missing", "no digests", "no digest", "left over"}
+
+_MENDS: dict[str, Callable[[Repair, Finding], None]] = {
+    "duplicate ids": Repair._rows,
+    "ill-formed ids": Repair._rows,
+    "ids missing": Repair._rows,
+    "vectors not finite": Repair._vectors,
+    "orphan vectors": Repair._vectors,
+    "cells missing": Repair._search_again,
+    "index damaged": Repair._remove_index,
+    "index foreign": Repair._remove_index,
+    "index unfinished": Repair._remove_index,
+    "hint damaged": Repair._set_aside,
+    "unknown files": Repair._set_aside,
+}

@@ -1,0 +1,84 @@
+"""Verify an atlas, and on request repair it. I/O."""
+
+from collections import Counter
+from pathlib import Path
+
+from locatlas.errors import InputError, LocatlasError, StoreDamagedError
+from locatlas.indexer.layout import AtlasFolder
+from locatlas.indexer.pipeline import Progress
+from locatlas.indexer.store import Store
+from locatlas.indexer.verify.aside import Aside
+from locatlas.indexer.verify.files import Told
+from locatlas.indexer.verify.look import look
+from locatlas.indexer.verify.renew import renew
+from locatlas.indexer.verify.repair import Repair
+from locatlas.indexer.verify.report import VerifyReport
+
+__all__ = ["verify"]
+
+_ROUNDS = 5
+"""A repair may bring to light what stood behind: an older version of a table has other files."""
+
+
+def verify(
+    *,
+    atlas: str | Path,
+    quick: bool = False,
+    repair: bool = False,
+    told: Told | None = None,
+    progress: Progress | None = None,
+) -> VerifyReport:
+    """Compare an atlas with the digests of its files, its tables with each other, and its indices with both.
+
+    Without `repair` nothing is written and no lock is taken: an atlas that may only be read can be verified, and one
+    that is being written, of which what is not committed yet is left out.
+
+    Args:
+        atlas: Atlas folder.
+        quick: Sizes, presence, newest versions and ids only, not every byte.
+        repair: Mend what can be mended, holding both locks; vectors that were taken out are made again afterwards where
+            their encoder is the current one and the images are at hand.
+        told: Called with what is done, bytes so far and in all.
+        progress: Told of the re-embedding.
+
+    Returns:
+        What was found; after a repair, what is left and what was done.
+
+    Raises:
+        InputError: If there is no atlas, or it is to be repaired and cannot be written.
+        AtlasLockedError: If it is to be repaired and another process writes or re-embeds.
+        StoreDamagedError: If a repair cannot be written.
+    """
+    folder = _folder(Path(atlas))
+    if not repair:
+        return look(folder, quick=quick, told=told).report
+    done: list[str] = []
+    lost: Counter[str] = Counter()
+    store = Store(folder, as_is=True)
+    with folder.reembedding("verify --repair"), folder.writer("verify --repair"):
+        for _ in range(_ROUNDS):
+            round_ = Repair(store, look(folder, quick=quick, told=told), Aside(folder, store.digests))
+            try:
+                round_.run()
+            except OSError as error:
+                if isinstance(error, LocatlasError):
+                    raise
+                message = f"{error.filename or folder.path}: cannot be repaired ({error.strerror or error})"
+                raise StoreDamagedError(message) from error
+            done += round_.done
+            lost += round_.renew
+            if not round_.done:
+                break
+    done += renew(folder, lost, progress)
+    report = look(folder, quick=quick, told=told).report
+    report.repaired = done
+    return report
+
+
+def _folder(path: Path) -> AtlasFolder:
+    """The folder, whose `atlas.json` may be what is damaged."""
+    folder = AtlasFolder(path.expanduser().resolve())
+    if folder.info_path.exists() or folder.journal_path.exists() or any(folder.db.glob("*.lance")):
+        return folder
+    message = f"{path}: not an atlas ({'no atlas.json in it' if folder.path.is_dir() else 'no such folder'})"
+    raise InputError(message)

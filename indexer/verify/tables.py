@@ -1,0 +1,134 @@
+"""All tables at their newest version: rows that contradict themselves, or each other. Reads tables."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from locatlas.errors import StoreDamagedError
+from locatlas.indexer.layout import AtlasFolder
+from locatlas.indexer.schema import embedding_table_name
+from locatlas.indexer.store import FIXED
+from locatlas.indexer.verify.file_findings import remedy
+from locatlas.indexer.verify.files import table_of
+from locatlas.indexer.verify.finding import Finding, finding
+from locatlas.indexer.verify.lance_files import Opened, latest_manifest, open_table
+from locatlas.indexer.verify.relations import (
+    COLUMNS,
+    compare_cells,
+    compare_encoders,
+    compare_vectors,
+    images_of,
+    is_imported,
+)
+from locatlas.indexer.verify.rows import bad_vectors, look_at_ids, look_at_schema
+
+__all__ = ["Tables", "imported_tables", "look_at_tables", "table_names"]
+
+
+@dataclass(slots=True)
+class Tables:
+    """Tables as they were at one time.
+
+    Attributes:
+        opened: Those that could be opened.
+        rows: Their ids and some columns, where no file of them is damaged.
+        findings: What is wrong with one table.
+        relations: What is wrong between tables.
+    """
+
+    opened: dict[str, Opened] = field(default_factory=dict)
+    rows: dict[str, pa.Table] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    relations: list[Finding] = field(default_factory=list)
+
+
+def table_names(folder: AtlasFolder) -> list[str]:
+    """Tables that have a folder, sorted."""
+    return sorted(p.stem for p in folder.db.glob("*.lance") if p.is_dir() and not p.name.startswith("."))
+
+
+def look_at_tables(folder: AtlasFolder, names: list[str], damaged: Collection[str], *, old: bool, full: bool) -> Tables:
+    """Open tables and check their rows.
+
+    Args:
+        folder: The atlas.
+        names: Tables.
+        damaged: Files that are not what was written: what they hold is not decoded.
+        old: Whether the atlas is of an older schema version, with fewer columns.
+        full: Also look at every number of every vector.
+    """
+    tables = Tables()
+    # encoders and vectors are written after the images they are of, so they are looked at before them
+    for name in sorted(names, key=lambda n: (n in ("fovs", "cells"), n)):
+        try:
+            _look_at_table(folder, name, damaged, tables, old=old, full=full)
+        except StoreDamagedError as error:
+            if all(table_of(path) != name for path in damaged):
+                means = f"it cannot be read: {error}"
+                tables.findings.append(finding("damage", "table unreadable", name, means, remedy(name, imported=False)))
+    _relate(tables, names)
+    return tables
+
+
+def _look_at_table(
+    folder: AtlasFolder, name: str, damaged: Collection[str], tables: Tables, *, old: bool, full: bool
+) -> None:
+    newest = latest_manifest(folder, name)
+    if newest is None:
+        if any((folder.db / f"{name}.lance" / "data").glob("*")):
+            means = "it has data and no manifest that says what they are"
+            do = f"restore db/{name}.lance/_versions from a backup"
+            tables.findings.append(finding("damage", "table unreadable", name, means, do))
+        return
+    if newest in damaged:
+        return  # told with the files; what it says cannot be trusted
+    opened = open_table(folder, name)
+    tables.opened[name] = opened
+    is_vectors = name.startswith("emb_")
+    if not is_vectors and name not in FIXED:
+        means = "a table that locatlas does not know"
+        tables.findings.append(finding("note", "unknown table", name, means, "move it away if it is not yours"))
+        return
+    if not old:
+        tables.findings += look_at_schema(opened, None if is_vectors else FIXED[name])
+    if not opened.files.isdisjoint(damaged):
+        return  # decoding damaged bytes may do anything
+    columns = ["source_digest"] if is_vectors else COLUMNS.get(name, [])
+    columns = [column for column in columns if column in opened.dataset.schema.names]
+    ids = look_at_ids(opened, columns)
+    tables.rows[name] = ids.rows
+    tables.findings += ids.findings
+    if is_vectors and full and (bad := bad_vectors(opened)):
+        means = "vectors with numbers that are not finite: they match nothing, or everything"
+        do = "--repair takes them out; then `locatlas reembed` makes them again"
+        tables.findings.append(finding("damage", "vectors not finite", name, means, do, of=bad))
+
+
+def _relate(tables: Tables, names: Collection[str]) -> None:
+    def rows(name: str) -> pa.Table | None:
+        """What could be read; a table that was never made has no rows."""
+        return tables.rows.get(name, None if name in names else FIXED[name].empty_table())
+
+    encoders, fields, cells = rows("encoders"), rows("fovs"), rows("cells")
+    imported = imported_tables(encoders)
+    dims = {name: _dim(opened) for name, opened in tables.opened.items() if name.startswith("emb_")}
+    for name in dims.keys() & tables.rows.keys():
+        if (images := fields if images_of(name) == "fovs" else cells) is not None:
+            tables.relations += compare_vectors(name, tables.rows[name], images, imported=name in imported)
+    if fields is not None and cells is not None and "n_cells" in fields.column_names:
+        tables.relations += compare_cells(cells, fields)
+    if encoders is not None:
+        tables.relations += compare_encoders(encoders, dims)
+
+
+def _dim(opened: Opened) -> int | None:
+    names = opened.dataset.schema.names
+    kind = opened.dataset.schema.field("vector").type if "vector" in names else None
+    return int(kind.list_size) if kind is not None and pa.types.is_fixed_size_list(kind) else None
+
+
+def imported_tables(encoders: pa.Table | None) -> set[str]:
+    """Embedding tables whose vectors were made elsewhere."""
+    rows = [] if encoders is None else encoders.to_pylist()
+    return {embedding_table_name(r["level"], r["fingerprint"]) for r in rows if is_imported(r["spec"])}

@@ -1,0 +1,24 @@
+"""One atlas with a file of every kind for all tests here, which copy it before they write."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.indexer.made import PlainEncoder
+from tests.indexer.verify.whole import copied, make_whole
+
+
+@pytest.fixture(scope="session")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Not to be changed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("locatlas.indexer.job.load_encoder", PlainEncoder)
+        patch.setenv("LOCATLAS_HOME", str(tmp_path_factory.mktemp("home")))
+        yield make_whole(tmp_path_factory.mktemp("whole"))
+
+
+@pytest.fixture
+def whole(original: Path, tmp_path: Path, plain: None) -> Path:
+    """A copy of it."""
+    return copied(original, tmp_path / "atlas")

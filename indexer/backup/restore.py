@@ -12,6 +12,7 @@ from locatlas.errors import InputError, StoreDamagedError, UnknownNameError
 from locatlas.indexer.backup.files import copy_hashed, digest_of, require_space, sync_folder
 from locatlas.indexer.backup.record import BackedFile, BackupRecord
 from locatlas.indexer.backup.states import BackupFolder
+from locatlas.indexer.digests import Digests, read_journal
 from locatlas.indexer.layout import AtlasFolder
 
 __all__ = ["RestoreSummary", "check_backup", "restore", "states"]
@@ -134,6 +135,7 @@ def restore(
         raise InputError(f"{target}: cannot be written ({error.strerror or error})") from error
     try:
         _fill(folder, record, files, staging, strip, progress)
+        _settle_digests(AtlasFolder(staging))
         _try_out(staging / ("db" if table is None else ""), {name: t.version for name, t in tables.items()}, record)
         staging.chmod(0o777 & ~_umask())
         _require_absent(target)
@@ -175,6 +177,13 @@ def _fill(
             progress("restoring", done, total)
     for parent in parents:
         sync_folder(parent)
+
+
+def _settle_digests(atlas: AtlasFolder) -> None:
+    """Let the journal of digests name the files that are there: older versions of tables are not in a backup."""
+    journal = read_journal(atlas)
+    if journal is not None:
+        Digests(atlas).rewrite(journal, without=[name for name in journal.files if not (atlas.path / name).exists()])
 
 
 def _try_out(db: Path, expected: dict[str, int], record: BackupRecord) -> None:

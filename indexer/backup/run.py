@@ -11,6 +11,7 @@ from locatlas.indexer.backup.files import require_space
 from locatlas.indexer.backup.pin import MovedError, Needed, Pin, files_of_table, newest_manifest, pin
 from locatlas.indexer.backup.record import BackedFile, BackedTable, BackupRecord, in_order, now, program_version
 from locatlas.indexer.backup.states import BackupFolder
+from locatlas.indexer.digest_lines import Attested, parse
 from locatlas.indexer.layout import AtlasFolder
 
 __all__ = ["BackupSummary", "backup"]
@@ -106,6 +107,10 @@ def backup(
     raise AtlasLockedError(message)
 
 
+class _ChangedError(Exception):
+    """A file whose bytes are not those whose digest was taken when they were written."""
+
+
 class _Run:
     """One try to copy one state."""
 
@@ -118,6 +123,7 @@ class _Run:
         self.known = {file.path: file for record in known for file in record.files}
         self.known |= {file.path: file for file in target.progress()}
         self.copied_files = self.copied_bytes = 0
+        self.attested: dict[str, Attested] = {}
 
     def run(self, keep: int) -> BackupSummary:
         state = pin(self.folder, with_indices=self.with_indices)
@@ -169,12 +175,13 @@ class _Run:
 
     def _copy(self, state: Pin, needed: list[tuple[Needed, str]]) -> list[BackedFile]:
         """Take in what the backup does not hold."""
+        self.attested = self._attested(state)
         done = [self._put(path, data) for path, data in state.small.items()]
         todo: list[tuple[Needed, str, int]] = []
         for file, table in needed:
             size = self._size(file, table, state)
             known = self.known.get(file.path)
-            if file.unique and known is not None and known.size == size and self.target.held.has(known.digest, size):
+            if file.unique and known is not None and self._is_held(known, size):
                 done.append(known)
             else:
                 todo.append((file, table, size))
@@ -184,6 +191,8 @@ class _Run:
         for file, table, size in todo:
             try:
                 copied = self._put(file.path, self.folder.path / file.path)
+            except _ChangedError:
+                self._gone(file.path, table, state, "other bytes than were written")
             except FileNotFoundError:
                 self._gone(file.path, table, state)
             if copied.size != size:
@@ -194,9 +203,23 @@ class _Run:
                 self.progress("copying", at, total)
         return done + [self._put_large(path, told) for path, told in state.large.items()]
 
+    def _is_held(self, known: BackedFile, size: int) -> bool:
+        """Whether the backup holds a file of this size, and the bytes that were written, if that is known."""
+        attested = self.attested.get(known.path)
+        right = attested is None or attested.digest == known.digest
+        return right and known.size == size and self.target.held.has(known.digest, size)
+
+    def _attested(self, state: Pin) -> dict[str, Attested]:
+        """Files of tables whose digest was taken when they were written."""
+        name = self.folder.journal_path.relative_to(self.folder.path).as_posix()
+        return parse(state.small[name]).files if name in state.small else {}
+
     def _put(self, path: str, source: Path | bytes) -> BackedFile:
         size, digest, new = self.target.held.put(source)
         file = BackedFile(path, size, digest)
+        attested = self.attested.get(path)
+        if attested is not None and attested.digest != digest:
+            raise _ChangedError  # before it counts as copied
         if new:
             self.copied_files += 1
             self.copied_bytes += size
@@ -230,5 +253,8 @@ class _Run:
         stays = "nothing was recorded"
         if self.before is not None:
             stays = f"the state of {self.before.at} stays, and `locatlas restore --table {table}` gives the table back"
-        message = f"{self.folder.path / path}: {how}, though table {table} needs it: the atlas is damaged; {stays}"
+        message = (
+            f"{self.folder.path / path}: {how}, though table {table} needs it: the atlas is damaged (`locatlas verify` "
+            f"tells all); {stays}"
+        )
         raise StoreDamagedError(message)

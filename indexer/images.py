@@ -12,12 +12,10 @@ from numpy.typing import NDArray
 
 from locatlas.errors import ImageRejectedError
 from locatlas.indexer.h5sc import HDF5_MAGIC, read_cell_row
+from locatlas.indexer.limits import limits
 from locatlas.indexer.npy import NPY_MAGIC, open_npy
 from locatlas.indexer.opening import opened
 from locatlas.indexer.planes import (
-    MAX_BYTES,
-    MAX_RATIO,
-    RATIO_FREE_BYTES,
     as_pixels,
     check_count,
     check_declared,
@@ -61,6 +59,7 @@ def read_image(record: ImageRecord) -> tuple[ChannelImage, str]:
     digests: list[bytes] = []
     for source in record.sources:
         pixels, digest = _read_source(source, record.row)
+        _check_sum(source.path, [*planes, pixels])
         if planes and pixels.shape[1:] != planes[0].shape[1:]:
             first = f"{record.sources[0].path.name} has {planes[0].shape[1]} x {planes[0].shape[2]}"
             size = f"{pixels.shape[1]} x {pixels.shape[2]}"
@@ -105,6 +104,18 @@ def image_header(path: Path) -> tuple[int, int, float | None] | None:
     except ImageRejectedError:
         return None
     return None
+
+
+def _check_sum(path: Path, planes: Sequence[NDArray[Any]]) -> None:
+    """Refuse files that are each small enough, but make a too large image together."""
+    pixels, held = sum(p.size for p in planes), sum(p.nbytes for p in planes)
+    allowed = limits()
+    if len(planes) > 1 and (pixels > allowed.pixels or held > allowed.bytes):
+        message = (
+            f"{path}: too large together with the image's other files: {pixels / 1e6:.0f} megapixels, "
+            f"{held / 2**20:.0f} MiB; at most {allowed.pixels / 1e6:.0f} megapixels and {allowed.bytes / 2**20:.0f} MiB"
+        )
+        raise ImageRejectedError(message)
 
 
 def _combined(digests: Sequence[bytes]) -> str:
@@ -158,7 +169,8 @@ def _decoded(stream: IO[bytes], source: Source, size: int) -> NDArray[Any]:
 
 
 def _gunzipped(stream: IO[bytes], size: int) -> io.BytesIO:
-    limit = min(MAX_BYTES, max(RATIO_FREE_BYTES, MAX_RATIO * size))
+    allowed = limits()
+    limit = min(allowed.bytes, max(allowed.ratio_free_bytes, allowed.ratio * size))
     with gzip.GzipFile(fileobj=stream) as unzipped:
         data = unzipped.read(limit + 1)
     if len(data) > limit:

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from locatlas.errors import ImageRejectedError, InputError
 from locatlas.indexer.cells.rows import source_digest_of_cell
 from locatlas.indexer.commits import FROM_PIXELS, Commits, Done, Loaded, Pending
+from locatlas.indexer.decoding import read_image
 from locatlas.indexer.fields import SharedFields
-from locatlas.indexer.images import read_image, thumbnail
+from locatlas.indexer.images import thumbnail
 from locatlas.indexer.quarantine import Rejection
 from locatlas.indexer.records import ImageRecord
 from locatlas.indexer.rows import is_cut, place_of

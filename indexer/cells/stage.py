@@ -21,7 +21,7 @@ from locatlas.indexer.cells.regions import Region, regions_of
 from locatlas.indexer.cells.rows import INHERITED, cell_row
 from locatlas.indexer.cells.segmenters import SegmenterSpec, segment
 from locatlas.indexer.cells.thumbnails import cell_thumbnails
-from locatlas.indexer.images import read_image
+from locatlas.indexer.decoding import read_image
 from locatlas.indexer.job import Job
 from locatlas.indexer.pipeline import COMMIT_S, pixel_columns
 from locatlas.indexer.quarantine import Rejection, rejection_id

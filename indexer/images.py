@@ -35,6 +35,8 @@ TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 RASTER_MAGIC = (b"\x89PNG", b"\xff\xd8\xff")
 GZIP_MAGIC = b"\x1f\x8b"
 
+GUNZIPPED_BYTES = 2**20
+
 
 def read_image(record: ImageRecord) -> tuple[ChannelImage, str]:
     """All planes of a record.
@@ -151,11 +153,7 @@ def _decoded(stream: IO[bytes], source: Source, size: int) -> NDArray[Any]:
     stream.seek(0)
     if head.startswith(GZIP_MAGIC):
         stream = _gunzipped(stream, size)
-        head = stream.read(8)
-        stream.seek(0)
-        if not head.startswith(TIFF_MAGIC):
-            message = "gzip of something that is not a TIFF"
-            raise ImageRejectedError(message)
+        head = TIFF_MAGIC[0]
     if head.startswith(TIFF_MAGIC):
         return read_tiff(stream, source.channels, encoded_bytes=size)
     if head.startswith(RASTER_MAGIC):
@@ -171,12 +169,18 @@ def _decoded(stream: IO[bytes], source: Source, size: int) -> NDArray[Any]:
 def _gunzipped(stream: IO[bytes], size: int) -> io.BytesIO:
     allowed = limits()
     limit = min(allowed.bytes, max(allowed.ratio_free_bytes, allowed.ratio * size))
+    data = io.BytesIO()
     with gzip.GzipFile(fileobj=stream) as unzipped:
-        data = unzipped.read(limit + 1)
-    if len(data) > limit:
-        message = f"expands from {size} to more than {limit} bytes; refused as a decompression bomb"
-        raise ImageRejectedError(message)
-    return io.BytesIO(data)
+        while part := unzipped.read(GUNZIPPED_BYTES):  # a larger piece would be allocated before it is there
+            if not data.tell() and not part.startswith(TIFF_MAGIC):
+                message = "gzip of something that is not a TIFF"
+                raise ImageRejectedError(message)
+            data.write(part)
+            if data.tell() > limit:
+                message = f"expands from {size} to more than {limit} bytes; refused as a decompression bomb"
+                raise ImageRejectedError(message)
+    data.seek(0)
+    return data
 
 
 def _row(stream: IO[bytes], path: Path, row: int) -> tuple[NDArray[Any], bytes]:

@@ -19,7 +19,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from locatlas.errors import ImageRejectedError
+from locatlas.errors import ImageRejectedError, one_line
 from locatlas.indexer import images
 from locatlas.indexer.limits import VARIABLE, limits
 from locatlas.indexer.records import ImageRecord, Source
@@ -63,12 +63,25 @@ def _cells(asked: Mapping[str, Any]) -> Answer:
     return {"cells": asdict(read_cell_file(Path(asked["path"])))}, None
 
 
+def _parquet(asked: Mapping[str, Any]) -> Answer:
+    from pyarrow import ArrowException
+
+    from locatlas.indexer.unpacked import bytes_of_parquet
+
+    path = Path(asked["path"])
+    try:
+        return {"bytes": bytes_of_parquet(path)}, None
+    except (ArrowException, OSError, RuntimeError) as error:
+        raise ImageRejectedError(f"{path}: not a Parquet file that can be read: {one_line(str(error))}") from error
+
+
 OPERATIONS: dict[str, Operation] = {
     "image": _image,
     "digest": _digest,
     "header": _header,
     "mask": _mask,
     "cells": _cells,
+    "parquet": _parquet,
 }
 
 

@@ -14,7 +14,7 @@ from locatlas.indexer.h5sc import CellFile
 from locatlas.indexer.records import ImageRecord
 from locatlas.types import ChannelImage
 
-__all__ = ["image_header", "read_cell_file", "read_image", "read_label_image", "source_digest"]
+__all__ = ["image_header", "read_cell_file", "read_image", "read_label_image", "source_digest", "unpacked_parquet"]
 
 
 def read_image(record: ImageRecord) -> tuple[ChannelImage, str]:
@@ -75,6 +75,16 @@ def read_cell_file(path: Path) -> CellFile:
     said = answer["cells"]
     columns = {name: tuple(values) for name, values in said["columns"].items()}
     return CellFile(said["n_cells"], tuple(said["names"]), tuple(said["kinds"]), columns, tuple(said["left_out"]))
+
+
+def unpacked_parquet(path: Path) -> int:
+    """What `unpacked.bytes_of_parquet` gives.
+
+    Raises:
+        ImageRejectedError: If the footer cannot be read, or ends the process that reads it.
+    """
+    answer, _ = decoders().ask({"what": "parquet", "path": _absolute(path)}, named=str(path))
+    return int(answer["bytes"])
 
 
 def _asked(record: ImageRecord) -> dict[str, Any]:

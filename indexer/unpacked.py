@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from locatlas.errors import InputError
+from locatlas.errors import ImageRejectedError, InputError
+from locatlas.indexer.decoding import unpacked_parquet
 from locatlas.indexer.limits import limits
 
-__all__ = ["check_parquet", "read_npz"]
+__all__ = ["bytes_of_parquet", "check_parquet", "read_npz"]
 
 
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:
@@ -49,9 +50,23 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
 def check_parquet(path: Path) -> None:
     """Refuse a Parquet file that expands more than files of numbers and text do; by its footer alone.
 
+    pyarrow ends the process on some damaged footers (found by fuzzing), so they are read in a process of their own.
+
     Raises:
-        InputError: If it does.
-        pyarrow.ArrowException: If it is no Parquet file.
+        InputError: If it does, or its footer cannot be read.
+    """
+    try:
+        unpacked = unpacked_parquet(path)
+    except ImageRejectedError as error:
+        raise InputError(str(error)) from error
+    _check(path, unpacked)
+
+
+def bytes_of_parquet(path: Path) -> int:
+    """How many bytes a Parquet file takes in memory at least, by its footer.
+
+    Raises:
+        pyarrow.ArrowException: If it is no Parquet file. On some damaged footers the process ends.
     """
     with pq.ParquetFile(path) as file:
         metadata = file.metadata
@@ -61,7 +76,7 @@ def check_parquet(path: Path) -> None:
             n_values += sum(max(0, column.num_values) for column in columns)
             n_bytes += sum(max(0, column.total_uncompressed_size) for column in columns)
     # a run of equal values takes no space in the file, but its place in memory
-    _check(path, max(n_bytes, 4 * n_values))
+    return max(n_bytes, 4 * n_values)
 
 
 def _check(path: Path, unpacked: int) -> None:

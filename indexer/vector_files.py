@@ -30,8 +30,9 @@ __all__ = ["VectorFile", "read_vector_file"]
 _ARRAY, _NUMBER = np.zeros(0).__reduce__()[0], np.float64(0).__reduce__()[0]
 # What numpy, zipfile and Arrow raise on damaged or unfitting files; zipfile's own error is a plain Exception.
 _DAMAGE = (
-    OSError, ValueError, LookupError, TypeError, EOFError, RuntimeError, ArithmeticError, AttributeError, MemoryError,
-    SyntaxError, tokenize.TokenError, struct.error, zipfile.BadZipFile, zlib.error, pa.ArrowException,
+    OSError, ValueError, LookupError, TypeError, EOFError, RuntimeError, ArithmeticError, AssertionError,
+    AttributeError, MemoryError, SyntaxError, tokenize.TokenError, struct.error, zipfile.BadZipFile, zlib.error,
+    pa.ArrowException,
 )  # fmt: skip
 _DTYPES = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?", "U1")
 _ALLOWED: list[Any] = [
@@ -236,6 +237,8 @@ def _reason(error: BaseException) -> str:
 
 
 def _text(value: Any) -> str | None:
+    if isinstance(value, str):
+        return unicodedata.normalize("NFC", value)
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return None
     if isinstance(value, bytes):

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from locatlas.errors import WeightsError
+from locatlas.errors import WeightsError, one_line
 
 __all__ = ["Converted", "check_fit", "convert", "shown"]
 
@@ -217,12 +217,6 @@ def check_fit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> 
 def shown(names: Any, limit: int = 20) -> str:
     """Names joined by commas, the first `limit` of them and then how many there are in all; in one line in any case."""
     names = list(names)
-    return ", ".join(_printable(name) for name in names[:limit]) + (
+    return ", ".join(one_line(name) for name in names[:limit]) + (
         f", ... ({len(names)} in all)" if len(names) > limit else ""
     )
-
-
-def _printable(name: str) -> str:
-    """A name that somebody else chose, on one line and not longer than a name is."""
-    clean = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in name)
-    return clean if len(clean) <= 120 else f"{clean[:120]}..."

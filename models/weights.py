@@ -78,6 +78,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         safetensors.SafetensorError,
         RuntimeError,
         ArithmeticError,
+        AssertionError,
         AttributeError,
         EOFError,
         LookupError,

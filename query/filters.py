@@ -1,6 +1,7 @@
 """Metadata filters as expressions: parsed to data, applied by pyarrow, never a string that a database reads. Pure."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from locatlas.errors import InputError, UnknownNameError
+from locatlas.errors import InputError, UnknownNameError, one_line
 
 __all__ = ["Filter", "Op", "apply", "parse"]
 
@@ -23,7 +24,7 @@ _PATTERN = re.compile(r"\s*(?P<column>[^=!<>~]*?)\s*(?P<op>==|!=|<=|>=|=|<|>|~)\
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """One condition on one column.
+    """One condition on one column; names and values are NFC-normalised, as the atlas' are.
 
     Attributes:
         column: Name of the column.
@@ -39,10 +40,12 @@ class Filter:
         if self.op not in get_args(Op):
             message = f"filter operator {self.op!r}: one of {' '.join(get_args(Op))} needed"
             raise InputError(message)
-        object.__setattr__(self, "value", str(self.value))  # a number given from Python
+        # as the atlas has them; str: a number given from Python
+        object.__setattr__(self, "column", unicodedata.normalize("NFC", self.column))
+        object.__setattr__(self, "value", unicodedata.normalize("NFC", str(self.value)))
 
     def __str__(self) -> str:
-        return f"{self.column}{self.op}{self.value}"
+        return one_line(f"{self.column}{self.op}{self.value}")
 
 
 def parse(text: str) -> Filter:

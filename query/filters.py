@@ -1,7 +1,6 @@
 """Metadata filters as expressions: parsed to data, applied by pyarrow, never a string that a database reads. Pure."""
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -24,7 +23,7 @@ _PATTERN = re.compile(r"\s*(?P<column>[^=!<>~]*?)\s*(?P<op>==|!=|<=|>=|=|<|>|~)\
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """One condition on one column; names and values are NFC-normalised, as the atlas' are.
+    """One condition on one column.
 
     Attributes:
         column: Name of the column.
@@ -40,12 +39,15 @@ class Filter:
         if self.op not in get_args(Op):
             message = f"filter operator {self.op!r}: one of {' '.join(get_args(Op))} needed"
             raise InputError(message)
-        # as the atlas has them; str: a number given from Python
-        object.__setattr__(self, "column", unicodedata.normalize("NFC", self.column))
-        object.__setattr__(self, "value", unicodedata.normalize("NFC", str(self.value)))
+        object.__setattr__(self, "value", str(self.value))  # a number given from Python
 
     def __str__(self) -> str:
-        return one_line(f"{self.column}{self.op}{self.value}")
+        return f"{self.column}{self.op}{self.value}"
+
+    @property
+    def shown(self) -> str:
+        """As messages show it, on one line."""
+        return one_line(str(self))
 
 
 def parse(text: str) -> Filter:
@@ -62,7 +64,9 @@ def parse(text: str) -> Filter:
     """
     found = _PATTERN.fullmatch(text)
     if found is None or not found["column"]:
-        message = f"filter {text!r}: COLUMN{{{','.join(get_args(Op))}}}VALUE needed, e.g. dataset=opencell"
+        message = (
+            f"filter {one_line(repr(text))}: COLUMN{{{','.join(get_args(Op))}}}VALUE needed, e.g. dataset=opencell"
+        )
         raise InputError(message)
     return Filter(found["column"], _ALIASES.get(found["op"], found["op"]), found["value"])  # type: ignore[arg-type]
 
@@ -103,7 +107,7 @@ def _is_list(kind: Any) -> bool:
 def _lists(column: Any, one: Filter) -> Any:
     """Whether each row's list contains the value; nulls stay null."""
     if one.op not in ("=", "!=", "~"):
-        message = f"filter {one}: column {one.column!r} holds lists; =, != and ~ are possible"
+        message = f"filter {one.shown}: column {one_line(repr(one.column))} holds lists; =, != and ~ are possible"
         raise InputError(message)
     items = _values(pc.list_flatten(column), Filter(one.column, "=" if one.op == "!=" else one.op, one.value))
     hits = np.zeros(len(column), dtype=np.bool_)
@@ -130,7 +134,8 @@ def _values(column: Any, one: Filter) -> Any:
     if pa.types.is_boolean(kind):
         truth = {"true": True, "false": False, "1": True, "0": False}.get(one.value.strip().lower())
         if truth is None or one.op not in ("=", "!="):
-            message = f"filter {one}: {one.column} is true or false: write {one.column}=true or {one.column}=false"
+            named = one_line(one.column)
+            message = f"filter {one.shown}: {named} is true or false: write {named}=true or {named}=false"
             raise InputError(message)
         return compare(column, truth)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
@@ -142,10 +147,11 @@ def _number(one: Filter) -> float:
     try:
         value = float(one.value)
     except ValueError:
-        message = f"filter {one}: column {one.column!r} holds numbers, {one.value!r} is none"
+        named, given = one_line(repr(one.column)), one_line(repr(one.value))
+        message = f"filter {one.shown}: column {named} holds numbers, {given} is none"
         raise InputError(message) from None
     if np.isnan(value):
-        message = f"filter {one}: nothing compares with NaN"
+        message = f"filter {one.shown}: nothing compares with NaN"
         raise InputError(message)
     return value
 
@@ -154,5 +160,5 @@ def _as_text(column: Any, one: Filter) -> Any:
     try:
         return pc.cast(column, pa.string())
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
-        message = f"filter {one}: column {one.column!r} of type {column.type} cannot be compared"
+        message = f"filter {one.shown}: column {one_line(repr(one.column))} of type {column.type} cannot be compared"
         raise InputError(message) from error

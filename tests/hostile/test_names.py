@@ -89,7 +89,8 @@ def check(atlas: Atlas, names: list[str]) -> None:
             hits = atlas.neighbors(protein=asked, k=len(same), exclude="none", where={"protein": asked}).to_pylist()
             assert {row["id"] for row in hits} == same
             assert atlas.classify(protein=asked, k=2).num_rows >= 1
-            for where in ({"protein": asked}, {"plate": asked}, {"note": asked}, [f"protein={asked}"]):
+            # "==" means "=", so that of text the first sign of equality is the operator's
+            for where in ({"protein": asked}, {"plate": asked}, {"note": asked}, [f"protein=={asked}"]):
                 rows = atlas.neighbors(id="manifest/i0-0", k=1, exclude="none", where=where).to_pylist()
                 assert {row["id"] for row in rows} <= same
                 assert rows
@@ -135,8 +136,6 @@ TEXT = st.text(max_size=30)
 
 @given(values=st.lists(TEXT | st.none(), min_size=1, max_size=8), asked=TEXT)
 def test_a_filter_compares_text_as_it_stands(values: list[str | None], asked: str) -> None:
-    values = [v if v is None else unicodedata.normalize("NFC", v) for v in values]
-    asked = unicodedata.normalize("NFC", asked)
     try:
         table = pa.table({"protein": pa.array(values, pa.string())})
     except UnicodeEncodeError:
@@ -150,9 +149,9 @@ def test_a_filter_is_parsed_into_its_column_and_its_value(column: str, value: st
     if not column.strip() or value[:1] in ("=",) or value != value.lstrip():
         return
     found = parse(f"{column}={value}")
-    assert (found.column, found.op) == (unicodedata.normalize("NFC", column.strip()), "=")
-    assert found.value == unicodedata.normalize("NFC", value)
-    assert str(found).isprintable()
+    assert (found.column, found.op) == (column.strip(), "=")
+    assert found.value == value
+    assert found.shown.isprintable()
 
 
 @given(text=st.text(max_size=60))

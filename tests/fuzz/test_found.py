@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from locatlas.errors import InputError, WeightsError
+from locatlas.errors import ImageRejectedError, InputError, WeightsError
+from locatlas.indexer import decoding
 from locatlas.indexer.datasets.tables import open_table
 from locatlas.indexer.vector_files import read_vector_file
 from locatlas.models.weights import load_state
@@ -26,6 +27,20 @@ ENDS_PROCESS = zlib.decompress(
         "891wTC/u/DLATUlb1evPTx9Fw5aX/IFebYWrpqL1RKmJ8tuqpFRb7emS8n2lntLDnlJHOnF9V1EpQmqQlvJ3SFlz6zr56hqv1yGF"
         "1uHx+Kz8YtBs+xPCD6oYJiQxObkCRdY0tXQl5W+/Pn2WbT5EG8cXRK3N+6kPGtT6p98BhcbLereJcri/I9Lx27NqDQ+/RvsrE3V/"
         "Rj6Ys2sn2kRZLY5K0Ygw2X0b6ddm/XZ3QaYHjfDd+2C00RoMNhph2J+kx0E47PR76e38ZnZzyy3g5xmdEDPwj8F//i+qCLt3"
+    )
+)
+
+# HDF5 with an attribute that libhdf5 reads without an end, with the interpreter's lock held.
+NEVER_ENDS = zlib.decompress(
+    base64.b64decode(
+        "eNrtmjFv2lAQx989Y9WhoTFSpdJOjI7aISMjVaBliJqq7ZCp4FCXIBk3Eh06Zmy3jh079mN05GPwTQjP757hPYEIqKqQ8v8N"
+        "nN+7487Y53v2mR+d1qtK+VlZKIJAlEQolpkxrRN7bPQ9lsTyO8s/0sxTrqvxfJX9u3Yf3rXbynrmYOJMfS0DAfaDzv+N1n75"
+        "VskLHpt8mkjb7svleMTSysvmjnHX5W/H0+Mr/2752wiQv/f6anHyt27qpW/bjYfZIE26/SRNu8NRPEjGdn1tbBn3/ZvzFglZ"
+        "VPVfx7a/vzyePrfzs+7Zdm6+3zdIHOhjQWas6x+V9IR01sGSIzfpvXmFUbpq/YhtQ1H2RfmI9f78zCi99GTu4uE8g9QGFfsT"
+        "5JXqU/I5jb8mhd+AM82T/s3BYleIQ5fMroWcIZMn9rpu5qPIntd5RUW+RA9wje+CWjdoxbpxuKWfxok9vms+AgD2c8UBAAAA"
+        "AABgHYfcWSLxSDwWNdG/irMsSbtZPMpbSE+J8if5sLiz1E/uxA0Ecu46lYxqi+3Xp+dnJNjBCvvYea6s4JQAADYzwyH4N5U/"
+        "tCr/KL6+HmaDrSt/Zany61ax73S+a9b3pVP5vXkkpQkDE6mZfxYdbKk72AH78Sji3mXo/LKfe3m8170RdN+kbHojePFCLJ0N"
+        "AAAAAAAAAAAAgH3BdIm+fez3fqs/qTUF3QIR85DW"
     )
 )
 
@@ -53,3 +68,11 @@ def test_a_legacy_checkpoint_with_a_storage_nobody_refers_to_is_refused(tmp_path
         with pytest.raises((InputError, WeightsError), match=r"storage key|not a complete") as caught:
             read(path)
         assert "\n" not in str(caught.value)
+
+
+def test_hdf5_that_the_library_never_ends_to_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCATLAS_LIMITS", "decoder_seconds=2")
+    path = tmp_path / "x.h5sc"
+    path.write_bytes(NEVER_ENDS)
+    with pytest.raises(ImageRejectedError, match=r"x\.h5sc: takes longer to decode than the 2 s allowed"):
+        decoding.read_cell_file(path)

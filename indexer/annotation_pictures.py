@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from locatlas.errors import ImageRejectedError
 from locatlas.indexer.cells.rows import source_digest_of_cell
-from locatlas.indexer.images import read_image
+from locatlas.indexer.decoding import read_image
 from locatlas.indexer.records import ImageRecord
 from locatlas.indexer.rows import is_cut, place_of, record_from_row
 from locatlas.indexer.schema import image_table

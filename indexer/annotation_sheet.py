@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from locatlas.errors import InputError
+from locatlas.indexer.csv_cells import of_cell
 from locatlas.indexer.datasets.tables import open_table
 from locatlas.indexer.labels import Vocabulary, parse_labels
 
@@ -71,18 +72,20 @@ def read_sheet(path: Path) -> list[SheetRow]:
     """
     _check_text(path)
     table = open_table(path, required=("id", "localizations", "source_digest"))
+    is_csv = path.suffix.lower() not in (".parquet", ".pq")
     problems: list[tuple[int, str]] = []
     rows = []
     for row in table.rows():
         if row.problem is not None:
             problems.append((row.line, row.problem))
             continue
-        image_id = unicodedata.normalize("NFC", row.values["id"])
-        digest = row.values["source_digest"]
+        values = {name: of_cell(cell) for name, cell in row.values.items()} if is_csv else row.values
+        image_id = unicodedata.normalize("NFC", values["id"])
+        digest = values["source_digest"]
         if not image_id or not digest:
             problems.append((row.line, f"{'id' if not image_id else 'source_digest'} is empty; leave it as exported"))
             continue
-        rows.append(SheetRow(row.line, image_id, row.values["localizations"], row.values.get("note", ""), digest))
+        rows.append(SheetRow(row.line, image_id, values["localizations"], values.get("note", ""), digest))
     refuse_lines(path, problems)
     return rows
 

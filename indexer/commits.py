@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locatlas.indexer.ledger import Run
-from locatlas.indexer.limits import FRAGMENTS_BEFORE_COMPACTION
 from locatlas.indexer.quarantine import Quarantine, Rejection, rejection_id
 from locatlas.indexer.records import ImageRecord
 from locatlas.indexer.rows import image_rows, is_cut, row_source
 from locatlas.indexer.schema import embedding_table_name, image_schema, image_table
 from locatlas.indexer.store import Store
 from locatlas.indexer.tidy import tidy
+from locatlas.indexer.tidy_limits import FRAGMENTS_BEFORE_COMPACTION
 from locatlas.interrupts import unbroken
 
 __all__ = ["FROM_PIXELS", "Commits", "Done", "Loaded", "Pending", "Writing"]

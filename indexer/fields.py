@@ -4,7 +4,7 @@ from collections import OrderedDict
 from concurrent.futures import Future
 from threading import Lock
 
-from locatlas.indexer.images import read_image
+from locatlas.indexer.decoding import read_image
 from locatlas.indexer.records import ImageRecord
 from locatlas.types import ChannelImage
 

@@ -137,7 +137,7 @@ def _columns(obs: Any, n_cells: int) -> tuple[dict[str, Sequence[str]], tuple[st
     for name in obs:
         if name == obs.attrs.get("_index"):
             continue
-        values = _column(_child(obs, name))
+        values = _column(_child(obs, name), n_cells)
         if values is None:
             left_out.append(str(name))
         elif len(values) != n_cells:
@@ -148,23 +148,40 @@ def _columns(obs: Any, n_cells: int) -> tuple[dict[str, Sequence[str]], tuple[st
     return found, tuple(sorted(left_out))
 
 
-def _column(column: Any) -> Sequence[str] | None:
+def _column(column: Any, n_cells: int) -> Sequence[str] | None:
     """AnnData's encodings: an array, categories with codes, or values with a mask of the missing ones."""
     import h5py
 
     if isinstance(column, h5py.Dataset):
-        return _texts(column[()]) if len(column.shape) == 1 else None
+        return _texts(_entries(column, n_cells)) if len(column.shape) == 1 else None
     if {"categories", "codes"} <= set(column):
-        categories = _texts(_child(column, "categories")[()])
-        codes = _child(column, "codes")[()].astype(np.int64)
+        categories = _texts(_entries(_child(column, "categories"), None))
+        codes = _entries(_child(column, "codes"), n_cells).astype(np.int64)
         if len(codes) and codes.max() >= len(categories):
             message = f"{column.name} has the code {codes.max()} for {len(categories)} categories"
             raise ImageRejectedError(message)
         return tuple(categories[code] if code >= 0 else "" for code in codes.tolist())
     if {"values", "mask"} <= set(column):
-        values, missing = _texts(_child(column, "values")[()]), _child(column, "mask")[()]
+        values, missing = (_entries(_child(column, part), n_cells) for part in ("values", "mask"))
+        values = _texts(values)
         return tuple("" if none else value for value, none in zip(values, missing.tolist(), strict=True))
     return None
+
+
+def _entries(dataset: Any, n_cells: int | None) -> Any:
+    """The entries of a column, looked at before they are read: a file says any number of entries without having them.
+
+    Args:
+        dataset: Of one axis.
+        n_cells: How many there must be; None for any number.
+    """
+    if len(dataset.shape) != 1 or n_cells not in (None, dataset.shape[0]):
+        message = f"{dataset.name} has entries of shape {dataset.shape} for {n_cells} cells"
+        raise ImageRejectedError(message)
+    if dataset.shape[0]:
+        size = dataset.file.id.get_filesize()
+        check_declared(dataset.shape, max(8, dataset.dtype.itemsize), encoded_bytes=size)
+    return dataset[()]
 
 
 def _texts(values: Any) -> tuple[str, ...]:

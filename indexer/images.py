@@ -12,12 +12,10 @@ from numpy.typing import NDArray
 
 from locatlas.errors import ImageRejectedError
 from locatlas.indexer.h5sc import HDF5_MAGIC, read_cell_row
+from locatlas.indexer.limits import limits
 from locatlas.indexer.npy import NPY_MAGIC, open_npy
 from locatlas.indexer.opening import opened
 from locatlas.indexer.planes import (
-    MAX_BYTES,
-    MAX_RATIO,
-    RATIO_FREE_BYTES,
     as_pixels,
     check_count,
     check_declared,
@@ -36,6 +34,8 @@ DIGEST_BYTES = 16
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 RASTER_MAGIC = (b"\x89PNG", b"\xff\xd8\xff")
 GZIP_MAGIC = b"\x1f\x8b"
+
+GUNZIPPED_BYTES = 2**20
 
 
 def read_image(record: ImageRecord) -> tuple[ChannelImage, str]:
@@ -61,6 +61,7 @@ def read_image(record: ImageRecord) -> tuple[ChannelImage, str]:
     digests: list[bytes] = []
     for source in record.sources:
         pixels, digest = _read_source(source, record.row)
+        _check_sum(source.path, [*planes, pixels])
         if planes and pixels.shape[1:] != planes[0].shape[1:]:
             first = f"{record.sources[0].path.name} has {planes[0].shape[1]} x {planes[0].shape[2]}"
             size = f"{pixels.shape[1]} x {pixels.shape[2]}"
@@ -107,6 +108,18 @@ def image_header(path: Path) -> tuple[int, int, float | None] | None:
     return None
 
 
+def _check_sum(path: Path, planes: Sequence[NDArray[Any]]) -> None:
+    """Refuse files that are each small enough, but make a too large image together."""
+    pixels, held = sum(p.size for p in planes), sum(p.nbytes for p in planes)
+    allowed = limits()
+    if len(planes) > 1 and (pixels > allowed.pixels or held > allowed.bytes):
+        message = (
+            f"{path}: too large together with the image's other files: {pixels / 1e6:.0f} megapixels, "
+            f"{held / 2**20:.0f} MiB; at most {allowed.pixels / 1e6:.0f} megapixels and {allowed.bytes / 2**20:.0f} MiB"
+        )
+        raise ImageRejectedError(message)
+
+
 def _combined(digests: Sequence[bytes]) -> str:
     if len(digests) == 1:
         return digests[0].hex()
@@ -140,11 +153,7 @@ def _decoded(stream: IO[bytes], source: Source, size: int) -> NDArray[Any]:
     stream.seek(0)
     if head.startswith(GZIP_MAGIC):
         stream = _gunzipped(stream, size)
-        head = stream.read(8)
-        stream.seek(0)
-        if not head.startswith(TIFF_MAGIC):
-            message = "gzip of something that is not a TIFF"
-            raise ImageRejectedError(message)
+        head = TIFF_MAGIC[0]
     if head.startswith(TIFF_MAGIC):
         return read_tiff(stream, source.channels, encoded_bytes=size)
     if head.startswith(RASTER_MAGIC):
@@ -158,13 +167,20 @@ def _decoded(stream: IO[bytes], source: Source, size: int) -> NDArray[Any]:
 
 
 def _gunzipped(stream: IO[bytes], size: int) -> io.BytesIO:
-    limit = min(MAX_BYTES, max(RATIO_FREE_BYTES, MAX_RATIO * size))
+    allowed = limits()
+    limit = min(allowed.bytes, max(allowed.ratio_free_bytes, allowed.ratio * size))
+    data = io.BytesIO()
     with gzip.GzipFile(fileobj=stream) as unzipped:
-        data = unzipped.read(limit + 1)
-    if len(data) > limit:
-        message = f"expands from {size} to more than {limit} bytes; refused as a decompression bomb"
-        raise ImageRejectedError(message)
-    return io.BytesIO(data)
+        while part := unzipped.read(GUNZIPPED_BYTES):  # a larger piece would be allocated before it is there
+            if not data.tell() and not part.startswith(TIFF_MAGIC):
+                message = "gzip of something that is not a TIFF"
+                raise ImageRejectedError(message)
+            data.write(part)
+            if data.tell() > limit:
+                message = f"expands from {size} to more than {limit} bytes; refused as a decompression bomb"
+                raise ImageRejectedError(message)
+    data.seek(0)
+    return data
 
 
 def _row(stream: IO[bytes], path: Path, row: int) -> tuple[NDArray[Any], bytes]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,6 +15,7 @@ from locatlas.indexer import encoders
 from locatlas.indexer.commits import Commits
 from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.ledger import Run, versions
+from locatlas.indexer.limits import VARIABLE
 from locatlas.indexer.pipeline import COMMIT_ROWS, Pending, Progress, Throttle, embed_pending
 from locatlas.indexer.quarantine import Quarantine, rejection_id
 from locatlas.indexer.records import ImageRecord
@@ -54,6 +56,11 @@ def is_dropped(row: Mapping[str, Any], crop: CropPlan | None) -> bool:
     return at.dropped
 
 
+def _program() -> str:
+    given = os.environ.get(VARIABLE, "")
+    return versions().get("locatlas", "") + (f" {given}" if given else "")
+
+
 @dataclass(slots=True)
 class Job:
     """A writing run over one atlas, with the writer lock held throughout, or taken for each commit.
@@ -66,7 +73,7 @@ class Job:
         progress: Told of what goes on.
         commit_rows: Images a commit.
         summary: What was done so far.
-        program: Version of locatlas: a newer one may read what this one cannot.
+        program: Version of locatlas, and the limits it was given: another may read what this one cannot.
         beside: Whether others may write between the commits (`writing`).
         throttle: Rests after each batch.
     """
@@ -78,7 +85,7 @@ class Job:
     progress: Progress | None = None
     commit_rows: int = COMMIT_ROWS
     summary: IndexSummary = field(default_factory=IndexSummary)
-    program: str = field(default_factory=lambda: versions().get("locatlas", ""))
+    program: str = field(default_factory=_program)
     beside: bool = False
     throttle: Throttle | None = None
     _loaded: dict[str, Encoder] = field(default_factory=dict)

@@ -52,7 +52,7 @@ class MaintainSummary:
         freed_bytes: Of what was deleted.
         compacted: Tables whose fragments were merged.
         roots: Folders of images that were declared anew, by name.
-        old_versions: Versions of tables that were removed, superseded for a while (`limits.SUPERSEDED_FOR_S`).
+        old_versions: Versions of tables that were removed, superseded for a while (`tidy_limits.SUPERSEDED_FOR_S`).
     """
 
     dropped: list[SupersededVectors] = field(default_factory=list)

@@ -13,6 +13,7 @@ from zipfile import BadZipFile
 from PIL import Image
 
 from locatlas.errors import ImageRejectedError
+from locatlas.indexer.limits import limits
 
 __all__ = ["opened"]
 
@@ -28,7 +29,6 @@ DECODER_ERRORS = (
     AttributeError,
     AssertionError,
     EOFError,
-    MemoryError,
     SyntaxError,
     struct.error,
     zlib.error,
@@ -65,6 +65,9 @@ def opened(path: Path) -> Iterator[tuple[IO[bytes], int]]:
         raise ImageRejectedError(message) from error
     except PermissionError as error:
         message = f"{path}: may not be read ({error.strerror})"
+        raise ImageRejectedError(message) from error
+    except MemoryError as error:
+        message = f"{path}: needs more memory than there is for one image ({limits().decoder_bytes / 2**20:.0f} MiB)"
         raise ImageRejectedError(message) from error
     except DECODER_ERRORS as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from locatlas.errors import ImageRejectedError, InputError
 from locatlas.indexer.cells.rows import source_digest_of_cell
 from locatlas.indexer.commits import FROM_PIXELS, Commits, Done, Loaded, Pending
+from locatlas.indexer.decoding import read_image
 from locatlas.indexer.fields import SharedFields
-from locatlas.indexer.images import read_image, thumbnail
+from locatlas.indexer.images import thumbnail
 from locatlas.indexer.quarantine import Rejection
 from locatlas.indexer.read_ahead import read_ahead
 from locatlas.indexer.records import ImageRecord

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from locatlas.errors import ImageRejectedError
+from locatlas.indexer.decoding import source_digest
 from locatlas.indexer.encoders import StoredEncoder
-from locatlas.indexer.images import source_digest
 from locatlas.indexer.job import Job
 from locatlas.indexer.pipeline import FROM_PIXELS, Pending
 from locatlas.indexer.quarantine import Rejection

@@ -7,10 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locatlas.errors import ImageRejectedError
+from locatlas.indexer.limits import VARIABLE, limits
 
 __all__ = [
-    "MAX_BYTES",
-    "MAX_PIXELS",
     "as_pixels",
     "check_count",
     "check_declared",
@@ -18,20 +17,6 @@ __all__ = [
     "one_dtype",
     "plural",
 ]
-
-MAX_PIXELS = 512 * 2**20
-"""Most pixels of one image, over all of its planes (a projected stack counts as its projection)."""
-
-MAX_BYTES = 2 * 2**30
-"""Most decoded bytes that are held at once."""
-
-MAX_STACK_BYTES = 16 * 2**30
-"""Most decoded bytes of all slices of a stack; they are read slice by slice."""
-
-# A constant image compresses a thousandfold and is legal, so the ratio counts only where it could hurt:
-# a 1.1 MB deflate TIFF was seen to expand to 900 MB.
-RATIO_FREE_BYTES = 256 * 2**20
-MAX_RATIO = 200
 
 # Planes of HPA's colours in a colour file that holds a single stain: yellow is shown in red and green.
 STAIN_PLANES: dict[str, tuple[int, ...]] = {"microtubules": (0,), "protein": (1,), "nucleus": (2,), "er": (0, 1)}
@@ -63,15 +48,17 @@ def check_declared(shape: Sequence[int], itemsize: int, *, encoded_bytes: int, s
     if pixels <= 0:
         message = f"the image is empty: shape {tuple(shape)}"
         raise ImageRejectedError(message)
+    allowed = limits()
     held, decoded = pixels * itemsize, pixels * itemsize * slices
-    if pixels > MAX_PIXELS or held > MAX_BYTES or decoded > MAX_STACK_BYTES:
+    if pixels > allowed.pixels or held > allowed.bytes or decoded > allowed.stack_bytes:
         extent = " x ".join(map(str, shape)) + (f" in {slices} slices" if slices > 1 else "")
         found = f"{pixels / 1e6:.0f} megapixels, {decoded / 2**20:.0f} MiB"
         message = (
-            f"too large: {extent} is {found}; at most {MAX_PIXELS / 1e6:.0f} megapixels and {MAX_BYTES / 2**20:.0f} MiB"
+            f"too large: {extent} is {found}; at most {allowed.pixels / 1e6:.0f} megapixels and "
+            f"{(allowed.stack_bytes if slices > 1 else allowed.bytes) / 2**20:.0f} MiB ({VARIABLE} changes that)"
         )
         raise ImageRejectedError(message)
-    if decoded > RATIO_FREE_BYTES and decoded > MAX_RATIO * encoded_bytes:
+    if decoded > allowed.ratio_free_bytes and decoded > allowed.ratio * encoded_bytes:
         message = (
             f"declares {decoded} bytes of pixels in a file of {encoded_bytes} bytes; refused as a decompression bomb"
         )

@@ -163,8 +163,8 @@ def described(record: ImageRecord, *, roots: Mapping[str, Path]) -> dict[str, An
     """
     name = root_of(record.sources[0].path, roots) or next(iter(roots))
     root = roots[name]
-    said = {
-        "id": unicodedata.normalize("NFC", record.id),
+    said: dict[str, Any] = {
+        "id": record.id,
         "dataset": record.dataset,
         "protein": record.protein,
         "ensembl_id": record.ensembl_id,
@@ -188,6 +188,9 @@ def described(record: ImageRecord, *, roots: Mapping[str, Path]) -> dict[str, An
         said["fov_id"] = record.fov_id
     else:
         said["nucleus_mask"] = _relative(record.nucleus_mask_path, root) if record.nucleus_mask_path else None
+    # one spelling of each name, whatever the keyboard or file system; paths stay as they are
+    paths = ("root", "sources", "mask", "nucleus_mask")
+    said |= {name: _composed(value) for name, value in said.items() if name not in paths}
     if not said["id"] or any(unicodedata.category(c) == "Cc" for c in record.id):
         message = f"{record.sources[0].path}: id {record.id!r} is empty or has control characters"
         raise ImageRejectedError(message)
@@ -197,6 +200,17 @@ def described(record: ImageRecord, *, roots: Mapping[str, Path]) -> dict[str, An
         message = f"{record.sources[0].path}: cannot be stored ({error})"
         raise ImageRejectedError(message.encode("utf-8", "backslashreplace").decode()) from error
     return said
+
+
+def _composed(value: Any) -> Any:
+    """All text in NFC."""
+    if isinstance(value, str):
+        return unicodedata.normalize("NFC", value)
+    if isinstance(value, list):
+        return [_composed(one) for one in value]
+    if isinstance(value, tuple):
+        return tuple(_composed(one) for one in value)
+    return {name: _composed(one) for name, one in value.items()} if isinstance(value, dict) else value
 
 
 def image_rows(rows: Sequence[Mapping[str, Any]], level: str) -> pa.Table:

@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from locatlas.errors import LocatlasError, SchemaMismatchError, StoreDamagedError, UnknownNameError
 from locatlas.indexer.digests import Digests
 from locatlas.indexer.layout import AtlasFolder
-from locatlas.indexer.limits import COMPACTED_ROWS, FRAGMENTS_BEFORE_COMPACTION
 from locatlas.indexer.schema import (
     ANNOTATIONS,
     BENCHMARKS,
@@ -40,6 +39,7 @@ from locatlas.indexer.schema import (
     embedding_schema,
     embedding_table_name,
 )
+from locatlas.indexer.tidy_limits import COMPACTED_ROWS, FRAGMENTS_BEFORE_COMPACTION
 from locatlas.indexer.upgrade import upgrade
 from locatlas.interrupts import unbroken
 

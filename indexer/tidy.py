@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from locatlas.errors import StoreDamagedError
-from locatlas.indexer import limits
+from locatlas.indexer import tidy_limits
 from locatlas.indexer.digests import committed_files
 from locatlas.indexer.verify.lance_files import open_table
 from locatlas.interrupts import unbroken
@@ -70,7 +70,7 @@ def remove_old_versions(store: "Store", table: str) -> tuple[int, int]:
     folder = _folder(store, table)
     try:
         dataset: Any = lance.dataset(str(folder))
-        old = superseded(dataset.versions(), dt.timedelta(seconds=limits.SUPERSEDED_FOR_S))
+        old = superseded(dataset.versions(), dt.timedelta(seconds=tidy_limits.SUPERSEDED_FOR_S))
         if not old:
             return 0, 0
         needed = open_table(store.folder, table).files
@@ -109,8 +109,8 @@ def _is_above(folder: Path) -> bool:
     """Whether a table has too many versions, or too many bytes that its newest one does not use."""
     import lance
 
-    if sum(1 for _ in folder.glob("_versions/*.manifest")) > limits.VERSIONS_BEFORE_CLEANING:
+    if sum(1 for _ in folder.glob("_versions/*.manifest")) > tidy_limits.VERSIONS_BEFORE_CLEANING:
         return True
     used = {Path(file.path).name for part in lance.dataset(str(folder)).get_fragments() for file in part.data_files()}
     sizes = ((path.name, path.stat().st_size) for path in folder.glob("data/*"))
-    return sum(size for name, size in sizes if name not in used) > limits.OLD_BYTES_BEFORE_CLEANING
+    return sum(size for name, size in sizes if name not in used) > tidy_limits.OLD_BYTES_BEFORE_CLEANING

@@ -1,6 +1,8 @@
 """Planes of a TIFF, checked against the declared channels; stacks projected by maximum. Reads files."""
 
 import logging
+import math
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +19,10 @@ __all__ = ["opened_tiff", "read_tiff", "tiff_header"]
 
 # Axes without a name: tifffile's Q (unknown) and I (image sequence) for pages that no metadata describe.
 UNNAMED_AXES = "QI"
+
+# OME-XML's sizes of an image beside height and width.
+_PIXELS = re.compile(r"<(?:\w{1,64}:)?Pixels\b[^>]{0,65536}")
+_PLANES = re.compile(r"\bSize[CZT]\s{0,99}=\s{0,99}[\"']\s{0,99}([0-9]{1,30})")
 
 
 class _OwnThread(logging.Handler):
@@ -58,7 +64,20 @@ def opened_tiff(stream: IO[bytes]) -> Iterator[tifffile.TiffFile]:
         _errors_raised(),
         tifffile.TiffFile(stream, name="image", _multifile=False, is_mmstack=False, is_ndtiff=False) as tif,
     ):
+        _check_announced(tif)
         yield tif
+
+
+def _check_announced(tif: tifffile.TiffFile) -> None:
+    """Refuse what announces more planes than its bytes can hold: tifffile makes a list of them first."""
+    said = tif.pages[0].tags.get("ImageDescription") if len(tif.pages) else None
+    if said is None or not tif.is_ome:
+        return
+    for pixels in _PIXELS.findall(str(said.value)):
+        planes = math.prod(int(size) for size in _PLANES.findall(pixels))
+        if planes > tif.filehandle.size:
+            message = f"announces {planes} planes in a file of {tif.filehandle.size} bytes"
+            raise ImageRejectedError(message)
 
 
 def read_tiff(stream: IO[bytes], channels: Sequence[str], *, encoded_bytes: int) -> NDArray[Any]:
@@ -81,6 +100,9 @@ def read_tiff(stream: IO[bytes], channels: Sequence[str], *, encoded_bytes: int)
     """
     with opened_tiff(stream) as tif:
         shapes = [series.shape for series in tif.series]
+        if not shapes:
+            message = "holds no image"
+            raise ImageRejectedError(message)
         if len(shapes) != 1:
             message = (
                 f"holds {plural(len(shapes), 'image')} of different kinds, shapes {shapes[:4]}; exactly one is needed"

@@ -10,8 +10,8 @@ from typing import Any, Self
 from torch import Tensor
 
 from locatlas.errors import ImageRejectedError, InputError
+from locatlas.indexer.decoding import read_image
 from locatlas.indexer.fields import SharedFields
-from locatlas.indexer.images import read_image
 from locatlas.indexer.job import is_dropped
 from locatlas.indexer.pipeline import Progress, cut_cell
 from locatlas.indexer.records import ImageRecord

@@ -1,6 +1,7 @@
 """Vectors that were made elsewhere: Parquet, npz, DINO4Cells feature files. Reads files; unpickles nothing freely."""
 
 import struct
+import tokenize
 import unicodedata
 import warnings
 import zipfile
@@ -18,6 +19,10 @@ from numpy.typing import NDArray
 
 from locatlas.errors import InputError, LocatlasError
 from locatlas.indexer.labels import get_vocabulary
+from locatlas.indexer.npy import NPY_MAGIC
+from locatlas.indexer.unpacked import check_parquet, read_npz
+from locatlas.models.held import problem_of_archive, problem_of_tensors
+from locatlas.models.layouts import shown
 
 __all__ = ["VectorFile", "read_vector_file"]
 
@@ -25,7 +30,9 @@ __all__ = ["VectorFile", "read_vector_file"]
 _ARRAY, _NUMBER = np.zeros(0).__reduce__()[0], np.float64(0).__reduce__()[0]
 # What numpy, zipfile and Arrow raise on damaged or unfitting files; zipfile's own error is a plain Exception.
 _DAMAGE = (
-    OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, pa.ArrowException
+    OSError, ValueError, LookupError, TypeError, EOFError, RuntimeError, ArithmeticError, AssertionError,
+    AttributeError, MemoryError, SyntaxError, tokenize.TokenError, struct.error, zipfile.BadZipFile, zlib.error,
+    pa.ArrowException,
 )  # fmt: skip
 _DTYPES = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?", "U1")
 _ALLOWED: list[Any] = [
@@ -120,9 +127,10 @@ def _numbers(values: Any) -> NDArray[np.float32]:
 
 
 def _parquet(path: Path, label_names: Sequence[str]) -> VectorFile:
+    check_parquet(path)
     table = pq.read_table(path)
     if missing := [c for c in ("id", "vector") if c not in table.column_names]:
-        message = f"{path}: no column {' or '.join(missing)}; it has {', '.join(table.column_names)}"
+        message = f"{path}: no column {' or '.join(missing)}; it has {shown(table.column_names)}"
         raise InputError(message)
     vectors = _list_column(path, table["vector"])
     names = [n for n in table.column_names if n not in ("id", "vector") and not n.startswith("__index_level_")]
@@ -149,14 +157,13 @@ def _list_column(path: Path, column: Any) -> NDArray[np.float32]:
 
 def _npz(path: Path, label_names: Sequence[str]) -> VectorFile:
     with path.open("rb") as stream:
-        held = np.load(stream, allow_pickle=False)
-        if not isinstance(held, np.lib.npyio.NpzFile):
+        if stream.read(len(NPY_MAGIC)) == NPY_MAGIC:
             message = f"{path}: a single array, not an npz with ids and vectors"
             raise InputError(message)
-        if missing := [c for c in ("ids", "vectors") if c not in held.files]:
-            message = f"{path}: no array {' or '.join(missing)}; it has {', '.join(held.files)}"
-            raise InputError(message)
-        arrays = {name: held[name] for name in held.files}
+    arrays = read_npz(path)
+    if missing := [c for c in ("ids", "vectors") if c not in arrays]:
+        message = f"{path}: no array {' or '.join(missing)}; it has {shown(arrays)}"
+        raise InputError(message)
     if scalar := next((name for name, array in arrays.items() if array.ndim == 0), None):
         message = f"{path}: array {scalar} is a single value; one a vector needed"
         raise InputError(message)
@@ -167,6 +174,8 @@ def _npz(path: Path, label_names: Sequence[str]) -> VectorFile:
 
 def _features(path: Path, label_names: Sequence[str]) -> VectorFile:
     held = _safe_load(path)
+    if problem := problem_of_tensors(held, path.stat().st_size):
+        raise InputError(f"{path}: {problem}")
     if not isinstance(held, list | tuple) or len(held) < 4:
         message = f"{path}: not a DINO4Cells feature file: a list of features, labels, cell lines and ids expected"
         raise InputError(message)
@@ -202,6 +211,8 @@ def _safe_load(path: Path) -> Any:
 
     import torch
 
+    if problem := problem_of_archive(path):
+        raise InputError(f"{path}: {problem}")
     try:
         with torch.serialization.safe_globals(_ALLOWED), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # torch's doubts about pickles that it then refuses
@@ -216,7 +227,7 @@ def _safe_load(path: Path) -> Any:
             )
         raise InputError(message) from error
     # damaged pickles fail in whatever the next opcode happened to need
-    except (RuntimeError, EOFError, LookupError, AttributeError, TypeError, ValueError, struct.error) as error:
+    except _DAMAGE as error:
         message = f"{path}: not a complete torch file ({_reason(error)})"
         raise InputError(message) from error
 
@@ -226,6 +237,8 @@ def _reason(error: BaseException) -> str:
 
 
 def _text(value: Any) -> str | None:
+    if isinstance(value, str):
+        return unicodedata.normalize("NFC", value)
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return None
     if isinstance(value, bytes):

@@ -14,7 +14,16 @@ __all__ = [
     "TrainingStoppedError",
     "UnknownNameError",
     "WeightsError",
+    "one_line",
 ]
+
+_SHOWN = 200
+
+
+def one_line(text: str) -> str:
+    """Text from outside as a message shows it: on one line, control characters as escapes, no longer than a name is."""
+    text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class LocatlasError(Exception):
@@ -35,8 +44,9 @@ class UnknownNameError(LocatlasError, KeyError):
         self.kind = kind
         self.name = name
         self.known = sorted(known)
-        shown = ", ".join(self.known[:30]) + (f", ... ({len(self.known)} in all)" if len(self.known) > 30 else "")
-        message = f"unknown {kind} {name!r}{f' ({hint})' if hint else ''}; known: {shown or 'none'}"
+        shown = ", ".join(map(one_line, self.known[:30]))
+        shown += f", ... ({len(self.known)} in all)" if len(self.known) > 30 else ""
+        message = f"unknown {kind} {one_line(repr(name))}{f' ({hint})' if hint else ''}; known: {shown or 'none'}"
         super().__init__(message)
 
     def __str__(self) -> str:  # KeyError would show the repr

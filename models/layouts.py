@@ -1,6 +1,7 @@
 """Recognise the layouts of published checkpoints and convert them to the names of locatlas' networks. Pure."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,12 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from locatlas.errors import WeightsError
+from locatlas.errors import WeightsError, one_line
 
 __all__ = ["Converted", "check_fit", "convert", "shown"]
 
 # Where checkpoints keep the network, first hit wins. DINO evaluates the teacher: main_dino.py, eval_knn.py.
 _WRAPPERS = ("teacher", "state_dict", "model_state_dict", "model", "student")
+# How often tensors or their names may be wrapped; published checkpoints do it twice.
+_MAX_WRAPPERS = 8
 # Left by wrappers of training code in front of every name: DistributedDataParallel, torch.compile.
 _WRAPPER_PREFIXES = ("module.", "_orig_mod.")
 # Heads of self-distillation beside `backbone.`: DINO and DINO4Cells, DINOv2.
@@ -86,7 +89,11 @@ def _unwrap(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Tensor], list[str]
     current: Mapping[str, Any] = checkpoint
     dropped: list[str] = []
     distilled = False
+    depth = 0
     while found := [key for key in _WRAPPERS if isinstance(current.get(key), Mapping)]:
+        if (depth := depth + 1) > _MAX_WRAPPERS:
+            message = f"checkpoint wraps its tensors more than {_MAX_WRAPPERS} times"
+            raise WeightsError(message)
         dropped += [str(key) for key in current if key != found[0]]
         distilled |= found[0] in ("teacher", "student")
         current = current[found[0]]
@@ -101,7 +108,10 @@ def _unwrap(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Tensor], list[str]
 
 def _strip_prefixes(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
     """Names without what training wrappers put in front, and the names of training heads beside a `backbone.`."""
-    while prefix := next((p for p in _WRAPPER_PREFIXES if all(name.startswith(p) for name in tensors)), None):
+    for _ in range(_MAX_WRAPPERS):
+        prefix = next((p for p in _WRAPPER_PREFIXES if all(name.startswith(p) for name in tensors)), None)
+        if prefix is None:
+            break
         tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
     if not any(name.startswith("backbone.") for name in tensors):
         return tensors, []
@@ -168,9 +178,9 @@ def _from_subcell(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[s
 def _unique(pairs: list[tuple[str, Tensor]]) -> dict[str, Tensor]:
     out = dict(pairs)
     if len(out) != len(pairs):
-        names = [name for name, _ in pairs]
+        names = Counter(name for name, _ in pairs)
         message = (
-            f"two tensors of the checkpoint would land in one place: {shown({n for n in names if names.count(n) > 1})}"
+            f"two tensors of the checkpoint would land in one place: {shown(sorted(n for n in names if names[n] > 1))}"
         )
         raise WeightsError(message)
     return out
@@ -198,13 +208,15 @@ def check_fit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> 
         if tensors[name].shape != expected[name].shape
     ]:
         faults.append(f"shapes differ: {shown(differing)}")
-    if broken := [name for name in both if not torch.isfinite(tensors[name]).all()]:
+    if not faults and (broken := [name for name in both if not torch.isfinite(tensors[name]).all()]):
         faults.append(f"not finite: {shown(broken)}")
     if faults:
         raise WeightsError("; ".join(faults))
 
 
 def shown(names: Any, limit: int = 20) -> str:
-    """Names joined by commas, the first `limit` of them and then how many there are in all."""
+    """Names joined by commas, the first `limit` of them and then how many there are in all; in one line in any case."""
     names = list(names)
-    return ", ".join(names[:limit]) + (f", ... ({len(names)} in all)" if len(names) > limit else "")
+    return ", ".join(one_line(name) for name in names[:limit]) + (
+        f", ... ({len(names)} in all)" if len(names) > limit else ""
+    )

@@ -5,6 +5,8 @@ import hashlib
 import logging
 import os
 import pickle
+import struct
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,8 +21,9 @@ from torch import Tensor, nn
 from locatlas.errors import WeightsError
 from locatlas.models import vit
 from locatlas.models.fetch import download, url_of
+from locatlas.models.held import problem_of_archive, problem_of_tensors
 from locatlas.models.home import encoders_folder, weights_folder
-from locatlas.models.layouts import Converted, check_fit, convert
+from locatlas.models.layouts import Converted, check_fit, convert, shown
 from locatlas.models.spec import EncoderSpec
 from locatlas.models.torchvision_shim import import_timm
 
@@ -66,28 +69,41 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         message = f"{path}: weights end in {', '.join(_SUFFIXES)}"
         raise WeightsError(message)
     try:
+        if path.suffix != ".safetensors" and (problem := problem_of_archive(path)):
+            raise WeightsError(f"{path}: {problem}")
         if path.suffix == ".safetensors":
             loaded: Any = safetensors.torch.load_file(path)
         else:
-            with torch.serialization.safe_globals(_ALLOWED):
+            with torch.serialization.safe_globals(_ALLOWED), warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # torch's doubts about what is then refused
                 loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(f"{path}: {_unpickling_reason(error)}") from error
     except (
         safetensors.SafetensorError,
         RuntimeError,
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
         EOFError,
+        LookupError,
+        MemoryError,
         OSError,
+        TypeError,
         ValueError,
-        KeyError,
+        struct.error,
         zipfile.BadZipFile,
     ) as error:
-        detail = next(iter(str(error).splitlines()), type(error).__name__)
+        if isinstance(error, WeightsError):
+            raise
+        detail = shown([next(iter(str(error).splitlines()), type(error).__name__)])
         message = f"{path}: not a complete weights file ({detail})"
         raise WeightsError(message) from error
     if not isinstance(loaded, Mapping):
         message = f"{path}: holds a {type(loaded).__name__}, not named tensors; a whole pickled network is not read"
         raise WeightsError(message)
+    if problem := problem_of_tensors(loaded, path.stat().st_size):
+        raise WeightsError(f"{path}: {problem}")
     return dict(loaded)
 
 
@@ -95,7 +111,7 @@ def _unpickling_reason(error: pickle.UnpicklingError) -> str:
     """One line out of torch's paragraph of advice, which ends in how to switch the protection off."""
     lines = [line.strip() for line in str(error).splitlines()]
     detail = next((line for line in lines if "GLOBAL" in line or "Unsupported" in line), "")
-    detail = detail.partition("GLOBAL ")[2].split(" ")[0] or "objects"
+    detail = shown([detail.partition("GLOBAL ")[2].split(" ")[0] or "objects"])
     return f"holds {detail} beside tensors; refused without running it (save the tensors alone, e.g. as safetensors)"
 
 

@@ -1,6 +1,5 @@
 """Write the folder that annotators work on: sheet, pictures, page, labels, and how they were chosen. I/O."""
 
-import csv
 import os
 import shlex
 import shutil
@@ -12,6 +11,7 @@ from locatlas.errors import InputError
 from locatlas.indexer import encoders
 from locatlas.indexer.annotation_pictures import CONTEXT, Picture, pictures
 from locatlas.indexer.annotation_sheet import NOTHING, SHEET_COLUMNS
+from locatlas.indexer.csv_cells import write_cells
 from locatlas.indexer.store import Store
 from locatlas.models.crops import CropPlan, default_crop
 from locatlas.query.annotation_choice import ChosenSheet, SheetRequest, choose_sheet
@@ -104,8 +104,7 @@ def _write_sheet(sheet: ChosenSheet, numbers: dict[str, int], path: Path) -> Non
     further = ("inherited", *(("vote", "margin") if sheet.votes else ())) if sheet.request.show_labels else ()
     # with a byte order mark, without which spreadsheet programs take UTF-8 for something else
     with path.open("w", encoding="utf-8-sig", newline="") as stream:
-        table = csv.writer(stream, lineterminator="\n")
-        table.writerow([*SHEET_COLUMNS, *further])
+        write_cells(stream, [*SHEET_COLUMNS, *further])
         for image_id, number in numbers.items():
             values = {"inherited": ";".join(sheet.inherited[image_id])}
             if sheet.votes:
@@ -113,7 +112,7 @@ def _write_sheet(sheet: ChosenSheet, numbers: dict[str, int], path: Path) -> Non
                 values["vote"] = sheet.votes.predicted.get(image_id, "")
                 values["margin"] = "" if value is None else f"{value:.3f}"
             line = [image_id, _picture(number), "", "", sheet.digests[image_id], *(values[c] for c in further)]
-            table.writerow(line)
+            write_cells(stream, line)
 
 
 def _page(sheet: ChosenSheet, numbers: dict[str, int], made: dict[str, Picture]) -> str:

@@ -1,6 +1,5 @@
 """What annotators said and how far they agree: the document of `annotate report`. Reads the store."""
 
-import csv
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ import pyarrow as pa
 from locatlas.errors import UnknownNameError
 from locatlas.indexer.annotation_table import consensus_by_image, read_annotations
 from locatlas.indexer.annotations import Annotation
+from locatlas.indexer.csv_cells import write_cells
 from locatlas.indexer.schema import image_table
 from locatlas.indexer.store import Store
 from locatlas.query.agreement import NO_CLASS, inherited_labels_hold, pairs_of
@@ -162,9 +162,8 @@ def write_disputed(report: Mapping[str, Any], path: Path) -> None:
         path: File to write.
     """
     with path.open("w", encoding="utf-8-sig", newline="") as stream:  # as the sheet: for spreadsheet programs
-        table = csv.writer(stream, lineterminator="\n")
-        table.writerow(["id", "annotator", "localizations", "note", "at"])
+        write_cells(stream, ["id", "annotator", "localizations", "note", "at"])
         for image in report["disputed"]:
             for one in image["decisions"]:
                 chosen = ";".join(one["localizations"]) or NO_CLASS
-                table.writerow([image["id"], one["annotator"], chosen, one["note"] or "", one["at"]])
+                write_cells(stream, [image["id"], one["annotator"], chosen, one["note"] or "", one["at"]])

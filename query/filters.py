@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from locatlas.errors import InputError, UnknownNameError
+from locatlas.errors import InputError, UnknownNameError, one_line
 
 __all__ = ["Filter", "Op", "apply", "parse"]
 
@@ -44,6 +44,11 @@ class Filter:
     def __str__(self) -> str:
         return f"{self.column}{self.op}{self.value}"
 
+    @property
+    def shown(self) -> str:
+        """As messages show it, on one line."""
+        return one_line(str(self))
+
 
 def parse(text: str) -> Filter:
     """A filter from "column=value" and the like.
@@ -59,7 +64,9 @@ def parse(text: str) -> Filter:
     """
     found = _PATTERN.fullmatch(text)
     if found is None or not found["column"]:
-        message = f"filter {text!r}: COLUMN{{{','.join(get_args(Op))}}}VALUE needed, e.g. dataset=opencell"
+        message = (
+            f"filter {one_line(repr(text))}: COLUMN{{{','.join(get_args(Op))}}}VALUE needed, e.g. dataset=opencell"
+        )
         raise InputError(message)
     return Filter(found["column"], _ALIASES.get(found["op"], found["op"]), found["value"])  # type: ignore[arg-type]
 
@@ -100,7 +107,7 @@ def _is_list(kind: Any) -> bool:
 def _lists(column: Any, one: Filter) -> Any:
     """Whether each row's list contains the value; nulls stay null."""
     if one.op not in ("=", "!=", "~"):
-        message = f"filter {one}: column {one.column!r} holds lists; =, != and ~ are possible"
+        message = f"filter {one.shown}: column {one_line(repr(one.column))} holds lists; =, != and ~ are possible"
         raise InputError(message)
     items = _values(pc.list_flatten(column), Filter(one.column, "=" if one.op == "!=" else one.op, one.value))
     hits = np.zeros(len(column), dtype=np.bool_)
@@ -127,7 +134,8 @@ def _values(column: Any, one: Filter) -> Any:
     if pa.types.is_boolean(kind):
         truth = {"true": True, "false": False, "1": True, "0": False}.get(one.value.strip().lower())
         if truth is None or one.op not in ("=", "!="):
-            message = f"filter {one}: {one.column} is true or false: write {one.column}=true or {one.column}=false"
+            named = one_line(one.column)
+            message = f"filter {one.shown}: {named} is true or false: write {named}=true or {named}=false"
             raise InputError(message)
         return compare(column, truth)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
@@ -139,10 +147,11 @@ def _number(one: Filter) -> float:
     try:
         value = float(one.value)
     except ValueError:
-        message = f"filter {one}: column {one.column!r} holds numbers, {one.value!r} is none"
+        named, given = one_line(repr(one.column)), one_line(repr(one.value))
+        message = f"filter {one.shown}: column {named} holds numbers, {given} is none"
         raise InputError(message) from None
     if np.isnan(value):
-        message = f"filter {one}: nothing compares with NaN"
+        message = f"filter {one.shown}: nothing compares with NaN"
         raise InputError(message)
     return value
 
@@ -151,5 +160,5 @@ def _as_text(column: Any, one: Filter) -> Any:
     try:
         return pc.cast(column, pa.string())
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
-        message = f"filter {one}: column {one.column!r} of type {column.type} cannot be compared"
+        message = f"filter {one.shown}: column {one_line(repr(one.column))} of type {column.type} cannot be compared"
         raise InputError(message) from error

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locatlas.errors import InputError
-from locatlas.indexer.images import read_image
+from locatlas.indexer.decoding import read_image
 from locatlas.indexer.records import ImageRecord, Source
 from locatlas.models.crops import CropPlan, Place, cut, window
 from locatlas.models.encode import Encoder, load_encoder

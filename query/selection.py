@@ -1,5 +1,6 @@
 """Which rows may answer, which index may propose them, what must not meet: arguments of a question, checked. Pure."""
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,16 +32,22 @@ def allowed_rows(view: View, where: Where) -> NDArray[np.bool_] | None:
         return None
     allowed = apply(view.meta, filters)
     if not allowed.any():
-        message = f"no image at level {view.level} passes the filter {' and '.join(map(str, filters))}"
+        message = f"no image at level {view.level} passes the filter {' and '.join(one.shown for one in filters)}"
         raise InputError(message)
     return allowed
 
 
 def filters_of(where: Where) -> list[Filter]:
-    """Filters as given by a user, parsed."""
+    """Filters as given by a user, parsed; in NFC, as names and values are in the atlas."""
     if isinstance(where, Mapping):
-        return [Filter(column, "=", value) for column, value in where.items()]
-    return [parse(text) for text in ([where] if isinstance(where, str) else where)]
+        given = [Filter(column, "=", value) for column, value in where.items()]
+    else:
+        given = [parse(text) for text in ([where] if isinstance(where, str) else where)]
+    return [Filter(_composed(one.column), one.op, _composed(one.value)) for one in given]
+
+
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
 
 
 def check_k(k: int, n: int) -> None:

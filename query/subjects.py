@@ -1,5 +1,6 @@
 """Who asks: a protein, an image of the atlas, or a new image file, as query vectors. Reads new image files."""
 
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,6 +65,7 @@ class Subject:
             message = "at is the place of a cell in a new image: an image needed"
             raise InputError(message)
         paths = tuple(Path(p) for p in files)
+        protein, image_id = (None if n is None else unicodedata.normalize("NFC", n) for n in (protein, image_id))
         return cls(
             protein=protein, id=image_id, image=paths, channels=tuple(channels), pixel_size_um=pixel_size_um, at=at
         )

@@ -17,7 +17,7 @@ from hpa_cells import read_cells
 from numpy.typing import NDArray
 
 from locatlas.indexer.datasets import read_records
-from locatlas.indexer.images import read_image
+from locatlas.indexer.decoding import read_image
 from locatlas.indexer.records import ImageRecord
 from locatlas.indexer.synthetic import make_collection
 from locatlas.models.encode import load_encoder, resolve

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from locatlas.indexer.datasets import read_records
-from locatlas.indexer.images import read_image
+from locatlas.indexer.decoding import read_image
 from locatlas.indexer.labels import get_label_map
 from locatlas.indexer.ledger import versions
 from locatlas.indexer.records import ImageRecord

@@ -10,12 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locatlas.errors import ImageRejectedError
-from locatlas.indexer.planes import MAX_PIXELS, plural
+from locatlas.indexer.limits import limits
+from locatlas.indexer.planes import plural
 
 __all__ = ["Runs", "decode_coco", "decode_runs", "mask_of", "split_prediction"]
-
-MAX_COUNTS_BYTES = 4 * 2**20
-"""Most bytes that a deflated encoding may expand to; that of a cell has some thousand."""
 
 Runs = tuple[NDArray[np.int64], NDArray[np.int64]]
 """First pixels (from 0, column by column) and lengths of the runs of a mask."""
@@ -79,13 +77,13 @@ def _inflated(text: str) -> bytes:
         packed = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:  # ValueError: not ASCII
         _refuse(f"not base64 ({error})")
-    stream = zlib.decompressobj()
+    stream, most = zlib.decompressobj(), limits().counts_bytes
     try:
-        counts = stream.decompress(packed, MAX_COUNTS_BYTES)
+        counts = stream.decompress(packed, most)
     except zlib.error as error:
         _refuse(f"not deflated by zlib ({error})")
     if stream.unconsumed_tail:
-        _refuse(f"expands to more than {MAX_COUNTS_BYTES} bytes")
+        _refuse(f"expands to more than {most} bytes")
     if not stream.eof:
         _refuse("cut off: the deflated bytes have no end")
     return counts
@@ -108,7 +106,8 @@ def _coco_counts(text: bytes) -> NDArray[np.int64]:
         value = shift = 0
     if shift:
         _refuse("cut off in the middle of a number")
-    if any(abs(count) > MAX_PIXELS for count in counts):
+    longest = limits().pixels
+    if any(abs(count) > longest for count in counts):
         _refuse("has runs longer than any image")
     return np.array(counts, dtype=np.int64)
 

@@ -21,9 +21,8 @@ from locatlas.indexer.cells.regions import Region, regions_of
 from locatlas.indexer.cells.rows import INHERITED, cell_row
 from locatlas.indexer.cells.segmenters import SegmenterSpec, segment
 from locatlas.indexer.cells.thumbnails import cell_thumbnails
-from locatlas.indexer.images import read_image
+from locatlas.indexer.decoding import read_image
 from locatlas.indexer.job import Job
-from locatlas.indexer.limits import FRAGMENTS_BEFORE_COMPACTION
 from locatlas.indexer.pipeline import COMMIT_S, pixel_columns
 from locatlas.indexer.quarantine import Rejection, rejection_id
 from locatlas.indexer.read_ahead import read_ahead
@@ -31,6 +30,7 @@ from locatlas.indexer.rows import image_rows, row_source
 from locatlas.indexer.schema import CELLS, SEGMENTERS
 from locatlas.indexer.source_annotations import check_annotators, keep_annotations
 from locatlas.indexer.tidy import tidy
+from locatlas.indexer.tidy_limits import FRAGMENTS_BEFORE_COMPACTION
 from locatlas.interrupts import unbroken
 from locatlas.types import ChannelImage
 

@@ -150,7 +150,10 @@ def _parquet(path: Path) -> tuple[tuple[str, ...], Callable[[], Iterator[Row]]]:
     import pyarrow.parquet as pq
     from pyarrow import ArrowException
 
+    from locatlas.indexer.unpacked import check_parquet
+
     try:
+        check_parquet(path)
         columns = tuple(str(n).strip() for n in pq.read_schema(path).names)
     except (ArrowException, OSError) as error:
         message = f"{path}: not a Parquet file that can be read: {' '.join(str(error).split())}"

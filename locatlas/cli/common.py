@@ -163,13 +163,17 @@ def point(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
 
 
 def write_csv(table: Any, path: Path) -> None:
-    """Write a table; lists are joined by semicolons, as CSV has none."""
+    """Write a table; lists are joined by semicolons, as CSV has none, and no text is a formula (`csv_cells`)."""
     import pyarrow as pa
     import pyarrow.compute as pc
-    from pyarrow import csv
+
+    from locatlas.indexer.csv_cells import write_cells
 
     for i, field in enumerate(table.schema):
         if pa.types.is_list(field.type):
             table = table.set_column(i, field.name, pc.binary_join(table[field.name], ";"))
-    csv.write_csv(table, path)
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        write_cells(stream, table.column_names)
+        for row in zip(*(column.to_pylist() for column in table.columns), strict=True):
+            write_cells(stream, [str(cell).lower() if isinstance(cell, bool) else cell for cell in row])
     notice(f"written: {path}")

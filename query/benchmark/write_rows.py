@@ -5,13 +5,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from locatlas.indexer.csv_cells import as_cell
+
 __all__ = ["write_rows"]
 
 
 def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
     """Write rows as CSV; an existing file is replaced.
 
-    Lists are joined by semicolons; a column that ends in `ci95` becomes two, `_low` and `_high`; None is empty.
+    Lists are joined by semicolons; a column that ends in `ci95` becomes two, `_low` and `_high`; None is empty. Text
+    that a spreadsheet program would run as a formula is escaped (`indexer.csv_cells`).
 
     Args:
         rows: At least one; all with the columns of the first.
@@ -35,5 +38,5 @@ def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(flattened[0]))
         writer.writeheader()
-        writer.writerows(flattened)
+        writer.writerows({name: as_cell(value) for name, value in row.items()} for row in flattened)
     return path

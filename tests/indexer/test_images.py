@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from locatlas.errors import ImageRejectedError
-from locatlas.indexer import planes
 from locatlas.indexer.images import image_header, read_image, source_digest
 from locatlas.indexer.records import ImageRecord, Source
 
@@ -434,8 +433,7 @@ class TestLimits:
         tifffile.imwrite(tif, flat, compression="zlib")
         gz.write_bytes(gzip.compress(tiff_bytes(flat)))
         assert pixels_of(tif, ("protein",)).shape == pixels_of(gz, ("protein",)).shape
-        monkeypatch.setattr(planes, "RATIO_FREE_BYTES", 1000)
-        monkeypatch.setattr("locatlas.indexer.images.RATIO_FREE_BYTES", 1000)
+        monkeypatch.setenv("LOCATLAS_LIMITS", "ratio_free_bytes=1000")
         for path in (tif, gz):
             with pytest.raises(ImageRejectedError, match="decompression bomb"):
                 pixels_of(path, ("protein",))

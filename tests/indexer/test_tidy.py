@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from locatlas.errors import StoreDamagedError
-from locatlas.indexer import limits
+from locatlas.indexer import tidy_limits
 from locatlas.indexer.embed import reembed
 from locatlas.indexer.index import index
 from locatlas.indexer.ledger import Run
@@ -29,8 +29,8 @@ def low(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def lower(*, versions: int = 4, superseded_for_s: float = 600) -> None:
         monkeypatch.setattr("locatlas.indexer.store.FRAGMENTS_BEFORE_COMPACTION", 3)
         monkeypatch.setattr("locatlas.indexer.commits.FRAGMENTS_BEFORE_COMPACTION", 3)
-        monkeypatch.setattr(limits, "VERSIONS_BEFORE_CLEANING", versions)
-        monkeypatch.setattr(limits, "SUPERSEDED_FOR_S", superseded_for_s)
+        monkeypatch.setattr(tidy_limits, "VERSIONS_BEFORE_CLEANING", versions)
+        monkeypatch.setattr(tidy_limits, "SUPERSEDED_FOR_S", superseded_for_s)
 
     return lower
 
@@ -88,7 +88,7 @@ def test_bytes_that_the_newest_version_does_not_use_are_a_limit_too(
     run = Run(empty, "index", dataset=None)
     tidy(empty, [TABLE], run)
     assert not run.counts
-    monkeypatch.setattr(limits, "OLD_BYTES_BEFORE_CLEANING", 1)
+    monkeypatch.setattr(tidy_limits, "OLD_BYTES_BEFORE_CLEANING", 1)
     tidy(empty, [TABLE], run)
     assert n_versions(empty) == 1
 

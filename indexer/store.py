@@ -273,7 +273,11 @@ class Store:
 
     def _unreadable(self, table: str, dataset: Any, error: BaseException) -> StoreDamagedError:
         """Why rows cannot be read: the version that was begun may be gone since."""
-        if dataset.version not in {one["version"] for one in self._dataset(table).versions()}:
+        try:
+            gone = dataset.version not in {one["version"] for one in self._dataset(table).versions()}
+        except (OSError, ValueError):
+            gone = False  # it is damaged as well, and the first error tells
+        if gone:
             message = (
                 f"{self._path(table)}: version {dataset.version}, which was being read, was superseded long ago and is "
                 "removed; read again"

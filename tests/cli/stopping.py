@@ -8,6 +8,7 @@ exit code, negative where a signal ended it, is answered on stdout.
 import contextlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -47,6 +48,7 @@ def signalled(real: Callable[..., Any], at: int, signals: list[int]) -> Callable
 
 def run(asked: dict[str, Any]) -> int:
     """One command, with commits of two images; its exit code."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, where the tests run in the background
     job.load_encoder = PlainEncoder  # type: ignore[assignment]
     pipeline.BATCH_IMAGES = 2
     import_embeddings._COMMIT_ROWS = 2

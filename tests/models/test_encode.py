@@ -195,7 +195,7 @@ def test_out_of_memory_halves_the_batch_for_good_tells_it_once_and_changes_no_mo
 
 def test_one_image_that_does_not_fit_into_memory_is_told_in_one_line(images: list) -> None:
     encoder, network = narrow(0)
-    with pytest.raises(InputError, match=r"one image of \(1, 3, 224, 224\) does not fit into the memory of cpu"):
+    with pytest.raises(InputError, match=r"one image of \(1, 4, 224, 224\) does not fit into the memory of cpu"):
         encoder.encode(images)
     assert network.sizes == [4, 2, 1]
 

@@ -159,8 +159,10 @@ class NotedLock:
     def release(self, lock: FileLock) -> None:
         """Give the lock back."""
         with unbroken():
-            self.note.unlink(missing_ok=True)
-            lock.release()
+            try:
+                self.note.unlink(missing_ok=True)
+            finally:
+                lock.release()
 
 
 def _patience_s(owner: Owner | None) -> float:

@@ -1,5 +1,6 @@
 """Image files opened so that whatever goes wrong inside is told with the file's name. Reads files."""
 
+import errno
 import os
 import stat
 import struct
@@ -36,6 +37,17 @@ DECODER_ERRORS = (
     Image.DecompressionBombError,
 )
 
+NOT_THE_FILES = frozenset(
+    {
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOBUFS,
+        *(getattr(errno, name) for name in ("ESTALE", "ENOTCONN", "ETIMEDOUT", "EHOSTDOWN") if hasattr(errno, name)),
+    }
+)
+"""Errors that say nothing of the file: a process without file handles, or a server that is gone, must not put every
+image in quarantine, where it would not be tried again."""
+
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[IO[bytes], int]]:
@@ -43,6 +55,7 @@ def opened(path: Path) -> Iterator[tuple[IO[bytes], int]]:
 
     Raises:
         ImageRejectedError: Naming the file: where it cannot be opened, and for every error of a decoder inside.
+        OSError: If the system has no means to open any file (`NOT_THE_FILES`).
     """
     try:
         # non-blocking, so that a FIFO without a writer cannot hold the run up
@@ -70,6 +83,8 @@ def opened(path: Path) -> Iterator[tuple[IO[bytes], int]]:
         message = f"{path}: needs more memory than there is for one image ({limits().decoder_bytes / 2**20:.0f} MiB)"
         raise ImageRejectedError(message) from error
     except DECODER_ERRORS as error:
+        if isinstance(error, OSError) and error.errno in NOT_THE_FILES:
+            raise
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         message = f"{path}: cannot be decoded: {reason}"
         raise ImageRejectedError(message) from error

@@ -7,13 +7,18 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from locatlas.errors import LocatlasError
 from locatlas.indexer.digests import file_digest
 from locatlas.indexer.faiss_sidecar import Sidecar, rows_digest
 from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.store import Store
 from locatlas.indexer.verify.finding import Finding, finding
+from locatlas.indexer.verify.lance_files import manifests
 
 __all__ = ["IndexedTable", "look_at_indices"]
+
+_TRIES = 3
+"""Looks at an index that is built meanwhile."""
 
 _AGAIN = "--repair removes it; `locatlas reembed`, or --faiss with any command that embeds, builds it again"
 
@@ -55,16 +60,32 @@ def look_at_indices(
     stems = sorted({path.name.partition(".")[0] for path in folder.indices.glob("emb_*")})
     for stem in stems:
         files = {end: folder.indices / f"{stem}.{end}" for end in ("json", "faiss", "ids")}
-        found, read = _look_at_one(
-            files,
-            stem,
-            None if tables is None else tables.get(stem, _NO_TABLE),
-            full=full,
-            vectors=_reader(store, stem),
-        )
+        for _ in range(_TRIES):
+            before = _contents(files["json"])
+            found, read = _look_at_one(
+                files,
+                stem,
+                None if tables is None else tables.get(stem, _NO_TABLE),
+                newest=_newest_of(folder, stem),
+                full=full,
+                vectors=_reader(store, stem),
+            )
+            if _contents(files["json"]) == before:
+                break  # else it was built anew meanwhile, and what was read is of both
         findings += found
         n_bytes += read
     return findings, n_bytes
+
+
+def _contents(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def _newest_of(folder: AtlasFolder, table: str) -> Callable[[], int]:
+    return lambda: max(manifests(folder, table), default=0)
 
 
 def _reader(store: Store | None, table: str) -> Callable[[], tuple[list[str], np.ndarray]] | None:
@@ -83,6 +104,7 @@ def _look_at_one(
     stem: str,
     table: IndexedTable | None,
     *,
+    newest: Callable[[], int],
     full: bool,
     vectors: Callable[[], tuple[list[str], np.ndarray]] | None,
 ) -> tuple[list[Finding], int]:
@@ -117,6 +139,10 @@ def _look_at_one(
     made_of = (sidecar.table, sidecar.fingerprint, sidecar.dim)
     if table is None:
         return [], n_bytes
+    # the table was looked at before: somebody may have written to it since, and built this index of that
+    later = table.version is not None and table.version < sidecar.version <= newest()
+    if later and made_of == (stem, table.fingerprint, table.dim):
+        return [], n_bytes
     if made_of != (stem, table.fingerprint, table.dim) or (table.version or sidecar.version) < sidecar.version:
         return said("damage", "index foreign", where["json"], "made from another table or encoder: never used")
     ids = files["ids"].read_bytes().decode().split("\n")
@@ -127,9 +153,13 @@ def _look_at_one(
             "note", "index stale", where["json"], "rows it holds were removed: not used until it is built again"
         )
     if full and vectors is not None:
-        held, values = vectors()
+        try:
+            held, values = vectors()
+        except LocatlasError:
+            return [], n_bytes  # told with the table; or it was dropped meanwhile
         place = {i: row for row, i in enumerate(held)}
-        if rows_digest(ids, values[[place[i] for i in ids]]) != sidecar.vectors_digest:
+        rows = [place.get(i, -1) for i in ids]  # a row may have been removed meanwhile
+        if min(rows) < 0 or rows_digest(ids, values[rows]) != sidecar.vectors_digest:
             means = "made from other vectors than the table holds: not used until it is built again"
             return said("note", "index stale", where["json"], means)
     return [], n_bytes

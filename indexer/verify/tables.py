@@ -64,7 +64,8 @@ def look_at_tables(folder: AtlasFolder, names: list[str], damaged: Collection[st
         try:
             _look_at_table(folder, name, damaged, tables, old=old, full=full)
         except StoreDamagedError as error:
-            if all(table_of(path) != name for path in damaged):
+            dropped = not (folder.db / f"{name}.lance").exists()  # by `maintain`, since the names were listed
+            if not dropped and all(table_of(path) != name for path in damaged):
                 means = f"it cannot be read: {error}"
                 tables.findings.append(finding("damage", "table unreadable", name, means, remedy(name, imported=False)))
     _relate(tables, names)

@@ -1,5 +1,6 @@
 """Indexing small folders: what is new, changed, moved, mended, clashing or unusable, and runs that do nothing."""
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -301,6 +302,23 @@ def test_images_that_cannot_be_used_go_to_quarantine_by_file_and_the_rest_is_ind
 def test_both_depths_are_taken(tmp_path: Path, plain: None, dtype: str) -> None:
     write_field(tmp_path / "source", 0, pixels(0, dtype=dtype))
     assert again(tmp_path / "source", tmp_path / "atlas").embedded == 1
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ESTALE], ids=errno.errorcode.get)
+def test_a_process_that_can_open_no_file_puts_no_image_in_quarantine(
+    number: int, source: Path, tmp_path: Path, plain: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else every image that it met would be given up for good, because it would not be tried again."""
+
+    def refused(path: str, flags: int) -> int:
+        raise OSError(number, os.strerror(number), path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("locatlas.indexer.opening._nonblocking", refused)
+        with pytest.raises(OSError, match=os.strerror(number)):
+            index(source, atlas=tmp_path / "a", dataset="opencell")
+    assert index(source, atlas=tmp_path / "a", dataset="opencell").embedded == 6
+    assert Store.open(tmp_path / "a").count("quarantine") == 0
 
 
 def test_a_repaired_file_is_taken_up_and_leaves_quarantine(source: Path, tmp_path: Path, plain: None) -> None:

@@ -1,5 +1,6 @@
 """Locks with notes: who is waited for, and for how long, is decided by the note."""
 
+import errno
 import json
 import threading
 from pathlib import Path
@@ -50,6 +51,21 @@ def test_a_holder_for_moments_and_one_who_is_not_known_yet_are_waited_for(
     monkeypatch.setattr(locks.time, "sleep", sleep)
     lock.release(lock.acquire(patient=False, refuse=refuse))
     assert len(slept) == 3
+
+
+def test_a_lock_is_given_back_though_its_note_cannot_be_removed(
+    lock: NotedLock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = lock.acquire(patient=False, refuse=refuse)
+
+    def unlink(self: Path, **_: bool) -> None:
+        raise OSError(errno.EIO, "input/output error", str(self))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", unlink)
+        with pytest.raises(OSError, match="input/output error"):
+            lock.release(held)
+    lock.release(lock.acquire(patient=False, refuse=refuse))
 
 
 def test_patience_with_those_who_hold_it_for_moments_ends(lock: NotedLock, monkeypatch: pytest.MonkeyPatch) -> None:

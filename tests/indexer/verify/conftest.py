@@ -1,6 +1,5 @@
 """One atlas with a file of every kind for all tests here, which copy it before they write."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,12 +9,14 @@ from tests.indexer.verify.whole import copied, make_whole
 
 
 @pytest.fixture(scope="session")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Not to be changed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("locatlas.indexer.job.load_encoder", PlainEncoder)
         patch.setenv("LOCATLAS_HOME", str(tmp_path_factory.mktemp("home")))
-        yield make_whole(tmp_path_factory.mktemp("whole"))
+        made = make_whole(tmp_path_factory.mktemp("whole"))
+    # the patch must not outlive the making: other tests of the session want the real network
+    return made
 
 
 @pytest.fixture

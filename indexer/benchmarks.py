@@ -8,7 +8,7 @@ import pyarrow as pa
 from locatlas.indexer.schema import BENCHMARKS
 from locatlas.indexer.store import Store
 
-__all__ = ["known_results", "put_results", "results"]
+__all__ = ["put_results", "results"]
 
 TABLE = "benchmarks"
 
@@ -27,14 +27,9 @@ def put_results(store: Store, rows: Sequence[Mapping[str, Any]]) -> None:
     store.upsert(TABLE, pa.Table.from_pylist([dict(row) for row in rows], schema=BENCHMARKS))
 
 
-def known_results(store: Store, ids: Sequence[str]) -> set[str]:
-    """Those of some ids that have a result."""
-    return set(results(store, ids, ["id"])["id"].to_pylist())
-
-
 def results(store: Store, ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
     """The results of some ids, sorted by id; those that are not there are not in the answer."""
-    if not store.has(TABLE):
+    if not ids or not store.has(TABLE):
         empty = BENCHMARKS.empty_table()
         return empty if columns is None else empty.select(list(columns))
     return store.read_rows(TABLE, ids, columns)

@@ -6,6 +6,7 @@ lock, so that no image comes between.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,9 @@ def embed(
         progress: Told of what goes on.
         commit_rows: Images a commit.
         busy: Share of the time to work, in (0, 1]: after each batch the rest is left to others.
-        switch: Make the encoder current once it is complete. Otherwise one that is new is then superseded by the one
-            that stays, so that `maintain --drop-superseded` frees its space.
+        switch: Make the encoder current once it is complete. Otherwise one that is new is superseded from its first
+            vector on, so that no `reembed` takes it for one to be current once a kill left it incomplete, and
+            `maintain --drop-superseded` frees its space; one that is known keeps its state.
 
     Raises:
         InputError: If the atlas holds no images, their folder is not there, or the encoder in use was imported.
@@ -62,6 +64,8 @@ def embed(
     def work(job: Job) -> None:
         for level in levels:
             if (encoder := _asked_for(job.store, level, request, adding=True)) is not None:
+                if not switch and not job.knows(encoder):
+                    encoder = replace(encoder, state="superseded")
                 _follow(job, encoder, searched_too=True, switch=switch)
         if not job.summary.encoders:
             message = f"{atlas}: holds no images at level {' or '.join(levels)} that could be embedded"
@@ -226,11 +230,8 @@ def _follow(job: Job, encoder: StoredEncoder, *, searched_too: bool, switch: boo
             missing = look()
             if not missing.todo:
                 _drop(job, encoder, missing)
-                if encoder.state != "current" and job.store.has(encoder.table):
-                    if switch:
-                        job.switch_to(encoder)
-                    elif encoder.state == "building":
-                        job.set_aside(encoder)
+                if switch and encoder.state != "current" and job.store.has(encoder.table):
+                    job.switch_to(encoder)
                 return
 
 

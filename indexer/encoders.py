@@ -17,6 +17,7 @@ __all__ = [
     "DEFAULT_ENCODER",
     "IMPORTED",
     "EncoderRequest",
+    "State",
     "StoredEncoder",
     "choose",
     "current",

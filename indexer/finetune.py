@@ -15,7 +15,7 @@ from locatlas.errors import AtlasLockedError, InputError, LocatlasError
 from locatlas.indexer import encoders
 from locatlas.indexer.atomic import write_atomically
 from locatlas.indexer.embed import reembed
-from locatlas.indexer.encoders import StoredEncoder
+from locatlas.indexer.encoders import State, StoredEncoder
 from locatlas.indexer.finetune_begin import RowsOf, find_or_begin, seen_before, start_spec
 from locatlas.indexer.finetune_objective import Task, frozen_score, make_objective, make_task
 from locatlas.indexer.finetune_request import FinetuneRequest
@@ -45,6 +45,7 @@ def train_encoder(
     *,
     name: str | None = None,
     follow: bool = True,
+    state: State = "building",
     folder: Path | None = None,
     device: str = "auto",
     workers: int = 2,
@@ -61,7 +62,8 @@ def train_encoder(
         request: What is trained, on what, for how long.
         rows_of: Which images of a level may be taken.
         name: Of the new encoder; None for `<encoder>-<objective>-<n>`.
-        follow: Re-embed the level with the new encoder; else it is left as one that is being built, for `reembed`.
+        follow: Re-embed the level with the new encoder; else it is left in
+        state: as one that is being built, which `reembed` completes, or as superseded: beside what stays current.
         folder: Of the run; None for $LOCATLAS_HOME/runs/<name>.
         device: `auto`, or torch's name of one.
         workers: Threads that prepare images.
@@ -99,7 +101,7 @@ def train_encoder(
     result = _told(store, run, request, was_there=was_there)
     if tell is not None and not was_there:
         tell(f"trained and registered: {run.name}; whatever happens now, the same command goes on from here")
-    _adopt(store, run.level, result.encoder)
+    _adopt(store, run.level, result.encoder, state)
     if not follow:
         return result
     summary = reembed(
@@ -229,8 +231,8 @@ def _told(store: Store, run: TrainingRun, request: FinetuneRequest, *, was_there
     )
 
 
-def _adopt(store: Store, level: str, spec: EncoderSpec) -> None:
-    """Let the atlas know the encoder, with what it was trained on, as one that is to be built."""
+def _adopt(store: Store, level: str, spec: EncoderSpec, state: State) -> None:
+    """Let the atlas know the encoder, with what it was trained on; in this state unless it is known."""
 
     def is_known() -> bool:
         return any(e.fingerprint == spec.fingerprint for e in encoders.stored_encoders(store, level))
@@ -242,5 +244,5 @@ def _adopt(store: Store, level: str, spec: EncoderSpec) -> None:
             return  # somebody embedded with it while this waited, and it may be current: that must stay
         run.level, run.fingerprint = level, spec.fingerprint
         run.touched()
-        encoders.put(store, StoredEncoder(level, spec, "building"))
+        encoders.put(store, StoredEncoder(level, spec, state))
         run.counts["encoders added"] += 1

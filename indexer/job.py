@@ -149,7 +149,7 @@ class Job:
         return dict(zip(rows["id"].to_pylist(), rows["source_digest"].to_pylist(), strict=True))
 
     def embed(self, encoder: StoredEncoder, work: Sequence[Pending]) -> None:
-        """Embed what is pending and commit it; a new encoder is written as building first."""
+        """Embed what is pending and commit it; a new encoder is written first, in its state."""
         if not work:
             return
         if encoder.is_imported:
@@ -162,9 +162,9 @@ class Job:
                 self._loaded = {encoder.fingerprint: load_encoder(encoder.spec)}
         loaded = self._loaded[encoder.fingerprint]
         self.run.level, self.run.fingerprint = encoder.level, encoder.fingerprint
-        if not self._knows(encoder):
+        if not self.knows(encoder):
             with self.writing():
-                if not self._knows(encoder):
+                if not self.knows(encoder):
                     self.run.touched()
                     encoders.put(self.store, encoder)
         embed_pending(
@@ -182,7 +182,8 @@ class Job:
         writing = self.writing if self.beside else None
         return Commits(self.store, encoder.level, encoder.fingerprint, self.run, self.quarantine, writing)
 
-    def _knows(self, encoder: StoredEncoder) -> bool:
+    def knows(self, encoder: StoredEncoder) -> bool:
+        """Whether the atlas has the encoder at its level, in whatever state."""
         return any(e.fingerprint == encoder.fingerprint for e in encoders.stored_encoders(self.store, encoder.level))
 
     def complete(self, encoder: StoredEncoder) -> None:
@@ -220,13 +221,6 @@ class Job:
         self.run.touched()
         encoders.switch_to(self.store, encoder)
         self.summary.encoders[encoder.level] = replace(encoder, state="current")
-
-    def set_aside(self, encoder: StoredEncoder) -> None:
-        """Mark an encoder whose vectors are complete as superseded: what is current stays."""
-        self.run.touched()
-        done = replace(encoder, state="superseded")
-        encoders.put(self.store, done)
-        self.summary.encoders[encoder.level] = done
 
     def look_for_gone(self, level: str, dataset: str, *, prune: bool) -> None:
         """Images of a data set whose files are gone, once those that moved have their new place: tell, or remove them.

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from locatlas.query.benchmark.paired import plan_words
+from locatlas.query.benchmark.tables import by_condition, how_many_seeds
 
 __all__ = ["page"]
 
 _DIFFERENCES = (
     "Macro F1 of the first less that of the second, on the same groups; p by permutation, corrected over all of the "
-    "grid by Holm; detectable: the difference that would be found with a power of 80 %"
+    "grid by Holm; detectable: the difference that would be found with a power of 80 % after that correction"
 )
 _SCORES = (
     "Macro F1: mean over seeds ± SD, with the 95 % interval of a bootstrap over groups below; all other numbers are in "
@@ -42,7 +43,7 @@ def _grid(document: Mapping[str, Any]) -> list[str]:
         grid["question"],
         f"*When it misleads.* {grid['caution']}" if grid["caution"] else "",
     ]
-    for condition, rows in _by_condition(document["summaries"]).items():
+    for condition, rows in by_condition(document["summaries"]).items():
         parts += [f"**{condition}**", _SCORES, _scores(rows)]
     if document["published"]:
         parts += ["Published", _published(document["published"])]
@@ -59,25 +60,13 @@ def _grid(document: Mapping[str, Any]) -> list[str]:
     return parts
 
 
-def _by_condition(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    """Rows that were scored on the same, under words that say on what."""
-    found: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        words = (
-            f"{row['protocol']}, level {row['level']}, {row['labels']}-label: {row['n']:g} scored rows, "
-            f"{row['n_groups']:g} groups, {row['n_classes']:g} classes"
-        )
-        found.setdefault(words, []).append(row)
-    return found
-
-
 def _scores(rows: Sequence[Mapping[str, Any]]) -> str:
     """A line for each encoder, plan and way to classify; k-NN has a column for each k."""
     ks = sorted({row["k"] for row in rows if row["k"] is not None})
     lines: dict[tuple[str, ...], dict[int | None, str]] = {}
     for row in rows:
         by = row["classifier"] if row["k"] is None else f"k-NN {row['votes']}"
-        key = (plan_words(row), by, f"{row['fraction']:g}", str(row["n_seeds"]))
+        key = (plan_words(row), by, f"{row['fraction']:g}", how_many_seeds(row))
         mean = _mean_sd(row["macro_f1"], row["macro_f1_sd"])
         lines.setdefault(key, {})[row["k"]] = "<br>".join(filter(None, [mean, _interval(row["macro_f1_ci95"])]))
     heads = any(None in found for found in lines.values())

@@ -1,10 +1,13 @@
 """The command that measures a grid: benchmark."""
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
+from click import get_current_context
+from click.core import ParameterSource
 
 from locatlas.cli.asking_options import LABEL_SOURCE, MAP_LABELS, WHERE
 from locatlas.cli.common import emit_json, interval, json_option, notice, print_table, progress_bar
@@ -38,7 +41,8 @@ if TYPE_CHECKING:
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="FOLDER",
-    help="For tables and figures; default: benchmarks/GRID in the atlas.",
+    help="For tables and figures; those there are replaced. Default: benchmarks/GRID in the atlas, with --encoder "
+    "benchmarks/GRID-NAME.",
 )
 @click.option("--device", default="cpu", show_default=True, help="Where searches and heads run, e.g. cuda.")
 @json_option
@@ -64,6 +68,7 @@ def benchmark_command(
     after a kill. Vectors that are missing are made beside the current encoder, which stays current.
     """
     from locatlas.query.benchmark.grid import load_grid
+    from locatlas.query.benchmark.grid_checks import check_grid
 
     if listing:
         _list(as_json=as_json)
@@ -77,8 +82,10 @@ def benchmark_command(
         click.echo(grid_text(grid)[0], nl=False)
         return
     given = {"where": list(where) or None, "map_labels": map_labels, "group": group}
-    given["label_source"] = None if label_source == "inherited" else label_source
+    said = get_current_context().get_parameter_source("label_source") is not ParameterSource.DEFAULT
+    given["label_source"] = label_source if said else None
     chosen = load_grid(grid).with_encoders(encoders).with_settings(given)
+    check_grid(chosen, f"grid {chosen.name}")
     if dry_run:
         _plan(chosen, as_json=as_json)
         return
@@ -89,13 +96,18 @@ def benchmark_command(
 
     with progress_bar() as progress:
         result = benchmark(atlas=atlas, grid=chosen, device=device, progress=progress, tell=notice)
-    folder = out or atlas / "benchmarks" / chosen.name
+    folder = out or atlas / "benchmarks" / _folder_name(chosen.name, encoders)
     files = result.write(folder)
     document = {**result.to_dict(), "folder": str(folder), "files": [path.name for path in files]}
     if as_json:
         emit_json(document)
         return
     _show(document)
+
+
+def _folder_name(grid: str, encoders: tuple[str, ...]) -> str:
+    """Of a grid's results; those of other encoders than its own stand beside."""
+    return "-".join([grid, *(re.sub(r"[^\w.+-]+", "_", name) for name in encoders)])
 
 
 def _list(*, as_json: bool) -> None:
@@ -139,18 +151,17 @@ def _left_out(reasons: dict[str, int] | Counter[str]) -> None:
 def _show(document: dict[str, Any]) -> None:
     """Print what a grid came to."""
     from locatlas.query.benchmark.paired import plan_words
+    from locatlas.query.benchmark.tables import by_condition, how_many_seeds
 
     click.echo(f"{document['grid']['title']}: {document['n_cells']} cells, {document['n_measured']} measured now")
-    for condition, rows in _by_condition(document["summaries"]).items():
-        first = rows[0]
-        title = f"{condition}: {first['n']} scored rows, {first['n_groups']} groups, {first['n_classes']} classes"
+    for title, rows in by_condition(document["summaries"]).items():
         columns = ("encoder and plan", "by", "fraction", "seeds", "macro F1", "SD", "95 % interval", "accuracy", "ECE")
         lines = [
             (
                 plan_words(row),
                 row["classifier"] if row["k"] is None else f"{row['k']}-NN {row['votes']}",
                 f"{row['fraction']:g}",
-                row["n_seeds"],
+                how_many_seeds(row),
                 row["macro_f1"],
                 row["macro_f1_sd"],
                 interval(row["macro_f1_ci95"]),
@@ -213,10 +224,3 @@ def _show_orderings(orderings: list[dict[str, Any]]) -> None:
     print_table(heads, rows, title="what others say of which does better, and what was measured here")
     for text in dict.fromkeys(f"{one['text']}: {one['condition']} ({one['source']})" for one in orderings):
         click.echo(f"published: {text}")
-
-
-def _by_condition(summaries: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = {}
-    for row in summaries:
-        found.setdefault(f"{row['protocol']}, level {row['level']}, {row['labels']}-label", []).append(row)
-    return found

@@ -54,9 +54,10 @@ class MeasuredCell(MeasuredPlan):
 
 
 class SummaryRow(MeasuredPlan):
-    """Cells that differ only in the seed."""
+    """Cells that differ only in the seed, or in the order of a random plan."""
 
     n_seeds: int
+    n_orders: int = Field(description="orders that a random plan drew; 1 for others")
     seeds: list[int]
     fingerprints: list[str]
     n: int
@@ -95,7 +96,7 @@ class ComparisonRow(_Document):
     n_seeds: int
     difference: float = Field(description="macro F1 of the first less that of the second, means over seeds")
     ci95: list[float] | None
-    detectable: float | None = Field(description="difference that would be found with a power of 80 %")
+    detectable: float | None = Field(description="difference that would be found with a power of 80 % after correction")
     p: float | None = Field(description="permutation test, groups swapped")
     p_holm: float | None = Field(description="corrected over all comparisons of the grid")
 

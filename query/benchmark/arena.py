@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Self
@@ -10,6 +10,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from locatlas.indexer.datasets.hpa_tables import LIST
 from locatlas.query.leakage import training_overlap
 from locatlas.query.notes import mixed_vocabularies
 from locatlas.query.scope import Scope, look
@@ -17,6 +18,8 @@ from locatlas.query.shelf import Shelf
 from locatlas.query.subjects import Subject
 
 __all__ = ["Arena"]
+
+_HASHED_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -33,11 +36,10 @@ class Arena:
             none.
         fovs: Fields; None for rows of a level without.
         datasets: Names of the data sets.
-        proteins: Gene symbols, to find what two data sets share.
-        ensembl_ids: The same by ENSG; None where unknown.
+        proteins: Gene symbols, to find what two data sets share: several where an antibody is of several genes.
+        ensembl_ids: The same by ENSG; empty where unknown.
         graded: Graded localizations of each row, grade 3 (very prominent) to 1 (weak); empty where there are none.
         seen: Rows that the encoder, or one that it was trained from, was trained on, bool (n,).
-        sources: What each vector was made from (`source_digest`), for the digest.
         group: What the groups are.
         notes: What a reader must know of vectors, labels and training.
     """
@@ -50,11 +52,10 @@ class Arena:
     groups: Sequence[str | None]
     fovs: Sequence[str | None]
     datasets: Sequence[str]
-    proteins: Sequence[str | None]
-    ensembl_ids: Sequence[str | None]
+    proteins: Sequence[frozenset[str]]
+    ensembl_ids: Sequence[frozenset[str]]
     graded: Sequence[Mapping[str, int]]
     seen: NDArray[np.bool_]
-    sources: Sequence[str] = ()
     group: str = "protein"
     notes: tuple[str, ...] = field(default=())
 
@@ -93,11 +94,10 @@ class Arena:
             groups=overlap.groups,
             fovs=names("fov"),
             datasets=[str(name) for name in names("dataset")],
-            proteins=names("protein"),
-            ensembl_ids=names("ensembl_id"),
+            proteins=_all_of(names("protein"), names("gene_names")),
+            ensembl_ids=_all_of(names("ensembl_id"), names("ensembl_ids")),
             graded=[{one["localization"]: one["grade"] for one in row or ()} for row in graded],
             seen=overlap.seen,
-            sources=[str(digest) for digest in names("source_digest")],
             group=group,
             notes=tuple(seen.notes(overlap.notes, mixed_vocabularies(view, None))),
         )
@@ -107,19 +107,36 @@ class Arena:
 
     @cached_property
     def digest(self) -> str:
-        """32 hexadecimal digits of all that a score depends on but vectors and cell; not of the rows' order."""
-        columns = zip(
+        """32 hexadecimal digits of all that a score depends on but the cell: rows and vectors; not of their order.
+
+        Vectors count by their numbers, not by what they were made from: profiles of proteins and imported vectors have
+        no source, or one that stays when they change.
+        """
+        order = sorted(range(len(self.ids)), key=self.ids.__getitem__)
+        told = hashlib.blake2b(json.dumps([self.level, self.group, *self.vectors.shape]).encode(), digest_size=16)
+        columns: tuple[Sequence[Hashable], ...] = (
             self.ids,
-            map(sorted, self.labels),
+            self.labels,
             self.groups,
             self.fovs,
             self.datasets,
             self.proteins,
             self.ensembl_ids,
-            (sorted(row.items()) for row in self.graded),
-            self.sources or [""] * len(self.ids),
+            [frozenset(row.items()) for row in self.graded],
             self.seen.tolist(),
-            strict=True,
         )
-        told = json.dumps([self.level, self.group, sorted(columns, key=lambda row: row[0])], ensure_ascii=False)
-        return hashlib.blake2b(told.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+        for column in columns:  # its distinct values, and which of them each row has
+            place: dict[Hashable, int] = {}
+            codes = np.fromiter((place.setdefault(column[row], len(place)) for row in order), "<i8", count=len(order))
+            values = [sorted(value) if isinstance(value, frozenset) else value for value in place]
+            told.update(json.dumps(values).encode())
+            told.update(codes.data)
+        for low in range(0, len(order), _HASHED_AT_ONCE):
+            told.update(self.vectors[order[low : low + _HASHED_AT_ONCE]].astype("<f4", order="C", copy=False).data)
+        return told.hexdigest()
+
+
+def _all_of(first: Sequence[str | None], listed: Sequence[str | None]) -> list[frozenset[str]]:
+    """Each row's first gene and those of the list that HPA's image table has for an antibody of several."""
+    parts = [[one or "", *LIST.split(several or "")] for one, several in zip(first, listed, strict=True)]
+    return [frozenset(name.strip() for name in row if name.strip()) for row in parts]

@@ -51,7 +51,7 @@ class Cell:
             `transfer`).
         settings: What else decides the score, the same for all cells of a grid, as sorted (name, value) pairs: folds,
             hold_out, min_groups, map_labels, reference, overlap, grade_weights, temperature, threshold, settings of
-            fine-tuning, ... Values are JSON scalars.
+            fine-tuning, ... Values are JSON scalars, `where` is a tuple of filters.
     """
 
     encoder: str
@@ -77,7 +77,8 @@ class Cell:
     @classmethod
     def from_dict(cls, said: dict[str, Any]) -> Self:
         """From what `to_dict` gave."""
-        return cls(**{**said, "stains": tuple(said["stains"]), "settings": tuple(sorted(said["settings"].items()))})
+        settings = {name: tuple(v) if isinstance(v, list) else v for name, v in said["settings"].items()}
+        return cls(**{**said, "stains": tuple(said["stains"]), "settings": tuple(sorted(settings.items()))})
 
     def setting(self, name: str, default: Any = None) -> Any:
         """The value of a setting."""
@@ -89,7 +90,7 @@ class Cell:
         Args:
             fingerprint: Of the encoder whose vectors were judged, which of a fine-tuned one is known afterwards only:
                 there it is that of the encoder it began from.
-            data_digest: Of ids, labels, groups and vectors' sources (`arena.Arena.digest`).
+            data_digest: Of ids, labels, groups and vectors (`arena.Arena.digest`).
         """
         told = json.dumps([self.to_dict(), fingerprint, data_digest], sort_keys=True, ensure_ascii=False)
         return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()

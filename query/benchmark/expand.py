@@ -2,13 +2,26 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from locatlas.query.benchmark.cell import Cell
 from locatlas.query.benchmark.grid import EncoderEntry, Grid
 
-__all__ = ["Variant", "cells_of", "variants_of"]
+__all__ = ["Meant", "Variant", "cells_of", "variants_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Meant:
+    """What the name of an entry means at one level of an atlas.
+
+    Attributes:
+        name: As results have it.
+        imported: Whether its vectors were made elsewhere, so that they have no channel plan.
+    """
+
+    name: str
+    imported: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,38 +29,51 @@ class Variant:
     """One encoder with one plan at one level.
 
     Attributes:
-        name: As the grid has it.
-        mapping: Channel plan.
+        name: As the grid has it; for `current`, the name of the atlas' own.
+        mapping: Channel plan; None for vectors that were imported.
         mapping_seed: Of `random`.
-        passes: `joint` or `separate`.
+        passes: `joint` or `separate`; None for vectors that were imported.
         stains: Channels that are used; () for all.
         level: "fov", "cell" or "protein".
     """
 
     name: str
-    mapping: str
+    mapping: str | None
     mapping_seed: int | None
-    passes: str
+    passes: str | None
     stains: tuple[str, ...]
     level: str
 
     def __str__(self) -> str:
+        if self.mapping is None:
+            return f"{self.name}, imported, level {self.level}"
         seed = "" if self.mapping_seed is None else f" {self.mapping_seed}"
         of = f", {'+'.join(self.stains)} only" if self.stains else ""
         return f"{self.name}, {self.mapping}{seed}, {self.passes}{of}, level {self.level}"
 
 
-def variants_of(grid: Grid) -> tuple[list[Variant], Counter[str]]:
-    """All encoders with all their plans at all levels, and why how many are left out."""
+def variants_of(grid: Grid, meant: Mapping[tuple[str, str], Meant] | None = None) -> tuple[list[Variant], Counter[str]]:
+    """All encoders with all their plans at all levels, and why how many are left out.
+
+    Args:
+        grid: What is asked for.
+        meant: What names mean, by name and level; one that is not there means an encoder of that name.
+    """
     found: list[Variant] = []
     left_out: Counter[str] = Counter()
     for entry, level in itertools.product(grid.encoders, grid.levels):
+        known = (meant or {}).get((entry.name, level), Meant(entry.name))
+        if known.imported:
+            found.append(Variant(name=known.name, mapping=None, mapping_seed=None, passes=None, stains=(), level=level))
+            if more := len(entry.mappings) * len(entry.passes) - 1:
+                left_out["imported vectors have no channel plan: they are measured once"] += more
+            continue
         for mapping, passes in itertools.product(entry.mappings, entry.passes):
             if mapping == "replicate" and passes == "joint":
                 left_out["mapping replicate has no joint pass: each channel takes all slots"] += 1
                 continue
             plan = {"mapping": mapping, "passes": passes, "stains": entry.stains, "level": level}
-            found += [Variant(name=entry.name, mapping_seed=seed, **plan) for seed in _seeds(entry, mapping)]  # type: ignore[arg-type]
+            found += [Variant(name=known.name, mapping_seed=seed, **plan) for seed in _seeds(entry, mapping)]  # type: ignore[arg-type]
     return list(dict.fromkeys(found)), left_out
 
 
@@ -61,7 +87,7 @@ def cells_of(grid: Grid, variant: Variant) -> tuple[list[Cell], Counter[str]]:
     left_out: Counter[str] = Counter()
     axes = (grid.labels, grid.protocols, grid.objectives, grid.classifiers, grid.fractions, grid.seeds)
     for labels, protocol, objective, classifier, fraction, seed in itertools.product(*axes):
-        why = _nonsense(protocol, objective, classifier, fraction)
+        why = _nonsense(variant, protocol, objective, classifier, fraction)
         if why is not None:
             left_out[why] += 1
             continue
@@ -96,8 +122,10 @@ def _of_neighbors(grid: Grid, classifier: str) -> Iterator[tuple[int | None, str
         yield None, None
 
 
-def _nonsense(protocol: str, objective: str, classifier: str, fraction: float) -> str | None:
+def _nonsense(variant: Variant, protocol: str, objective: str, classifier: str, fraction: float) -> str | None:
     """Why a combination is not measured, None if it is."""
+    if objective != "frozen" and variant.mapping is None:
+        return "imported vectors have no encoder that could be fine-tuned"
     if objective != "frozen" and protocol != "protein-holdout":
         return f"{objective} encoders are judged on proteins that they never saw: protocol protein-holdout only"
     if protocol == "protein-out" and classifier != "knn":
@@ -110,7 +138,7 @@ def _nonsense(protocol: str, objective: str, classifier: str, fraction: float) -
 def _settings(grid: Grid) -> tuple[tuple[str, object], ...]:
     """As `Cell.settings`, with those of fine-tuning under `finetune.`."""
     said: dict[str, object] = {
-        name: ",".join(value) if isinstance(value, list) else value for name, value in grid.settings.items()
+        name: tuple(value) if isinstance(value, list) else value for name, value in grid.settings.items()
     }
     if set(grid.objectives) != {"frozen"}:
         said |= {f"finetune.{name}": value for name, value in grid.finetune.items()}

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from locatlas.query.benchmark.chosen_k import Condition, condition_of
 from locatlas.query.benchmark.figures_by_fraction import draw_by_fraction
 from locatlas.query.benchmark.figures_by_k import draw_by_k
 from locatlas.query.benchmark.figures_confusion import draw_confusion
@@ -77,9 +78,9 @@ def _draw_condition(result: "BenchmarkResult", group: Sequence[Summary], folder:
 
 def _by_condition(summaries: Sequence[Summary]) -> dict[str, list[Summary]]:
     """Summaries by level, labels and protocol, under a suffix that is empty where there is only one."""
-    found: defaultdict[tuple[str, ...], list[Summary]] = defaultdict(list)
+    found: defaultdict[Condition, list[Summary]] = defaultdict(list)
     for one in summaries:
-        found[one.cell.level, one.cell.labels, one.cell.protocol].append(one)
+        found[condition_of(one.cell)].append(one)
     if len(found) == 1:
         return {"": next(iter(found.values()))}
     return {"_" + "_".join(key): group for key, group in found.items()}
@@ -87,10 +88,7 @@ def _by_condition(summaries: Sequence[Summary]) -> dict[str, list[Summary]]:
 
 def _chosen(group: Sequence[Summary], result: "BenchmarkResult") -> list[Summary]:
     """Heads, and k-NN at the k of the comparisons with the first rule of voting."""
-    ks = result.grid.ks
-    k = result.grid.compare_k or ks[len(ks) // 2]
-    there = {one.cell.k for one in group if one.cell.k}
-    k = k if k in there else max(there, default=k)
+    k = result.compared_ks.get(condition_of(group[0].cell))
     return [
         one
         for one in group

@@ -1,5 +1,6 @@
 """Draw macro F1 against the share of the training data. Writes files."""
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ def draw_by_fraction(group: Sequence[Summary], stem: Path, *, published: Sequenc
     """Draw fractions: a line for each encoder and plan, a panel for each classifier.
 
     Frozen encoders are grey with open markers where others are fine-tuned: the baseline. Bars are the SD over seeds, or
-    with one seed the interval over groups.
+    where all points have one seed the interval over groups. A point of one seed beside others of several has no bar.
 
     Args:
         group: Of one level, kind of labels and protocol; k-NN at the k and votes that are to be seen only.
@@ -57,9 +58,10 @@ def draw_by_fraction(group: Sequence[Summary], stem: Path, *, published: Sequenc
         axes.set_xticks([100 * share for share in fractions])
         axes.set_xlabel("share of the training groups, %")
     next(iter(page.panels.values())).set_ylabel("macro F1")
-    n_seeds = sorted({len(one.cells) for one in group})
+    n_seeds = sorted({len(one.seeds) for one in group})
+    orders = ", and orders of random plans" if any(one.n_orders > 1 for one in group) else ""
     how = (
-        f"bars: SD over {' to '.join(map(str, {n_seeds[0]: 0, n_seeds[-1]: 0}))} seeds"
+        f"bars: SD over {' to '.join(map(str, {n_seeds[0]: 0, n_seeds[-1]: 0}))} seeds{orders}"
         if several
         else f"bars: 95 % interval over {group[0].cell.setting('group', 'protein')}s"
     )
@@ -71,7 +73,7 @@ def _bars(points: Sequence[Summary], *, sd: bool) -> Any:
     """Lengths below and above the means."""
     spreads = [one.scores["macro_f1"] for one in points]
     if sd:
-        return [spread.sd or 0.0 for spread in spreads]
+        return [math.nan if spread.sd is None else spread.sd for spread in spreads]
     bounds = [spread.ci95 or (spread.mean, spread.mean) for spread in spreads]
     below = [max(spread.mean - low, 0) for spread, (low, _) in zip(spreads, bounds, strict=True)]
     return [below, [max(high - spread.mean, 0) for spread, (_, high) in zip(spreads, bounds, strict=True)]]

@@ -17,8 +17,8 @@ _LONG = 60  # letters of a label; longer ones get two lines
 def draw_differences(pairs: Sequence[Paired], group: Sequence[Summary], stem: Path) -> list[Path]:
     """Draw the difference of every two: a row for each pair with its interval and p, a panel for each classifier.
 
-    The grey bar is the difference that would be found with a power of 80 %: an interval that reaches zero within a wide
-    bar does not say that two are alike. Filled markers are those with p (Holm) below 0.05.
+    The grey bar is the difference that would be found with a power of 80 % after correction: an interval that reaches
+    zero within a wide bar does not say that two are alike. Filled markers are those with p (Holm) below 0.05.
 
     Args:
         pairs: Of one level, kind of labels and protocol, and one fraction.
@@ -63,7 +63,7 @@ def _draw_pair(page: Page, title: str, y: int, pair: Paired) -> None:
     axes = page.panels[title]
     if pair.detectable is not None:
         bar = axes.barh(y, 2 * pair.detectable, left=-pair.detectable, height=0.56, color="0.9", zorder=1)
-        page.entry("smaller than what is found with a power of 80 % (before correction)", bar)
+        page.entry("smaller than what is found with a power of 80 % (after correction)", bar)
     low, high = pair.ci95 or (pair.difference, pair.difference)
     found = pair.p_holm is not None and pair.p_holm < 0.05
     drawn = axes.errorbar(

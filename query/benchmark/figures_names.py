@@ -53,7 +53,7 @@ def line_names(group: Sequence[Summary]) -> tuple[str, dict[Plan, str]]:
 
 def _parts(of_plan: Sequence[Summary], *, tuned: bool) -> list[str]:
     cell = of_plan[0].cell
-    n_orders = max(len({cell.cell.mapping_seed for cell in one.cells}) for one in of_plan)
+    n_orders = max(one.n_orders for one in of_plan)
     orders = f" ({n_orders} orders)" if cell.mapping == "random" and n_orders > 1 else ""
     return [
         cell.encoder,

@@ -187,5 +187,6 @@ def summary_row(one: Summary, line: str) -> dict[str, Any]:
         "macro_f1": spread.mean,
         "macro_f1_sd": spread.sd,
         "macro_f1_ci95": spread.ci95,
-        "n_seeds": len(one.cells),
+        "n_seeds": len(one.seeds),
+        "n_orders": one.n_orders,
     }

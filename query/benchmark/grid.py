@@ -10,7 +10,10 @@ from typing import Any, Self, get_args
 from locatlas.errors import InputError, UnknownNameError
 from locatlas.models.training.heads import HeadKind
 from locatlas.query.benchmark.cell import CLASSIFIERS, OBJECTIVES, PROTOCOLS
+from locatlas.query.benchmark.grid_checks import check_grid
+from locatlas.query.benchmark.grid_reader import Reader
 from locatlas.query.benchmark.published import list_published
+from locatlas.query.benchmark.settings import FINETUNE, SETTINGS
 from locatlas.types import LEVELS
 
 __all__ = ["CURRENT", "EncoderEntry", "Grid", "grid_text", "list_grids", "load_grid"]
@@ -25,32 +28,6 @@ _MAPPINGS, _PASSES, _VOTES = (
     ("joint", "separate"),
     ("uniform", "distance", "softmax"),
 )
-_SETTINGS: dict[str, type | tuple[type, ...]] = {
-    "folds": int,
-    "hold_out": (int, float),
-    "validation": (int, float),
-    "min_groups": int,
-    "group": str,
-    "map_labels": str,
-    "reference": str,
-    "query": str,
-    "overlap": str,
-    "grade_weights": str,
-    "temperature": (int, float),
-    "threshold": (int, float),
-    "where": list,
-    "label_source": str,
-    "allow_training_groups": bool,
-}
-_FINETUNE: dict[str, type | tuple[type, ...]] = {
-    "epochs": (int, float),
-    "steps": int,
-    "batch_size": int,
-    "lr": (int, float),
-    "blocks": int,
-    "head": str,
-    "validation": (int, float),
-}
 assert set(get_args(HeadKind)) | {"knn"} == set(CLASSIFIERS)
 
 
@@ -179,17 +156,17 @@ def grid_text(name: str | Path) -> tuple[str, str]:
 
 
 def _grid(raw: dict[str, Any], name: str, where: str) -> Grid:
-    said = _Reader(where, raw)
+    said = Reader(where, raw)
     entries = said.tables("encoders")
     measure, settings, finetune = (
-        _Reader(f"{where}, [{key}]", said.table(key)) for key in ("measure", "settings", "finetune")
+        Reader(f"{where}, [{key}]", said.table(key)) for key in ("measure", "settings", "finetune")
     )
     grid = Grid(
         name=name,
         title=said.text("title", needed=True),
         question=said.text("question"),
         caution=said.text("caution"),
-        published=said.texts("published", [one.name for one in list_published()]),
+        published=said.texts("published", [one.name for one in list_published()], empty=True),
         encoders=tuple(_entry(entry, f"{where}, [[encoders]] {i}") for i, entry in enumerate(entries, start=1)),
         protocols=measure.texts("protocols", PROTOCOLS, needed=True),
         levels=measure.texts("levels", LEVELS) or ("fov",),
@@ -201,107 +178,26 @@ def _grid(raw: dict[str, Any], name: str, where: str) -> Grid:
         fractions=measure.numbers("fractions", float, least=0, most=1) or (1.0,),
         objectives=measure.texts("objectives", OBJECTIVES) or ("frozen",),
         seeds=measure.numbers("seeds", int, least=0) or (0, 1, 2),
-        settings=settings.values(_SETTINGS),
-        finetune=finetune.values(_FINETUNE),
+        settings=settings.values(SETTINGS),
+        finetune=finetune.values(FINETUNE),
     )
     for reader in (said, measure):
         reader.done()
     if not grid.encoders:
         message = f"{where}: no [[encoders]]"
         raise InputError(message)
-    if grid.compare_k is not None and grid.compare_k not in grid.ks:
-        message = f"{where}, [measure]: compare_k = {grid.compare_k} is none of ks"
-        raise InputError(message)
-    if "transfer" in grid.protocols and not {"reference", "query"} <= grid.settings.keys():
-        message = f"{where}: protocol transfer needs reference and query in [settings], the names of two data sets"
-        raise InputError(message)
-    if set(grid.objectives) - {"frozen"} and "protein-holdout" not in grid.protocols:
-        message = f"{where}: objectives {', '.join(grid.objectives)} need protocol protein-holdout"
-        raise InputError(message)
+    check_grid(grid, where)
     return grid
 
 
 def _entry(raw: dict[str, Any], where: str) -> EncoderEntry:
-    said = _Reader(where, raw)
+    said = Reader(where, raw)
     entry = EncoderEntry(
         name=said.text("name", needed=True),
         mappings=said.texts("mappings", _MAPPINGS) or ("natural",),
         passes=said.texts("passes", _PASSES) or ("joint",),
         mapping_seeds=said.numbers("mapping_seeds", int, least=0) or (0, 1, 2),
-        stains=said.texts("stains"),
+        stains=said.texts("stains", empty=True),
     )
     said.done()
     return entry
-
-
-class _Reader:
-    """Takes values out of a table, and tells what is wrong with them, or left over, by file and key."""
-
-    def __init__(self, where: str, raw: dict[str, Any]) -> None:
-        self._where, self._raw, self._met = where, raw, set[str]()
-
-    def _refuse(self, key: str, why: str) -> None:
-        message = f"{self._where}: {key} {why}"
-        raise InputError(message)
-
-    def _take(self, key: str, kind: type | tuple[type, ...], *, needed: bool = False) -> Any:
-        self._met.add(key)
-        if key not in self._raw:
-            if needed:
-                self._refuse(key, "is missing")
-            return None
-        value = self._raw[key]
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            self._refuse(key, f"= {value!r}: another type needed")
-        return value
-
-    def text(self, key: str, *, needed: bool = False) -> str:
-        return self._take(key, str, needed=needed) or ""
-
-    def texts(self, key: str, allowed: Sequence[str] = (), *, needed: bool = False) -> tuple[str, ...]:
-        values = self._take(key, list, needed=needed) or []
-        for value in values:
-            if not isinstance(value, str) or (allowed and value not in allowed):
-                self._refuse(key, f"holds {value!r}: {', '.join(allowed) if allowed else 'text'} needed")
-        if needed and not values:
-            self._refuse(key, "is empty")
-        return tuple(dict.fromkeys(values))
-
-    def numbers(self, key: str, kind: type, *, least: float, most: float | None = None) -> tuple[Any, ...]:
-        values = self._take(key, list) or []
-        for value in values:
-            fits = isinstance(value, int | float if kind is float else int) and not isinstance(value, bool)
-            if not fits or value < least or (most is not None and not least < value <= most):
-                limits = f"from {least} on" if most is None else f"in ({least}, {most}]"
-                self._refuse(key, f"holds {value!r}: numbers {limits} needed")
-        return tuple(dict.fromkeys(kind(value) for value in values))
-
-    def number(self, key: str) -> int | None:
-        value: int | None = self._take(key, int)
-        return value
-
-    def table(self, key: str) -> dict[str, Any]:
-        return self._take(key, dict) or {}
-
-    def tables(self, key: str) -> list[dict[str, Any]]:
-        values = self._take(key, list) or []
-        for value in values:
-            if not isinstance(value, dict):
-                self._refuse(key, "must be tables, [[encoders]]")
-        return values
-
-    def values(self, known: Mapping[str, type | tuple[type, ...]]) -> dict[str, Any]:
-        """All values of a table of known keys."""
-        found = {key: self._take(key, kind) for key, kind in known.items() if key in self._raw}
-        self.done(known)
-        return found
-
-    def done(self, known: Mapping[str, Any] | None = None) -> None:
-        """Refuse what nobody asked for.
-
-        Raises:
-            InputError: If a key is unknown.
-        """
-        if over := sorted(set(self._raw) - self._met):
-            message = f"{self._where}: unknown key {over[0]!r}; known: {', '.join(sorted(known or self._met))}"
-            raise InputError(message)

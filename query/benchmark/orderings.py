@@ -4,14 +4,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from locatlas.query.benchmark.paired import Paired, plan_name
+from locatlas.query.benchmark.paired import LEVEL, Paired, plan_name
 from locatlas.query.benchmark.published import Ordering, list_orderings
 from locatlas.query.benchmark.scored import Scored
 
-__all__ = ["LEVEL_OF_TESTS", "SeenOrdering", "see_orderings"]
-
-LEVEL_OF_TESTS = 0.05
-"""Of p after Holm's correction."""
+__all__ = ["SeenOrdering", "see_orderings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +34,7 @@ class SeenOrdering:
     @property
     def verdict(self) -> Literal["as published", "the opposite", "not told apart"]:
         """What the corrected test says; two that are not told apart may still differ (see `Paired.detectable`)."""
-        if self.pair.p_holm is None or self.pair.p_holm >= LEVEL_OF_TESTS:
+        if self.pair.p_holm is None or self.pair.p_holm >= LEVEL:
             return "not told apart"
         return "as published" if self.difference > 0 else "the opposite"
 

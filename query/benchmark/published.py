@@ -10,7 +10,7 @@ from typing import Any
 from locatlas.errors import UnknownNameError
 from locatlas.query.benchmark.cell import Cell
 
-__all__ = ["Ordering", "Published", "list_orderings", "list_published", "ordering", "published"]
+__all__ = ["Ordering", "Published", "list_orderings", "list_published", "published"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,14 +144,3 @@ def published(name: str) -> Published:
     if name not in _all()[0]:
         raise UnknownNameError("published number", name, list(_all()[0]))
     return _all()[0][name]
-
-
-def ordering(name: str) -> Ordering:
-    """One of the orderings.
-
-    Raises:
-        UnknownNameError: If there is none of that name.
-    """
-    if name not in _all()[1]:
-        raise UnknownNameError("published ordering", name, list(_all()[1]))
-    return _all()[1][name]

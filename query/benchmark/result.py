@@ -9,9 +9,10 @@ from typing import Any, Self
 
 from locatlas.query.benchmark.calibration import reliability
 from locatlas.query.benchmark.cell import CLASSIFIERS, OBJECTIVES
+from locatlas.query.benchmark.chosen_k import Condition, shown_ks
 from locatlas.query.benchmark.grid import Grid
 from locatlas.query.benchmark.orderings import SeenOrdering, see_orderings
-from locatlas.query.benchmark.paired import DETECTABLE_SE, Paired, compare_all
+from locatlas.query.benchmark.paired import Comparisons, Paired, compare_all, detectable_se
 from locatlas.query.benchmark.published import Published, published
 from locatlas.query.benchmark.rows import tidy
 from locatlas.query.benchmark.scored import Scored
@@ -25,12 +26,16 @@ DEFINITIONS = SCORES | {
     "scores": "of each cell from the counts of all scored rows, pooled over folds before F1 is taken (Forman and "
     "Scholz 2010)",
     "sd": "sample standard deviation (n - 1) over the seeds, and the orders of a random channel plan; null with one",
+    "n_seeds": "distinct seeds; n_orders: orders that a random channel plan drew, 1 for others",
     "ci95": "95 % percentile bootstrap of the mean over the seeds, drawing groups; references and heads are kept. "
     "Means over classes are over the same classes as the score; too narrow where a class has few groups",
     "comparisons": "difference of the mean macro F1 of two plans or encoders on the same groups and seeds, with the "
     "95 % bootstrap interval from the same draws of groups; p of a two-sided permutation test that swaps the two group "
-    "by group; p_holm after Holm's correction over all comparisons of the grid, made at compare_k",
-    "detectable": f"{DETECTABLE_SE:g} standard errors of the difference: what a test at 5 % finds with a power of 80 %",
+    "by group; p_holm after Holm's correction over all comparisons of the grid, made at compare_k, or where that "
+    "exceeds the references at the largest k that does not",
+    "detectable": "difference that is found with a power of 80 % though it must pass the correction as the first of "
+    "all m comparisons: standard errors times z(1 - 0.05 / 2m) + z(0.8), "
+    f"which is {detectable_se():.2f} for one and {detectable_se(30):.2f} for 30",
     "ece": "expected calibration error over 15 equal bins of the confidence (share of the votes, or a head's softmax)",
     "n_references": "rows that a scored row may meet, or that train a head, in the mean",
     "per_class_f1": "mean over the seeds; null for a class that no scored row has",
@@ -86,12 +91,25 @@ class BenchmarkResult:
 
         return sorted(summarize(self.cells, n_bootstrap=self.n_bootstrap), key=order)
 
+    @property
+    def compare_k(self) -> int:
+        """The k at which k-NN is to be compared: the grid's, or the middle one."""
+        return self.grid.compare_k or self.grid.ks[len(self.grid.ks) // 2]
+
     @cached_property
+    def compared_ks(self) -> dict[Condition, int]:
+        """The k at which it is compared and shown, by level, labels and protocol."""
+        return shown_ks((one.cell for one in self.cells), self.compare_k)
+
+    @cached_property
+    def _compared(self) -> Comparisons:
+        replicates = max(self.n_bootstrap, 1)
+        return compare_all(self.cells, k=self.compare_k, votes=self.grid.votes[0], n_replicates=replicates)
+
+    @property
     def comparisons(self) -> list[Paired]:
         """Of every two encoders or plans, at one k."""
-        ks = self.grid.ks
-        k = self.grid.compare_k or ks[len(ks) // 2]
-        return compare_all(self.cells, k=k, votes=self.grid.votes[0], n_replicates=max(self.n_bootstrap, 1))
+        return self._compared.pairs
 
     @cached_property
     def orderings(self) -> list[SeenOrdering]:
@@ -125,7 +143,14 @@ class BenchmarkResult:
     @property
     def notes(self) -> list[str]:
         """What a reader must know, each once."""
-        return list(dict.fromkeys(note for one in self.cells for note in one.notes))
+        of_cells = dict.fromkeys(note for one in self.cells for note in one.notes)
+        other_k = [
+            f"{protocol}, level {level}, {labels}-label: k-NN is compared and shown at k = {k}, since {self.compare_k} "
+            "exceeds the references"
+            for (level, labels, protocol), k in self.compared_ks.items()
+            if k != self.compare_k
+        ]
+        return [*of_cells, *other_k, *self._compared.notes]
 
     @property
     def left_out_rows(self) -> dict[str, int]:
@@ -143,7 +168,7 @@ class BenchmarkResult:
         return pa.Table.from_pylist([tidy(one) for one in self.cells])
 
     def write(self, folder: str | Path) -> list[Path]:
-        """Write the tables, and figures where matplotlib is there; files of before are replaced.
+        """Write the tables, and figures where matplotlib is there, in place of all tables and figures of before.
 
         Args:
             folder: Made if it is not there.
@@ -156,11 +181,8 @@ class BenchmarkResult:
 
         from locatlas.query.benchmark.figures import draw_all
 
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        pq.write_table(self.to_arrow(), folder / "results.parquet")
         summary = [{k: v for k, v in one.to_dict().items() if not isinstance(v, dict)} for one in self.summaries]
-        tables = {
+        tables = {  # as `_TABLES` names them
             "results": [tidy(one) for one in self.cells],
             "summary": summary,
             "comparisons": [one.to_dict() for one in self.comparisons],
@@ -169,11 +191,16 @@ class BenchmarkResult:
             "confusion": self._confusion(),
             "calibration": self._calibration(),
         }
+        document = json.dumps(self.to_dict(), indent=1) + "\n"
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        _clear(folder)  # now that nothing can fail but the disk
+        pq.write_table(self.to_arrow(), folder / "results.parquet")
         written = [folder / "results.parquet"]
         for name, rows in tables.items():
             if rows:
                 written.append(write_rows(rows, folder / f"{name}.csv"))
-        (folder / "result.json").write_text(json.dumps(self.to_dict(), indent=1) + "\n")
+        (folder / "result.json").write_text(document)
         return [*written, folder / "result.json", *draw_all(self, folder)]
 
     def _per_class(self) -> list[dict[str, Any]]:
@@ -209,6 +236,18 @@ class BenchmarkResult:
                         "confidence": float(found.confidence[b]), "accuracy": float(found.accuracy[b]),
                     })  # fmt: skip
         return rows
+
+
+_TABLES = ("results", "summary", "comparisons", "orderings", "per_class", "confusion", "calibration")
+_FIGURES = ("svg", "png", "csv")
+
+
+def _clear(folder: Path) -> None:
+    """Remove what another result left, so that nothing of it stands beside this one; other files stay."""
+    old = [*(folder / f"{name}.csv" for name in _TABLES), folder / "results.parquet", folder / "result.json"]
+    old += [path for suffix in _FIGURES for path in folder.glob(f"figure_*.{suffix}")]
+    for path in old:
+        path.unlink(missing_ok=True)
 
 
 _KEY = (

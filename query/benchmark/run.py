@@ -1,21 +1,23 @@
 """Measure the cells of a grid on an atlas, those that were not measured yet, and gather all of them. I/O."""
 
+import itertools
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from locatlas.errors import InputError, LocatlasError
+from locatlas.errors import InputError, LocatlasError, UnknownNameError
 from locatlas.indexer.benchmarks import put_results, results
-from locatlas.indexer.encoders import current
 from locatlas.indexer.ledger import versions
 from locatlas.indexer.pipeline import Progress
 from locatlas.indexer.store import Store
 from locatlas.query.benchmark.arena import Arena
 from locatlas.query.benchmark.cell import Cell
-from locatlas.query.benchmark.expand import Variant, cells_of, variants_of
-from locatlas.query.benchmark.grid import CURRENT, Grid, load_grid
+from locatlas.query.benchmark.entries import meant_by
+from locatlas.query.benchmark.expand import Meant, Variant, cells_of, variants_of
+from locatlas.query.benchmark.grid import Grid, load_grid
+from locatlas.query.benchmark.grid_checks import check_grid
 from locatlas.query.benchmark.result import BenchmarkResult
 from locatlas.query.benchmark.rows import from_row, to_row
 from locatlas.query.benchmark.score import Skipped, score_cells
@@ -32,9 +34,16 @@ COMMIT_CELLS = 50
 Tell = Callable[[str], None]
 
 
-def planned(grid: Grid) -> tuple[dict[Variant, list[Cell]], Counter[str]]:
-    """What a grid measures, by encoder, and why how many combinations are left out."""
-    variants, left_out = variants_of(grid)
+def planned(
+    grid: Grid, meant: Mapping[tuple[str, str], Meant] | None = None
+) -> tuple[dict[Variant, list[Cell]], Counter[str]]:
+    """What a grid measures, by encoder, and why how many combinations are left out.
+
+    Args:
+        grid: What is asked for.
+        meant: What its names mean in an atlas, as `entries.meant_by`; without, imported vectors are not known as such.
+    """
+    variants, left_out = variants_of(grid, meant)
     found: dict[Variant, list[Cell]] = {}
     for variant in variants:
         found[variant], more = cells_of(grid, variant)
@@ -77,8 +86,9 @@ def benchmark(
     """
     chosen = (grid if isinstance(grid, Grid) else load_grid(grid)).with_encoders(encoders)
     store = Store.open(Path(atlas))
-    chosen = _with_current(store, chosen)
-    work, left_out = planned(chosen)
+    check_grid(chosen, f"grid {chosen.name}")
+    meant = meant_by(store, chosen)
+    work, left_out = planned(chosen, meant)
     run = _Run(store, chosen, device, progress, tell or (lambda _: None))
     for place, (variant, cells) in enumerate(work.items(), start=1):
         run.tell(f"encoder {place} of {len(work)}: {variant}, {len(cells)} cells")
@@ -87,26 +97,19 @@ def benchmark(
         arena = run.arena(variant.level, fingerprint)
         run.measure(arena, frozen, fingerprint)
         run.tuned(arena, [cell for cell in cells if cell.objective != "frozen"], fingerprint)
-    return BenchmarkResult.of(chosen, run.found, run.measured, left_out + run.skipped, n_bootstrap=n_bootstrap)
-
-
-def _with_current(store: Store, grid: Grid) -> Grid:
-    """The grid with the atlas' own encoder in the place of `current`, by its name.
-
-    Raises:
-        InputError: If there is none.
-    """
-    if all(entry.name != CURRENT for entry in grid.encoders):
-        return grid
-    levels = [level if level != "protein" else "fov" for level in grid.levels]
-    here = next((one for level in [*levels, "cell"] if (one := current(store, level)) is not None), None)
-    if here is None:
-        message = (
-            f"{store.folder.path}: no current encoder at level {' or '.join(grid.levels)}; `locatlas index` makes one"
-        )
+    left_out += run.skipped
+    if not run.found:
+        reasons = "; ".join(f"{n} cells: {why}" for why, n in left_out.items()) or "no combination makes sense"
+        message = f"grid {chosen.name}: nothing could be measured: {reasons}"
         raise InputError(message)
-    named = [replace(e, name=here.spec.name) if e.name == CURRENT else e for e in grid.encoders]
-    return replace(grid, encoders=tuple(named))
+    return BenchmarkResult.of(_named(chosen, meant), run.found, run.measured, left_out, n_bootstrap=n_bootstrap)
+
+
+def _named(grid: Grid, meant: Mapping[tuple[str, str], Meant]) -> Grid:
+    """The grid with its encoders under the names that its cells have."""
+    both = itertools.product(grid.encoders, grid.levels)
+    named = [replace(e, name=meant[e.name, level].name) if (e.name, level) in meant else e for e, level in both]
+    return replace(grid, encoders=tuple(dict.fromkeys(named)))
 
 
 @dataclass(eq=False)
@@ -187,7 +190,8 @@ class _Run:
                 fingerprint = ensure_finetuned(self.store, parent, one, progress=self.progress, tell=self.tell)
             except LocatlasError as error:
                 message = f"{one.objective} fine-tuning at fraction {one.fraction:g}, seed {one.seed}: {error}"
-                raise type(error)(message) from error
+                kind = InputError if isinstance(error, UnknownNameError) else type(error)  # which is not made of words
+                raise kind(message) from error
             own = self.arena(one.level, fingerprint)
             # the key is that of the encoder it began from and of the rows as that one saw them
             todo = [cell for key, cell in keys.items() if key not in known]

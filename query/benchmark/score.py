@@ -12,7 +12,8 @@ from locatlas.query.benchmark.arena import Arena
 from locatlas.query.benchmark.calibration import N_BINS, tally
 from locatlas.query.benchmark.cell import Cell
 from locatlas.query.benchmark.scored import Scored
-from locatlas.query.benchmark.splits import DEFAULTS, Split, make_split
+from locatlas.query.benchmark.settings import DEFAULTS, grade_weights
+from locatlas.query.benchmark.splits import Split, make_split
 from locatlas.query.exclude import encode_names
 from locatlas.query.metrics import Counts, confusion_matrix
 from locatlas.query.vote import DEFAULT_TEMPERATURE, predict_multi, predict_single, votes
@@ -70,22 +71,21 @@ def score_cells(
 def _by_neighbors(
     arena: Arena, split: Split, cells: Sequence[Cell], device: str, tell: Told | None
 ) -> Iterator[Scored | Skipped]:
+    most = split.least_references  # known before anything is searched: what is skipped costs no search in a later run
+    for cell in cells:
+        if int(cell.k or 0) > most:
+            yield Skipped(cell, f"k = {cell.k}: some query has only {most} references")
+    cells = [cell for cell in cells if int(cell.k or 0) <= most]
+    if not cells:
+        return
     if tell is not None:
         tell(f"search: {int(split.asked.sum())} of {len(split.rows.ids)} rows, {cells[0].protocol}")
-    wanted = max(int(cell.k or 0) for cell in cells)
-    near = _search(split, min(wanted, int(split.voting.sum())), device)
-    most = int((near.indices >= 0).sum(axis=1).min())
+    near = _search(split, max(int(cell.k or 0) for cell in cells), device)
     labels, table = cells[0].labels, _voted_table(arena, split, cells[0])
     temperature = float(cells[0].setting("temperature", DEFAULT_TEMPERATURE))
     for kind in dict.fromkeys(str(cell.votes) for cell in cells):
         mine = sorted((cell for cell in cells if cell.votes == kind), key=lambda cell: int(cell.k or 0))
-        for cell in mine:
-            if int(cell.k or 0) > most:
-                yield Skipped(cell, f"k = {cell.k}: some query has only {most} references")
-        mine = [cell for cell in mine if int(cell.k or 0) <= most]
         ks = sorted({int(cell.k or 0) for cell in mine})
-        if not ks:
-            continue
         n, n_classes = len(near.indices), table.shape[1]
         chosen = np.empty((len(ks), n), np.int64) if labels == "single" else np.empty((len(ks), n, n_classes), np.bool_)
         sure = np.zeros((len(ks), n)) if labels == "single" else None
@@ -125,7 +125,7 @@ def _voted_table(arena: Arena, split: Split, cell: Cell) -> NDArray[np.bool_]:
     told = cell.setting("grade_weights")
     if told is None or cell.labels == "single":
         return split.rows.table
-    weights = dict(zip((3, 2, 1), map(float, str(told).split(",")), strict=True))
+    weights = dict(zip((3, 2, 1), grade_weights(str(told)), strict=True))
     place = {name: column for column, name in enumerate(split.rows.classes)}
     carried = split.rows.table.astype(np.float64)
     for row, origin in enumerate(split.rows.chosen):

@@ -14,22 +14,13 @@ from locatlas.indexer.trainings import group_value
 from locatlas.models.training.splits import hold_out
 from locatlas.query.benchmark.arena import Arena
 from locatlas.query.benchmark.cell import Cell
+from locatlas.query.benchmark.settings import DEFAULTS
 from locatlas.query.exclude import encode_names
 from locatlas.query.probe_parts import Parts, parts_of_fold
 from locatlas.query.protocols import grouped_folds
 from locatlas.query.sweep_rows import Rows, choose_rows
 
-__all__ = ["DEFAULTS", "Split", "make_split"]
-
-DEFAULTS: dict[str, Any] = {
-    "folds": 5,
-    "hold_out": 0.2,
-    "validation": 0.2,
-    "min_groups": 1,
-    "overlap": "remove",
-    "allow_training_groups": False,
-}
-"""Settings of a cell that says nothing of them."""
+__all__ = ["Split", "make_split"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -61,6 +52,12 @@ class Split:
         """Rows that an asked row may meet, in the mean."""
         own = np.bincount(self.blocks, weights=self.voting, minlength=int(self.blocks.max()) + 1)
         return float(self.voting.sum() - own[self.blocks[self.asked]].mean())
+
+    @property
+    def least_references(self) -> int:
+        """Rows that the asked row with the fewest may meet."""
+        own = np.bincount(self.blocks, weights=self.voting, minlength=int(self.blocks.max()) + 1)
+        return int(self.voting.sum() - own[self.blocks[self.asked]].max())
 
     def parts(self, fractions: Sequence[float], *, share: float, seed: int) -> Iterator[Parts]:
         """What trains a head, what stops it and what it is tested on, fold by fold, ascending by fraction in each.
@@ -197,12 +194,10 @@ def _transfer(arena: Arena, rows: Rows, cell: Cell, settings: dict[str, Any]) ->
         raise InputError(message)
     known = [(arena.proteins[row], arena.ensembl_ids[row]) for row in rows.chosen]
     symbols, codes = (
-        {pair[part] for pair, mine in zip(known, asked.tolist(), strict=True) if mine and pair[part]} for part in (0, 1)
+        frozenset().union(*(pair[part] for pair, mine in zip(known, asked.tolist(), strict=True) if mine))
+        for part in (0, 1)
     )
-    both = np.array([symbol in symbols or code in codes for symbol, code in known], dtype=np.bool_) & voting
-    if settings["overlap"] not in ("remove", "keep"):
-        message = f"overlap {settings['overlap']!r}: remove or keep needed"
-        raise InputError(message)
+    both = np.array([bool(own & symbols or ids & codes) for own, ids in known], dtype=np.bool_) & voting
     shared = len({known[row] for row in np.flatnonzero(both).tolist()})
     notes: tuple[str, ...] = ()
     if settings["overlap"] == "remove":

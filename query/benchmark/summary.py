@@ -42,14 +42,25 @@ class Summary:
     support: Mapping[str, float]
     ece: float | None
 
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Distinct seeds, ascending."""
+        return tuple(sorted({one.cell.seed for one in self.cells}))
+
+    @property
+    def n_orders(self) -> int:
+        """Orders that a random channel plan drew; 1 for other plans."""
+        return len({one.cell.mapping_seed for one in self.cells})
+
     def to_dict(self) -> dict[str, Any]:
         """One row of summary.csv, JSON-ready."""
         first = self.cells[0]
         said = {n: v for n, v in self.cell.to_dict().items() if n not in ("seed", "mapping_seed", "settings")}
         row: dict[str, Any] = {
             **said,
-            "n_seeds": len(self.cells),
-            "seeds": [one.cell.seed for one in self.cells],
+            "n_seeds": len(self.seeds),
+            "n_orders": self.n_orders,
+            "seeds": list(self.seeds),
             "fingerprints": sorted({one.fingerprint for one in self.cells}),
             "n": first.n,
             "n_groups": len(first.groups),

@@ -1,19 +1,16 @@
 """See that an atlas has the vectors that a grid needs: by encoders of the registry, and by fine-tuned ones. I/O."""
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 from locatlas.errors import InputError, LocatlasError
-from locatlas.indexer import encoders
 from locatlas.indexer.embed import embed
 from locatlas.indexer.encoders import EncoderRequest
-from locatlas.indexer.finetune_request import FinetuneRequest
 from locatlas.indexer.pipeline import Progress
 from locatlas.indexer.store import Store
 from locatlas.query.benchmark.cell import Cell
+from locatlas.query.benchmark.entries import image_level, known_by_name
 from locatlas.query.benchmark.expand import Variant
-from locatlas.query.benchmark.splits import DEFAULTS
+from locatlas.query.benchmark.tuning import finetune_request
 
 __all__ = ["ensure_finetuned", "ensure_vectors"]
 
@@ -32,16 +29,12 @@ def ensure_vectors(store: Store, variant: Variant, *, progress: Progress | None 
     Raises:
         InputError: If there are no images at the level, or the weights are not to be had, with the ways out.
     """
-    level = variant.level
-    if level == "protein":
-        level = max((e.level for e in encoders.stored_encoders(store)), default="fov")
-    name = variant.name
-    fits = [e for e in encoders.stored_encoders(store, level) if e.is_called(name)]
-    imported = next((e for e in fits if e.is_imported), None)
-    if imported is not None:
-        return imported.fingerprint
-    if fits and fits[0].spec.name != name:  # named by a fingerprint, whose plan the grid sets anew
-        name = fits[0].spec.name
+    level, name = image_level(store, variant.name, variant.level), variant.name
+    known = known_by_name(store, name, variant.level)
+    if known is not None and known.is_imported:
+        return known.fingerprint
+    if known is not None:  # it may be named by a fingerprint, whose plan the grid sets anew
+        name = known.spec.name
     request = EncoderRequest(
         name=name,
         mapping=variant.mapping,  # type: ignore[arg-type]
@@ -53,7 +46,7 @@ def ensure_vectors(store: Store, variant: Variant, *, progress: Progress | None 
         done = embed(atlas=store.folder.path, request=request, levels=(level,), progress=progress, switch=False)
     except LocatlasError as error:
         message = f"{variant}: {error} (--encoder NAME measures another in its place)"
-        raise type(error)(message) if type(error) is InputError else InputError(message) from error
+        raise InputError(message) from error
     return done.encoders[level].fingerprint
 
 
@@ -79,25 +72,21 @@ def ensure_finetuned(
     """
     from locatlas.query.finetuning import finetune
 
-    asked: dict[str, Any] = {
-        "objective": cell.objective,
-        "level": cell.level,
-        "encoder": parent,
-        "group": str(cell.setting("group", "protein")),
-        "hold_out": float(cell.setting("hold_out", DEFAULTS["hold_out"])),
-        "validation": float(cell.setting("validation", DEFAULTS["validation"])),
-        "fraction": cell.fraction,
-        "split_seed": cell.seed,
-        "seed": cell.seed,
-        "where": tuple(filter(None, str(cell.setting("where", "")).split(","))),
-    }
-    if cell.objective == "supervised":
-        asked |= {"labels": cell.labels, "map_labels": cell.setting("map_labels")}
+    settings = {name: value for name, value in cell.settings if not name.startswith("finetune.")}
     own = {name.removeprefix("finetune."): value for name, value in cell.settings if name.startswith("finetune.")}
-    request = FinetuneRequest(**asked | own)
-    done = finetune(atlas=store.folder.path, request=request, follow=False, progress=progress, tell=tell)
+    request = finetune_request(
+        objective=cell.objective,
+        level=cell.level,
+        labels=cell.labels,
+        fraction=cell.fraction,
+        seed=cell.seed,
+        settings=settings,
+        finetune=own,
+        encoder=parent,
+    )
+    path = store.folder.path
+    done = finetune(atlas=path, request=request, follow=False, state="superseded", progress=progress, tell=tell)
     assert done is not None
-    path: Path = store.folder.path
     embed(
         atlas=path,
         request=EncoderRequest(name=done.encoder.name),

@@ -8,6 +8,9 @@ from click.testing import CliRunner, Result
 
 from locatlas.cli import group, main
 from locatlas.cli.documents import BenchmarkDocument
+from locatlas.query.benchmark import run as run_module
+from locatlas.query.benchmark.grid import Grid
+from locatlas.query.benchmark.tables import by_condition, how_many_seeds
 from tests.query.made_training import TINY, make_atlas
 
 GRID = f'''title = "Plans"
@@ -67,6 +70,58 @@ def test_the_document_fits_its_schema_and_measures_nothing_twice(
     assert (checked.n_cells, checked.n_measured) == (4, 0)
     there = {path.name for path in (tmp_path / "o").iterdir()}
     assert set(checked.files) == there
+
+
+def test_what_another_result_left_in_the_folder_goes_and_other_files_stay(
+    made: tuple[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    atlas, out = made[0], tmp_path / "out"
+    monkeypatch.setenv("LOCATLAS_HOME", str(Path(atlas).parent / "home"))
+    alone = GRID.replace('["natural", "replicate"]', '["natural"]').replace("[1, 3, 50]", "[1, 50]")
+    (tmp_path / "alone.toml").write_text(alone.replace("compare_k = 3", "compare_k = 50"))
+    assert run("benchmark", str(Path(atlas).parent / "plans.toml"), "-a", atlas, "--out", str(out)).exit_code == 0
+    before = {path.name for path in out.iterdir()}
+    (out / "mine.txt").write_text("kept")
+    done = run("benchmark", str(tmp_path / "alone.toml"), "-a", atlas, "--out", str(out), "--json")
+    document = json.loads(done.stdout)
+    assert {"comparisons.csv", "figure_plans.svg", "figure_f1_by_k.csv"} <= before - set(document["files"])
+    assert {path.name for path in out.iterdir()} == {*document["files"], "mine.txt"}
+    assert any("compared and shown at k = 1, since 50 exceeds the references" in note for note in document["notes"])
+
+
+def test_results_of_other_encoders_stand_beside_those_of_the_grid(
+    made: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    atlas = made[0]
+    monkeypatch.setenv("LOCATLAS_HOME", str(Path(atlas).parent / "home"))
+    done = run("benchmark", str(Path(atlas).parent / "plans.toml"), "-a", atlas, "-e", "current", "--json")
+    assert json.loads(done.stdout)["folder"] == str(Path(atlas) / "benchmarks" / "plans-current")
+
+
+def test_a_label_source_that_is_named_replaces_the_grids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[object] = []
+
+    def planned(grid: Grid) -> tuple[dict[object, object], dict[str, int]]:
+        given.append(grid.settings.get("label_source"))
+        return {}, {}
+
+    monkeypatch.setattr(run_module, "planned", planned)
+    own = GRID.replace("[measure]", '[settings]\nlabel_source = "annotated"\n[measure]\nlevels = ["cell"]')
+    (tmp_path / "own.toml").write_text(own)
+    for more in ((), ("--label-source", "inherited")):
+        assert run("benchmark", str(tmp_path / "own.toml"), "--dry-run", "--json", *more).exit_code == 0
+    assert given == ["annotated", "inherited"]
+
+
+def test_tables_of_summaries_have_the_rows_groups_and_classes_of_all_their_lines() -> None:
+    same = {"protocol": "protein-out", "level": "fov", "labels": "single", "n_groups": 3, "n_classes": 2}
+    rows = [{**same, "n": 9, "line": 1}, {**same, "n": 8, "line": 2}, {**same, "n": 9, "line": 3}]
+    assert {title: [row["line"] for row in found] for title, found in by_condition(rows).items()} == {
+        "protein-out, level fov, single-label: 9 scored rows, 3 groups, 2 classes": [1, 3],
+        "protein-out, level fov, single-label: 8 scored rows, 3 groups, 2 classes": [2],
+    }
+    assert how_many_seeds({"n_seeds": 3, "n_orders": 2}) == "3 x 2 orders"
+    assert how_many_seeds({"n_seeds": 3, "n_orders": 1}) == "3"
 
 
 def test_grids_are_listed_shown_and_planned_without_an_atlas() -> None:

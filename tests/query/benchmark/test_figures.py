@@ -1,6 +1,7 @@
 """Figures of a grid: their numbers are those that were measured, and what they show is named in them."""
 
 import csv
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from locatlas.errors import InputError
-from locatlas.query.benchmark.figures_by_fraction import draw_by_fraction
+from locatlas.query.benchmark.figures_by_fraction import _bars, draw_by_fraction
 from locatlas.query.benchmark.figures_by_k import draw_by_k
 from locatlas.query.benchmark.figures_confusion import draw_confusion
 from locatlas.query.benchmark.figures_differences import draw_differences
@@ -102,6 +103,17 @@ def test_fractions_have_the_frozen_baseline_and_the_marks_of_heads(tmp_path: Pat
     assert float(row["macro_f1_sd"]) == first.scores["macro_f1"].sd
 
 
+def test_a_point_of_one_seed_beside_others_of_several_has_no_bar(tmp_path: Path) -> None:
+    several = [scored(0.7, fraction=1.0, seed=seed, protocol="protein-holdout") for seed in (0, 1)]
+    group = summaries([scored(0.6, fraction=0.5, seed=0, protocol="protein-holdout"), *several])
+    below = _bars(group, sd=True)
+    assert math.isnan(below[0])
+    assert below[1] == group[1].scores["macro_f1"].sd
+    svg, _, table = draw_by_fraction(group, tmp_path / "f")
+    assert "SD over 1 to 2 seeds" in words(svg)
+    assert [r["macro_f1_sd"] == "" for r in rows(table)] == [True, False]
+
+
 def test_marks_stand_only_where_their_classifier_does(tmp_path: Path) -> None:
     near = summaries([scored(0.8), scored(0.6, mapping="replicate")])
     assert "published" not in words(draw_plans(near, tmp_path / "n", published=list_published())[0])
@@ -119,12 +131,12 @@ def test_plans_side_by_side_name_the_orders_of_a_random_one(tmp_path: Path) -> N
     assert "random (2 orders)" in text
     assert f"{HPA}, separate; 5-NN, uniform votes" in text
     assert [r["line"] for r in rows(table)] == ["natural", "random (2 orders)", "replicate"]
-    assert [int(r["n_seeds"]) for r in rows(table)] == [1, 2, 1]
+    assert [(int(r["n_seeds"]), int(r["n_orders"])) for r in rows(table)] == [(1, 1), (1, 2), (1, 1)]
 
 
 def test_differences_stand_with_their_p(tmp_path: Path) -> None:
     cells = [scored(0.95), scored(0.4, mapping="random", mapping_seed=0), scored(0.9, mapping="replicate")]
-    pairs = compare_all(cells, n_replicates=20, n_permutations=200)
+    pairs = compare_all(cells, n_replicates=20, n_permutations=200).pairs
     svg, _, table = draw_differences(pairs, summaries(cells), tmp_path / "d")
     text = words(svg)
     assert "natural less random" in text

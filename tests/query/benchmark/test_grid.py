@@ -1,6 +1,7 @@
 """Grids as TOML: those that come with locatlas, and what is refused, by file and key."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,15 @@ import pytest
 from locatlas.errors import InputError, UnknownNameError
 from locatlas.models import registry
 from locatlas.query.benchmark.cell import Cell
-from locatlas.query.benchmark.expand import cells_of, variants_of
-from locatlas.query.benchmark.grid import _FINETUNE, _SETTINGS, list_grids, load_grid
+from locatlas.query.benchmark.expand import Meant, cells_of, variants_of
+from locatlas.query.benchmark.grid import list_grids, load_grid
 from locatlas.query.benchmark.run import planned
+from locatlas.query.benchmark.settings import FINETUNE, SETTINGS
+from locatlas.query.benchmark.tuning import finetune_request
 
 SMALL = 'title = "t"\n[[encoders]]\nname = "e"\n[measure]\nprotocols = ["protein-out"]\n'
+TUNED = SMALL.replace("protein-out", "protein-holdout") + 'objectives = ["supervised"]\n'
+GRADED = SMALL + 'labels = ["multi"]\n'
 
 
 def written(folder: Path, text: str) -> Path:
@@ -60,6 +65,52 @@ def test_a_small_grid_has_the_defaults_of_the_documentation(tmp_path: Path) -> N
         (SMALL.replace("protein-out", "transfer"), r"protocol transfer needs reference and query"),
         (SMALL.replace('name = "e"', 'name = "e"\nmapping = "natural"'), r"\[\[encoders\]\] 1: unknown key 'mapping'"),
         ('title = "t"\n[measure]\nprotocols = ["protein-out"]\n', r"no \[\[encoders\]\]"),
+        (SMALL + "ks = []", r"\[measure\]: ks is empty"),
+        (SMALL + "seeds = []", r"\[measure\]: seeds is empty"),
+        (SMALL + "levels = []", r"\[measure\]: levels is empty"),
+        (SMALL.replace('name = "e"', 'name = "e"\nmapping_seeds = []'), r"\[\[encoders\]\] 1: mapping_seeds is empty"),
+        *(
+            (SMALL + f'labels = ["multi"]\n[settings]\n{key} = {value}', rf"\[settings\]: {key} = .*needed")
+            for key, value in (
+                ("grade_weights", '"1,0.5"'),
+                ("grade_weights", '"a,b,c"'),
+                ("grade_weights", '"1,-5,9"'),
+                ("min_groups", "-1"),
+                ("min_groups", "true"),
+                ("hold_out", "2"),
+                ("hold_out", "nan"),
+                ("folds", "1"),
+                ("validation", "-1"),
+                ("overlap", '"zz"'),
+                ("label_source", '"foo"'),
+                ("map_labels", '"a:b"'),
+                ("threshold", "1.5"),
+                ("temperature", "0"),
+                ("temperature", "inf"),
+                ("group", '""'),
+                ("where", '["protein"]'),
+                ("where", "[3]"),
+            )
+        ),
+        (TUNED + '[finetune]\nhead = "foo"', r"\[finetune\]: head = 'foo': linear, mlp, wide needed"),
+        (TUNED + "[finetune]\nlr = -1.0", r"\[finetune\]: lr = -1.0: a number above 0 needed"),
+        (TUNED + "[finetune]\nsteps = 3\nepochs = 2", r"objective supervised: .*in epochs or in steps, not in both"),
+        (TUNED + 'levels = ["protein"]', r"objective supervised trains on images: level fov or cell needed"),
+        (
+            TUNED.replace("supervised", "dino") + '[settings]\nmap_labels = "hpa:opencell"',
+            r"map_labels holds out other",
+        ),
+        (
+            TUNED.replace("supervised", "dino") + 'levels = ["cell"]\n[settings]\nlabel_source = "annotated"',
+            r"label_source = 'annotated' holds out other groups than objective dino does",
+        ),
+        (SMALL + '[settings]\nlabel_source = "annotated"', r"label_source = 'annotated' is of cells alone"),
+        (GRADED + 'levels = ["protein"]\n[settings]\ngrade_weights = "1,0.5,0"', r"level protein have no grades"),
+        (
+            GRADED + 'levels = ["cell"]\n[settings]\ngrade_weights = "1,0.5,0"\nlabel_source = "annotated"',
+            r"cells' own annotations have no grades",
+        ),
+        (SMALL + '[settings]\ngrade_weights = "1,0.5,0"', r"grade_weights are of labels multi and classifier knn"),
         ("title = ", r"mine\.toml: not TOML"),
         (SMALL.replace('title = "t"', 'title = "t"\npublished = ["x"]'), r"published holds 'x': frozen-hpa-fov"),
     ],
@@ -105,7 +156,44 @@ def test_the_grid_of_the_documentation_can_be_measured_and_all_settings_are_told
     grid = load_grid(written(tmp_path, page.partition("```toml\n")[2].partition("```")[0]))
     assert sum(map(len, planned(grid)[0].values()))
     settings, columns = page.partition("| setting |")[2], page.partition("Columns of the tidy table")[2]
-    assert [name for name in _SETTINGS if f"`{name}`" not in settings] == []
-    assert [name for name in _FINETUNE if f"`{name}`" not in settings] == []
+    assert [name for name in SETTINGS if f"`{name}`" not in settings] == []
+    assert [name for name in FINETUNE if f"`{name}`" not in settings] == []
     assert [field.name for field in dataclasses.fields(Cell) if f"`{field.name}`" not in columns] == []
     assert [name for name in list_grids() if f"| `{name}` |" not in page] == []
+
+
+def test_imported_vectors_are_measured_once_and_their_plans_are_counted() -> None:
+    grid = load_grid("paper-channel-plans").with_encoders(["mine", "other"])
+    variants, left_out = variants_of(grid, {("mine", "fov"): Meant("mine", imported=True)})
+    mine = [one for one in variants if one.name == "mine"]
+    assert [(one.mapping, one.mapping_seed, one.passes, one.stains) for one in mine] == [(None, None, None, ())]
+    assert len(variants) == 1 + (2 + 6 + 1)
+    # three mappings by two passes, of which one is measured
+    assert left_out["imported vectors have no channel plan: they are measured once"] == 3 * 2 - 1
+    assert {one.mapping for one in cells_of(grid, mine[0])[0]} == {None}
+
+
+def test_imported_vectors_are_not_fine_tuned() -> None:
+    grid = load_grid("paper-finetune-fractions")
+    variants, _ = variants_of(grid, {(grid.encoders[0].name, "fov"): Meant("mine", imported=True)})
+    cells, left_out = cells_of(grid, variants[0])
+    assert {one.objective for one in cells} == {"frozen"}
+    assert left_out["imported vectors have no encoder that could be fine-tuned"] == 2 * 2 * 5 * 3
+
+
+def test_filters_with_commas_stay_as_they_are(tmp_path: Path) -> None:
+    text = SMALL + '[settings]\nwhere = ["protein!=P1,x", "dataset=a"]\n'
+    grid = load_grid(written(tmp_path, text))
+    cell = cells_of(grid, variants_of(grid)[0][0])[0][0]
+    assert cell.setting("where") == ("protein!=P1,x", "dataset=a")
+    assert Cell.from_dict(json.loads(json.dumps(cell.to_dict()))) == cell
+
+
+@pytest.mark.parametrize(("objective", "head"), [("supervised", "mlp"), ("dino", "linear")])
+def test_a_head_is_for_trainings_with_labels_alone(objective: str, head: str) -> None:
+    request = finetune_request(
+        objective=objective, level="cell", labels="single", fraction=0.5, seed=2, finetune={"head": "mlp", "steps": 3},
+        settings={"where": ("protein!=P1,x",), **({"label_source": "annotated"} if objective == "supervised" else {})},
+    )  # fmt: skip
+    assert (request.head, request.steps, request.where) == (head, 3, ("protein!=P1,x",))
+    assert request.label_source == ("annotated" if objective == "supervised" else "inherited")

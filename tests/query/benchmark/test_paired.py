@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import norm
 from sklearn.metrics import f1_score
 
 from locatlas.query.benchmark.cell import Cell
 from locatlas.query.benchmark.corrections import holm
-from locatlas.query.benchmark.paired import DETECTABLE_SE, compare_all, compare_pair
+from locatlas.query.benchmark.paired import compare_all, compare_pair, detectable_se
+from locatlas.query.benchmark.permutation import smallest_p, swaps_needed
 from locatlas.query.benchmark.scored import Scored
 from locatlas.query.metrics import Counts
 
@@ -102,9 +104,7 @@ def test_a_detectable_difference_is_found_four_times_in_five() -> None:
         found += gap.ci95[0] > 0 or gap.ci95[1] < 0
     mean_gap, detectable = np.mean(gaps), sizes / 60
     # normal theory: power = P(Z > 1.96 - 2.8 gap / detectable)
-    from scipy.stats import norm
-
-    expected = norm.sf(1.96 - DETECTABLE_SE * mean_gap / detectable)
+    expected = norm.sf(1.96 - detectable_se() * mean_gap / detectable)
     assert abs(found / 60 - expected) < 0.2
 
 
@@ -134,13 +134,13 @@ def test_pairs_are_made_of_what_differs_in_the_plan_alone() -> None:
     cells = [cell("natural", k=k) for k in (1, 5)]
     cells += [cell("random", k=k, mapping_seed=s) for k in (1, 5) for s in (0, 1)]
     scored = [made(target, drawn(i, 12, 2, 0.8)[1], groups, c) for i, c in enumerate(cells)]
-    found = compare_all(scored, k=5, votes="uniform", n_replicates=10)
+    found = compare_all(scored, k=5, votes="uniform", n_replicates=10).pairs
     assert [(p.first, p.second, p.where["k"], p.n_groups) for p in found] == [
         ("e, natural, joint", "e, random, joint", 5, 12)
     ]
     by_hand = scored[1].macro_f1 - np.mean([scored[4].macro_f1, scored[5].macro_f1])
     assert found[0].difference == pytest.approx(by_hand)
-    assert len(compare_all(scored, n_replicates=10)) == 2
+    assert len(compare_all(scored, n_replicates=10).pairs) == 2
     assert one is not None
 
 
@@ -148,7 +148,111 @@ def test_seeds_are_averaged_before_they_are_compared() -> None:
     target, _, groups = drawn(0, 12, 2, 0.8)
     first = [made(target, drawn(s, 12, 2, 0.9)[1], groups, cell(seed=s)) for s in (0, 1)]
     second = [made(target, drawn(s + 9, 12, 2, 0.5)[1], groups, cell("random", seed=s)) for s in (0, 1, 2)]
-    found = compare_all([*first, *second], n_replicates=10)
+    found = compare_all([*first, *second], n_replicates=10).pairs
     assert found[0].n_seeds == 2  # the third has no partner
     by_hand = np.mean([x.macro_f1 for x in first]) - np.mean([x.macro_f1 for x in second[:2]])
     assert found[0].difference == pytest.approx(by_hand)
+
+
+def test_encoders_that_scored_other_rows_of_the_same_groups_are_not_compared_which_is_told() -> None:
+    target, one, groups = drawn(0, 12, 2, 0.8)
+    _, other, _ = drawn(1, 12, 2, 0.5)
+    whole = made(target, one, groups, cell())
+    fewer = made(target[1:], other[1:], groups[1:], cell("random"))  # one image has no vector
+    relabelled = made((target + (groups == 3)) % 3, other, groups, cell("replicate"))
+    assert fewer.groups == relabelled.groups == whole.groups
+    found = compare_all([whole, fewer, relabelled], n_replicates=10)
+    assert found.pairs == []
+    assert found.notes == ["3 pairs of encoders or plans are not compared: they did not score the same rows"]
+
+
+def test_encoders_without_a_seed_in_common_are_not_compared_which_is_told() -> None:
+    target, one, groups = drawn(0, 12, 2, 0.8)
+    pair = [made(target, one, groups, cell(seed=0)), made(target, one, groups, cell("random", seed=1))]
+    found = compare_all(pair, n_replicates=10)
+    assert found.pairs == []
+    assert found.notes == ["1 pairs of encoders or plans are not compared: they have no seed in common"]
+
+
+def test_random_plans_of_other_numbers_of_orders_are_compared_by_the_means_of_all() -> None:
+    target, _, groups = drawn(0, 12, 2, 0.8)
+    some = [made(target, drawn(s, 12, 2, 0.9)[1], groups, cell("random", mapping_seed=s)) for s in (0, 1)]
+    more = [
+        made(target, drawn(s + 9, 12, 2, 0.5)[1], groups, cell("random", mapping_seed=s, encoder="f"))
+        for s in (0, 1, 2)
+    ]
+    (found,) = compare_all([*some, *more], n_replicates=10).pairs
+    by_hand = np.mean([x.macro_f1 for x in some]) - np.mean([x.macro_f1 for x in more])
+    assert found.difference == pytest.approx(by_hand)
+
+
+def test_where_the_k_exceeds_the_references_the_largest_that_does_not_is_compared() -> None:
+    target, _, groups = drawn(0, 12, 2, 0.8)
+    scored = [
+        made(target, drawn(i, 12, 2, 0.8)[1], groups, cell(mapping, k=k))
+        for i, (mapping, k) in enumerate(itertools.product(("natural", "random"), (1, 5)))
+    ]
+    assert [one.where["k"] for one in compare_all(scored, k=10, n_replicates=10).pairs] == [5]
+
+
+def test_many_comparisons_take_so_many_swaps_that_one_can_still_be_found() -> None:
+    assert swaps_needed(1) == swaps_needed(50) == 10_000
+    for m in (100, 1000):
+        assert holm([smallest_p(60, swaps_needed(m)), *[1.0] * (m - 1)])[0] < 0.05 / 9
+
+
+def test_a_true_difference_among_many_comparisons_is_found() -> None:
+    """45 pairs of ten plans of which one is right: p of 100 swaps, 0.0099 at best, could not pass the correction."""
+    target, _, groups = drawn(0, 40, 2, 0.8)
+    scored = [
+        made(target, target if i == 0 else drawn(i, 40, 2, 0.3)[1], groups, cell(encoder=f"e{i}")) for i in range(10)
+    ]
+    found = compare_all(scored, n_replicates=20, n_permutations=100)
+    assert all(one.p_holm < 0.05 for one in found.pairs if one.first.startswith("e0"))
+    assert found.notes == []
+
+
+def test_comparisons_of_too_few_groups_to_find_anything_are_told() -> None:
+    target, _, groups = drawn(0, 5, 4, 0.9)
+    scored = [made(target, (target + i) % 3, groups, cell(encoder=f"e{i}")) for i in range(2)]  # right, and never right
+    found = compare_all(scored, n_replicates=10)
+    # all 32 exchanges: two of them, none and all, are as large as the largest
+    assert found.pairs[0].p == pytest.approx(2 / 32)
+    assert found.notes == [
+        "1 of 1 comparisons are of so few groups (from 5 on) that p stays at or above 0.05 after correction, whatever "
+        "the difference"
+    ]
+
+
+def test_p_after_more_swaps_is_that_of_all_swaps_by_hand() -> None:
+    target, one, groups = drawn(0, 13, 3, 0.9)
+    _, other, _ = drawn(1, 13, 3, 0.45)
+    pair = [made(target, p, groups, cell(m)) for p, m in ((one, "natural"), (other, "random"))]
+    found = compare_pair([pair[0]], [pair[1]], n_replicates=2, n_permutations=10_500)
+    tables = np.stack([one == target, other == target])
+    assert tables.mean(axis=1)[0] > tables.mean(axis=1)[1]
+    hits = 0
+    for swap in itertools.product([False, True], repeat=13):
+        at = np.array(swap)[groups]
+        first, second = np.where(at, other, one), np.where(at, one, other)
+        null = f1_by_hand(target, first) - f1_by_hand(target, second)
+        hits += abs(null) >= abs(found.difference) - 1e-12
+    assert found.p == pytest.approx(hits / 2**13, abs=0.004)
+
+
+def f1_by_hand(target: np.ndarray, predicted: np.ndarray) -> float:
+    each = []
+    for c in range(3):
+        right = ((target == c) & (predicted == c)).sum()
+        each.append(2 * right / ((target == c).sum() + (predicted == c).sum()))
+    return float(np.mean(each))
+
+
+def test_the_detectable_difference_is_corrected_for_the_number_of_comparisons() -> None:
+    assert detectable_se() == pytest.approx(norm.isf(0.025) + norm.isf(0.2))
+    assert detectable_se(30) == pytest.approx(norm.isf(0.025 / 30) + norm.isf(0.2))
+    target, _, groups = drawn(0, 30, 2, 0.8)
+    scored = [made(target, drawn(i, 30, 2, 0.6)[1], groups, cell(encoder=f"e{i}")) for i in range(3)]
+    three = compare_all(scored, n_replicates=50, n_permutations=10).pairs[0]
+    alone = compare_all(scored[:2], n_replicates=50, n_permutations=10).pairs[0]
+    assert three.detectable / alone.detectable == pytest.approx(detectable_se(3) / detectable_se(1))

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from locatlas.errors import InputError
+from locatlas.errors import InputError, UnknownNameError
+from locatlas.indexer import embed as embed_module
 from locatlas.indexer import encoders
+from locatlas.indexer.embed import reembed
 from locatlas.indexer.ledger import versions
 from locatlas.indexer.store import Store
 from locatlas.query.atlas import open_atlas
@@ -137,6 +139,61 @@ def test_tables_and_figures_hold_what_was_measured(atlas: Path, tmp_path: Path) 
         assert sum(int(row["n"]) for row in csv.DictReader(file)) == sum(one.n for one in result.cells)
     document = json.loads((tmp_path / "out" / "result.json").read_text())
     assert document["n_cells"] == len(rows)
+
+
+def test_fine_tuned_encoders_are_measured_without_frozen_ones_and_stay_beside(atlas: Path) -> None:
+    tuned = grid(
+        encoders=(EncoderEntry(name=TINY),), protocols=("protein-holdout",), objectives=("supervised",), ks=(1,),
+        compare_k=1, seeds=(0,), settings={"hold_out": 0.3, "validation": 0.3}, finetune={"steps": 2, "batch_size": 6},
+    )  # fmt: skip
+    result = benchmark(atlas=atlas, grid=tuned, n_bootstrap=0)
+    assert [one.cell.objective for one in result.cells] == ["supervised"]
+    assert states(atlas) == ["current", "superseded", "superseded"]  # the one it began from, and what came of it
+
+
+def test_a_name_that_a_training_does_not_know_is_one_line(atlas: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: Any, **__: Any) -> str:
+        raise UnknownNameError("column", "plat", ["plate"])
+
+    monkeypatch.setattr(run_module, "ensure_finetuned", unknown)
+    tuned = grid(protocols=("protein-holdout",), objectives=("supervised",), seeds=(0,))
+    with pytest.raises(InputError, match=r"supervised fine-tuning at fraction 1, seed 0: unknown column 'plat'"):
+        benchmark(atlas=atlas, grid=tuned, n_bootstrap=0)
+
+
+def test_a_killed_run_leaves_nothing_that_reembed_would_make_current(atlas: Path) -> None:
+    before = encoders.current(Store.open(atlas), "fov")
+
+    def killed(what: str, *_: int) -> None:
+        if what == "embedding":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        benchmark(atlas=atlas, grid=grid(), n_bootstrap=0, progress=killed)
+    assert states(atlas) == ["current", "superseded"]
+    reembed(atlas=atlas)
+    assert encoders.current(Store.open(atlas), "fov") == before
+
+
+def test_an_encoder_that_others_made_current_meanwhile_stays_so(atlas: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drop = embed_module._drop
+
+    def late(job: Any, encoder: Any, missing: Any) -> None:
+        encoders.switch_to(job.store, encoder)  # what `locatlas embed` of the same encoder leaves
+        drop(job, encoder, missing)
+
+    monkeypatch.setattr(embed_module, "_drop", late)
+    one = grid(encoders=(EncoderEntry(name=TINY, passes=("separate",)),))
+    result = benchmark(atlas=atlas, grid=one, n_bootstrap=0)
+    now = encoders.current(Store.open(atlas), "fov")
+    assert now is not None
+    assert {one.fingerprint for one in result.cells} == {now.fingerprint}
+    assert states(atlas) == ["current", "superseded"]
+
+
+def test_a_grid_of_which_nothing_can_be_measured_is_one_line(atlas: Path) -> None:
+    with pytest.raises(InputError, match=r"nothing could be measured: .*k = 1000: some query has only"):
+        benchmark(atlas=atlas, grid=grid(ks=(1000,), compare_k=None), n_bootstrap=0)
 
 
 def test_an_encoder_that_is_not_to_be_had_is_one_line_with_the_way_out(atlas: Path) -> None:

@@ -37,8 +37,8 @@ def made(seed: int = 0, **changes: Any) -> Arena:
         "groups": proteins,
         "fovs": [f"i{i:03}" for i in range(n)],
         "datasets": ["one"] * n,
-        "proteins": proteins,
-        "ensembl_ids": [None] * n,
+        "proteins": [frozenset({name}) for name in proteins],
+        "ensembl_ids": [frozenset[str]()] * n,
         "graded": [{}] * n,
         "seen": np.zeros(n, dtype=bool),
     }
@@ -152,9 +152,9 @@ def test_held_out_proteins_are_classified_by_the_fraction_alone() -> None:
 def two_sets() -> Arena:
     arena = made()
     datasets = ["hpa" if i < 60 else "opencell" for i in range(len(arena))]
-    names = list(arena.proteins)
+    names = list(arena.groups)
     names[60:64] = ["P00"] * 4  # a protein of both
-    return made(datasets=datasets, proteins=names, groups=names)
+    return made(datasets=datasets, proteins=[frozenset({name}) for name in names], groups=names)
 
 
 @pytest.mark.parametrize(("overlap", "n"), [("remove", 56), ("keep", 60)])
@@ -164,6 +164,19 @@ def test_transfer_tells_proteins_of_both_sets(overlap: str, n: int) -> None:
     assert mine.n_references == n
     assert mine.n == 36
     assert any("1 proteins of hpa are also in opencell" in note for note in mine.notes)
+
+
+def test_transfer_removes_an_antibody_of_several_genes_by_any_of_them() -> None:
+    arena = two_sets()
+    names, codes = list(arena.proteins), list(arena.ensembl_ids)
+    names[4:8] = [frozenset({"P01", "P20"})] * 4  # its second gene is one that is scored
+    codes[8:12] = [frozenset({"ENSG1", "ENSG2"})] * 4
+    codes[80:84] = [frozenset({"ENSG2", "ENSG3"})] * 4
+    settings = (("query", "opencell"), ("reference", "hpa"))
+    shared = made(datasets=arena.datasets, groups=arena.groups, proteins=names, ensembl_ids=codes)
+    mine = scored(shared, cell(protocol="transfer", k=3, settings=settings))[0]
+    assert mine.n_references == 60 - 3 * 4
+    assert any("3 proteins of hpa are also in opencell" in note for note in mine.notes)
 
 
 def test_transfer_without_the_data_set_names_those_there_are() -> None:
@@ -185,7 +198,7 @@ def test_lower_grades_vote_with_their_weight() -> None:
     arena = made(
         ids=["a", "b", "c"], vectors=vectors, groups=["a", "b", "c"],
         labels=[frozenset("x"), frozenset("y"), frozenset("x")],
-        fovs=["a", "b", "c"], datasets=["one"] * 3, proteins=["a", "b", "c"], ensembl_ids=[None] * 3,
+        fovs=["a", "b", "c"], datasets=["one"] * 3, proteins=[frozenset("a")] * 3, ensembl_ids=[frozenset[str]()] * 3,
         graded=[{"x": 3}, {"y": 3, "x": 2}, {"x": 3}], seen=np.zeros(3, dtype=bool),
     )  # fmt: skip
     plain = cell(k=1, labels="multi")
@@ -210,6 +223,17 @@ def test_a_k_beyond_the_references_is_skipped_with_the_reason() -> None:
     skipped = [one for one in found if isinstance(one, Skipped)]
     assert [one.reason for one in skipped] == ["k = 93: some query has only 92 references"]
     assert len(found) == 2
+
+
+def test_what_exceeds_the_references_is_known_without_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    from locatlas.query.benchmark import score
+
+    def refused(*_: Any, **__: Any) -> Any:
+        raise AssertionError
+
+    monkeypatch.setattr(score, "_search", refused)
+    cells = [cell(k=93), cell(k=200, votes="softmax"), cell(protocol="protein-kfold", k=90)]
+    assert all(isinstance(one, Skipped) for one in score_cells(made(), cells))
 
 
 def test_one_search_serves_all_cells_of_a_split(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,6 +264,10 @@ def test_the_digest_is_of_the_rows_and_not_of_their_order() -> None:
     again = made(**turned, vectors=arena.vectors[::-1].copy(), seen=arena.seen[::-1])
     assert again.digest == arena.digest
     assert made(labels=[frozenset({"c0"})] * len(arena)).digest != arena.digest
+    nudged = arena.vectors.copy()
+    nudged[5, 3] = np.nextafter(nudged[5, 3], np.float32(9))
+    assert made(vectors=nudged).digest != arena.digest
+    assert made(groups=[*arena.groups[1:], arena.groups[0]]).digest != arena.digest
     first, second = (scored(one, cell(k=3))[0] for one in (arena, again))
     assert first.macro_f1 == second.macro_f1
 

@@ -27,6 +27,16 @@ def test_seeds_make_one_row_with_mean_and_sample_sd() -> None:
     assert first.scores["accuracy"].mean == pytest.approx(np.mean(accuracy))
 
 
+def test_seeds_and_orders_of_a_random_plan_are_counted_apart() -> None:
+    cells = [
+        made(*drawn(seed, 15, 3, 0.7), cell("random", seed=seed, mapping_seed=order))
+        for seed in (0, 1)
+        for order in (0, 1, 2)
+    ]
+    row = summarize(cells, n_bootstrap=0)[0].to_dict()
+    assert (row["n_seeds"], row["n_orders"], row["seeds"]) == (2, 3, [0, 1])
+
+
 def test_the_interval_of_one_seed_is_the_sweeps() -> None:
     one = made(*drawn(0, 20, 3, 0.7), cell())
     found = summarize([one], n_bootstrap=300)[0].scores["macro_f1"].ci95

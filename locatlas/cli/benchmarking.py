@@ -34,6 +34,12 @@ if TYPE_CHECKING:
 @click.option(
     "--group", metavar="NAME", help="Column that must not be split and that intervals draw; default: protein."
 )
+@click.option(
+    "--min-groups",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="With labels `single`, leave out classes of fewer groups; in place of the grid's number (10 in the paper's).",
+)
 @click.option("--list", "listing", is_flag=True, help="Name the grids that come with locatlas.")
 @click.option("--show", is_flag=True, help="Print the grid's TOML, to begin one of your own.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be measured.")
@@ -56,6 +62,7 @@ def benchmark_command(
     map_labels: str | None,
     label_source: str,
     group: str | None,
+    min_groups: int | None,
     *,
     listing: bool,
     show: bool,
@@ -81,7 +88,7 @@ def benchmark_command(
 
         click.echo(grid_text(grid)[0], nl=False)
         return
-    given = {"where": list(where) or None, "map_labels": map_labels, "group": group}
+    given = {"where": list(where) or None, "map_labels": map_labels, "group": group, "min_groups": min_groups}
     said = get_current_context().get_parameter_source("label_source") is not ParameterSource.DEFAULT
     given["label_source"] = label_source if said else None
     chosen = load_grid(grid).with_encoders(encoders).with_settings(given)

@@ -119,6 +119,13 @@ def _of_large_classes(arena: Arena, cell: Cell, least: int) -> tuple[list[frozen
         if len(names) == 1 and group and asked:
             met[next(iter(names))].add(group)
     large = {name for name, groups in met.items() if len(groups) >= least}
+    if met and not large:
+        most = max(len(groups) for groups in met.values())
+        message = (
+            f"level {arena.level}: no class has {least} groups ({arena.group}), the largest has {most}; "
+            f"min_groups (--min-groups) decides which classes take part"
+        )
+        raise InputError(message)
     small = [len(names) == 1 and not names <= large for names in labels]
     kept = [frozenset() if gone else names for names, gone in zip(labels, small, strict=True)]
     return kept, {f"class of fewer than {least} groups": sum(small)} if any(small) else {}

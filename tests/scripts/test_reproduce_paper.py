@@ -120,7 +120,7 @@ def document() -> dict[str, object]:
     """What `locatlas benchmark --json` prints, as far as the page needs it."""
     plan = {
         "encoder": "e", "mapping": "natural", "passes": "joint", "stains": [], "objective": "frozen", "level": "fov",
-        "labels": "single", "protocol": "protein-out", "fraction": 1.0, "n_seeds": 1, "n": 40.0, "n_groups": 20,
+        "labels": "single", "protocol": "protein-out", "fraction": 1.0, "n_seeds": 1, "n_orders": 1, "n": 40.0, "n_groups": 20,
         "n_classes": 3, "accuracy": 0.5, "macro_f1_sd": None,
     }  # fmt: skip
     knn = plan | {"classifier": "knn", "votes": "uniform"}

@@ -193,6 +193,14 @@ def test_classes_of_few_proteins_are_left_out_and_counted() -> None:
     assert mine.left_out["class of fewer than 2 groups"] == 4
 
 
+def test_an_atlas_without_a_class_of_so_many_proteins_is_told_how_many_the_largest_has() -> None:
+    most = max(
+        len({g for names, g in zip(made().labels, made().groups, strict=True) if c in names}) for c in ("c0", "c1")
+    )
+    with pytest.raises(InputError, match=rf"no class has 99 groups \(protein\), the largest has {most}; min_groups"):
+        list(score_cells(made(), [cell(settings=(("min_groups", 99),))]))
+
+
 def test_lower_grades_vote_with_their_weight() -> None:
     vectors = np.array([[1, 0], [1, 0.01], [1, 0.02]], dtype=np.float32)
     arena = made(

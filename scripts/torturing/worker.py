@@ -34,7 +34,7 @@ class Fault:
             "full" (a disk; it is filled by the caller).
         step: Of "kill" and "error".
         after: Whether it happens after that step.
-        number: errno of "error"; bytes of "fsize" and "full"; files of "nofile"; milliseconds of "timer".
+        number: errno of "error"; bytes of "fsize" and "full"; open files of "nofile"; milliseconds of "timer".
         stays: Whether each later step fails as well.
     """
 
@@ -184,7 +184,9 @@ class _starved:
         self._what = {"fsize": resource.RLIMIT_FSIZE, "nofile": resource.RLIMIT_NOFILE}.get(fault.kind)
         self._limit = fault.number
         if fault.kind == "nofile":
-            self._limit += max(map(int, os.listdir("/proc/self/fd")))
+            lowest = os.open(os.devnull, os.O_RDONLY)  # the first number that is free
+            os.close(lowest)
+            self._limit += lowest
 
     def __enter__(self) -> None:
         if self._what is not None:

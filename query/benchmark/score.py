@@ -26,6 +26,29 @@ _OF_NO_SPLIT = ("encoder", "mapping", "mapping_seed", "passes", "stains", "objec
 Told = Callable[[str], None]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Asked:
+    """The scored rows of a split, which all of its cells share.
+
+    Attributes:
+        table: (n, classes) bool.
+        groups: Sorted.
+        codes: (n,) number of each row's group.
+    """
+
+    table: NDArray[np.bool_]
+    groups: tuple[str, ...]
+    codes: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, split: Split) -> "_Asked":
+        """Those of a split."""
+        of_rows = [split.rows.groups[row] for row in np.flatnonzero(split.asked).tolist()]
+        groups = tuple(sorted(set(of_rows)))
+        codes = encode_names([*groups, *of_rows])[0][len(groups) :]
+        return cls(split.rows.table[split.asked], groups, codes)
+
+
 @dataclass(frozen=True, slots=True)
 class Skipped:
     """A cell that cannot be measured on these rows, and why."""
@@ -60,16 +83,17 @@ def score_cells(
         alike[cell.without(*_OF_NO_SPLIT)].append(cell)
     for group in alike.values():
         split = make_split(arena, group[0])
+        asked = _Asked.of(split)
         near = [cell for cell in group if cell.classifier == "knn"]
         if near:
-            yield from _by_neighbors(arena, split, near, device, tell)
+            yield from _by_neighbors(arena, split, asked, near, device, tell)
         for kind in dict.fromkeys(cell.classifier for cell in group if cell.classifier != "knn"):
             for cell in (cell for cell in group if cell.classifier == kind):
-                yield _by_head(arena, split, cell, device, tell)
+                yield _by_head(arena, split, asked, cell, device, tell)
 
 
 def _by_neighbors(
-    arena: Arena, split: Split, cells: Sequence[Cell], device: str, tell: Told | None
+    arena: Arena, split: Split, asked: _Asked, cells: Sequence[Cell], device: str, tell: Told | None
 ) -> Iterator[Scored | Skipped]:
     most = split.least_references  # known before anything is searched: what is skipped costs no search in a later run
     for cell in cells:
@@ -101,9 +125,8 @@ def _by_neighbors(
                     chosen[step, rows] = predict_multi(scores[step], threshold=threshold, top_if_none=True)
         for cell in mine:
             at = ks.index(int(cell.k or 0))
-            yield _scored(
-                arena, split, cell, chosen[at], None if sure is None else sure[at], split.mean_references, split.asked
-            )
+            certain = None if sure is None else sure[at]
+            yield _scored(arena, split, asked, cell, chosen[at], certain, split.mean_references)
 
 
 def _search(split: Split, k: int, device: str) -> Neighbors:
@@ -135,7 +158,7 @@ def _voted_table(arena: Arena, split: Split, cell: Cell) -> NDArray[np.bool_]:
     return carried  # type: ignore[return-value]  # votes take any numbers in [0, 1]
 
 
-def _by_head(arena: Arena, split: Split, cell: Cell, device: str, tell: Told | None) -> Scored:
+def _by_head(arena: Arena, split: Split, asked: _Asked, cell: Cell, device: str, tell: Told | None) -> Scored:
     from locatlas.models.training.fit_head import HeadPlan, fit_head
     from locatlas.models.training.heads import HeadSpec
 
@@ -158,24 +181,21 @@ def _by_head(arena: Arena, split: Split, cell: Cell, device: str, tell: Told | N
             scores.argmax(axis=1) if single else predict_multi(scores, threshold=threshold, top_if_none=True)
         )
         sizes.append(len(parts.train))
-    asked = split.asked
-    return _scored(arena, split, cell, chosen[asked], sure[asked] if single else None, float(np.mean(sizes)), asked)
+    rows = split.asked
+    return _scored(arena, split, asked, cell, chosen[rows], sure[rows] if single else None, float(np.mean(sizes)))
 
 
 def _scored(
     arena: Arena,
     split: Split,
+    asked: _Asked,
     cell: Cell,
     chosen: NDArray[np.int64] | NDArray[np.bool_],
     sure: NDArray[np.float64] | None,
     n_references: float,
-    asked: NDArray[np.bool_],
 ) -> Scored:
     """Count what was predicted for the asked rows, by group."""
-    table = split.rows.table[asked]
-    of_rows = [split.rows.groups[row] for row in np.flatnonzero(asked).tolist()]
-    groups = tuple(sorted(set(of_rows)))
-    codes = encode_names([*groups, *of_rows])[0][len(groups) :]
+    table, groups, codes = asked.table, asked.groups, asked.codes
     n_classes = table.shape[1]
     predicted = chosen if chosen.ndim == 2 else chosen[:, None] == np.arange(n_classes)
     right = (predicted == table).all(axis=1)

@@ -106,8 +106,8 @@ def document() -> dict[str, object]:
     """What `locatlas benchmark --json` prints, as far as the page needs it."""
     plan = {
         "encoder": "e", "mapping": "natural", "passes": "joint", "stains": [], "objective": "frozen", "level": "fov",
-        "labels": "single", "protocol": "protein-out", "fraction": 1.0, "n_seeds": 1, "n": 40.0, "n_groups": 20,
-        "n_classes": 3, "accuracy": 0.5, "macro_f1_sd": None,
+        "labels": "single", "protocol": "protein-out", "fraction": 1.0, "n_seeds": 1, "n_orders": 1, "n": 40.0,
+        "n_groups": 20, "n_classes": 3, "accuracy": 0.5, "macro_f1_sd": None,
     }  # fmt: skip
     knn = plan | {"classifier": "knn", "votes": "uniform"}
     rows = [knn | {"k": k, "macro_f1": 0.4 + k / 100, "macro_f1_ci95": [0.3, 0.5]} for k in (1, 10)]

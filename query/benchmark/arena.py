@@ -126,8 +126,9 @@ class Arena:
             self.seen.tolist(),
         )
         for column in columns:  # its distinct values, and which of them each row has
-            place: dict[Hashable, int] = {}
-            codes = np.fromiter((place.setdefault(column[row], len(place)) for row in order), "<i8", count=len(order))
+            ordered = list(map(column.__getitem__, order))
+            place = {value: code for code, value in enumerate(dict.fromkeys(ordered))}
+            codes = np.fromiter(map(place.__getitem__, ordered), "<i8", count=len(order))
             values = [sorted(value) if isinstance(value, frozenset) else value for value in place]
             told.update(json.dumps(values).encode())
             told.update(codes.data)

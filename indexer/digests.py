@@ -108,7 +108,6 @@ class Digests:
     def __init__(self, folder: AtlasFolder) -> None:
         self._folder = folder
         self._journal: Journal | None = None
-        self._inode = 0
         self._declared = False
 
     def take(self, tables: Sequence[str], *, late: bool = False) -> int:
@@ -179,12 +178,14 @@ class Digests:
     def _read(self) -> Journal | None:
         try:
             with self._folder.journal_path.open("rb") as f:
-                stat = os.fstat(f.fileno())
-                known = self._journal
-                # it is replaced, never shortened: the same file is the same generation
-                if known is None or self._inode != stat.st_ino or stat.st_size < known.whole:
-                    self._journal, self._inode = parse(f.read()), stat.st_ino
-                elif stat.st_size > known.whole:
+                size, known = os.fstat(f.fileno()).st_size, self._journal
+                # the first line tells one journal from the next: a file's number is given again once it is replaced
+                first = parse(f.readline())
+                same = known is not None and 0 < known.generation == first.generation and known.since == first.since
+                if known is None or not same or size < known.whole:
+                    f.seek(0)
+                    self._journal = parse(f.read())
+                elif size > known.whole:
                     f.seek(known.whole)
                     parse(f.read(), into=known)
         except FileNotFoundError:

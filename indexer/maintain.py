@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from locatlas.errors import StoreDamagedError
+from locatlas.indexer.backup.kept import give_up
 from locatlas.indexer.declared_roots import declare_roots
 from locatlas.indexer.encoders import StoredEncoder, stored_encoders
 from locatlas.indexer.ledger import Run
 from locatlas.indexer.store import Store
-from locatlas.indexer.tidy import remove_old_versions
+from locatlas.indexer.tidy import old_versions, remove_versions
 from locatlas.interrupts import unbroken
 
 __all__ = ["MaintainSummary", "SupersededVectors", "maintain"]
@@ -53,6 +54,7 @@ class MaintainSummary:
         compacted: Tables whose fragments were merged.
         roots: Folders of images that were declared anew, by name.
         old_versions: Versions of tables that were removed, superseded for a while (`tidy_limits.SUPERSEDED_FOR_S`).
+        given_up: States from before an upgrade, as folders below the atlas, that needed one of these and were deleted.
     """
 
     dropped: list[SupersededVectors] = field(default_factory=list)
@@ -61,6 +63,7 @@ class MaintainSummary:
     compacted: list[str] = field(default_factory=list)
     roots: dict[str, str] = field(default_factory=dict)
     old_versions: int = 0
+    given_up: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document of `maintain`."""
@@ -73,6 +76,8 @@ def maintain(
     """Merge small fragments, remove old versions and what killed runs left; on request, delete superseded vectors.
 
     A version of a table is old when it has been superseded for ten minutes: whoever reads it has so long to end.
+
+    What was kept before an upgrade of the atlas (`before-upgrade/`) is deleted with the first version that it needs.
 
     The encoders themselves stay in the atlas, with their parents and what they were trained on. Vectors that were
     imported are kept: no image could give them back. A query that began with an encoder just before its vectors were
@@ -103,6 +108,7 @@ def maintain(
             vectors = _described(store, encoder)
             if drop_superseded and not encoder.is_imported:
                 run.touched()
+                summary.given_up += _give_up(store, encoder.table, None)
                 _drop(store, encoder)
                 run.counts["dropped vectors"] += vectors.vectors
                 summary.freed_bytes += vectors.bytes
@@ -114,10 +120,20 @@ def maintain(
             before = store.version(table)
             store.compact(table)
             summary.compacted += [table] if store.version(table) != before else []
-            removed, freed = remove_old_versions(store, table)
+            old = old_versions(store, table)
+            summary.given_up += _give_up(store, table, old)
+            removed, freed = remove_versions(store, table, old)
             summary.old_versions += removed
             summary.freed_bytes += freed
         return summary
+
+
+def _give_up(store: Store, table: str, versions: list[int] | None) -> list[str]:
+    try:
+        return give_up(store.folder, table, versions)
+    except OSError as error:
+        message = f"{error.filename or store.folder.path}: cannot be deleted ({error.strerror or error})"
+        raise StoreDamagedError(message) from error
 
 
 def _described(store: Store, encoder: StoredEncoder) -> SupersededVectors:

@@ -5,12 +5,14 @@ not written for a week may be open in a reader when the next commit supersedes i
 """
 
 import datetime as dt
-from collections.abc import Iterable
+import logging
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from locatlas.errors import StoreDamagedError
+from locatlas.errors import InputError, StoreDamagedError
 from locatlas.indexer import tidy_limits
+from locatlas.indexer.backup.kept import versions_needed
 from locatlas.indexer.digests import committed_files
 from locatlas.indexer.verify.lance_files import open_table
 from locatlas.interrupts import unbroken
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
     from locatlas.indexer.ledger import Run
     from locatlas.indexer.store import Store
 
-__all__ = ["FREED", "MERGED", "REMOVED", "remove_old_versions", "tidy"]
+__all__ = ["FREED", "MERGED", "REMOVED", "old_versions", "remove_versions", "tidy"]
+
+logger = logging.getLogger(__name__)
 
 MERGED, REMOVED, FREED = "tables merged", "old versions removed", "bytes freed"
 """What is counted of it in the ledger."""
@@ -27,6 +31,8 @@ MERGED, REMOVED, FREED = "tables merged", "old versions removed", "bytes freed"
 
 def tidy(store: "Store", tables: Iterable[str], run: "Run") -> None:
     """Merge fragments and remove old versions of tables that are above a limit; the writer lock is held.
+
+    What was kept before an upgrade needs versions of that time: these stay, with their files, until `maintain`.
 
     Args:
         store: The atlas.
@@ -36,6 +42,7 @@ def tidy(store: "Store", tables: Iterable[str], run: "Run") -> None:
     Raises:
         StoreDamagedError: If something cannot be read or written; what was committed stays.
     """
+    spared: dict[str, frozenset[int]] | None = None
     for table in tables:
         if not store.has(table):
             continue
@@ -44,20 +51,51 @@ def tidy(store: "Store", tables: Iterable[str], run: "Run") -> None:
         if store.version(table) != before:
             run.counts[MERGED] += 1
         if _is_above(_folder(store, table)):
-            removed, freed = remove_old_versions(store, table)
+            if spared is None:
+                try:
+                    spared = versions_needed(store.folder)
+                except InputError as error:
+                    logger.warning("%s; until it is gone, old versions are removed by `locatlas maintain` only", error)
+                    return
+            removed, freed = remove_versions(store, table, old_versions(store, table, spared.get(table, ())))
             if removed:
                 run.counts[REMOVED] += removed
                 run.counts[FREED] += freed
 
 
-def remove_old_versions(store: "Store", table: str) -> tuple[int, int]:
-    """Remove the versions of a table that were superseded long enough ago, with the files that only they use.
+def old_versions(store: "Store", table: str, spared: Collection[int] = ()) -> list[int]:
+    """The versions of a table that were superseded long enough ago.
+
+    Two versions always stay, the newest and the one before: it answers if the newest manifest is damaged.
+
+    Args:
+        store: The atlas.
+        table: Its name.
+        spared: Versions that somebody needs.
+
+    Raises:
+        StoreDamagedError: If the table cannot be opened.
+    """
+    import lance
+
+    try:
+        listed = lance.dataset(str(_folder(store, table))).versions()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise _irremovable(store, table, error) from error
+    old = superseded(listed, dt.timedelta(seconds=tidy_limits.SUPERSEDED_FOR_S))
+    last = sorted(one["version"] for one in listed)[-2:]
+    return [version for version in old if version not in last and version not in spared]
+
+
+def remove_versions(store: "Store", table: str, versions: Sequence[int]) -> tuple[int, int]:
+    """Remove versions of a table, with the files that only they use.
 
     Files that no version knows, as a kill leaves them, are Lance's to judge: it removes them after seven days.
 
     Args:
         store: The atlas.
         table: Its name.
+        versions: As `old_versions` tells them.
 
     Returns:
         How many versions, and the bytes that were freed.
@@ -67,23 +105,25 @@ def remove_old_versions(store: "Store", table: str) -> tuple[int, int]:
     """
     import lance
 
-    folder = _folder(store, table)
+    if not versions:
+        return 0, 0
     try:
-        dataset: Any = lance.dataset(str(folder))
-        old = superseded(dataset.versions(), dt.timedelta(seconds=tidy_limits.SUPERSEDED_FOR_S))
-        if not old:
-            return 0, 0
+        dataset: Any = lance.dataset(str(_folder(store, table)))
         needed = open_table(store.folder, table).files
         may_go = [path for path, _ in committed_files(store.folder, table) if path not in needed]
         with unbroken(), store.digests.removing(may_go):
             done = dataset.cleanup_old_versions(
-                versions=old, delete_unverified=False, error_if_tagged_old_versions=False
+                versions=list(versions), delete_unverified=False, error_if_tagged_old_versions=False
             )
     except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        message = f"{folder}: its old versions cannot be removed ({reason}); what was committed stays"
-        raise StoreDamagedError(message) from error
+        raise _irremovable(store, table, error) from error
     return int(done.old_versions), int(done.bytes_removed)
+
+
+def _irremovable(store: "Store", table: str, error: Exception) -> StoreDamagedError:
+    reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+    message = f"{_folder(store, table)}: its old versions cannot be removed ({reason}); what was committed stays"
+    return StoreDamagedError(message)
 
 
 def superseded(versions: Iterable[dict[str, Any]], age: dt.timedelta, now: dt.datetime | None = None) -> list[int]:

@@ -1,8 +1,8 @@
 """What an atlas was before its schema version is raised: kept in the atlas, as a backup of next to no size. I/O.
 
 An upgrade adds versions to tables and replaces `atlas.json`; it deletes nothing. So it is enough to keep `atlas.json`
-and the manifests, which say what the tables were: the data files that these name stay where they are, until `maintain`
-deletes versions that nothing reads.
+and the manifests, which say what the tables were: the data files that these name stay where they are. A run that
+removes old versions spares those that are named here; `maintain` removes them, and what was kept with them.
 """
 
 from collections.abc import Callable

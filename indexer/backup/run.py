@@ -23,7 +23,8 @@ KEEP = 3
 after that."""
 
 _TRIES = 20
-"""States that may go away while they are copied. Versions are only cleaned up, and tables dropped, by `maintain`."""
+"""States that may go away while they are copied. Versions are removed by `maintain` and by long
+runs, tables by `maintain`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

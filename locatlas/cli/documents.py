@@ -190,6 +190,9 @@ class MaintainDocument(_Document):
     compacted: list[str] = Field(description="tables whose fragments were merged")
     roots: dict[str, str] = Field(description="folders of images that were declared anew, by name")
     old_versions: int = Field(ge=0, description="versions of tables that were removed, superseded for ten minutes")
+    given_up: list[str] = Field(
+        description="states from before an upgrade, as folders below the atlas, that needed one of these: deleted"
+    )
 
 
 class VerifyCounts(_Document):

@@ -88,6 +88,8 @@ def maintain_command(atlas: Path, roots: dict[str, Path], *, drop_superseded: bo
         f"{atlas}: {_megabytes(summary.freed_bytes)} freed, {len(summary.compacted)} tables compacted, "
         f"{summary.old_versions} old versions removed"
     )
+    for kept in summary.given_up:
+        click.echo(f"deleted: {kept}, what the atlas was before an upgrade: old versions that it needs were removed")
     for name, path in summary.roots.items():
         click.echo(f"root {name!r} of images is now {path}")
     for vectors in summary.dropped:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from locatlas.errors import ImageRejectedError, one_line
 from locatlas.indexer import images
 from locatlas.indexer.limits import VARIABLE, limits
+from locatlas.indexer.opening import NOT_THE_FILES
 from locatlas.indexer.records import ImageRecord, Source
 
 __all__ = ["LENGTH", "OPERATIONS", "main"]
@@ -110,6 +111,10 @@ def _answered(asked: Mapping[str, Any]) -> Answer:
         return OPERATIONS[asked["what"]](asked)
     except ImageRejectedError as error:
         return {"rejected": str(error)}, None
+    except OSError as error:
+        if error.errno not in NOT_THE_FILES:
+            raise
+        return {"system": [error.errno, error.strerror, error.filename]}, None  # no fault of the image
     except MemoryError:
         message = f"{asked['named']}: needs more memory than one image may ({allowed.decoder_bytes / 2**20:.0f} MiB)"
         return {"rejected": message}, None

@@ -194,6 +194,7 @@ class Decoders:
         Raises:
             ImageRejectedError: If the file cannot be used, ends its decoder, or takes too much memory or time.
             LocatlasError: If no decoder can be started.
+            OSError: If the system has no means to open any file (`opening.NOT_THE_FILES`).
         """
         full = {**request, "named": named, "limits": os.environ.get(VARIABLE, "")}
         limits()  # a variable that cannot be read is no fault of the file
@@ -210,6 +211,9 @@ class Decoders:
                 raise
             else:
                 self._give_back(decoder)
+                if "system" in answer:
+                    number, reason, path = answer["system"]
+                    raise OSError(int(number), str(reason), str(path or named))
                 if "rejected" in answer:
                     raise ImageRejectedError(str(answer["rejected"]))
                 return answer, pixels

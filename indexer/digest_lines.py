@@ -68,7 +68,8 @@ class Journal:
 
     def is_removing(self, path: str) -> bool:
         """Whether the deletion of this file was begun."""
-        return any(path == gone or (gone.endswith("/") and path.startswith(gone)) for gone in self.removing)
+        folders = (path[: at + 1] for at, letter in enumerate(path) if letter == "/")
+        return path in self.removing or any(folder in self.removing for folder in folders)
 
 
 def canonical(fields: dict[str, Any]) -> str:

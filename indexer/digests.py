@@ -11,6 +11,7 @@ import datetime as dt
 import hashlib
 import logging
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,7 @@ from locatlas.indexer.digest_lines import (
 )
 from locatlas.indexer.layout import AtlasFolder
 
-__all__ = ["Digests", "committed_files", "file_digest", "read_head", "read_journal"]
+__all__ = ["Digests", "committed_files", "file_digest", "head_of", "is_cut", "read_head", "read_journal"]
 
 logger = logging.getLogger(__name__)
 
@@ -93,10 +94,20 @@ def read_journal(folder: AtlasFolder) -> Journal | None:
 def read_head(folder: AtlasFolder) -> tuple[int, int] | None:
     """Generation, and bytes that the journal has at least, as `head.json` says; None where it is missing or damaged."""
     try:
-        fields = unsealed(folder.head_path.read_bytes())
+        return head_of(folder.head_path.read_bytes())
     except FileNotFoundError:
         return None
+
+
+def head_of(data: bytes) -> tuple[int, int] | None:
+    """What the bytes of `head.json` say; None if they are damaged."""
+    fields = unsealed(data)
     return None if fields is None else (fields["generation"], fields["bytes"])
+
+
+def is_cut(journal: Journal, head: tuple[int, int] | None) -> bool:
+    """Whether a journal is shorter, or older, than its head says it is at least."""
+    return head is not None and head > (journal.generation, journal.whole)
 
 
 class Digests:
@@ -128,7 +139,11 @@ class Digests:
         journal = self._read()
         if journal is None:
             return self._begin()
-        if late and journal.removing:
+        whole = self._is_whole(journal)
+        if late and not whole:
+            told = "%s: it, or its length, is damaged; `locatlas verify --atlas %s` says how, and goes on saying so"
+            logger.warning(told, self._folder.journal_path, shlex.quote(str(self._folder.path)))
+        if late and journal.removing and whole:
             self.settle()  # somebody died while deleting
             return self.take(tables, late=True)
         new = [(name, path) for table in tables for name, path in committed_files(self._folder, table)]
@@ -143,16 +158,19 @@ class Digests:
     def removing(self, paths: Sequence[str]) -> Iterator[None]:
         """Delete files in the block: said beforehand, so that one that is missing is not taken for damage.
 
+        A journal of which lines are damaged or missing stays as it is, so that `verify` goes on saying so.
+
         Args:
             paths: Below the atlas; a folder with a slash at its end.
         """
-        if self._read() is None:
+        if (journal := self._read()) is None:
             yield
             return
-        now = _now()
+        now, whole = _now(), self._is_whole(journal)
         self._append(b"".join(removal_line(path, now) for path in paths))
         yield
-        self.settle()
+        if whole:
+            self.settle()
 
     def settle(self) -> None:
         """Write the journal anew without damaged lines, and without files that were to be deleted and are gone."""
@@ -165,15 +183,21 @@ class Digests:
         """Write a journal in place of the one that is there.
 
         Args:
-            journal: What it is to say; its damaged lines and begun deletions are left out.
+            journal: What it is to say; its damaged lines and begun deletions are left out. That lines were damaged or
+                missing stays said.
             without: Paths of files that it is not to name.
         """
         left_out = set(without)
         files = [file for path, file in journal.files.items() if path not in left_out]
         head = read_head(self._folder)
         generation = max(journal.generation, head[0] if head else 0) + 1
-        since = journal.since or _now()
-        self._replace(journal_bytes(generation, since, files, begun_again=journal.begun_again), generation)
+        since, again = journal.since or _now(), journal.begun_again or bool(journal.bad) or is_cut(journal, head)
+        self._replace(journal_bytes(generation, since, files, begun_again=again), generation)
+
+    def _is_whole(self, journal: Journal) -> bool:
+        """Whether all lines of the journal are there and what was written, as far as can be known."""
+        head = read_head(self._folder)
+        return not journal.bad and head is not None and not is_cut(journal, head)
 
     def _read(self) -> Journal | None:
         try:
@@ -222,15 +246,21 @@ class Digests:
             self._declared = True
 
     def _append(self, lines: bytes) -> None:
-        assert self._journal is not None
+        """Write lines at the end. A head that is damaged, or that misses lines, is left to say so."""
+        journal, head = self._journal, read_head(self._folder)
+        assert journal is not None
+        cut = is_cut(journal, head)
+        if cut and head is not None and head[0] == journal.generation:
+            self._vouch(journal.generation, head[1] + len(lines))  # as many bytes are missing afterwards
         with self._folder.journal_path.open("r+b") as f:
-            f.truncate(self._journal.whole)  # what was torn when somebody died
+            f.truncate(journal.whole)  # what was torn when somebody died
             f.seek(0, os.SEEK_END)
             f.write(lines)
             f.flush()
             os.fsync(f.fileno())
-        parse(lines, into=self._journal)
-        self._vouch(self._journal.generation, self._journal.whole)
+        parse(lines, into=journal)
+        if head is not None and not cut:
+            self._vouch(journal.generation, journal.whole)
 
     def _replace(self, data: bytes, generation: int) -> None:
         write_atomically(self._folder.journal_path, data)

@@ -9,8 +9,10 @@ import pyarrow as pa
 
 from locatlas.errors import AtlasLockedError, InputError, LocatlasError, SchemaMismatchError, StoreDamagedError
 from locatlas.indexer.backup.before_upgrade import keep_before_upgrade
+from locatlas.indexer.digests import Digests, read_journal
 from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.schema import CELLS, FOVS, SCHEMA_VERSION
+from locatlas.interrupts import unbroken
 
 __all__ = ["upgrade"]
 
@@ -50,8 +52,7 @@ def upgrade(folder: AtlasFolder) -> None:
             with folder.writer(f"upgrade from schema version {found}"):
                 if _version(folder) != SCHEMA_VERSION:  # it may have been done since
                     kept = keep_before_upgrade(folder, found, is_upgraded=lambda name: _is_upgraded(folder, name))
-                    for table, schema in _GREW.items():
-                        _add_columns(folder.db / f"{table}.lance", schema)
+                    _grow(folder)
                     folder.write_info({**folder.info(), "schema_version": SCHEMA_VERSION})
                     logger.warning(
                         "%s: upgraded from schema version %s to %s; `locatlas restore %s --to FOLDER` gives back what "
@@ -91,6 +92,19 @@ def _is_upgraded(folder: AtlasFolder, table: str) -> bool:
 
     wanted = _GREW.get(table)
     return wanted is not None and list(lance.dataset(str(folder.db / f"{table}.lance")).schema.names) == wanted.names
+
+
+def _grow(folder: AtlasFolder) -> None:
+    """Add columns, and take the digests of what is new where the atlas has any; a signal waits for the end of both."""
+    digests = Digests(folder)
+    attested = read_journal(folder) is not None
+    if attested:
+        digests.take(list(_GREW), late=True)  # what somebody left who died is not what is written now
+    with unbroken():
+        for table, schema in _GREW.items():
+            _add_columns(folder.db / f"{table}.lance", schema)
+        if attested:
+            digests.take(list(_GREW))
 
 
 def _add_columns(path: Path, schema: pa.Schema) -> None:

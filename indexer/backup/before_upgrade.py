@@ -15,7 +15,10 @@ from locatlas.indexer.backup.record import BackedFile, BackedTable, BackupRecord
 from locatlas.indexer.backup.states import BackupFolder
 from locatlas.indexer.layout import AtlasFolder
 
-__all__ = ["keep_before_upgrade"]
+__all__ = ["BEFORE_UPGRADE", "keep_before_upgrade"]
+
+BEFORE_UPGRADE = "before-upgrade"
+"""Folder in the atlas. Only what lies in one may name files that it does not hold."""
 
 
 def keep_before_upgrade(folder: AtlasFolder, schema_version: int, *, is_upgraded: Callable[[str], bool]) -> Path:
@@ -35,7 +38,7 @@ def keep_before_upgrade(folder: AtlasFolder, schema_version: int, *, is_upgraded
     """
     tables = {path.stem: newest_manifest(path) for path in sorted(folder.db.glob("[!.]*.lance"))}
     manifests = {table: manifest for table, manifest in tables.items() if manifest is not None}
-    top = folder.path / "before-upgrade"
+    top = folder.path / BEFORE_UPGRADE
     for n in count(1):
         kept = BackupFolder(top / (f"schema-{schema_version}" + (f"-{n}" if n > 1 else "")))
         record = _readable(kept)

@@ -79,7 +79,12 @@ def pin(folder: AtlasFolder, *, with_indices: bool) -> Pin:
     until = time.monotonic() + WAIT_S
     while True:
         manifests, others = _manifests(folder), _others(folder, with_indices=with_indices)
-        small = {path: s for path, s in others.items() if s[0] <= SMALL_BYTES and not path.startswith("indices/")}
+        # digests are read with the versions whose files they are of, however many they are
+        small = {
+            path: s
+            for path, s in others.items()
+            if path.startswith("digests/") or (s[0] <= SMALL_BYTES and not path.startswith("indices/"))
+        }
         try:
             held = {path: (folder.path / path).read_bytes() for path in small}
         except FileNotFoundError:

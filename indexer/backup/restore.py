@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from locatlas.errors import InputError, StoreDamagedError, UnknownNameError
+from locatlas.indexer.backup.before_upgrade import BEFORE_UPGRADE
 from locatlas.indexer.backup.files import copy_hashed, digest_of, require_space, sync_folder
 from locatlas.indexer.backup.record import BackedFile, BackupRecord
 from locatlas.indexer.backup.states import BackupFolder
@@ -135,7 +136,7 @@ def restore(
         raise InputError(f"{target}: cannot be written ({error.strerror or error})") from error
     try:
         _fill(folder, record, files, staging, strip, progress)
-        _settle_digests(AtlasFolder(staging))
+        _settle_digests(AtlasFolder(staging), before_upgrade=table is None and _is_before_upgrade(folder))
         _try_out(staging / ("db" if table is None else ""), {name: t.version for name, t in tables.items()}, record)
         staging.chmod(0o777 & ~_umask())
         _require_absent(target)
@@ -179,11 +180,16 @@ def _fill(
         sync_folder(parent)
 
 
-def _settle_digests(atlas: AtlasFolder) -> None:
-    """Let the journal of digests name the files that are there: older versions of tables are not in a backup."""
+def _settle_digests(atlas: AtlasFolder, *, before_upgrade: bool) -> None:
+    """Let the journal of digests name the files that are there: older versions of tables are not in a backup.
+
+    An upgrade keeps no journal: what it kept is an atlas without digests, and is not to say that it has some.
+    """
     journal = read_journal(atlas)
     if journal is not None:
         Digests(atlas).rewrite(journal, without=[name for name in journal.files if not (atlas.path / name).exists()])
+    elif before_upgrade and "digests_since" in (info := atlas.info()):
+        atlas.write_info({key: value for key, value in info.items() if key != "digests_since"})
 
 
 def _try_out(db: Path, expected: dict[str, int], record: BackupRecord) -> None:
@@ -206,8 +212,20 @@ def _try_out(db: Path, expected: dict[str, int], record: BackupRecord) -> None:
 
 
 def _source(folder: BackupFolder, file: BackedFile) -> Path:
-    """Where the bytes of a file lie: those without a digest were left in the atlas, two folders up."""
+    """Where the bytes of a file lie: those of tables before an upgrade were left in the atlas, two folders up.
+
+    Raises:
+        InputError: If another record has a file without a digest: it would be read from anywhere.
+    """
+    if not file.digest and not (_is_before_upgrade(folder) and file.path.startswith("db/")):
+        message = f"{folder.path}: {file.path} has no digest in its record, which no backup has; nothing was restored"
+        raise InputError(message)
     return folder.held.path(file.digest) if file.digest else folder.path.parents[1] / file.path
+
+
+def _is_before_upgrade(folder: BackupFolder) -> bool:
+    """Whether this was kept in an atlas by an upgrade."""
+    return folder.path.parent.name == BEFORE_UPGRADE
 
 
 def _require_absent(target: Path) -> None:

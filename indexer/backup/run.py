@@ -1,6 +1,7 @@
 """Back an atlas up: pin a state, copy what is new of it, write its record last. I/O."""
 
 import json
+import shlex
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from locatlas.indexer.backup.pin import MovedError, Needed, Pin, files_of_table,
 from locatlas.indexer.backup.record import BackedFile, BackedTable, BackupRecord, in_order, now, program_version
 from locatlas.indexer.backup.states import BackupFolder
 from locatlas.indexer.digest_lines import Attested, parse
+from locatlas.indexer.digests import head_of, is_cut
 from locatlas.indexer.layout import AtlasFolder
 
 __all__ = ["BackupSummary", "backup"]
@@ -211,9 +213,34 @@ class _Run:
         return right and known.size == size and self.target.held.has(known.digest, size)
 
     def _attested(self, state: Pin) -> dict[str, Attested]:
-        """Files of tables whose digest was taken when they were written."""
-        name = self.folder.journal_path.relative_to(self.folder.path).as_posix()
-        return parse(state.small[name]).files if name in state.small else {}
+        """Files of tables whose digest was taken when they were written.
+
+        Raises:
+            StoreDamagedError: If not all of them are known: other bytes would be copied as good ones.
+        """
+        name, head_name = (
+            path.relative_to(self.folder.path).as_posix() for path in (self.folder.journal_path, self.folder.head_path)
+        )
+        if name not in state.small:
+            if "digests_since" in json.loads(state.small["atlas.json"]):
+                self._without_digests(name, "is missing")
+            return {}
+        journal, head = parse(state.small[name]), head_of(state.small.get(head_name, b""))
+        if journal.bad:
+            self._without_digests(name, f"line {journal.bad[0]} is not what was written")
+        if head is None:
+            self._without_digests(head_name, "is missing or damaged")
+        if is_cut(journal, head):
+            self._without_digests(name, "lines are missing at its end")
+        return journal.files
+
+    def _without_digests(self, path: str, how: str) -> NoReturn:
+        stays = "nothing was recorded" if self.before is None else f"the state of {self.before.at} stays"
+        message = (
+            f"{self.folder.path / path}: {how}, so that damage to tables would be copied unseen; {stays}; `locatlas "
+            f"verify --atlas {shlex.quote(str(self.folder.path))} --repair` mends it"
+        )
+        raise StoreDamagedError(message)
 
     def _put(self, path: str, source: Path | bytes) -> BackedFile:
         size, digest, new = self.target.held.put(source)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from locatlas.indexer.digest_lines import Journal
-from locatlas.indexer.digests import read_head, read_journal
+from locatlas.indexer.digests import is_cut, read_head, read_journal
 from locatlas.indexer.layout import AtlasFolder, info_bytes
 from locatlas.indexer.verify.finding import Finding, finding
 
@@ -96,14 +96,14 @@ def _journal(folder: AtlasFolder, journal: Journal, head: tuple[int, int] | None
     if head is None:
         means = "how long the journal of digests must be is not known"
         findings.append(finding("damage", "head damaged", head_name, means, "--repair writes it anew"))
-    elif head > (journal.generation, journal.whole) and (journal.generation or not journal.bad):
+    elif is_cut(journal, head) and (journal.generation or not journal.bad):
         means = "the journal of digests is shorter than it was: lines are missing at its end"
         findings.append(finding("damage", "journal truncated", name, means, anew))
     if journal.torn:
         means = "its last line was not written to its end: a run died just then; that is no damage"
         findings.append(finding("note", "journal torn", name, means, "the next command that writes mends it"))
     if journal.begun_again:
-        means = f"digests before {journal.since} were lost, and taken anew then: what was damaged before is not known"
+        means = "digests were lost, and taken anew of what was there then: what was damaged before is not known"
         findings.append(finding("note", "digests begun again", name, means, "nothing"))
     if late := [file for file in journal.files.values() if file.late]:
         days = sorted({file.at[:10] for file in late})

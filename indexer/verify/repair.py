@@ -80,9 +80,9 @@ class Repair:
         digests = self.store.digests
         if not found:
             return
-        new = self.store.take_late_digests()
         if any(f.kind in _UNWHOLE for f in found):
             digests.settle()
+        new = self.store.take_late_digests()
         self.done.append(f"digests/files.jsonl: digests of {new} files were taken")
 
     def _files(self, table: str, paths: Sequence[str]) -> None:

@@ -1,12 +1,13 @@
 """The journal of digests: what is kept of it while others write, and what of its damage commands leave to be found."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from locatlas.indexer import tidy_limits
-from locatlas.indexer.digest_lines import FORMAT, sealed
+from locatlas.indexer.digest_lines import FORMAT, Journal, sealed
 from locatlas.indexer.digests import read_journal
 from locatlas.indexer.store import Store
 from locatlas.indexer.tidy import remove_old_versions
@@ -69,3 +70,63 @@ def test_a_journal_that_was_written_anew_under_the_same_file_number_is_read_from
     assert after is not None
     assert after.generation > known.generation + 1
     assert found(store) == set()
+
+
+def line_of(store: Store, victim: Path) -> int:
+    lines = store.folder.journal_path.read_bytes().splitlines()
+    return next(n for n, line in enumerate(lines) if victim.name.encode() in line)
+
+
+def change_line(store: Store, n: int) -> None:
+    lines = store.folder.journal_path.read_bytes().splitlines(keepends=True)
+    lines[n] = lines[n].replace(b'"bytes":', b'"byteS":')
+    store.folder.journal_path.write_bytes(b"".join(lines))
+
+
+def cut_line(store: Store, n: int) -> None:
+    lines = store.folder.journal_path.read_bytes().splitlines(keepends=True)
+    store.folder.journal_path.write_bytes(b"".join(lines[:n]))
+
+
+def lose_head(store: Store, _: int) -> None:
+    store.folder.head_path.unlink()
+
+
+DAMAGES = {"journal damaged": change_line, "journal truncated": cut_line, "head damaged": lose_head}
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_commands_leave_a_damaged_journal_to_be_found_until_it_is_repaired(
+    kind: str, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    victim = sorted((store.folder.db / f"emb_fov_{A}.lance" / "data").iterdir())[-1]
+    DAMAGES[kind](store, line_of(store, victim))
+    assert f"damage: {kind}" in found(store)
+    for n in range(20, 23):
+        other = Store.open(store.folder.path)
+        with other.folder.writer("test"):
+            other.take_late_digests()
+        put(other, A, n)
+        tidied(other, B)
+        assert f"damage: {kind}" in found(store), f"after command {n}"
+    assert "`locatlas verify --atlas" in caplog.text
+    report = verify(atlas=store.folder.path, repair=True)
+    assert report.damage == []
+    again = "note: digests begun again" in found(store)
+    assert again == (kind != "head damaged")
+    put(store, A, 30)
+    tidied(store, A)
+    assert ("note: digests begun again" in found(store)) == again
+
+
+def test_whether_a_deletion_was_begun_is_looked_up_and_not_compared_with_every_other() -> None:
+    class LookedUp(set[str]):
+        def __iter__(self) -> Iterator[str]:
+            pytest.fail("gone through")
+
+    journal = Journal(removing=LookedUp({"db/a.lance/", "db/b.lance/data/1.lance"}))
+    assert journal.is_removing("db/a.lance/data/1.lance")
+    assert journal.is_removing("db/b.lance/data/1.lance")
+    assert not journal.is_removing("db/b.lance/data/1.lance2")
+    assert not journal.is_removing("db/a.lance2/data/1.lance")
+    assert not journal.is_removing("db/a.lance")

@@ -3,6 +3,8 @@
 import errno
 import os
 import shutil
+import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import tifffile
 
 from locatlas.errors import AtlasLockedError, EncoderMismatchError, InputError, UnknownNameError
 from locatlas.indexer import encoders
+from locatlas.indexer.decoders import Decoders
 from locatlas.indexer.embed import embed
 from locatlas.indexer.encoders import EncoderRequest
 from locatlas.indexer.index import index
@@ -304,17 +307,20 @@ def test_both_depths_are_taken(tmp_path: Path, plain: None, dtype: str) -> None:
     assert again(tmp_path / "source", tmp_path / "atlas").embedded == 1
 
 
+def answering(code: str) -> Decoders:
+    """Decoders that run some code before they answer."""
+    start = f"import sys; sys.path[:] = {sys.path!r}; from locatlas.indexer import decoder_worker, opening"
+    return Decoders([sys.executable, "-c", f"{start}\n{code}\ndecoder_worker.main()"])
+
+
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ESTALE], ids=errno.errorcode.get)
 def test_a_process_that_can_open_no_file_puts_no_image_in_quarantine(
     number: int, source: Path, tmp_path: Path, plain: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else every image that it met would be given up for good, because it would not be tried again."""
-
-    def refused(path: str, flags: int) -> int:
-        raise OSError(number, os.strerror(number), path)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("locatlas.indexer.opening._nonblocking", refused)
+    code = f"def refused(path, flags): raise OSError({number}, {os.strerror(number)!r}, path)\nopening._nonblocking = refused"
+    with closing(answering(code)) as broken, monkeypatch.context() as patch:
+        patch.setattr("locatlas.indexer.decoding.decoders", lambda: broken)
         with pytest.raises(OSError, match=os.strerror(number)):
             index(source, atlas=tmp_path / "a", dataset="opencell")
     assert index(source, atlas=tmp_path / "a", dataset="opencell").embedded == 6

@@ -108,7 +108,7 @@ def test_every_registered_encoder_can_be_built_as_its_spec_says(spec: registry.E
         edge = -(-spec.input_px // vit.patch_px(network)) * vit.patch_px(network)
         images = torch.zeros(2, len(spec.slots), edge, edge)
     assert vit.embedding_dim(network) == spec.embedding_dim
-    weight = vit.inner_vit(network).patch_embed.proj.weight
+    weight = next(vit.inner_vit(network).patch_embed.proj.parameters())  # of a stem: its first convolution
     assert weight.shape[1] == len(spec.slots)
     assert network(images).shape == (2, spec.embedding_dim)
 

@@ -117,7 +117,7 @@ def test_an_encoder_that_came_to_be_current_meanwhile_stays_current(
 
     with monkeypatch.context() as patched:
         patched.setattr(NotedLock, "acquire", after_others)
-        training._adopt(store, "fov", registry.get("mine"))
+        training._adopt(store, "fov", registry.get("mine"), "building")
     states = {e.spec.name: e.state for e in encoders.stored_encoders(store)}
     assert states == {TINY: "superseded", "mine": "current"}
 

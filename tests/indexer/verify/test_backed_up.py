@@ -1,11 +1,14 @@
 """Digests that are taken when files are written are compared when they are copied, and hold in what is restored."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from locatlas.errors import StoreDamagedError
-from locatlas.indexer.backup.restore import restore, states
+from locatlas.errors import InputError, StoreDamagedError
+from locatlas.indexer.backup.record import BackedFile, BackupRecord, in_order
+from locatlas.indexer.backup.restore import check_backup, restore, states
 from locatlas.indexer.backup.run import backup
 from locatlas.indexer.store import Store
 from locatlas.indexer.verify.run import verify
@@ -57,3 +60,57 @@ def test_a_flipped_bit_of_an_atlas_never_gets_into_a_backup(whole: Path, tmp_pat
     for name in ("good", "new", f"new{n}"):
         restore(tmp_path / name, to=tmp_path / f"of {name}")
         assert problems(tmp_path / f"of {name}") == []
+
+
+def _without(line: int) -> Callable[[Path], None]:
+    def cut(journal: Path) -> None:
+        journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:line]))
+
+    return cut
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "said"),
+    [
+        ("files.jsonl", flip, "is not what was written"),
+        ("files.jsonl", _without(-1), "lines are missing at its end"),
+        ("files.jsonl", Path.unlink, "is missing"),
+        ("head.json", Path.unlink, "is missing or damaged"),
+    ],
+)
+def test_an_atlas_whose_digests_are_damaged_is_not_backed_up_before_it_is_repaired(
+    name: str, damage: Callable[[Path], None], said: str, whole: Path, tmp_path: Path
+) -> None:
+    damage(whole / "digests" / name)
+    with pytest.raises(StoreDamagedError, match=f"{name}: .*{said}.*verify --atlas .* --repair") as caught:
+        backup(atlas=whole, to=tmp_path / "backup")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "backup" / "backup.json").exists()
+    verify(atlas=whole, repair=True)
+    assert backup(atlas=whole, to=tmp_path / "backup").new
+
+
+def test_digests_are_read_with_the_versions_they_are_of_whatever_their_size(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("locatlas.indexer.backup.pin.SMALL_BYTES", 2000)
+    assert (whole / "digests" / "files.jsonl").stat().st_size > 2000
+    for path in (whole / "db" / "fovs.lance" / "data").iterdir():
+        flip(path)
+    with pytest.raises(StoreDamagedError, match="other bytes than were written"):
+        backup(atlas=whole, to=tmp_path / "backup")
+
+
+@pytest.mark.parametrize("below", ["Downloads", "before-upgrade"])
+def test_a_forged_record_takes_no_file_from_beside_the_backup(below: str, whole: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    at = tmp_path / below / "backup"
+    backup(atlas=whole, to=at)
+    record = BackupRecord.from_json((at / "backup.json").read_text(), where="here")
+    forged = replace(record, files=in_order([*record.files, BackedFile("secret", 6, "")]))
+    (at / "backup.json").write_text(forged.to_json())
+    with pytest.raises(InputError, match="secret has no digest in its record"):
+        restore(at, to=tmp_path / "again")
+    with pytest.raises(InputError, match="secret has no digest in its record"):
+        check_backup(at)
+    assert not (tmp_path / "again").exists()

@@ -15,6 +15,7 @@ import pytest
 
 from locatlas.errors import InputError
 from locatlas.indexer import encoders
+from locatlas.indexer.backup.restore import restore
 from locatlas.indexer.digests import Digests, read_journal
 from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.faiss_index import build
@@ -173,6 +174,23 @@ def test_digests_of_an_older_atlas_begin_with_the_first_run_that_writes(tmp_path
     assert report.digests_since == store.folder.info()["digests_since"]
     assert "no digests" not in kinds(report, "warning")
     assert store.folder.info()["schema_version"] == SCHEMA_VERSION
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_upgrade_of_an_atlas_that_has_digests_takes_them_and_what_it_keeps_is_an_atlas_without(
+    tmp_path: Path, version: int
+) -> None:
+    folder = make_old(tmp_path / "old", version)
+    verify(atlas=folder.path, repair=True)
+    assert "no digests" not in kinds(verify(atlas=folder.path), "warning")
+    Store.open(folder.path)
+    assert folder.info()["schema_version"] == SCHEMA_VERSION
+    report = verify(atlas=folder.path)
+    assert (kinds(report), kinds(report, "warning")) == ([], ["unknown vectors"])
+    assert "digests late" not in kinds(report, "note")
+    restore(folder.path / "before-upgrade" / f"schema-{version}", to=tmp_path / "again")
+    report = verify(atlas=tmp_path / "again")
+    assert (kinds(report), kinds(report, "warning")) == ([], ["no digests", "unknown vectors"])
 
 
 def test_an_atlas_that_can_only_be_read_is_verified_and_not_touched(original: Path) -> None:

@@ -7,7 +7,9 @@ anew and never forked, since the run has threads of its own and of its libraries
 import atexit
 import fcntl
 import json
+import math
 import os
+import re
 import select
 import signal
 import subprocess
@@ -21,11 +23,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from locatlas.errors import ImageRejectedError, LocatlasError
+from locatlas.errors import ImageRejectedError, LocatlasError, escaped, one_line
 from locatlas.indexer.decoder_worker import LENGTH
 from locatlas.indexer.limits import VARIABLE, limits
 
-__all__ = ["Decoders", "decoders"]
+__all__ = ["NO_ANSWER", "Decoders", "decoders"]
+
+NO_ANSWER = "the decoder gave an answer that is none"
+"""What is said of one whose bytes are not what a decoder sends: a file may have taken it over."""
 
 START_S = 120.0
 """Longest wait for a process to start; a cold disk takes its time."""
@@ -38,6 +43,11 @@ KEPT = 16
 
 MAX_ANSWER_BYTES = 2**30
 """Longest answer beside an array; that of a file with a million cells has some hundred MB."""
+
+MAX_REASON = 10_000
+"""Characters of a reason that are shown; readers clip what they quote of a file themselves."""
+
+_DTYPE = re.compile(r"[<>|][uif]\d{1,2}")
 
 _PIPE_BYTES = 2**20
 _F_SETPIPE_SZ = 1031  # Linux; fcntl names it from Python 3.10 on there only
@@ -109,15 +119,16 @@ class _Decoder:
         if length > MAX_ANSWER_BYTES:
             message = f"an answer of {length} bytes"
             raise self._ended(message)
-        answer = json.loads(self._read(np.empty(length, np.uint8), deadline).tobytes())
-        if "shape" not in answer:
-            return answer, None
-        shape, dtype = tuple(int(n) for n in answer["shape"]), np.dtype(str(answer["dtype"]))
-        n_bytes = int(np.prod([float(n) for n in shape])) * dtype.itemsize
-        if dtype.kind not in "uif" or min(shape, default=0) < 0 or n_bytes > 2 * limits().bytes:
-            message = f"an answer of shape {shape} and dtype {dtype}"
-            raise self._ended(message)
-        pixels = np.empty(shape, dtype)
+        body = self._read(np.empty(length, np.uint8), deadline).tobytes()
+        try:
+            answer = json.loads(body)
+            if not isinstance(answer, dict):
+                raise self._ended(NO_ANSWER)
+            if "shape" not in answer:
+                return answer, None
+            pixels = _array(answer["shape"], answer["dtype"])
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise self._ended(NO_ANSWER) from None
         self._read(pixels.reshape(-1).view(np.uint8), deadline)
         return answer, pixels
 
@@ -151,10 +162,11 @@ class _Decoder:
             seconds = limits().decoder_seconds
             return f"takes longer to decode than the {seconds} s allowed ({VARIABLE}, decoder_seconds)"
         if code < 0:
-            return f"the decoder was ended by {signal.Signals(-code).name}, in a second attempt too"
+            known = {one.value: one.name for one in signal.Signals}  # not all that there are have names
+            return f"the decoder was ended by {known.get(-code, f'signal {-code}')}, in a second attempt too"
         self._errors.seek(0)
         said = self._errors.read().decode(errors="replace").strip().splitlines() or ["nothing said"]
-        return f"the decoder ended with exit status {code}: {said[-1][:300]}"
+        return f"the decoder ended with exit status {code}: {one_line(said[-1])}"
 
     def close(self, *, wait_s: float) -> None:
         """End the process: by its closed stdin within so many seconds, else at once."""
@@ -167,6 +179,24 @@ class _Decoder:
             self._process.kill()
             self._process.wait()
         self._errors.close()
+
+
+def _array(shape: Any, dtype: Any) -> NDArray[Any]:
+    """Room for the array that an answer announces.
+
+    Raises:
+        ValueError: If it announces none, or too large a one.
+        TypeError: If there is no such dtype.
+    """
+    if not isinstance(shape, list) or not isinstance(dtype, str) or _DTYPE.fullmatch(dtype) is None:
+        raise ValueError(NO_ANSWER)
+    if any(type(n) is not int or n < 0 for n in shape):
+        raise ValueError(NO_ANSWER)
+    kind = np.dtype(dtype)
+    # an axis of length 0 does not make room for the others
+    if math.prod(max(n, 1) for n in shape) * kind.itemsize > 2 * limits().bytes:
+        raise ValueError(NO_ANSWER)
+    return np.empty(shape, kind)
 
 
 class Decoders:
@@ -215,7 +245,7 @@ class Decoders:
                     number, reason, path = answer["system"]
                     raise OSError(int(number), str(reason), str(path or named))
                 if "rejected" in answer:
-                    raise ImageRejectedError(str(answer["rejected"]))
+                    raise ImageRejectedError(escaped(str(answer["rejected"])[:MAX_REASON]))
                 return answer, pixels
         raise AssertionError  # the second attempt returns or raises
 

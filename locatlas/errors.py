@@ -23,6 +23,11 @@ _SHOWN = 200
 def one_line(text: str) -> str:
     """Text from outside as a message shows it: on one line, control characters as escapes, no longer than a name is."""
     text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return escaped(text)
+
+
+def escaped(text: str) -> str:
+    """Text from outside on one line, whole, with control characters as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -15,8 +15,8 @@ import pytest
 import tifffile
 
 from locatlas.errors import ImageRejectedError, InputError, LocatlasError
+from locatlas.indexer import decoder_worker, decoding
 from locatlas.indexer import decoders as module
-from locatlas.indexer import decoding
 from locatlas.indexer.decoders import Decoders
 from locatlas.indexer.index import index
 from locatlas.indexer.records import ImageRecord, Source
@@ -90,6 +90,60 @@ def test_a_decoder_that_was_killed_by_chance_is_followed_by_another(dying: Dying
     dying(bad=f"once:{counted}")
     np.testing.assert_array_equal(decoding.read_image(write(tmp_path, "bad"))[0].pixels, pixels(1))
     assert counted.read_bytes() == b"xx"
+
+
+ANSWERING = (
+    "import os, struct, sys\n"
+    "def say(body): os.write(1, struct.pack('<Q', len(body)) + body)\n"
+    "say(b'{}'); os.read(0, 65536); say(bytes.fromhex(sys.argv[1])); os.read(0, 1)"
+)
+
+
+def answering(body: bytes) -> Decoders:
+    """Decoders that a file took over: whatever is asked, this is answered."""
+    return Decoders((sys.executable, "-c", ANSWERING, body.hex()))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\xff\xfe",
+        b"5",
+        b'{"shape": [NaN], "dtype": "<u2"}',
+        b'{"shape": [1], "dtype": "zzz"}',
+        b'{"shape": [1], "dtype": "<u3"}',
+        b'{"shape": [1]}',
+        b'{"shape": [4611686018427387904, 0], "dtype": "<u2", "digest": ""}',
+        b'{"shape": [' + b"1," * 99 + b'1], "dtype": "<u2"}',
+        b"[" * 20_000,
+        b"{}",
+        b'{"shape": [0], "dtype": "<u2", "digest": ""}',
+    ],
+    ids=range(11),
+)
+def test_an_answer_that_is_none_rejects_its_image(body: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = answering(body)
+    monkeypatch.setattr(decoding, "decoders", lambda: found)
+    record = write(tmp_path, "bad")
+    with pytest.raises(ImageRejectedError, match=r"bad\.tif: the decoder gave an answer that is none$"):
+        decoding.read_image(record)
+    found.close()
+
+
+def test_a_reason_from_a_decoder_stands_on_one_line_without_control_characters(tmp_path: Path) -> None:
+    found = answering(json.dumps({"rejected": "a\nb\x1b[31m" + "c" * 500}).encode())
+    with pytest.raises(ImageRejectedError) as caught:
+        found.ask({"what": "image"}, named="f.tif")
+    assert str(caught.value) == "a\\nb\\x1b[31m" + "c" * 500
+    found.close()
+
+
+def test_a_decoder_starts_where_the_kernel_takes_no_offer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    decoder_worker._offer_to_kernel()
 
 
 def test_what_a_library_prints_does_not_stand_among_the_answers(dying: Dying, tmp_path: Path) -> None:

@@ -318,7 +318,8 @@ def test_a_process_that_can_open_no_file_puts_no_image_in_quarantine(
     number: int, source: Path, tmp_path: Path, plain: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else every image that it met would be given up for good, because it would not be tried again."""
-    code = f"def refused(path, flags): raise OSError({number}, {os.strerror(number)!r}, path)\nopening._nonblocking = refused"
+    refused = f"def refused(path, flags): raise OSError({number}, {os.strerror(number)!r}, path)"
+    code = f"{refused}\nopening._nonblocking = refused"
     with closing(answering(code)) as broken, monkeypatch.context() as patch:
         patch.setattr("locatlas.indexer.decoding.decoders", lambda: broken)
         with pytest.raises(OSError, match=os.strerror(number)):

@@ -2,8 +2,8 @@
 
 >>> import locatlas
 >>> sorted(name for name in locatlas.__all__ if name.islower() and not name.startswith("_"))
-['backup', 'benchmark', 'demo', 'embed', 'export_sheet', 'finetune', 'import_annotations', 'import_embeddings', 'index', \
-'maintain', 'open', 'pretrain', 'reembed', 'restore']
+['backup', 'benchmark', 'demo', 'embed', 'export_sheet', 'finetune', 'import_annotations', 'import_embeddings', \
+'index', 'maintain', 'open', 'pretrain', 'reembed', 'restore']
 
 Everything is imported on first use: `import locatlas` loads neither torch nor lancedb, faiss or scikit-learn.
 """

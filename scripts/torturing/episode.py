@@ -217,7 +217,8 @@ class Episode:
         self.report.operations[operation.kind] += 1
 
     def _look(self, *, quick: bool) -> tuple[dict[str, Any], dict[str, list[str]]]:
-        if not (self.world.atlas / "atlas.json").is_file() and not (self.world.atlas / "db").exists():
+        atlas = self.world.atlas
+        if not (atlas / "atlas.json").is_file() and not any((atlas / "db").glob("*.lance")):  # killed while it was made
             return {"rows": {}, "duplicates": {}, "digests": {}, "runs": []}, {"damage": [], "warning": [], "note": []}
         ended = self.worker.call(commands.look, self.world.atlas, watch=self.world.atlas, quick=quick)
         if ended.how != "ok":

@@ -14,12 +14,10 @@ from locatlas.indexer.encoders import StoredEncoder, stored_encoders
 from locatlas.indexer.ledger import Run
 from locatlas.indexer.store import Store
 from locatlas.indexer.tidy import old_versions, remove_versions
+from locatlas.indexer.tidy_limits import DROPPED
 from locatlas.interrupts import unbroken
 
 __all__ = ["MaintainSummary", "SupersededVectors", "maintain"]
-
-_DROPPED = ".dropped-"
-"""How the folder of a table is called while it is deleted: a reader finds all of a table or none of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +161,7 @@ def _size(path: Path) -> int:
 def _drop(store: Store, encoder: StoredEncoder) -> None:
     """Delete a table at once for readers, then its files; a kill between leaves what the next run removes."""
     folder = _folder(store, encoder.table)
-    away = folder.with_name(f"{_DROPPED}{encoder.table}")
+    away = folder.with_name(f"{DROPPED}{encoder.table}")
     try:
         with unbroken():
             if away.exists():
@@ -180,7 +178,7 @@ def _drop(store: Store, encoder: StoredEncoder) -> None:
 
 def _remove_remains(store: Store) -> int:
     """Folders of tables whose deletion was killed, and FAISS files without a table; how many bytes that were."""
-    remains = list(store.folder.db.glob(f"{_DROPPED}*"))
+    remains = list(store.folder.db.glob(f"{DROPPED}*"))
     remains += [path for path in store.folder.indices.glob("emb_*") if not store.has(path.name.partition(".")[0])]
     freed = sum(map(_size, remains))
     try:

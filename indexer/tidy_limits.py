@@ -2,6 +2,7 @@
 
 __all__ = [
     "COMPACTED_ROWS",
+    "DROPPED",
     "FRAGMENTS_BEFORE_COMPACTION",
     "OLD_BYTES_BEFORE_CLEANING",
     "SUPERSEDED_FOR_S",
@@ -23,3 +24,6 @@ OLD_BYTES_BEFORE_CLEANING = 256 * 2**20
 
 SUPERSEDED_FOR_S = 600.0
 """Seconds for which a version stays after it was superseded: readers that have it open are waited for so long."""
+
+DROPPED = ".dropped-"
+"""How the name of a table's folder begins while it is deleted: a reader finds all of a table or none of it."""

@@ -138,7 +138,13 @@ def deferred() -> Iterator[Interrupt]:
 
 @contextmanager
 def unbroken() -> Iterator[None]:
-    """A block, of seconds at most, that is finished first when a signal comes meanwhile; a second one breaks it."""
-    with deferred() as interrupt:
-        yield
-    interrupt.take()
+    """A block, of seconds at most, that is finished first when a signal comes meanwhile; a second one breaks it.
+
+    The signal is taken as well where the block raises.
+    """
+    interrupt = Interrupt()
+    try:
+        with deferred() as interrupt:
+            yield
+    finally:
+        interrupt.take()

@@ -1,7 +1,7 @@
 """What the state of a table's files means, table by table. Pure."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from locatlas.indexer.verify.files import FileState, table_of
 from locatlas.indexer.verify.finding import Finding, finding
@@ -33,13 +33,17 @@ def remedy(table: str, *, imported: bool) -> str:
 
 
 def file_findings(
-    state: FileState, current: Mapping[str, frozenset[str] | None], imported: Callable[[str], bool]
+    state: FileState,
+    current: Mapping[str, frozenset[str] | None],
+    versions: Mapping[str, Collection[str]],
+    imported: Callable[[str], bool],
 ) -> list[Finding]:
     """Findings about files.
 
     Args:
         state: What became of them.
         current: Files of the newest version, by table; None where that cannot be opened.
+        versions: Manifests of all versions, by table.
         imported: Whether the vectors of a table were made elsewhere.
     """
     findings: list[Finding] = []
@@ -52,6 +56,8 @@ def file_findings(
     for kind, paths in kinds.items():
         for (table, part, in_use), files in sorted(_grouped(paths, current).items()):
             means, do = _meaning(table, part, in_use=in_use, imported=imported(table))
+            if part == "_versions" and in_use and state.damaged.issuperset(versions.get(table, ())):
+                do = f"restore db/{table}.lance from a backup: no other version of it is there that could answer"
             findings.append(finding("damage", kind, f"db/{table}.lance", means, do, of=files))
     for (table, _, in_use), files in sorted(_grouped(state.unattested, current, by_part=False).items()):
         if in_use:

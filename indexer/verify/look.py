@@ -10,13 +10,14 @@ from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.locks import Owner
 from locatlas.indexer.schema import SCHEMA_VERSION, embedding_table_name
 from locatlas.indexer.store import Store
+from locatlas.indexer.tidy_limits import DROPPED
 from locatlas.indexer.verify.declared import Declared, look_at_declared
 from locatlas.indexer.verify.file_findings import file_findings
 from locatlas.indexer.verify.files import FileState, Told, look_at_files, unknown_files
 from locatlas.indexer.verify.finding import Finding, finding
 from locatlas.indexer.verify.hints import look_at_hints
 from locatlas.indexer.verify.indices import IndexedTable, look_at_indices
-from locatlas.indexer.verify.lance_files import Opened, latest_manifest
+from locatlas.indexer.verify.lance_files import Opened, latest_manifest, manifests
 from locatlas.indexer.verify.report import VerifyReport
 from locatlas.indexer.verify.tables import Tables, imported_tables, look_at_tables, table_names
 
@@ -63,7 +64,8 @@ def look(folder: AtlasFolder, *, quick: bool, told: Told | None = None) -> Looke
     encoders = tables.rows.get("encoders")
     imported = imported_tables(encoders)
     current = {name: tables.opened[name].files if name in tables.opened else None for name in names}
-    report.findings += file_findings(state, current, lambda table: table in imported)
+    versions = {name: [*manifests(folder, name).values()] for name in names}
+    report.findings += file_findings(state, current, versions, lambda table: table in imported)
     report.findings += tables.findings + tables.relations
     report.findings += look_at_hints(folder, names, state, declared.journal)
     _indices(folder, report, tables, full=not quick)
@@ -168,7 +170,15 @@ def _unknown(folder: AtlasFolder, state: FileState) -> list[Finding]:
     if (journal := read_journal(folder)) is None:
         return []
     found = unknown_files(folder, {*journal.files, *state.unattested})
+    # a table that `maintain` was deleting when it was killed: it is out of every reader's sight, and goes on there
+    dropped = [path for path in found if path.startswith(f"db/{DROPPED}")]
+    findings = []
+    if dropped:
+        means = "what is left of tables whose deletion was stopped: no damage"
+        findings.append(finding("note", "deletion stopped", "db", means, "run `locatlas maintain`", of=dropped))
+    found = [path for path in found if path not in set(dropped)]
     if not found:
-        return []
+        return findings
     means = "files that locatlas did not write, or that a writer that was killed left: nothing reads them"
-    return [finding("note", "unknown files", ".", means, "--repair moves them to damaged/", of=found)]
+    findings.append(finding("note", "unknown files", ".", means, "--repair moves them to damaged/", of=found))
+    return findings

@@ -12,7 +12,7 @@ from locatlas.indexer.store import FIXED
 from locatlas.indexer.verify.file_findings import remedy
 from locatlas.indexer.verify.files import table_of
 from locatlas.indexer.verify.finding import Finding, finding
-from locatlas.indexer.verify.lance_files import Opened, latest_manifest, open_table
+from locatlas.indexer.verify.lance_files import Opened, latest_manifest, manifests, open_table
 from locatlas.indexer.verify.relations import (
     COLUMNS,
     compare_cells,
@@ -24,6 +24,10 @@ from locatlas.indexer.verify.relations import (
 from locatlas.indexer.verify.rows import bad_vectors, look_at_ids, look_at_schema
 
 __all__ = ["Tables", "imported_tables", "look_at_tables", "table_names"]
+
+
+_TRIES = 3
+"""Versions of a table that may be removed while they are read."""
 
 
 @dataclass(slots=True)
@@ -61,15 +65,38 @@ def look_at_tables(folder: AtlasFolder, names: list[str], damaged: Collection[st
     tables = Tables()
     # encoders and vectors are written after the images they are of, so they are looked at before them
     for name in sorted(names, key=lambda n: (n in ("fovs", "cells"), n)):
-        try:
-            _look_at_table(folder, name, damaged, tables, old=old, full=full)
-        except StoreDamagedError as error:
-            dropped = not (folder.db / f"{name}.lance").exists()  # by `maintain`, since the names were listed
-            if not dropped and all(table_of(path) != name for path in damaged):
-                means = f"it cannot be read: {error}"
-                tables.findings.append(finding("damage", "table unreadable", name, means, remedy(name, imported=False)))
+        _look_while_it_changes(folder, name, damaged, tables, old=old, full=full)
     _relate(tables, names)
     return tables
+
+
+def _look_while_it_changes(
+    folder: AtlasFolder, name: str, damaged: Collection[str], tables: Tables, *, old: bool, full: bool
+) -> None:
+    """Look at a table; where a run removed the version that was being read, at the one that is newest then."""
+    for _ in range(_TRIES):
+        before = len(tables.findings)
+        tables.opened.pop(name, None)
+        tables.rows.pop(name, None)
+        newest = latest_manifest(folder, name)
+        try:
+            _look_at_table(folder, name, damaged, tables, old=old, full=full)
+            return
+        except StoreDamagedError as error:
+            if not (folder.db / f"{name}.lance").exists():
+                return  # dropped by `maintain`, since the names were listed
+            opened = tables.opened.get(name)
+            read = newest if opened is None else manifests(folder, name).get(opened.version)
+            if read is not None and (folder.path / read).exists():
+                if all(table_of(path) != name for path in damaged):
+                    means, do = f"it cannot be read: {error}", remedy(name, imported=False)
+                    tables.findings.append(finding("damage", "table unreadable", name, means, do))
+                return
+            del tables.findings[before:]
+    tables.rows.pop(name, None)  # what was opened stays: its columns are known, and that it is there
+    means = "not looked at: each version of it was removed by a run that writes before it was read to its end"
+    do = "run `locatlas verify` again when it is done"
+    tables.findings.append(finding("note", "not looked at", name, means, do))
 
 
 def _look_at_table(

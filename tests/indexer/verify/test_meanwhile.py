@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from locatlas.indexer import tidy_limits
 from locatlas.indexer.faiss_index import build
 from locatlas.indexer.store import Store
+from locatlas.indexer.tidy import old_versions, remove_versions
 from locatlas.indexer.verify import indices, tables
 from locatlas.indexer.verify.run import verify
 from tests.indexer.verify.whole import current, kinds
@@ -99,3 +101,28 @@ def test_a_table_that_is_dropped_after_it_was_listed_is_no_damage(
     monkeypatch.setattr(tables, "open_table", opening)
     report = verify(atlas=whole)
     assert "table unreadable" not in kinds(report)
+
+
+@pytest.mark.parametrize("times", [1, 99])
+def test_a_version_that_a_run_removes_while_it_is_read_is_no_damage(
+    times: int, whole: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tidy_limits, "SUPERSEDED_FOR_S", 0)
+    used = current(store, "fov")
+    real, seen = tables.look_at_ids, []
+
+    def looking(opened: Any, columns: list[str]) -> Any:
+        if opened.name == used.table and len(seen) < times:
+            seen.append(opened.version)
+            held = store.read_vectors(used.table)
+            with store.folder.writer("reembed"):
+                for _ in range(2):
+                    store.put_embeddings("fov", used.fingerprint, held.ids, held.digests, held.vectors)
+                remove_versions(store, used.table, old_versions(store, used.table))
+        return real(opened, columns)
+
+    monkeypatch.setattr(tables, "look_at_ids", looking)
+    report = verify(atlas=whole)
+    assert seen
+    assert kinds(report) == []
+    assert ("not looked at" in kinds(report, "note")) == (times > 1)

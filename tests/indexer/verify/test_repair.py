@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from locatlas.errors import AtlasLockedError
+from locatlas.indexer import tidy_limits
 from locatlas.indexer.encoders import EncoderRequest
 from locatlas.indexer.faiss_index import build, open_index
 from locatlas.indexer.index import index
+from locatlas.indexer.maintain import maintain
 from locatlas.indexer.store import Store
 from locatlas.indexer.verify.run import verify
 from locatlas.models.crops import CropPlan
@@ -113,6 +115,42 @@ def test_a_damaged_newest_version_gives_way_to_the_one_before(whole: Path, origi
     assert_whole(whole)
     if table != "runs":
         assert without_runs(whole) == without_runs(original)
+
+
+def test_a_damaged_newest_version_gives_way_after_old_ones_were_removed(
+    whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tidy_limits, "SUPERSEDED_FOR_S", 0)
+    table = current(Store.open(whole), "cell").table
+    maintain(atlas=whole)
+    damage(newest(whole, table, "_versions"))
+    assert verify(atlas=whole, repair=True).damage == []
+
+
+def test_of_the_only_version_of_a_table_it_is_said_that_a_backup_is_needed(whole: Path) -> None:
+    only = newest(whole, "fovs", "_versions")
+    digests = Store.open(whole).digests
+    others = [p for p in only.parent.glob("*.manifest") if p != only]
+    with digests.removing([p.relative_to(whole).as_posix() for p in others]):
+        for path in others:
+            path.unlink()
+    damage(only)
+    for report in (verify(atlas=whole), verify(atlas=whole, repair=True)):
+        told = [f.do for f in report.damage if f.kind == "file changed"]
+        assert told == ["restore db/fovs.lance from a backup: no other version of it is there that could answer"]
+
+
+def test_a_table_whose_deletion_was_killed_is_left_to_maintain(whole: Path) -> None:
+    left = whole / "db" / ".dropped-emb_fov_0123456789ab" / "data" / "a.lance"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"rows")
+    told = [(f.kind, f.do) for f in verify(atlas=whole).findings]
+    assert told == [("deletion stopped", "run `locatlas maintain`")]
+    verify(atlas=whole, repair=True)
+    assert left.exists()
+    maintain(atlas=whole)
+    assert not left.exists()
+    assert verify(atlas=whole).findings == []
 
 
 @pytest.mark.parametrize("do", [damage, Path.unlink])

@@ -41,7 +41,7 @@ from locatlas.indexer.schema import (
 )
 from locatlas.indexer.tidy_limits import COMPACTED_ROWS, FRAGMENTS_BEFORE_COMPACTION
 from locatlas.indexer.upgrade import upgrade
-from locatlas.interrupts import unbroken
+from locatlas.interrupts import check_stop, unbroken
 
 __all__ = ["FIXED", "Store", "TableVectors"]
 
@@ -127,6 +127,7 @@ class Store:
         try:
             return lance.dataset(str(self._path(table)))
         except (OSError, ValueError) as error:
+            check_stop()  # a signal that comes within Lance is one of its errors
             message = f"{self._path(table)}: cannot be opened ({_first_line(error)})"
             raise StoreDamagedError(message) from error
 
@@ -272,7 +273,12 @@ class Store:
             raise self._unreadable(table, dataset, error) from error
 
     def _unreadable(self, table: str, dataset: Any, error: BaseException) -> StoreDamagedError:
-        """Why rows cannot be read: the version that was begun may be gone since."""
+        """Why rows cannot be read: the version that was begun may be gone since.
+
+        Raises:
+            StopRequested: If the program was asked to stop: a signal that comes within Lance is one of its errors.
+        """
+        check_stop()
         try:
             gone = dataset.version not in {one["version"] for one in self._dataset(table).versions()}
         except (OSError, ValueError):

@@ -24,7 +24,10 @@ def meant_by(store: Store, grid: Grid) -> dict[tuple[str, str], Meant]:
         for level in grid.levels:
             here = _current(store, level) if name == CURRENT else known_by_name(store, name, level)
             if name == CURRENT and here is None:
-                message = f"{store.folder.path}: no current encoder at level {level}; `locatlas index` makes one"
+                there = [one for one in ("fov", "cell") if _current(store, one) is not None]
+                hint = f"there is one at level {', '.join(there)}: a copy of the grid (--show) can name it in `levels`"
+                message = f"{store.folder.path}: no current encoder at level {level}, which the grid measures"
+                message += f"; {hint if there else '`locatlas index` makes one'}"
                 raise InputError(message)
             if here is not None:
                 found[name, level] = Meant(here.spec.name if name == CURRENT else name, here.is_imported)

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from locatlas.indexer import store as store_module
 from locatlas.indexer.rows import image_rows
 from locatlas.indexer.schema import FOVS, QUARANTINE, SCHEMA_VERSION
 from locatlas.indexer.store import Store
+from locatlas.interrupts import StopRequested
 from tests.indexer.test_schema import ROW
 
 FINGERPRINT = "0123456789ab" + "c" * 52
@@ -279,3 +281,19 @@ def test_types_survive_the_store(empty: Store) -> None:
     rows = image_rows([ROW | {"pixel_size_um": 0.1, "thumbnail": b"\x00\xff", "row": 3, "height": 5}], "fov")
     empty.upsert("fovs", rows)
     assert pa.Table.from_pylist(empty.read("fovs").to_pylist(), schema=FOVS) == rows
+
+
+def test_a_signal_that_comes_within_a_read_of_lance_is_a_stop_and_no_damage(
+    empty: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(empty, ["a"])
+
+    def stopped(*_: object, **__: object) -> None:
+        raise OSError("External error: StopRequested: SIGTERM")
+
+    monkeypatch.setattr("lance.LanceDataset.to_table", stopped)
+    with pytest.raises(StoreDamagedError, match="cannot be read"):
+        empty.read(TABLE)
+    monkeypatch.setattr("locatlas.interrupts._asked", [signal.SIGTERM])
+    with pytest.raises(StopRequested, match="SIGTERM"):
+        empty.read(TABLE)

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from locatlas.errors import ImageRejectedError, LocatlasError, escaped, one_line
 from locatlas.indexer.decoder_worker import LENGTH
 from locatlas.indexer.limits import VARIABLE, limits
+from locatlas.interrupts import check_stop
 
 __all__ = ["NO_ANSWER", "Decoders", "decoders"]
 
@@ -37,6 +38,9 @@ START_S = 120.0
 
 GRACE_S = 15.0
 """How much longer than a decoder may take its answer is waited for: it ends itself, unless it was stopped."""
+
+STOP_POLL_S = 1.0
+"""How long an answer is waited for after the program was asked to stop."""
 
 KEPT = 16
 """Idle processes that are kept."""
@@ -97,6 +101,9 @@ class _Decoder:
         except _EndedError as error:
             message = f"the process that decodes images cannot be started: {error}"
             raise LocatlasError(message) from error
+        except BaseException:
+            self.close(wait_s=0)  # stopped while it started
+            raise
 
     def ask(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], NDArray[Any] | None]:
         """The answer to a request.
@@ -137,8 +144,12 @@ class _Decoder:
         view, waiting = target.data, select.poll()
         waiting.register(self._from, select.POLLIN)
         while view:
-            if not waiting.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                raise self._ended(f"no answer within {limits().decoder_seconds} s", final=True)
+            left = deadline - time.monotonic()
+            if not waiting.poll(max(0.0, min(left, STOP_POLL_S)) * 1000):
+                if left <= STOP_POLL_S:
+                    raise self._ended(f"no answer within {limits().decoder_seconds} s", final=True)
+                check_stop()  # only the main thread gets the signal, and it waits for this one
+                continue
             count = os.readv(self._from, [view])
             if not count:
                 raise self._ended()
@@ -233,6 +244,7 @@ class Decoders:
             try:
                 answer, pixels = decoder.ask(full)
             except _EndedError as error:
+                check_stop()  # what ended it may have ended the run
                 if last or error.final:
                     message = f"{named}: {error}"
                     raise ImageRejectedError(message) from error

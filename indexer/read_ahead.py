@@ -12,7 +12,7 @@ __all__ = ["read_ahead"]
 def read_ahead(name: str) -> Iterator[ThreadPoolExecutor]:
     """A pool of as many threads as there are cores, 8 at most; at the end of the block what has not begun is dropped.
 
-    So Ctrl-C waits for the images that are being read, not for all that were asked for.
+    So Ctrl-C waits for the images that are being read, a second at most (`decoders`), not for all that were asked for.
 
     Args:
         name: First part of the threads' names.

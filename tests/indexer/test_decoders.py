@@ -21,6 +21,7 @@ from locatlas.indexer.decoders import Decoders
 from locatlas.indexer.index import index
 from locatlas.indexer.records import ImageRecord, Source
 from locatlas.indexer.store import Store
+from locatlas.interrupts import StopRequested
 from tests.indexer.made import id_of, name_of, pixels, vectors, versions, write_collection
 
 SCRIPT = Path(__file__).with_name("dying_decoder.py")
@@ -144,6 +145,23 @@ def test_a_decoder_starts_where_the_kernel_takes_no_offer(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(Path, "write_text", refuse)
     decoder_worker._offer_to_kernel()
+
+
+@pytest.mark.parametrize("how", ["hang", "segv"])
+def test_a_decoder_that_hangs_or_dies_after_a_stop_is_ended_and_not_tried_again(
+    how: str, dying: Dying, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "STOP_POLL_S", 0.01)
+    found = dying(bad=how)
+    bad = write(tmp_path, "bad")
+    decoding.read_image(write(tmp_path, "good"))
+    monkeypatch.setattr("locatlas.interrupts._asked", [signal.SIGINT])
+    started: list[bool] = []
+    take = found._take
+    monkeypatch.setattr(found, "_take", lambda *, anew: (started.append(anew), take(anew=anew))[1])
+    with pytest.raises(StopRequested):
+        decoding.read_image(bad)
+    assert (started, found._idle) == ([False], [])
 
 
 def test_what_a_library_prints_does_not_stand_among_the_answers(dying: Dying, tmp_path: Path) -> None:

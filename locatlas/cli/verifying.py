@@ -52,11 +52,11 @@ def _tell(report: "VerifyReport") -> None:
     for writer in report.writers:
         click.echo(f"meanwhile written by {writer}; what it has not committed was left out")
     seen = " that can be seen without reading every byte" if report.quick else ""
+    state = "damaged" if report.damage else f"no damage{seen}"
     rows = sum(n for n in report.tables.values() if n is not None)
     how = "sizes, versions and ids" if report.quick else f"every byte, {report.bytes_read / 1e6:.1f} MB"
     speed = f" at {report.mb_per_s:.0f} MB/s" if not report.quick and report.seconds else ""
     since = f"; digests since {report.digests_since}" if report.digests_since else "; no digests"
     click.echo(
-        f"{report.path}: {'damaged' if report.damage else 'no damage' + seen}; {len(report.tables)} tables, {rows} rows, "
-        f"{report.files} files: {how}{speed}{since}"
+        f"{report.path}: {state}; {len(report.tables)} tables, {rows} rows, {report.files} files: {how}{speed}{since}"
     )

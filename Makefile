@@ -33,11 +33,12 @@ setup: $(STAMP)-test $(STAMP)-lint
 demo: $(STAMP)-run
 	@$(BIN)/locatlas demo demo
 
+# two workers on two cores: threads of each would only wait for those of the other
 test: $(STAMP)-test
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 test-all: $(STAMP)-test
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not gpu and not network"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not gpu and not network"
 
 lint: $(STAMP)-lint
 	$(BIN)/ruff check .

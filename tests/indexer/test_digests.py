@@ -10,7 +10,7 @@ from locatlas.indexer import tidy_limits
 from locatlas.indexer.digest_lines import FORMAT, Journal, sealed
 from locatlas.indexer.digests import read_journal
 from locatlas.indexer.store import Store
-from locatlas.indexer.tidy import remove_old_versions
+from locatlas.indexer.tidy import old_versions, remove_versions
 from locatlas.indexer.verify.run import verify
 
 A, B = "a" * 12, "b" * 12
@@ -23,7 +23,8 @@ def put(store: Store, fingerprint: str, n: int) -> None:
 
 def tidied(store: Store, fingerprint: str) -> None:
     with store.folder.writer("test"):
-        remove_old_versions(store, f"emb_fov_{fingerprint}")
+        table = f"emb_fov_{fingerprint}"
+        assert remove_versions(store, table, old_versions(store, table))[0]
 
 
 @pytest.fixture
@@ -107,6 +108,7 @@ def test_commands_leave_a_damaged_journal_to_be_found_until_it_is_repaired(
         with other.folder.writer("test"):
             other.take_late_digests()
         put(other, A, n)
+        put(other, B, n)  # two versions always stay
         tidied(other, B)
         assert f"damage: {kind}" in found(store), f"after command {n}"
     assert "`locatlas verify --atlas" in caplog.text

@@ -101,8 +101,8 @@ class _Decoder:
         except _EndedError as error:
             message = f"the process that decodes images cannot be started: {error}"
             raise LocatlasError(message) from error
-        except BaseException:
-            self.close(wait_s=0)  # stopped while it started
+        except BaseException:  # a stop (KeyboardInterrupt) too must not leave a process behind; raised again
+            self.close(wait_s=0)
             raise
 
     def ask(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], NDArray[Any] | None]:
@@ -248,8 +248,8 @@ class Decoders:
                 if last or error.final:
                     message = f"{named}: {error}"
                     raise ImageRejectedError(message) from error
-            except BaseException:
-                decoder.close(wait_s=0)  # stopped in the middle of an answer
+            except BaseException:  # a stop in the middle of an answer too: what follows in the pipe is of no use to others
+                decoder.close(wait_s=0)
                 raise
             else:
                 self._give_back(decoder)

@@ -146,7 +146,7 @@ def read_pages(genes: Sequence[Gene], folder: Path, site: str, session: Session,
                     lacking[lack] += 1
                 if progress is not None:
                     progress("pages of genes", number, len(genes))
-        except BaseException:
+        except BaseException:  # Ctrl-C above all: what waits in other threads is to end; raised again
             session.stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -105,7 +105,7 @@ def fetch_all(
     with ThreadPoolExecutor(workers) as pool:
         try:
             _run(lambda file: pool.submit(bring, file), running, iter(todo), outcome, workers)
-        except BaseException:
+        except BaseException:  # Ctrl-C above all: what has come is to be noted; raised again
             session.stopped.set()
             for done in wait(running).done:
                 _note(done, running[done], outcome)

@@ -248,7 +248,7 @@ class Decoders:
                 if last or error.final:
                     message = f"{named}: {error}"
                     raise ImageRejectedError(message) from error
-            except BaseException:  # a stop in the middle of an answer too: what follows in the pipe is of no use to others
+            except BaseException:  # a stop too: the rest of this answer would be taken for the next
                 decoder.close(wait_s=0)
                 raise
             else:

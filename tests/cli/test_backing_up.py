@@ -1,16 +1,12 @@
 """backup and restore as a user calls them."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from locatlas.cli import group
-from locatlas.cli.documents import DOCUMENTS
 from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.store import Store
+from tests.cli.asking import document, run
 from tests.query.made_atlas import make_atlas
 
 
@@ -19,19 +15,6 @@ def atlas(tmp_path: Path) -> Path:
     folder = make_atlas(tmp_path / "atlas", levels=("fov",))
     AtlasFolder.open(folder).root_name(tmp_path / "nowhere", prefer="d")
     return folder
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(group, [str(a) for a in arguments])
-
-
-def document(command: str, *arguments: object) -> dict[str, Any]:
-    """The command's JSON, checked against its documented schema."""
-    done = run(command, *arguments, "--json")
-    assert done.exit_code == 0, (done.output, done.exception)
-    found: dict[str, Any] = json.loads(done.stdout)
-    DOCUMENTS[command].model_validate(found)
-    return found
 
 
 def test_an_atlas_is_backed_up_listed_checked_and_restored(atlas: Path, tmp_path: Path) -> None:

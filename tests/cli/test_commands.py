@@ -1,16 +1,14 @@
 """Every command on a small atlas of made images: documents, exit codes, one clear line for bad input."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
 from locatlas.cli import group, main
-from locatlas.cli.documents import DOCUMENTS
 from locatlas.indexer.synthetic import make_collection
+from tests.cli.asking import document, run
 
 CLASSES = ("nucleoplasm", "cytoplasmic", "membrane")
 
@@ -34,19 +32,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         done = run("index", folder / "images" / dataset, "--atlas", folder / "atlas", "--dataset", dataset)
         assert done.exit_code == 0, done.output
     return folder
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(group, [str(a) for a in arguments])
-
-
-def document(command: str, *arguments: object) -> dict[str, Any]:
-    """The command's JSON, checked against its documented schema."""
-    done = run(command, *arguments, "--json")
-    assert done.exit_code == 0, (done.output, done.exception)
-    found: dict[str, Any] = json.loads(done.stdout)
-    DOCUMENTS[command].model_validate(found)
-    return found
 
 
 def proteins(made: Path) -> list[str]:

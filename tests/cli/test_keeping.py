@@ -1,20 +1,16 @@
 """reembed, maintain, and what status says of encoders that descend from others."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from locatlas.cli import group
-from locatlas.cli.documents import DOCUMENTS
 from locatlas.indexer import encoders
 from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.index import index
 from locatlas.indexer.store import Store
 from locatlas.indexer.trainings import put_training
 from locatlas.models.training.manifest import TrainingManifest
+from tests.cli.asking import document, run
 from tests.indexer.made import PlainEncoder, write_collection
 
 
@@ -43,19 +39,6 @@ def atlas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         put_training(store, manifest)
         encoders.put(store, StoredEncoder("fov", child, "building"))
     return tmp_path / "atlas"
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(group, [str(a) for a in arguments])
-
-
-def document(command: str, *arguments: object) -> dict[str, Any]:
-    """The command's JSON, checked against its documented schema."""
-    done = run(command, *arguments, "--json")
-    assert done.exit_code == 0, (done.output, done.exception)
-    found: dict[str, Any] = json.loads(done.stdout)
-    DOCUMENTS[command].model_validate(found)
-    return found
 
 
 def test_an_atlas_is_re_embedded_and_tidied_and_status_tells_from_which_encoder_the_new_one_descends(

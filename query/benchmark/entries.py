@@ -3,6 +3,7 @@
 from locatlas.errors import InputError
 from locatlas.indexer.encoders import StoredEncoder, current, stored_encoders
 from locatlas.indexer.store import Store
+from locatlas.models import registry
 from locatlas.query.benchmark.expand import Meant
 from locatlas.query.benchmark.grid import CURRENT, Grid
 
@@ -20,6 +21,7 @@ def meant_by(store: Store, grid: Grid) -> dict[tuple[str, str], Meant]:
         InputError: If `current` is asked for at a level that has none.
     """
     found = {}
+    registered = {spec.name: spec.slots for spec in registry.list_encoders()}
     for name in dict.fromkeys(entry.name for entry in grid.encoders):
         for level in grid.levels:
             here = _current(store, level) if name == CURRENT else known_by_name(store, name, level)
@@ -30,7 +32,10 @@ def meant_by(store: Store, grid: Grid) -> dict[tuple[str, str], Meant]:
                 message += f"; {hint if there else '`locatlas index` makes one'}"
                 raise InputError(message)
             if here is not None:
-                found[name, level] = Meant(here.spec.name if name == CURRENT else name, here.is_imported)
+                called = here.spec.name if name == CURRENT else name
+                found[name, level] = Meant(called, here.is_imported, () if here.is_imported else here.spec.slots)
+            elif name in registered:
+                found[name, level] = Meant(name, slots=registered[name])
     return found
 
 

@@ -2,9 +2,10 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from locatlas.models.channels import slot_permutation
 from locatlas.query.benchmark.cell import Cell
 from locatlas.query.benchmark.grid import EncoderEntry, Grid
 
@@ -18,10 +19,12 @@ class Meant:
     Attributes:
         name: As results have it.
         imported: Whether its vectors were made elsewhere, so that they have no channel plan.
+        slots: Inputs of its network; () where they are not known.
     """
 
     name: str
     imported: bool = False
+    slots: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,12 +76,22 @@ def variants_of(grid: Grid, meant: Mapping[tuple[str, str], Meant] | None = None
                 left_out["mapping replicate has no joint pass: each channel takes all slots"] += 1
                 continue
             plan = {"mapping": mapping, "passes": passes, "stains": entry.stains, "level": level}
-            found += [Variant(name=known.name, mapping_seed=seed, **plan) for seed in _seeds(entry, mapping)]  # type: ignore[arg-type]
+            seeds, repeated = _seeds(entry, mapping, known.slots)
+            if repeated:
+                left_out["the order of a random plan is that of another seed"] += repeated
+            found += [Variant(name=known.name, mapping_seed=seed, **plan) for seed in seeds]  # type: ignore[arg-type]
     return list(dict.fromkeys(found)), left_out
 
 
-def _seeds(entry: EncoderEntry, mapping: str) -> tuple[int | None, ...]:
-    return entry.mapping_seeds if mapping == "random" else (None,)
+def _seeds(entry: EncoderEntry, mapping: str, slots: Sequence[str]) -> tuple[tuple[int | None, ...], int]:
+    """Seeds whose orders of the slots differ, the first of each, and how many there are besides."""
+    if mapping != "random":
+        return (None,), 0
+    if not slots:
+        return entry.mapping_seeds, 0
+    first = {slot_permutation(slots, seed): seed for seed in reversed(entry.mapping_seeds)}
+    kept = tuple(seed for seed in entry.mapping_seeds if seed in first.values())
+    return kept, len(entry.mapping_seeds) - len(kept)
 
 
 def cells_of(grid: Grid, variant: Variant) -> tuple[list[Cell], Counter[str]]:

@@ -8,6 +8,7 @@ import pytest
 
 from locatlas.errors import InputError, UnknownNameError
 from locatlas.models import registry
+from locatlas.models.channels import slot_permutation
 from locatlas.query.benchmark.cell import Cell
 from locatlas.query.benchmark.expand import Meant, cells_of, variants_of
 from locatlas.query.benchmark.grid import list_grids, load_grid
@@ -197,3 +198,29 @@ def test_a_head_is_for_trainings_with_labels_alone(objective: str, head: str) ->
     )  # fmt: skip
     assert (request.head, request.steps, request.where) == (head, 3, ("protein!=P1,x",))
     assert request.label_source == ("annotated" if objective == "supervised" else "inherited")
+
+
+GRID_OF_ORDERS = """
+title = "Orders"
+
+[[encoders]]
+name = "mine"
+mappings = ["random"]
+mapping_seeds = [0, 1, 2, 3, 4, 5, 6, 7]
+
+[measure]
+protocols = ["protein-out"]
+"""
+
+
+def test_orders_of_a_random_plan_that_are_the_same_are_measured_once_and_told(tmp_path: Path) -> None:
+    (tmp_path / "orders.toml").write_text(GRID_OF_ORDERS)
+    grid = load_grid(str(tmp_path / "orders.toml"))
+    slots = ("microtubules", "protein", "nucleus")
+    drawn = [slot_permutation(slots, seed) for seed in range(8)]
+    assert len(set(drawn)) < 8  # three slots have six orders
+    variants, left_out = variants_of(grid, {("mine", "fov"): Meant("mine", slots=slots)})
+    kept = [slot_permutation(slots, one.mapping_seed or 0) for one in variants]
+    assert kept == list(dict.fromkeys(drawn))
+    assert sum(left_out.values()) == 8 - len(kept)
+    assert len(variants_of(grid)[0]) == 8  # of an encoder that is not known nothing can be told

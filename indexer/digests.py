@@ -8,7 +8,6 @@ it in and says so.
 """
 
 import datetime as dt
-import hashlib
 import logging
 import os
 import shlex
@@ -27,14 +26,12 @@ from locatlas.indexer.digest_lines import (
     sealed,
     unsealed,
 )
+from locatlas.indexer.file_digest import file_digest, sync_folder
 from locatlas.indexer.layout import AtlasFolder
 
-__all__ = ["Digests", "committed_files", "file_digest", "head_of", "is_cut", "read_head", "read_journal"]
+__all__ = ["Digests", "committed_files", "head_of", "is_cut", "read_head", "read_journal"]
 
 logger = logging.getLogger(__name__)
-
-BLOCK = 4 << 20
-"""Bytes read at once: hashing gives up the interpreter's lock for each block."""
 
 TELL_FROM_BYTES = 1 << 30
 """Bytes without a digest from which on it is said that they are read now."""
@@ -46,27 +43,6 @@ _KINDS = {
     "_deletions": (".arrow", ".bin"),
 }
 """Folders of a Lance table whose files never change, and their endings; others are temporary, or a mere hint."""
-
-
-def file_digest(path: Path, *, to_disk: bool = False) -> tuple[int, str]:
-    """Size and blake2b-128 (hex) of a file.
-
-    Args:
-        path: The file.
-        to_disk: Also wait until the file is on disk.
-
-    Raises:
-        OSError: If it cannot be read.
-    """
-    digest, size = hashlib.blake2b(digest_size=16), 0
-    with path.open("rb", buffering=0) as f:
-        block = memoryview(bytearray(min(BLOCK, max(1, os.fstat(f.fileno()).st_size))))
-        while n := f.readinto(block):
-            digest.update(block[:n])
-            size += n
-        if to_disk:
-            os.fsync(f.fileno())
-    return size, digest.hexdigest()
 
 
 def committed_files(folder: AtlasFolder, table: str) -> Iterator[tuple[str, Path]]:
@@ -281,13 +257,8 @@ def _attest(files: Sequence[tuple[str, Path]], *, late: bool) -> list[Attested]:
     for name, path in files:
         size, digest = file_digest(path, to_disk=True)
         taken.append(Attested(name, size, digest, now, late))
-    if os.name == "posix":
-        for folder in {path.parent for _, path in files}:
-            opened = os.open(folder, os.O_RDONLY)
-            try:
-                os.fsync(opened)
-            finally:
-                os.close(opened)
+    for folder in {path.parent for _, path in files}:
+        sync_folder(folder)
     return taken
 
 

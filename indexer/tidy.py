@@ -14,7 +14,7 @@ from locatlas.errors import InputError, StoreDamagedError
 from locatlas.indexer import tidy_limits
 from locatlas.indexer.backup.kept import versions_needed
 from locatlas.indexer.digests import committed_files
-from locatlas.indexer.verify.lance_files import open_table
+from locatlas.indexer.lance_files import open_table
 from locatlas.interrupts import unbroken
 
 if TYPE_CHECKING:

@@ -10,9 +10,10 @@ from itertools import count
 from pathlib import Path
 
 from locatlas.errors import InputError
-from locatlas.indexer.backup.pin import Needed, files_of_table, newest_manifest, version_of
+from locatlas.indexer.backup.pin import Needed, files_of_table
 from locatlas.indexer.backup.record import BackedFile, BackedTable, BackupRecord, in_order, now, program_version
 from locatlas.indexer.backup.states import BackupFolder
+from locatlas.indexer.lance_files import manifest_version, newest_manifest
 from locatlas.indexer.layout import AtlasFolder
 
 __all__ = ["BEFORE_UPGRADE", "keep_before_upgrade"]
@@ -91,6 +92,7 @@ def _is_of(record: BackupRecord, manifests: dict[str, str], is_upgraded: Callabl
     if record.tables.keys() != manifests.keys():
         return False
     return all(
-        (now_at := version_of(manifests[table])) == then.version or (now_at == then.version + 1 and is_upgraded(table))
+        (now_at := manifest_version(manifests[table])) == then.version
+        or (now_at == then.version + 1 and is_upgraded(table))
         for table, then in record.tables.items()
     )

@@ -8,11 +8,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from locatlas.errors import InputError
+from locatlas.indexer.file_digest import BLOCK, sync_folder
 
-__all__ = ["HeldFiles", "copy_hashed", "digest_of", "require_space", "sync_folder"]
-
-BLOCK = 4 << 20
-"""Bytes read at once: hashing gives up the interpreter's lock for each block."""
+__all__ = ["HeldFiles", "copy_hashed", "require_space"]
 
 SPARE_BYTES = 8 << 20
 """Left free besides what is copied, for records and the file system itself."""
@@ -120,16 +118,6 @@ def blocks(source: io.RawIOBase | io.BytesIO) -> Iterator[memoryview]:
         yield block[:n]
 
 
-def digest_of(path: Path) -> tuple[int, str]:
-    """Size and blake2b-128 (hex) of a file."""
-    digest, size = hashlib.blake2b(digest_size=16), 0
-    with path.open("rb", buffering=0) as f:
-        for block in blocks(f):
-            digest.update(block)
-            size += len(block)
-    return size, digest.hexdigest()
-
-
 def require_space(folder: Path, n_bytes: int) -> None:
     """Refuse to begin what cannot end.
 
@@ -144,13 +132,3 @@ def require_space(folder: Path, n_bytes: int) -> None:
     if free < n_bytes + SPARE_BYTES:
         message = f"{folder}: {n_bytes / 1e6:.1f} MB are to be written and {free / 1e6:.1f} MB are free; nothing was"
         raise InputError(message)
-
-
-def sync_folder(path: Path) -> None:
-    """Let names in a folder reach the disk."""
-    if os.name == "posix":
-        opened = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(opened)
-        finally:
-            os.close(opened)

@@ -10,12 +10,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from locatlas.errors import AtlasLockedError, InputError, StoreDamagedError
+from locatlas.indexer.lance_files import manifest_version, newest_manifest, open_table, reading
 from locatlas.indexer.layout import AtlasFolder
 
-__all__ = ["MovedError", "Needed", "Pin", "files_of_table", "newest_manifest", "pin"]
+__all__ = ["MovedError", "Needed", "Pin", "files_of_table", "pin"]
 
 SMALL_BYTES = 64 << 20
 """Files up to this size are read while nothing moves; larger ones are copied later, if they are the same then."""
@@ -110,46 +110,21 @@ def files_of_table(folder: AtlasFolder, table: str, manifest: str) -> tuple[int,
         MovedError: If the version is gone because there is a newer one.
         StoreDamagedError: If it cannot be opened though it is the newest.
     """
-    os.environ.setdefault("LANCE_LOG", "error")
-    import lance
-
-    below, version = f"db/{table}.lance", version_of(manifest)
+    below, version = f"db/{table}.lance", manifest_version(manifest)
     try:
-        dataset: Any = lance.dataset(str(folder.path / below), version=version)
-        files = [Needed(f"{below}/_versions/{manifest}", None, unique=False)]
-        for fragment in dataset.get_fragments():
-            data = fragment.metadata.files
-            files += [Needed(f"{below}/data/{f.path}", f.file_size_bytes or None, unique=True) for f in data]
-            if (deleted := fragment.deletion_file()) is not None:
-                files.append(Needed(f"{below}/{deleted}", None, unique=True))
-        rows = int(dataset.count_rows())
-        # how the version was made, and indices of columns: locatlas makes none of these
-        for part, pattern in (("_transactions", f"{version - 1}-*.txn"), ("_indices", "*/*")):
-            found = (folder.path / below).glob(f"{part}/{pattern}")
-            files += [Needed(p.relative_to(folder.path).as_posix(), None, unique=True) for p in found]
-    except (OSError, ValueError) as error:
+        opened = open_table(folder, table, version)
+        with reading(folder.path / below):
+            rows = int(opened.dataset.count_rows())
+    except StoreDamagedError as error:
         if newest_manifest(folder.path / below) != manifest:
             raise MovedError from error
-        first = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        message = f"{folder.path / below}: cannot be opened ({first})"
-        raise StoreDamagedError(message) from error
-    return version, rows, files
-
-
-def newest_manifest(path: Path) -> str | None:
-    """Name of the manifest of the newest version of the table in this folder; None if there is none."""
-    try:
-        names = os.listdir(path / "_versions")
-    except FileNotFoundError:
-        return None
-    known = [name for name in names if name.endswith(".manifest") and name.removesuffix(".manifest").isdigit()]
-    return max(known, key=version_of, default=None)
-
-
-def version_of(manifest: str) -> int:
-    """The version of which a manifest is: Lance names them by it, or by 2^64 - 1 less it in 20 digits."""
-    number = manifest.removesuffix(".manifest")
-    return (1 << 64) - 1 - int(number) if len(number) == 20 else int(number)
+        raise
+    # how the version was made, and indices of columns: locatlas makes none of these
+    others = (("_transactions", f"{opened.version - 1}-*.txn"), ("_indices", "*/*"))
+    found = [path for part, pattern in others for path in (folder.path / below).glob(f"{part}/{pattern}")]
+    names = [*sorted(opened.files), *(path.relative_to(folder.path).as_posix() for path in found)]
+    files = [Needed(name, opened.sizes.get(name), unique="/_versions/" not in name) for name in names]
+    return opened.version, rows, files
 
 
 def _manifests(folder: AtlasFolder) -> dict[str, str]:

@@ -10,10 +10,11 @@ from typing import Any
 
 from locatlas.errors import InputError, StoreDamagedError, UnknownNameError
 from locatlas.indexer.backup.before_upgrade import BEFORE_UPGRADE
-from locatlas.indexer.backup.files import copy_hashed, digest_of, require_space, sync_folder
+from locatlas.indexer.backup.files import copy_hashed, require_space
 from locatlas.indexer.backup.record import BackedFile, BackupRecord
 from locatlas.indexer.backup.states import BackupFolder
 from locatlas.indexer.digests import Digests, read_journal
+from locatlas.indexer.file_digest import file_digest, sync_folder
 from locatlas.indexer.layout import AtlasFolder
 
 __all__ = ["RestoreSummary", "check_backup", "restore", "states"]
@@ -76,7 +77,7 @@ def check_backup(backup: str | Path, *, state: str | None = None, progress: Prog
     for file in record.files:
         path = _source(folder, file)
         try:
-            found = digest_of(path)
+            found = file_digest(path)
         except OSError as error:
             found = (-1, error.strerror or str(error))
         if found[0] != file.size or (file.digest and found[1] != file.digest):

@@ -9,11 +9,12 @@ from typing import Any, NoReturn
 
 from locatlas.errors import AtlasLockedError, InputError, LocatlasError, StoreDamagedError
 from locatlas.indexer.backup.files import require_space
-from locatlas.indexer.backup.pin import MovedError, Needed, Pin, files_of_table, newest_manifest, pin
+from locatlas.indexer.backup.pin import MovedError, Needed, Pin, files_of_table, pin
 from locatlas.indexer.backup.record import BackedFile, BackedTable, BackupRecord, in_order, now, program_version
 from locatlas.indexer.backup.states import BackupFolder
 from locatlas.indexer.digest_lines import Attested, parse
 from locatlas.indexer.digests import head_of, is_cut
+from locatlas.indexer.lance_files import newest_manifest
 from locatlas.indexer.layout import AtlasFolder
 
 __all__ = ["BackupSummary", "backup"]

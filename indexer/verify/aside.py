@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from locatlas.indexer.digests import Digests
+from locatlas.indexer.lance_files import Opened, open_table, reading
 from locatlas.indexer.layout import AtlasFolder
-from locatlas.indexer.verify.lance_files import Opened, open_table, reading
 from locatlas.indexer.verify.rows import ill_formed
 
 __all__ = ["Aside", "addresses", "drop_fragments", "drop_rows", "later_duplicates"]

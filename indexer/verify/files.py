@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from locatlas.indexer.digest_lines import Attested, Journal
-from locatlas.indexer.digests import committed_files, file_digest
+from locatlas.indexer.digests import committed_files
+from locatlas.indexer.file_digest import file_digest
 from locatlas.indexer.layout import AtlasFolder
 
 __all__ = ["FileState", "look_at_files", "table_of", "unknown_files"]

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 
 from locatlas.indexer.digest_lines import Journal
+from locatlas.indexer.lance_files import manifests, read_hint
 from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.verify.files import FileState
 from locatlas.indexer.verify.finding import Finding, finding
-from locatlas.indexer.verify.lance_files import manifests, read_hint
 
 __all__ = ["hint_path", "look_at_hints"]
 

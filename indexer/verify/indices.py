@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 
 from locatlas.errors import LocatlasError
-from locatlas.indexer.digests import file_digest
 from locatlas.indexer.faiss_sidecar import Sidecar, rows_digest
+from locatlas.indexer.file_digest import file_digest
+from locatlas.indexer.lance_files import manifests
 from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.store import Store
 from locatlas.indexer.verify.finding import Finding, finding
-from locatlas.indexer.verify.lance_files import manifests
 
 __all__ = ["IndexedTable", "look_at_indices"]
 

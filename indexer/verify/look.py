@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field, replace
 
 from locatlas.indexer.digests import read_journal
+from locatlas.indexer.lance_files import Opened, latest_manifest, manifests
 from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.locks import Owner
 from locatlas.indexer.schema import SCHEMA_VERSION, embedding_table_name
@@ -17,7 +18,6 @@ from locatlas.indexer.verify.files import FileState, Told, look_at_files, unknow
 from locatlas.indexer.verify.finding import Finding, finding
 from locatlas.indexer.verify.hints import look_at_hints
 from locatlas.indexer.verify.indices import IndexedTable, look_at_indices
-from locatlas.indexer.verify.lance_files import Opened, latest_manifest, manifests
 from locatlas.indexer.verify.report import VerifyReport
 from locatlas.indexer.verify.tables import Tables, imported_tables, look_at_tables, table_names
 

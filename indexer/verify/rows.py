@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from locatlas.indexer.lance_files import Opened, reading
 from locatlas.indexer.schema import embedding_schema
 from locatlas.indexer.verify.finding import Finding, finding
-from locatlas.indexer.verify.lance_files import Opened, reading
 
 __all__ = ["Ids", "bad_vectors", "ill_formed", "look_at_ids", "look_at_schema"]
 

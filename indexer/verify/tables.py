@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from locatlas.errors import StoreDamagedError
+from locatlas.indexer.lance_files import Opened, latest_manifest, manifests, open_table
 from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.schema import embedding_table_name
 from locatlas.indexer.store import FIXED
 from locatlas.indexer.verify.file_findings import remedy
 from locatlas.indexer.verify.files import table_of
 from locatlas.indexer.verify.finding import Finding, finding
-from locatlas.indexer.verify.lance_files import Opened, latest_manifest, manifests, open_table
 from locatlas.indexer.verify.relations import (
     COLUMNS,
     compare_cells,

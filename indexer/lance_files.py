@@ -10,7 +10,16 @@ from typing import Any
 from locatlas.errors import StoreDamagedError
 from locatlas.indexer.layout import AtlasFolder
 
-__all__ = ["Opened", "latest_manifest", "manifest_version", "manifests", "open_table", "read_hint", "reading"]
+__all__ = [
+    "Opened",
+    "latest_manifest",
+    "manifest_version",
+    "manifests",
+    "newest_manifest",
+    "open_table",
+    "read_hint",
+    "reading",
+]
 
 _V2 = (1 << 64) - 1
 """Names of manifests count down from here, so that the newest comes first."""
@@ -26,6 +35,7 @@ class Opened:
         version: Its number.
         files: Path below the atlas of its manifest, data files and deletion files.
         fragments: Data file to the number of the fragment that it is of.
+        sizes: Data file to its bytes, where the manifest tells them.
     """
 
     name: str
@@ -33,20 +43,21 @@ class Opened:
     version: int
     files: frozenset[str]
     fragments: dict[str, int]
+    sizes: dict[str, int]
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Whatever Lance raises on damaged files, its panics included, as one error of ours."""
+def reading(path: Path, done: str = "read") -> Iterator[None]:
+    """Whatever Lance raises on damaged files, its panics included, as one error of ours that says what failed."""
     try:
         yield
     except (OSError, RuntimeError, ValueError, ArithmeticError) as error:
-        message = f"{path}: cannot be read ({(str(error) or type(error).__name__).splitlines()[0][:200]})"
+        message = f"{path}: cannot be {done} ({(str(error) or type(error).__name__).splitlines()[0][:200]})"
         raise StoreDamagedError(message) from error
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # of Rust, which no handler of Exception sees
             raise
-        message = f"{path}: cannot be read (Lance panicked: {(str(error) or '?').splitlines()[0][:160]})"
+        message = f"{path}: cannot be {done} (Lance panicked: {(str(error) or '?').splitlines()[0][:160]})"
         raise StoreDamagedError(message) from error
 
 
@@ -67,8 +78,15 @@ def manifests(folder: AtlasFolder, table: str) -> dict[int, str]:
 
 def latest_manifest(folder: AtlasFolder, table: str) -> str | None:
     """Path below the atlas of the newest manifest; None where there is none."""
-    found = manifests(folder, table)
-    return found[max(found)] if found else None
+    name = newest_manifest(folder.db / f"{table}.lance")
+    return None if name is None else f"db/{table}.lance/_versions/{name}"
+
+
+def newest_manifest(path: Path) -> str | None:
+    """Name of the manifest of the newest version of the table in this folder; None where there is none."""
+    found = {manifest_version(p.name): p.name for p in (path / "_versions").glob("*.manifest")}
+    known = {version: name for version, name in found.items() if version is not None}
+    return known[max(known)] if known else None
 
 
 def read_hint(folder: AtlasFolder, table: str) -> int | None:
@@ -95,15 +113,18 @@ def open_table(folder: AtlasFolder, table: str, version: int | None = None) -> O
 
     below = f"db/{table}.lance"
     path = folder.path / below
-    with reading(path):
+    with reading(path, "opened"):
         dataset = lance.dataset(str(path), version=version)
         opened = int(dataset.version)
         manifest = manifests(folder, table).get(opened)
-        files, fragments = {manifest} if manifest else set(), {}
+        files, fragments, sizes = {manifest} if manifest else set(), {}, {}
         for fragment in dataset.get_fragments():
             for data in fragment.data_files():
-                files.add(f"{below}/data/{data.path}")
-                fragments[f"{below}/data/{data.path}"] = int(fragment.fragment_id)
+                name = f"{below}/data/{data.path}"
+                files.add(name)
+                fragments[name] = int(fragment.fragment_id)
+                if data.file_size_bytes:
+                    sizes[name] = int(data.file_size_bytes)
             if (deletions := fragment.deletion_file()) is not None:
                 files.add(f"{below}/{deletions}")
-    return Opened(table, dataset, opened, frozenset(files), fragments)
+    return Opened(table, dataset, opened, frozenset(files), fragments, sizes)

@@ -18,6 +18,7 @@ from locatlas.indexer.verify.files import FileState, Told, look_at_files, unknow
 from locatlas.indexer.verify.finding import Finding, finding
 from locatlas.indexer.verify.hints import look_at_hints
 from locatlas.indexer.verify.indices import IndexedTable, look_at_indices
+from locatlas.indexer.verify.owed import look_at_owed
 from locatlas.indexer.verify.report import VerifyReport
 from locatlas.indexer.verify.tables import Tables, imported_tables, look_at_tables, table_names
 
@@ -67,6 +68,7 @@ def look(folder: AtlasFolder, *, quick: bool, told: Told | None = None) -> Looke
     versions = {name: [*manifests(folder, name).values()] for name in names}
     report.findings += file_findings(state, current, versions, lambda table: table in imported)
     report.findings += tables.findings + tables.relations
+    report.findings += look_at_owed(Store(folder, as_is=True), tables.rows.keys())
     report.findings += look_at_hints(folder, names, state, declared.journal)
     _indices(folder, report, tables, full=not quick)
     if not report.writers:

@@ -2,41 +2,42 @@
 
 from collections.abc import Mapping
 
-import pyarrow.compute as pc
-
 from locatlas.errors import LocatlasError
 from locatlas.indexer.embed import embed, reembed
 from locatlas.indexer.encoders import EncoderRequest, StoredEncoder, stored_encoders
 from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.pipeline import Progress
 from locatlas.indexer.store import Store
+from locatlas.indexer.verify.owed import images, read_rows, settle_rows
 
 __all__ = ["renew"]
 
 
-def renew(folder: AtlasFolder, lost: Mapping[str, int], progress: Progress | None) -> list[str]:
-    """Embed what is missing with the encoders that are current; of others the command is said.
+def renew(folder: AtlasFolder, progress: Progress | None) -> list[str]:
+    """Embed what repairs took out with the encoders that are current; of others the command is said.
 
     Args:
         folder: The atlas; no lock of it is held.
-        lost: Vectors that were taken out, by table.
         progress: Told of what goes on.
 
     Returns:
         What was done, or is to be run.
     """
-    if not lost:
-        return []
     store = Store(folder, as_is=True)
-    return [_renewed(store, encoder, progress, lost) for encoder in stored_encoders(store) if encoder.table in lost]
+    settle_rows(store)
+    if not (noted := read_rows(folder)):
+        return []
+    done = [_renewed(store, encoder, progress, noted) for encoder in stored_encoders(store) if encoder.table in noted]
+    settle_rows(store)
+    return done
 
 
-def _renewed(store: Store, encoder: StoredEncoder, progress: Progress | None, lost: Mapping[str, int]) -> str:
+def _renewed(store: Store, encoder: StoredEncoder, progress: Progress | None, noted: Mapping[str, int]) -> str:
     atlas, level = store.folder.path, encoder.level
     command = f"locatlas reembed --atlas {atlas} --encoder {encoder.fingerprint[:12]} --level {level}"
     if encoder.state != "current":  # with its last vector it would be
         return f"{encoder.table}: of an encoder that is {encoder.state}; `{command}` makes its vectors again"
-    if level == "fov" and store.count(encoder.table) + lost[encoder.table] < _images(store):
+    if level == "fov" and noted[encoder.table] < images(store, encoder.table):
         # those that were only searched for cells have none, and look like those that lost theirs
         again = "run the same `locatlas index` again"
         return f"{encoder.table}: not every field had a vector, and which had is not known any more; {again}"
@@ -48,8 +49,3 @@ def _renewed(store: Store, encoder: StoredEncoder, progress: Progress | None, lo
     except LocatlasError as error:
         return f"{encoder.table}: its vectors could not be made again ({error}); then run `{command}`"
     return f"{encoder.table}: {summary.embedded} vectors made again"
-
-
-def _images(store: Store) -> int:
-    sources = store.read("fovs", ["sources"])["sources"]
-    return int(pc.sum(pc.greater(pc.list_value_length(sources), 0)).as_py() or 0)

@@ -1,6 +1,5 @@
 """Mend what can be mended, by what was found; whatever is taken out goes to `damaged/`. Writes, under the locks."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +13,7 @@ from locatlas.indexer.verify.aside import Aside, addresses, drop_fragments, drop
 from locatlas.indexer.verify.files import table_of
 from locatlas.indexer.verify.finding import Finding
 from locatlas.indexer.verify.look import Looked
+from locatlas.indexer.verify.owed import note_rows
 
 __all__ = ["Repair"]
 
@@ -32,14 +32,12 @@ class Repair:
         looked: What was found.
         aside: Where to things are moved.
         done: What was done, in words.
-        renew: Vectors that were taken out and that images can give back, by table.
     """
 
     store: Store
     looked: Looked
     aside: Aside
     done: list[str] = field(default_factory=list)
-    renew: Counter[str] = field(default_factory=Counter)
 
     def run(self) -> None:
         """Do what can be done about each finding.
@@ -129,10 +127,14 @@ class Repair:
             opened.fragments[path] if path in opened.fragments else int(path.rpartition("/")[2].split("-")[0])
             for path in in_use
         }
+        self._owe(table)
         rows = drop_fragments(self.store.folder, self.store.digests, opened, sorted(numbers))
         self.done.append(f"{table}: {rows} rows of damaged files taken out")
+
+    def _owe(self, table: str) -> None:
+        """Vectors that images can give back are to be given back, even if this repair is stopped."""
         if table.startswith("emb_") and table not in self.looked.imported:
-            self.renew[table] += rows
+            note_rows(self.store.folder, table, self.store.count(table))
 
     def _rows(self, finding: Finding) -> None:
         opened = self.looked.opened[finding.where]
@@ -147,10 +149,10 @@ class Repair:
     def _delete(self, table: str, rows: Sequence[int], why: str) -> None:
         if not rows:
             return
+        if why == "vectors not finite":
+            self._owe(table)
         drop_rows(self.store.folder, self.store.digests, table, rows)
         self.done.append(f"{table}: {len(rows)} rows deleted ({why})")
-        if why == "vectors not finite" and table not in self.looked.imported:
-            self.renew[table] += len(rows)
 
     def _search_again(self, finding: Finding) -> None:
         """Let fields be searched for cells again by the next `index`."""

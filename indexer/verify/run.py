@@ -1,6 +1,5 @@
 """Verify an atlas, and on request repair it. I/O."""
 
-from collections import Counter
 from pathlib import Path
 
 from locatlas.errors import InputError, LocatlasError, StoreDamagedError
@@ -53,7 +52,6 @@ def verify(
     if not repair:
         return look(folder, quick=quick, told=told).report
     done: list[str] = []
-    lost: Counter[str] = Counter()
     store = Store(folder, as_is=True)
     with folder.reembedding("verify --repair"), folder.writer("verify --repair"):
         for _ in range(_ROUNDS):
@@ -66,10 +64,9 @@ def verify(
                 message = f"{error.filename or folder.path}: cannot be repaired ({error.strerror or error})"
                 raise StoreDamagedError(message) from error
             done += round_.done
-            lost += round_.renew
             if not round_.done:
                 break
-    done += renew(folder, lost, progress)
+    done += renew(folder, progress)
     report = look(folder, quick=quick, told=told).report
     report.repaired = done
     return report

@@ -92,7 +92,8 @@ def file_in_use(atlas: Path) -> str:
     store = Store.open(atlas)
     used = encoders.current(store, "fov")
     assert used is not None
-    return min(open_table(store.folder, used.table).fragments)
+    numbers = open_table(store.folder, used.table).fragments
+    return max(numbers, key=lambda path: numbers[path])  # of the masked fields, which need not have vectors
 
 
 def flip(path: Path) -> None:
@@ -155,15 +156,15 @@ class Matrix:
         # a repair begins with damage, and changes what its damage hid
         if self.flipped is None:
             rows, findings = self.look(self.path)
-            assert between(self.before, self.after, rows, {}) == [], what
-            assert findings["damage"] == [], what
+            assert (differs := between(self.before, self.after, rows, {})) == [], what + "; ".join(
+                d.text for d in differs
+            )
+            assert findings["damage"] == [], what + "; ".join(findings["damage"])
         again = self.call(Fault())
         assert again.how == "ok", what + again.error + again.trace
-        if self.flipped is not None:  # what a repair that was killed took out is made again by this
-            done(self.zygote.call(commands.reembed_plan, self.path, "fov", None, 1, watch=self.path))
         rows, findings = self.look(self.path)
-        assert differences(self.after, rows, {}) == [], what
-        assert findings["damage"] + findings["warning"] == [], what
+        assert (differs := differences(self.after, rows, {})) == [], what + "; ".join(d.text for d in differs)
+        assert (found := findings["damage"] + findings["warning"]) == [], what + "; ".join(found)
         return ended
 
     def sampled(self, n: int, seed: int = 0) -> list[int]:

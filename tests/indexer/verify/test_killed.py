@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from locatlas.indexer import digests
-from locatlas.indexer.embed import embed, reembed
+from locatlas.indexer.embed import embed
 from locatlas.indexer.encoders import EncoderRequest
 from locatlas.indexer.index import index
 from locatlas.indexer.maintain import maintain
@@ -100,6 +100,5 @@ def test_a_repair_that_is_killed_is_done_by_the_next(original: Path, tmp_path: P
         with dying(n), pytest.raises(KilledError):
             verify(atlas=path, repair=True)
         assert verify(atlas=path, repair=True).damage == []
-        reembed(atlas=path)
         assert contents(Store.open(path)) == contents(Store.open(tmp_path / "whole"))
         assert [f for f in verify(atlas=path).findings if f.severity != "note"] == []

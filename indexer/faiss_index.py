@@ -29,12 +29,21 @@ from locatlas.indexer.faiss_sidecar import SIDECAR_VERSION, Sidecar, blake2b, id
 from locatlas.indexer.layout import write_atomically
 from locatlas.indexer.store import Store, TableVectors
 
-__all__ = ["FaissIndex", "build", "open_index", "refresh"]
+__all__ = ["FaissIndex", "build", "kind_of", "open_index", "refresh"]
 
 
 def _paths(store: Store, table: str) -> tuple[Path, Path, Path]:
     base = store.folder.indices / table
     return base.with_suffix(".faiss"), base.with_suffix(".json"), base.with_suffix(".ids")
+
+
+def kind_of(store: Store, table: str) -> str | None:
+    """The type of index that a table has, by its sidecar, whether it can be used or not; None if nothing says it."""
+    try:
+        kind = Sidecar.from_json(_paths(store, table)[1].read_text(encoding="utf-8")).kind
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return kind if kind in get_args(Kind) else None
 
 
 def build(store: Store, encoder: StoredEncoder, kind: Kind, *, seed: int = 0) -> Sidecar:

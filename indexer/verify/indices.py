@@ -20,7 +20,7 @@ __all__ = ["IndexedTable", "look_at_indices"]
 _TRIES = 3
 """Looks at an index that is built meanwhile."""
 
-_AGAIN = "--repair removes it; `locatlas reembed`, or --faiss with any command that embeds, builds it again"
+_AGAIN = "--repair builds it again; so do `locatlas reembed` and --faiss with any command that embeds"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

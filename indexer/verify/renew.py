@@ -1,16 +1,17 @@
-"""Make vectors again that a repair took out, where their encoder and images are at hand. I/O."""
+"""Make again what a repair took out: vectors, where their encoder and images are at hand, and FAISS indices. I/O."""
 
 from collections.abc import Mapping
 
 from locatlas.errors import LocatlasError
 from locatlas.indexer.embed import embed, reembed
 from locatlas.indexer.encoders import EncoderRequest, StoredEncoder, stored_encoders
+from locatlas.indexer.faiss_index import refresh
 from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.pipeline import Progress
 from locatlas.indexer.store import Store
 from locatlas.indexer.verify.owed import images, read_rows, settle_rows
 
-__all__ = ["renew"]
+__all__ = ["rebuild", "renew"]
 
 
 def renew(folder: AtlasFolder, progress: Progress | None) -> list[str]:
@@ -49,3 +50,26 @@ def _renewed(store: Store, encoder: StoredEncoder, progress: Progress | None, no
     except LocatlasError as error:
         return f"{encoder.table}: its vectors could not be made again ({error}); then run `{command}`"
     return f"{encoder.table}: {summary.embedded} vectors made again"
+
+
+def rebuild(folder: AtlasFolder, kinds: Mapping[str, str]) -> list[str]:
+    """Build the FAISS indices of encoders that are current; others have none.
+
+    Args:
+        folder: The atlas; no lock of it is held.
+        kinds: Type of index by table, or "auto": one if the number of vectors calls for it.
+
+    Returns:
+        What look-ups use now.
+    """
+    if not kinds:
+        return []
+    done = []
+    for encoder in stored_encoders(Store(folder, as_is=True)):
+        if encoder.table in kinds and encoder.state == "current":
+            try:
+                said = refresh(folder.path, kinds[encoder.table], levels=(encoder.level,))[encoder.level]
+            except LocatlasError as error:
+                said = f"its index could not be built ({error}); `locatlas reembed --atlas {folder.path}` builds it"
+            done.append(f"{encoder.table}: {said}")
+    return done

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from locatlas.indexer.faiss_index import kind_of
 from locatlas.indexer.layout import FORMAT
 from locatlas.indexer.schema import FOVS
 from locatlas.indexer.store import Store
@@ -32,12 +33,14 @@ class Repair:
         looked: What was found.
         aside: Where to things are moved.
         done: What was done, in words.
+        indices: Kind of each FAISS index that was removed, by table; "auto" where nothing says it any more.
     """
 
     store: Store
     looked: Looked
     aside: Aside
     done: list[str] = field(default_factory=list)
+    indices: dict[str, str] = field(default_factory=dict)
 
     def run(self) -> None:
         """Do what can be done about each finding.
@@ -162,12 +165,12 @@ class Repair:
         self.done.append(f"fovs: {len(again)} fields will be searched for cells again by the next `locatlas index`")
 
     def _remove_index(self, finding: Finding) -> None:
-        """Derived, so it is deleted for good."""
+        """Derived, so it is deleted for good, and built again when all else is mended."""
+        table = finding.items[0].rpartition("/")[2].partition(".")[0]
+        self.indices[table] = kind_of(self.store, table) or "auto"
         for path in finding.items:
             (self.store.folder.path / path).unlink(missing_ok=True)
-        self.done.append(
-            f"{finding.where}: index removed; it is built again with --faiss or by the next `locatlas reembed`"
-        )
+        self.done.append(f"{finding.where}: index removed")
 
     def _set_aside(self, finding: Finding) -> None:
         self.aside.move(finding.items)

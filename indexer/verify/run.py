@@ -9,7 +9,7 @@ from locatlas.indexer.store import Store
 from locatlas.indexer.verify.aside import Aside
 from locatlas.indexer.verify.files import Told
 from locatlas.indexer.verify.look import look
-from locatlas.indexer.verify.renew import renew
+from locatlas.indexer.verify.renew import rebuild, renew
 from locatlas.indexer.verify.repair import Repair
 from locatlas.indexer.verify.report import VerifyReport
 
@@ -36,7 +36,7 @@ def verify(
         atlas: Atlas folder.
         quick: Sizes, presence, newest versions and ids only, not every byte.
         repair: Mend what can be mended, holding both locks; vectors that were taken out are made again afterwards where
-            their encoder is the current one and the images are at hand.
+            their encoder is the current one and the images are at hand, and indices that were removed are built anew.
         told: Called with what is done, bytes so far and in all.
         progress: Told of the re-embedding.
 
@@ -52,6 +52,7 @@ def verify(
     if not repair:
         return look(folder, quick=quick, told=told).report
     done: list[str] = []
+    indices: dict[str, str] = {}
     store = Store(folder, as_is=True)
     with folder.reembedding("verify --repair"), folder.writer("verify --repair"):
         for _ in range(_ROUNDS):
@@ -64,9 +65,10 @@ def verify(
                 message = f"{error.filename or folder.path}: cannot be repaired ({error.strerror or error})"
                 raise StoreDamagedError(message) from error
             done += round_.done
+            indices |= round_.indices
             if not round_.done:
                 break
-    done += renew(folder, progress)
+    done += renew(folder, progress) + rebuild(folder, indices)
     report = look(folder, quick=quick, told=told).report
     report.repaired = done
     return report

@@ -10,7 +10,7 @@ import pytest
 from locatlas.errors import AtlasLockedError
 from locatlas.indexer import tidy_limits
 from locatlas.indexer.encoders import EncoderRequest
-from locatlas.indexer.faiss_index import build, open_index
+from locatlas.indexer.faiss_index import open_index
 from locatlas.indexer.index import index
 from locatlas.indexer.maintain import maintain
 from locatlas.indexer.store import Store
@@ -168,20 +168,26 @@ def test_a_damaged_deletion_gives_its_rows_up_and_never_back(whole: Path) -> Non
     assert Store.open(whole).count("annotations") == 0
 
 
-@pytest.mark.parametrize("end", ["faiss", "ids", "json"])
+@pytest.mark.parametrize("end", ["faiss", "ids"])
 @pytest.mark.parametrize("do", [damage, Path.unlink])
-def test_a_damaged_index_is_removed_and_can_be_built_again(
-    whole: Path, end: str, do: Callable[[Path], None], one_thread: None
-) -> None:
+def test_a_damaged_index_is_built_again(whole: Path, end: str, do: Callable[[Path], None], one_thread: None) -> None:
     do(next((whole / "indices").glob(f"*.{end}")))
     report = verify(atlas=whole, repair=True)
     assert report.findings == []
-    assert list((whole / "indices").iterdir()) == []
     store = Store.open(whole)
     encoder = current(store, "fov")
-    build(store, encoder, "flat")
+    assert report.repaired[-1].startswith(f"{encoder.table}: FAISS flat over {store.count(encoder.table)} vectors")
     assert open_index(store, encoder, store.read_vectors(encoder.table))[1] == "up to date"
     assert verify(atlas=whole).findings == []
+
+
+@pytest.mark.parametrize("do", [damage, Path.unlink])
+def test_an_index_of_which_nothing_says_the_kind_is_removed(whole: Path, do: Callable[[Path], None]) -> None:
+    do(next((whole / "indices").glob("*.json")))
+    report = verify(atlas=whole, repair=True)
+    assert report.findings == []
+    assert list((whole / "indices").iterdir()) == []
+    assert report.repaired[-1].endswith("exact search (3 vectors)")
 
 
 def test_of_ids_that_occur_twice_the_one_written_last_stays(whole: Path) -> None:

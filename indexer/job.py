@@ -148,7 +148,7 @@ class Job:
         rows = self.store.read(encoder.table, ["id", "source_digest"])
         return dict(zip(rows["id"].to_pylist(), rows["source_digest"].to_pylist(), strict=True))
 
-    def embed(self, encoder: StoredEncoder, work: Sequence[Pending]) -> None:
+    def embed(self, encoder: StoredEncoder, work: Collection[Pending]) -> None:
         """Embed what is pending and commit it; a new encoder is written first, in its state."""
         if not work:
             return

@@ -139,7 +139,7 @@ def measure(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
     source, atlas = make_source(folder / "made" / "source", given.records), folder / "atlas"
     add_encoder(Store.create(atlas), 1)
     found: dict[str, Any] = {"records": given.records}
-    for run in RUNS:
+    for run in given.runs:
         found[run] = in_a_process(run, source, atlas, given.every)
     found["machine"] = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
     return found
@@ -148,7 +148,7 @@ def measure(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
 def print_found(found: dict[str, Any]) -> None:
     """The table, and what a record costs."""
     print(f"{'run':8} {'records':>8} {'RSS MB':>7} {'anon MB':>8} {'Arrow MB':>9} {'files':>6} {'versions':>9}")
-    for run in RUNS:
+    for run in RUNS.keys() & found.keys():
         embedding = [line for line in found[run] if line["stage"] == "embedding"]
         told = [next((line for line in embedding if line["records"] >= n), None) for n in TOLD]
         for line in [found[run][0], *(line for line in told if line is not None), found[run][-1]]:
@@ -169,7 +169,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
     from locatlas.query.figures import new_panels, write_figure
 
     figure, panels = new_panels(2, 1, size=(6.0, 5.0), heights=[3, 2])
-    for run in RUNS:
+    for run in RUNS.keys() & found.keys():
         lines = [line for line in found[run] if line["stage"] == "embedding"]
         records = [line["records"] for line in lines]
         panels[0][0].plot(records, [line["rss_mb"] for line in lines], label=run)
@@ -186,6 +186,7 @@ def main() -> None:
     """Measure and print; with --json and --plot also write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=100_000)
+    parser.add_argument("--runs", nargs="+", choices=list(RUNS), default=list(RUNS), help="which; reembed needs index")
     parser.add_argument("--every", type=int, default=1000, help="images between two looks")
     parser.add_argument("--folder", type=Path, help="where to work; default: a temporary one")
     parser.add_argument("--json", type=Path)

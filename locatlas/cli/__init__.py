@@ -31,6 +31,7 @@ _COMMANDS = {
     "compare": "locatlas.cli.comparing",
     "benchmark": "locatlas.cli.benchmarking",
     "map": "locatlas.cli.mapping",
+    "export": "locatlas.cli.exporting",
     "annotate": "locatlas.cli.annotating",
     "encoders": "locatlas.cli.listing",
     "datasets": "locatlas.cli.listing",

@@ -20,7 +20,7 @@ from locatlas.cli.backup_documents import BackupDocument, RestoreDocument
 from locatlas.cli.benchmarking_documents import BenchmarkDocument
 from locatlas.cli.comparing_documents import CompareDocument
 from locatlas.cli.document_base import Document as _Document
-from locatlas.cli.mapping_documents import MapDocument
+from locatlas.cli.mapping_documents import ExportDocument, MapDocument
 from locatlas.cli.probing_documents import ProbeDocument
 from locatlas.cli.training_documents import FinetuneDocument
 
@@ -34,6 +34,7 @@ __all__ = [
     "ClassifyDocument",
     "CompareDocument",
     "DemoDocument",
+    "ExportDocument",
     "FinetuneDocument",
     "ImportDocument",
     "IndexDocument",
@@ -288,6 +289,7 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "compare": CompareDocument,
     "benchmark": BenchmarkDocument,
     "map": MapDocument,
+    "export": ExportDocument,
     "status": StatusDocument,
     "demo": DemoDocument,
     "annotate-export": AnnotateExportDocument,

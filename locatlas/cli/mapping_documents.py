@@ -1,4 +1,4 @@
-"""The JSON document of `map`."""
+"""The JSON documents of `map` and `export`."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from pydantic import Field
 from locatlas.cli.asking_documents import EncoderName
 from locatlas.cli.document_base import Document
 
-__all__ = ["MapDocument"]
+__all__ = ["ExportDocument", "MapDocument"]
 
 
 class MapDocument(Document):
@@ -29,4 +29,19 @@ class MapDocument(Document):
     placed_now: int = Field(ge=0)
     gone_now: int = Field(ge=0, description="points taken out, whose images are gone")
     figure: str | None
+    notes: list[str]
+
+
+class ExportDocument(Document):
+    """What `export anndata`, `parquet`, `profiles` and `faiss` wrote."""
+
+    kind: str = Field(pattern="^(anndata|parquet|profiles|faiss)$")
+    path: str = Field(description="file, or folder of faiss")
+    level: str = Field(pattern="^(fov|cell|protein)$")
+    of: str | None = Field(description="at level protein, the images that proteins are made of")
+    encoder: EncoderName
+    rows: int = Field(ge=0, description="images or proteins")
+    dim: int = Field(ge=1, description="numbers a vector")
+    bytes: int = Field(ge=0, description="of all files")
+    command: str | None = Field(description="what shows the file; null where that is up to the reader")
     notes: list[str]

@@ -92,7 +92,7 @@ def neighbors_within(view: View, k: int) -> Neighbors:
 
 
 def flat_columns(view: View) -> dict[str, pa.Array]:
-    """Metadata as columns of text, numbers and booleans, by name; those without any value are left out.
+    """Metadata as columns of text, numbers and booleans, by name; those that say nothing of any row are left out.
 
     Lists of names are joined by `SEPARATOR`; grades stand as "name:grade"; boxes and centroids become a column a
     number; packed masks are left out.
@@ -113,7 +113,14 @@ def flat_columns(view: View) -> dict[str, pa.Array]:
             found |= {f"{name}_{part}": pa.array(numbers[:, i], from_pandas=True) for i, part in enumerate(parts)}
         else:
             found[name] = column
-    return {name: column for name, column in found.items() if column.null_count < len(column)}
+    return {name: column for name, column in found.items() if name in ("id", "localizations") or _says(column)}
+
+
+def _says(column: pa.Array) -> bool:
+    """Whether any row has a value, and a text that is not empty."""
+    if pa.types.is_string(column.type):
+        return bool(pc.any(pc.greater(pc.utf8_length(column), 0)).as_py())
+    return column.null_count < len(column)
 
 
 def _graded(row: list[dict[str, Any]] | None) -> str | None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from locatlas.errors import AtlasLockedError, InputError, UnknownNameError
 from locatlas.indexer.ledger import Run
 from locatlas.indexer.maps import MapKey, StoredMap, put_map, stored_map, vector_digests
+from locatlas.indexer.schema import embedding_table_name
 from locatlas.query.exact import search
 from locatlas.query.map import METHODS, MapPoints, points_of
 from locatlas.query.map_neighbors import FEWEST, tsne, umap
@@ -243,8 +244,11 @@ def _place(before: StoredMap, vectors: _Vectors) -> tuple[StoredMap, int, int]:
 
 def _commit(shelf: Shelf, stored: StoredMap, **counts: int) -> None:
     """Write the map; whoever writes meanwhile is waited for, since drawing may have taken long."""
-    store = shelf.store
+    store, table = shelf.store, embedding_table_name(stored.key.of or stored.key.level, stored.key.fingerprint)
     with store.folder.writer("map", brief=True, patient=True), Run.record(store, "map") as run:
+        if not store.has(table):
+            message = f"{store.folder.path}: the vectors of {stored.encoder} were deleted while they were drawn"
+            raise InputError(message)
         run.level, run.fingerprint = stored.key.level, stored.key.fingerprint
         run.touched()
         put_map(store, stored)

@@ -143,6 +143,9 @@ def make_map(shelf: Shelf, request: MapRequest, *, tell: Tell | None = None) -> 
             "direction; a map needs at least 3 of 2 numbers"
         )
         raise InputError(message)
+    if (unit == unit[0]).all():
+        message = f"{shelf.store.folder.path}: all {len(rows)} vectors at level {view.level} are the same"
+        raise InputError(message)
     key = MapKey(view.level, of, encoder.fingerprint, request.method)
     before = stored_map(shelf.store, key)
     n_placed = n_gone = 0

@@ -42,7 +42,7 @@ def umap(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ImportWarning)  # that TensorFlow is not there for ParametricUMAP
             from umap import UMAP
-    except ModuleNotFoundError as error:
+    except ImportError as error:  # also where another package of that name is there
         message = "method umap needs umap-learn: pip install 'locatlas[umap]'"
         raise InputError(message) from error
     used = min(n_neighbors, len(unit) - 1)
@@ -86,7 +86,7 @@ def tsne(
         from openTSNE.affinity import PerplexityBasedNN
         from openTSNE.initialization import rescale
         from openTSNE.nearest_neighbors import PrecomputedNeighbors
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         message = "method tsne needs openTSNE: pip install 'locatlas[tsne]'"
         raise InputError(message) from error
     used = min(perplexity, (len(unit) - 1) / 3)

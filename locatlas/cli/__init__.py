@@ -32,6 +32,7 @@ _COMMANDS = {
     "benchmark": "locatlas.cli.benchmarking",
     "map": "locatlas.cli.mapping",
     "export": "locatlas.cli.exporting",
+    "napari": "locatlas.cli.viewing",
     "annotate": "locatlas.cli.annotating",
     "encoders": "locatlas.cli.listing",
     "datasets": "locatlas.cli.listing",

@@ -20,7 +20,7 @@ from locatlas.cli.backup_documents import BackupDocument, RestoreDocument
 from locatlas.cli.benchmarking_documents import BenchmarkDocument
 from locatlas.cli.comparing_documents import CompareDocument
 from locatlas.cli.document_base import Document as _Document
-from locatlas.cli.mapping_documents import ExportDocument, MapDocument
+from locatlas.cli.mapping_documents import ExportDocument, MapDocument, NapariDocument
 from locatlas.cli.probing_documents import ProbeDocument
 from locatlas.cli.training_documents import FinetuneDocument
 
@@ -40,6 +40,7 @@ __all__ = [
     "IndexDocument",
     "MaintainDocument",
     "MapDocument",
+    "NapariDocument",
     "NeighborsDocument",
     "ProbeDocument",
     "ProteinsDocument",
@@ -290,6 +291,7 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "benchmark": BenchmarkDocument,
     "map": MapDocument,
     "export": ExportDocument,
+    "napari": NapariDocument,
     "status": StatusDocument,
     "demo": DemoDocument,
     "annotate-export": AnnotateExportDocument,

@@ -1,4 +1,4 @@
-"""The JSON documents of `map` and `export`."""
+"""The JSON documents of `map`, `export` and `napari`."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from pydantic import Field
 from locatlas.cli.asking_documents import EncoderName
 from locatlas.cli.document_base import Document
 
-__all__ = ["ExportDocument", "MapDocument"]
+__all__ = ["ExportDocument", "MapDocument", "NapariDocument"]
 
 
 class MapDocument(Document):
@@ -45,3 +45,20 @@ class ExportDocument(Document):
     bytes: int = Field(ge=0, description="of all files")
     command: str | None = Field(description="what shows the file; null where that is up to the reader")
     notes: list[str]
+
+
+class NapariLayer(Document):
+    """One layer; further keys are options of napari's `add_<kind>`."""
+
+    kind: str = Field(pattern="^(image|labels|shapes)$")
+    name: str
+    shape: list[int] = Field(description="pixels as height, width; of a rectangle, its corners")
+    dtype: str
+
+
+class NapariDocument(Document):
+    """What `napari` shows."""
+
+    id: str
+    layers: list[NapariLayer] = Field(description="in the order of napari, the lowest first")
+    opened: bool = Field(description="a window was opened; false with --dry-run")

@@ -217,3 +217,13 @@ def test_fewer_than_three_points_make_no_map(tmp_path: Path) -> None:
 
 def read_map_ids(store: Store) -> list[str]:
     return sorted(store.read("fovs", ["id"])["id"].to_pylist())
+
+
+def test_vectors_that_are_all_the_same_make_no_map(tmp_path: Path) -> None:
+    atlas = make_atlas(tmp_path / "atlas", levels=("fov",))
+    store = Store.open(atlas)
+    with store.folder.writer("a test"):
+        ids = read_map_ids(store)
+        store.put_embeddings("fov", encoder().fingerprint, ids, ["x"] * len(ids), np.ones((len(ids), DIM), np.float32))
+    with pytest.raises(InputError, match="all 18 vectors at level fov are the same"):
+        made(atlas, method="tsne")

@@ -23,7 +23,7 @@ from locatlas.indexer.thumbnails import HIGH_PERCENTILE, LOW_PERCENTILE, STAIN_C
 from locatlas.models.crops import CropPlan, Place, cut
 from locatlas.types import ChannelImage
 
-__all__ = ["CONTEXT", "Picture", "paint", "pictures"]
+__all__ = ["CONTEXT", "Picture", "channel_limits", "paint", "pictures"]
 
 CONTEXT = 1.5
 """Edge of a square by the cell's longest edge, where the pixel size is not known that a crop in micrometres needs."""
@@ -94,7 +94,7 @@ def pictures(store: Store, level: str, ids: Sequence[str], *, crop: CropPlan, ed
                 record = record_from_row(row, level=level, roots=roots)
                 if field is None:
                     field = read_image(record)
-                    limits = _limits(field[0])
+                    limits = channel_limits(field[0])
                 png = _png(_from_source(row, record, *field, limits, plan, edge_px))
             except ImageRejectedError as error:
                 yield _from_thumbnail(row, str(error))
@@ -140,7 +140,7 @@ def _mask(image: ChannelImage, place: Place, plan: CropPlan) -> NDArray[np.bool_
     return cut(ones, known, replace(plan, blank=True)).pixels[0].astype(np.bool_)
 
 
-def _limits(image: ChannelImage) -> list[tuple[float, float]]:
+def channel_limits(image: ChannelImage) -> list[tuple[float, float]]:
     """Low and high percentile of each channel of a whole image, of a regular sample of its pixels."""
     found = []
     for plane in image.pixels:

@@ -142,7 +142,7 @@ _VECTORS = (
     "come back with `locatlas import-embeddings`"
 )
 _INDEX = "run the same `locatlas index` again"
-_NO_IMAGES = frozenset({"runs", "quarantine", "benchmarks"})
+_NO_IMAGES = frozenset({"runs", "quarantine", "benchmarks", "maps"})
 """Tables that hold nothing of an image, and of which commands make the rows that matter again."""
 
 _AGAIN = {
@@ -150,6 +150,7 @@ _AGAIN = {
     "cells": _INDEX,
     "annotations": "restore --table annotations from a backup, or `locatlas annotate import` the sheets again",
     "benchmarks": "run `locatlas benchmark` again",
+    "maps": "run `locatlas map` again",
     "runs": "nothing gives them back; no image or vector is lost with them",
     "quarantine": "the next `locatlas index` tries those sources again",
 }

@@ -21,6 +21,7 @@ from locatlas.cli.benchmarking_documents import BenchmarkDocument
 from locatlas.cli.comparing_documents import CompareDocument
 from locatlas.cli.document_base import Document as _Document
 from locatlas.cli.probing_documents import ProbeDocument
+from locatlas.cli.report_documents import ReportDocument
 from locatlas.cli.training_documents import FinetuneDocument
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "NeighborsDocument",
     "ProbeDocument",
     "ProteinsDocument",
+    "ReportDocument",
     "RestoreDocument",
     "StatusDocument",
     "SweepDocument",
@@ -268,6 +270,7 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "proteins": ProteinsDocument,
     "compare": CompareDocument,
     "benchmark": BenchmarkDocument,
+    "report": ReportDocument,
     "status": StatusDocument,
     "demo": DemoDocument,
     "annotate-export": AnnotateExportDocument,

@@ -8,14 +8,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from locatlas.errors import InputError
 from locatlas.indexer import encoders
 from locatlas.indexer.store import Store
 from locatlas.models.spec import EncoderSpec
 from locatlas.query.answers import neighbors_document, proteins_document
 from locatlas.query.atlas import Atlas
 from locatlas.query.benchmark.summary import Summary
-from locatlas.query.label_source import with_label_source
 from locatlas.query.report.choice import Chosen, as_table, choose_images, choose_proteins
 from locatlas.query.report.holdings import (
     count_flags,
@@ -26,11 +24,10 @@ from locatlas.query.report.holdings import (
 )
 from locatlas.query.report.measured import class_rows, summary_of
 from locatlas.query.report.request import ReportRequest
-from locatlas.query.selection import allowed_rows, filters_of
+from locatlas.query.selection import filters_of
 from locatlas.query.sweep import DEFAULT_KS
 from locatlas.query.sweep_result import KResult, SweepResult
 from locatlas.query.view import View
-from locatlas.query.vocabulary import with_mapped_labels
 
 __all__ = ["Gathered", "gather"]
 
@@ -77,7 +74,13 @@ def gather(atlas: Atlas, request: ReportRequest, *, told: Told | None = None) ->
     tell = (lambda: told("asking the atlas", next(steps), 4)) if told is not None else lambda: None
     level: Literal["fov", "cell"] = request.level or atlas.levels()[0]  # type: ignore[assignment]
     encoder = encoders.find(atlas.store, level, request.encoder)
-    view = _view(atlas, level, encoder.fingerprint, request)
+    view = atlas.view(
+        level,
+        encoder=encoder.fingerprint,
+        where=request.where,
+        label_source=request.label_source,
+        map_labels=request.map_labels,
+    )
     status = atlas.status()
     tell()
     sweep = at_k = summary = None
@@ -134,15 +137,6 @@ def _quarantined(store: Store) -> list[dict[str, Any]]:
     return store.read("quarantine", ["dataset", "source", "reason"]).to_pylist()
 
 
-def _view(atlas: Atlas, level: Literal["fov", "cell"], encoder: str, request: ReportRequest) -> View:
-    """What takes part, with the labels in question."""
-    view = with_label_source(atlas.view(level, encoder=encoder), request.label_source)
-    if request.map_labels is not None:
-        view = with_mapped_labels(view, request.map_labels)
-    allowed = allowed_rows(view, request.where)
-    return view if allowed is None else view.take(np.flatnonzero(allowed))
-
-
 def _sweep(
     atlas: Atlas, level: Literal["fov", "cell"], encoder: str, request: ReportRequest
 ) -> tuple[SweepResult, KResult]:
@@ -164,9 +158,9 @@ def _sweep(
 
 
 def _galleries(sweep: SweepResult, at_k: KResult, view: View, request: ReportRequest) -> list[dict[str, Any]]:
-    if at_k.predicted is None or at_k.scores is None or sweep.targets is None:
-        message = "a sweep that kept its predictions is needed"
-        raise InputError(message)
+    assert at_k.predicted is not None
+    assert at_k.scores is not None
+    assert sweep.targets is not None
     place = {name: row for row, name in enumerate(view.ids)}
     proteins, sets = view.names("protein"), view.localizations
     groups = dict(zip(view.ids, view.names(request.group), strict=True))

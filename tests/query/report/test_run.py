@@ -34,15 +34,21 @@ class Parsed(HTMLParser):
         self.handlers: list[str] = []
         self.policy = self.style = ""
         self.text: list[str] = []
+        self.open: list[str] = []
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
         found = dict(attrs)
         self.addresses += [(tag, str(found[name])) for name in ADDRESSES if name in found]
         self.handlers += [name for name in found if name.startswith("on")]
         if found.get("http-equiv") == "Content-Security-Policy":
             self.policy = str(found["content"])
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
         if self.tags[-1:] == ["style"] and "{" in data:
@@ -121,6 +127,7 @@ def test_the_page_loads_nothing_and_runs_nothing(made: tuple[Path, Path, dict[st
     assert page.policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     assert not {"script", "link", "iframe", "object", "embed", "base", "form"} & set(page.tags)
     assert page.handlers == []
+    assert page.open == []
     assert page.style
     assert "url(" not in page.style
     assert "@import" not in page.style

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locatlas.errors import AtlasLockedError, InputError
+from locatlas.indexer.disk import require_space
 from locatlas.indexer.encoders import StoredEncoder, current
 from locatlas.indexer.faiss_kinds import (
     AUTO_LATER_SHARE,
@@ -58,7 +59,7 @@ def build(store: Store, encoder: StoredEncoder, kind: Kind, *, seed: int = 0) ->
         seed: Of the sample on which recall is measured.
 
     Raises:
-        InputError: If the kind is unknown or the table is empty.
+        InputError: If the kind is unknown, the table is empty or the disk has no room for the file.
     """
     import faiss
 
@@ -91,6 +92,8 @@ def build(store: Store, encoder: StoredEncoder, kind: Kind, *, seed: int = 0) ->
         recall_at_10=measure_recall(index, kind, params, unit, seed=seed),
         ids_digest=blake2b(lines),
     )
+    store.folder.indices.mkdir(exist_ok=True)
+    require_space(store.folder.indices, len(data) + len(lines))
     json_path.unlink(missing_ok=True)
     write_atomically(faiss_path, data)
     write_atomically(ids_path, lines)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from locatlas.errors import EncoderMismatchError, InputError
 from locatlas.indexer import encoders
+from locatlas.indexer.disk import bytes_of_images, require_space
 from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.ledger import Run
 from locatlas.indexer.rows import image_rows, pairs
@@ -72,6 +73,7 @@ def import_embeddings(
             if other.spec.name == name and other.fingerprint != spec.fingerprint:
                 raise EncoderMismatchError(_taken(file, atlas, other, dim))
         encoder = next((e for e in known if e.fingerprint == spec.fingerprint), StoredEncoder(level, spec, "building"))
+        require_space(store.folder.path, bytes_of_images(len(found.ids), dim))
         imported, updated = _write(store, encoder, found, file, dataset, run)
         if encoder.state == "building":
             # beside images that were embedded here it stands ready by name; alone it is what queries use

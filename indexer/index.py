@@ -2,7 +2,7 @@
 
 import logging
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from locatlas.indexer.encoders import EncoderRequest
 from locatlas.indexer.job import Job, image_table, usual_channels
 from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.ledger import Run
+from locatlas.indexer.packed import Packed
 from locatlas.indexer.pipeline import COMMIT_ROWS, Progress
 from locatlas.indexer.plan import Plan, make_plan
 from locatlas.indexer.quarantine import Quarantine, Rejection
@@ -97,8 +98,7 @@ def index(
     # a folder that was declared once stays declared
     known = [p for p in _declared(atlas) if p not in named]
     reader_options = {**(options or {}), "roots": [*named[1:], *known]}
-    records, rejected = _read(dataset, source, reader_options, name=name, level=level)
-    records = [_with_scale(record, pixel_size_um) for record in records]
+    records, rejected = _read(dataset, source, reader_options, name=name, level=level, pixel_size_um=pixel_size_um)
     if not records and not rejected:
         message = (
             f"{source}: holds nothing that the data set {dataset!r} reads; `locatlas datasets show {dataset}` tells"
@@ -106,8 +106,8 @@ def index(
         raise InputError(message)
     request = request or EncoderRequest()
     label = dataset if name is None else name
-    fields = [r for r in records if r.level == "fov"]
-    single = [r for r in records if r.level == "cell"]
+    fields = Packed(r for r in records if r.level == "fov")
+    single = Packed(r for r in records if r.level == "cell")
     cuts = bool(fields) and (level in ("cell", "both") or (level is None and _has_cut_cells(atlas, label)))
     if not cuts and (request.crop or segmenter or masks or cells or resegment):
         message = (
@@ -202,9 +202,17 @@ def _check_name(name: str) -> None:
 
 
 def _read(
-    dataset: str, source: Path, options: Mapping[str, Any], *, name: str | None, level: str | None
-) -> tuple[list[ImageRecord], list[RejectedSource]]:
-    records: list[ImageRecord] = []
+    dataset: str,
+    source: Path,
+    options: Mapping[str, Any],
+    *,
+    name: str | None,
+    level: str | None,
+    pixel_size_um: float | None,
+) -> tuple[Packed[ImageRecord], list[RejectedSource]]:
+    """What a reader yields, with the stated pixel size and the stated name; records sorted by id."""
+    records: Packed[ImageRecord] = Packed()
+    last, is_sorted = "", True
     rejected: list[RejectedSource] = []
     for item in read_records(dataset, source, options=dict(options)):
         if isinstance(item, RejectedSource):
@@ -212,8 +220,10 @@ def _read(
         elif level != "fov" or item.level == "fov":
             if name is not None and name != item.dataset:
                 item = _renamed(item, name)
-            records.append(item)
-    return sorted(records, key=lambda r: r.id), rejected
+            records.append(_with_scale(item, pixel_size_um))
+            # readers sort; what came from several data sets may have to be sorted again under another name
+            last, is_sorted = item.id, is_sorted and last <= item.id
+    return records if is_sorted else Packed(sorted(records, key=lambda r: r.id)), rejected
 
 
 def _renamed(record: ImageRecord, name: str) -> ImageRecord:
@@ -231,7 +241,7 @@ def _below(source: str, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_absolute() and path.is_relative_to(root) else source
 
 
-def _check_labels(plan: Plan | CellPlan, records: Sequence[ImageRecord]) -> None:
+def _check_labels(plan: Plan | CellPlan, records: Iterable[ImageRecord]) -> None:
     """Refuse a run that would take away every label: surely its table or option was left out.
 
     Raises:
@@ -247,7 +257,7 @@ def _check_labels(plan: Plan | CellPlan, records: Sequence[ImageRecord]) -> None
 
 
 def _index_level(
-    job: Job, level: str, records: Sequence[ImageRecord], request: EncoderRequest, *, replaces: bool, cuts: bool
+    job: Job, level: str, records: Packed[ImageRecord], request: EncoderRequest, *, replaces: bool, cuts: bool
 ) -> None:
     available = usual_channels(r.channels for r in records)
     encoder = encoders.choose(job.store, level, request, available=available, adding=False, cuts=cuts)
@@ -266,7 +276,7 @@ def _index_level(
 
 def _index_cells(
     job: Job,
-    records: Sequence[ImageRecord],
+    records: Packed[ImageRecord],
     request: EncoderRequest,
     finding: CellRequest,
     dataset: str,

@@ -13,6 +13,7 @@ from typing import Any
 from locatlas.errors import ImageRejectedError, InputError
 from locatlas.indexer import encoders
 from locatlas.indexer.commits import Commits
+from locatlas.indexer.disk import bytes_of_images, require_space
 from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.ledger import Run, versions
 from locatlas.indexer.limits import VARIABLE
@@ -148,13 +149,18 @@ class Job:
         rows = self.store.read(encoder.table, ["id", "source_digest"])
         return dict(zip(rows["id"].to_pylist(), rows["source_digest"].to_pylist(), strict=True))
 
-    def embed(self, encoder: StoredEncoder, work: Sequence[Pending]) -> None:
-        """Embed what is pending and commit it; a new encoder is written first, in its state."""
+    def embed(self, encoder: StoredEncoder, work: Collection[Pending]) -> None:
+        """Embed what is pending and commit it; a new encoder is written first, in its state.
+
+        Raises:
+            InputError: If the encoder's vectors were imported, or the disk has no room for what will be written.
+        """
         if not work:
             return
         if encoder.is_imported:
             message = f"encoder {encoder.spec.name} was imported, so no image can be embedded with it; name another"
             raise InputError(message)
+        require_space(self.store.folder.path, bytes_of_images(len(work), encoder.spec.dim))
         if encoder.fingerprint not in self._loaded:
             if self.progress:
                 self.progress("loading encoder", 0, len(work))

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from locatlas.errors import AtlasLockedError, InputError, LocatlasError, StoreDamagedError
 from locatlas.indexer.atomic import write_atomically
 from locatlas.indexer.digest_lines import seal
+from locatlas.indexer.disk import require_links
 from locatlas.indexer.locks import NotedLock, Owner
 
 __all__ = ["AtlasFolder", "info_bytes", "write_atomically"]
@@ -68,7 +69,8 @@ class AtlasFolder:
             info: First contents of `atlas.json`.
 
         Raises:
-            InputError: If the path is a file, a folder with other things in it, or cannot be written.
+            InputError: If the path is a file, a folder with other things in it, cannot be written, or lies on a file
+                system on which tables cannot be committed.
             StoreDamagedError: If there are tables but no `atlas.json`.
         """
         folder = cls(path.expanduser().resolve())
@@ -89,6 +91,7 @@ class AtlasFolder:
             # two processes may want the same new atlas: the second must not write over the roots of the first
             with FileLock(folder.path / ".lock", timeout=CREATION_TIMEOUT_S):
                 if not folder.info_path.is_file():
+                    require_links(folder.db)
                     folder._write_first_info({"format": FORMAT, "roots": {}, **info})
         except Timeout:
             if not folder.info_path.is_file():

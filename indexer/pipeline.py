@@ -7,7 +7,7 @@ bit-identical.
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Any, Protocol
@@ -120,7 +120,7 @@ def cut_cell(record: ImageRecord, row: Mapping[str, Any], fields: SharedFields, 
 
 
 def _in_order(
-    work: Sequence[Pending], encoder: EncoderLike, pool: ThreadPoolExecutor, crop: CropPlan | None
+    work: Iterable[Pending], encoder: EncoderLike, pool: ThreadPoolExecutor, crop: CropPlan | None
 ) -> Iterator[Loaded | Rejection]:
     """Load ahead of the encoder by at most two batches, in order."""
     fields = SharedFields()
@@ -136,7 +136,7 @@ def _in_order(
         yield done
 
 
-def _chunks(work: Sequence[Pending], commit_rows: int) -> Iterator[list[Pending]]:
+def _chunks(work: Iterable[Pending], commit_rows: int) -> Iterator[list[Pending]]:
     chunk: list[Pending] = []
     for pending in work:
         if chunk and pending.position // commit_rows != chunk[0].position // commit_rows:
@@ -185,7 +185,7 @@ class Throttle:
 
 def embed_pending(
     commits: Commits,
-    work: Sequence[Pending],
+    work: Collection[Pending],
     encoder: EncoderLike,
     *,
     progress: Progress | None = None,

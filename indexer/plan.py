@@ -1,6 +1,6 @@
 """What a data set means for an atlas: which images are new, changed, described anew, unchanged or not usable. I/O."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from locatlas.errors import ImageRejectedError
 from locatlas.indexer.decoding import source_digest
 from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.job import Job
+from locatlas.indexer.packed import Packed
 from locatlas.indexer.pipeline import FROM_PIXELS, Pending
 from locatlas.indexer.quarantine import Rejection
 from locatlas.indexer.records import ImageRecord
@@ -42,7 +43,7 @@ class Plan:
         erased: Ids that have localizations now and would have none.
     """
 
-    work: list[Pending] = field(default_factory=list)
+    work: Packed[Pending] = field(default_factory=Packed)
     described_anew: list[dict[str, Any]] = field(default_factory=list)
     unchanged: int = 0
     redeclared: set[str] = field(default_factory=set)
@@ -116,7 +117,7 @@ def look_up_image(
     return SeenImage(stat, said, here)
 
 
-def make_plan(job: Job, encoder: StoredEncoder, records: Sequence[ImageRecord], *, replaces: bool) -> Plan:
+def make_plan(job: Job, encoder: StoredEncoder, records: Iterable[ImageRecord], *, replaces: bool) -> Plan:
     """Compare records with what the atlas holds. What cannot be used goes to the job's quarantine.
 
     Args:

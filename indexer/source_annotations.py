@@ -44,7 +44,7 @@ def keep_annotations(job: Job, said: Iterable[tuple[str, str, Sequence[str], str
         put_annotations(job.store, found, run=job.run)
 
 
-def keep_of_records(job: Job, records: Sequence[ImageRecord]) -> None:
+def keep_of_records(job: Job, records: Iterable[ImageRecord]) -> None:
     """The same for cells that are images of their own; those that are in quarantine have no row and are passed over.
 
     Raises:

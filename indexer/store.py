@@ -57,6 +57,9 @@ FIXED = {
     "quarantine": QUARANTINE,
 }
 
+CACHE_BYTES = 16 << 20
+"""Of each of lancedb's two caches while one store writes."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TableVectors:
@@ -135,7 +138,9 @@ class Store:
         if self._db is None:
             import lancedb
 
-            self._db = lancedb.connect(str(self.folder.db))
+            # left alone, the caches may grow to gigabytes: 0.2 MB a commit, for what the next commits hardly ask again
+            caches = lancedb.Session(index_cache_size_bytes=CACHE_BYTES, metadata_cache_size_bytes=CACHE_BYTES)
+            self._db = lancedb.connect(str(self.folder.db), session=caches)
         opened = self._db.open_table(table) if self.has(table) else self._db.create_table(table, schema=schema)
         if opened.schema != schema:
             message = f"table {table} on disk has other columns than this locatlas writes; nothing was written"

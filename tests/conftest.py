@@ -23,6 +23,12 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No line of progress, whatever the load: tests look at what else stands on stderr."""
+    monkeypatch.setenv("LOCATLAS_PROGRESS", "none")
+
+
+@pytest.fixture(autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A LOCATLAS_HOME of its own for every test, so that none sees a user's encoders."""
     folder = tmp_path_factory.mktemp("locatlas-home")

@@ -3,17 +3,12 @@
 import hashlib
 import io
 import os
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from locatlas.errors import InputError
 from locatlas.indexer.file_digest import BLOCK, sync_folder
 
-__all__ = ["HeldFiles", "copy_hashed", "require_space"]
-
-SPARE_BYTES = 8 << 20
-"""Left free besides what is copied, for records and the file system itself."""
+__all__ = ["HeldFiles", "copy_hashed"]
 
 
 class HeldFiles:
@@ -116,19 +111,3 @@ def blocks(source: io.RawIOBase | io.BytesIO) -> Iterator[memoryview]:
         if not n:
             return
         yield block[:n]
-
-
-def require_space(folder: Path, n_bytes: int) -> None:
-    """Refuse to begin what cannot end.
-
-    Args:
-        folder: Where it is to be written; exists.
-        n_bytes: How much.
-
-    Raises:
-        InputError: Naming what is needed and what is free.
-    """
-    free = shutil.disk_usage(folder).free
-    if free < n_bytes + SPARE_BYTES:
-        message = f"{folder}: {n_bytes / 1e6:.1f} MB are to be written and {free / 1e6:.1f} MB are free; nothing was"
-        raise InputError(message)

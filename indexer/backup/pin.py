@@ -17,7 +17,7 @@ from locatlas.indexer.layout import AtlasFolder
 
 __all__ = ["MovedError", "Needed", "Pin", "files_of_table", "pin"]
 
-SMALL_BYTES = 64 << 20
+SMALL_BYTES = 1 << 20
 """Files up to this size are read while nothing moves; larger ones are copied later, if they are the same then."""
 
 WAIT_S = 60.0

@@ -10,10 +10,11 @@ from typing import Any
 
 from locatlas.errors import InputError, StoreDamagedError, UnknownNameError
 from locatlas.indexer.backup.before_upgrade import BEFORE_UPGRADE
-from locatlas.indexer.backup.files import copy_hashed, require_space
+from locatlas.indexer.backup.files import copy_hashed
 from locatlas.indexer.backup.record import BackedFile, BackupRecord
 from locatlas.indexer.backup.states import BackupFolder
 from locatlas.indexer.digests import Digests, read_journal
+from locatlas.indexer.disk import SPARE_BYTES, require_space
 from locatlas.indexer.file_digest import file_digest, sync_folder
 from locatlas.indexer.layout import AtlasFolder
 
@@ -131,7 +132,7 @@ def restore(
     _require_absent(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        require_space(target.parent, sum(file.size for file in files))
+        require_space(target.parent, sum(file.size for file in files), spare=SPARE_BYTES)
         staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.restoring-", dir=target.parent))
     except OSError as error:
         raise InputError(f"{target}: cannot be written ({error.strerror or error})") from error

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from locatlas.errors import AtlasLockedError, InputError, LocatlasError, StoreDamagedError
-from locatlas.indexer.backup.files import require_space
 from locatlas.indexer.backup.pin import MovedError, Needed, Pin, files_of_table, pin
 from locatlas.indexer.backup.record import BackedFile, BackedTable, BackupRecord, in_order, now, program_version
 from locatlas.indexer.backup.states import BackupFolder
 from locatlas.indexer.digest_lines import Attested, parse
 from locatlas.indexer.digests import head_of, is_cut
+from locatlas.indexer.disk import SPARE_BYTES, require_space
 from locatlas.indexer.lance_files import newest_manifest
 from locatlas.indexer.layout import AtlasFolder
 
@@ -190,7 +190,7 @@ class _Run:
             else:
                 todo.append((file, table, size))
         total = sum(size for *_, size in todo) + sum(size for size, *_ in state.large.values())
-        require_space(self.target.path, total)
+        require_space(self.target.path, total, spare=SPARE_BYTES)
         at = 0
         for file, table, size in todo:
             try:

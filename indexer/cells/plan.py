@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from locatlas.indexer.cells.given import GivenCells
 from locatlas.indexer.cells.provenance import cells_digest
 from locatlas.indexer.cells.segmenters import SegmenterSpec, get_segmenter
 from locatlas.indexer.job import Job
+from locatlas.indexer.packed import Packed
 from locatlas.indexer.plan import NOT_PLANNED, SeenImage, look_up_image
 from locatlas.indexer.quarantine import Rejection, rejection_id
 from locatlas.indexer.records import ImageRecord
@@ -94,7 +95,7 @@ class CellPlan:
         erased: Ids of fields that have localizations now and would have none.
     """
 
-    work: list[FieldWork] = field(default_factory=list)
+    work: Packed[FieldWork] = field(default_factory=Packed)
     described_anew: list[dict[str, Any]] = field(default_factory=list)
     unchanged: int = 0
     uncovered: list[str] = field(default_factory=list)
@@ -103,7 +104,7 @@ class CellPlan:
     erased: set[str] = field(default_factory=set)
 
 
-def plan_cells(job: Job, records: Sequence[ImageRecord], request: CellRequest, *, replaces: bool) -> CellPlan:
+def plan_cells(job: Job, records: Iterable[ImageRecord], request: CellRequest, *, replaces: bool) -> CellPlan:
     """Compare fields with what the atlas knows of their cells. What cannot be used goes to the job's quarantine.
 
     Args:

@@ -3,7 +3,7 @@
 import os
 import time
 from collections import defaultdict, deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -91,7 +91,7 @@ def find_cells(job: Job, plan: CellPlan, request: CellRequest) -> None:
     _commit(job, chunk, before)
 
 
-def _in_order(work: Sequence[FieldWork], given: GivenCells, pool: ThreadPoolExecutor) -> Iterator[_Found | Rejection]:
+def _in_order(work: Iterable[FieldWork], given: GivenCells, pool: ThreadPoolExecutor) -> Iterator[_Found | Rejection]:
     waiting: deque[Future[_Found | Rejection]] = deque()
     todo = iter(work)
     for one in islice(todo, 2 * (os.cpu_count() or 1)):
@@ -145,7 +145,7 @@ def _declare(job: Job, specs: Mapping[str, SegmenterSpec]) -> None:
         job.store.upsert("segmenters", pa.Table.from_pylist(rows, schema=SEGMENTERS))
 
 
-def _cells_before(job: Job, work: Sequence[FieldWork]) -> tuple[dict[str, set[str]], set[str]]:
+def _cells_before(job: Job, work: Iterable[FieldWork]) -> tuple[dict[str, set[str]], set[str]]:
     """Ids of the cells that were cut out of these fields before, by field; and of images of single cells called so."""
     fields = {one.row["id"] for one in work}
     rows = job.store.read("cells", ["id", "fov_id", "box"])

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import shlex
 import stat
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -103,7 +104,9 @@ def file_problem(path: Path, roots: Sequence[Path]) -> str | None:
     except (OSError, ValueError, RuntimeError) as error:  # too long, NUL inside, a loop of links
         return f"cannot be looked at: {error}"
     if not any(target.is_relative_to(root) for root in roots):
-        return "lies outside the folders that may be read; declare its folder as a further root"
+        return (
+            f"lies outside the folders that may be read; --root {shlex.quote(str(target.parent))} declares its folder"
+        )
     if not stat.S_ISREG(status.st_mode):
         return "not a plain file"
     return None

@@ -93,18 +93,20 @@ def ill_formed(ids: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.or_(odd, pc.not_equal(ids, pc.utf8_normalize(ids, form="NFC")))
 
 
-def bad_vectors(opened: Opened) -> list[str]:
-    """Ids whose vectors have numbers that are not finite.
+def bad_vectors(opened: Opened) -> tuple[list[str], list[str]]:
+    """Ids whose vectors have numbers that are not finite, and ids whose vectors are zero.
 
     Raises:
         StoreDamagedError: If they cannot be read.
     """
-    found: list[str] = []
+    not_finite: list[str] = []
+    zero: list[str] = []
     with reading(opened.dataset.uri):
         for batch in opened.dataset.to_batches(columns=["id", "vector"], batch_size=_BATCH):
             column: Any = batch.column("vector")
             values = column.flatten().to_numpy(zero_copy_only=False).reshape(batch.num_rows, -1)
             finite = np.isfinite(values).all(axis=1)
-            if not finite.all():
-                found += batch.column("id").filter(pa.array(~finite)).to_pylist()
-    return found
+            for ids, odd in ((not_finite, ~finite), (zero, ~values.any(axis=1))):
+                if odd.any():
+                    ids += batch.column("id").filter(pa.array(odd)).to_pylist()
+    return not_finite, zero

@@ -127,10 +127,16 @@ def _look_at_table(
     ids = look_at_ids(opened, columns)
     tables.rows[name] = ids.rows
     tables.findings += ids.findings
-    if is_vectors and full and (bad := bad_vectors(opened)):
-        means = "vectors with numbers that are not finite: they match nothing, or everything"
-        do = "--repair takes them out; then `locatlas reembed` makes them again"
-        tables.findings.append(finding("damage", "vectors not finite", name, means, do, of=bad))
+    if is_vectors and full:
+        not_finite, zero = bad_vectors(opened)
+        if not_finite:
+            means = "vectors with numbers that are not finite: they match nothing, or everything"
+            do = "--repair takes them out; then `locatlas reembed` makes them again"
+            tables.findings.append(finding("damage", "vectors not finite", name, means, do, of=not_finite))
+        if zero:
+            means = "vectors of zeros have no direction: they neither find nor are found, and no score counts them"
+            do = "look at their images, or at the file that they were imported from"
+            tables.findings.append(finding("note", "zero vectors", name, means, do, of=zero))
 
 
 def _relate(tables: Tables, names: Collection[str]) -> None:

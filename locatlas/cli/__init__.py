@@ -10,6 +10,7 @@ import click
 import rich_click
 
 from locatlas import __version__
+from locatlas.cli.progress import STYLES, Style, choose_style
 from locatlas.errors import LocatlasError
 from locatlas.interrupts import StopRequested, asked_to_stop, stop_on_signals
 
@@ -73,11 +74,20 @@ class _LazyGroup(rich_click.RichGroup):
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="locatlas")
-def group() -> None:
+@click.option(
+    "--progress",
+    type=click.Choice(STYLES),
+    default="auto",
+    envvar="LOCATLAS_PROGRESS",
+    show_default=True,
+    help="How long work shows itself on stderr; auto is a bar on a terminal, else a line every half minute.",
+)
+def group(progress: Style) -> None:
     """Searchable atlases of protein localization from microscopy images.
 
     Start with `locatlas demo`, or with your own images: `locatlas index FOLDER --atlas ATLAS --dataset NAME`.
     """
+    choose_style(progress)
 
 
 def main(argv: list[str] | None = None) -> Any:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import rich_click as click
 
-from locatlas.cli.common import atlas_option, emit_json, json_option, notice, print_table, progress_bar
+from locatlas.cli.common import atlas_option, emit_json, json_option, notice, print_table
+from locatlas.cli.progress import progress_bar
 
 _LEFT_OUT = "Not part of a backup: source images, and weights of encoders (in LOCATLAS_HOME)."
 

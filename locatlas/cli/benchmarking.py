@@ -10,7 +10,8 @@ from click import get_current_context
 from click.core import ParameterSource
 
 from locatlas.cli.asking_options import LABEL_SOURCE, MAP_LABELS, WHERE
-from locatlas.cli.common import emit_json, interval, json_option, notice, print_table, progress_bar
+from locatlas.cli.common import emit_json, interval, json_option, notice, print_table
+from locatlas.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from locatlas.query.benchmark.grid import Grid

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import rich_click as click
 from click.exceptions import Exit
 
+from locatlas.cli.built import finish
 from locatlas.cli.cell_options import crop_options, crop_plan, finding_options
-from locatlas.cli.common import atlas_option, emit_json, json_option, name_list, notice, print_table, progress_bar
+from locatlas.cli.common import atlas_option, emit_json, json_option, name_list, notice
+from locatlas.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from locatlas.indexer.encoders import EncoderRequest
-    from locatlas.indexer.summary import IndexSummary
 
 
 faiss_option = click.option(
@@ -193,70 +194,6 @@ def _key_values(flag: str, options: tuple[str, ...]) -> dict[str, str]:
             raise click.UsageError(message)
         out[key.strip()] = value
     return out
-
-
-def finish(atlas: Path, summary: "IndexSummary", *, faiss: str, as_json: bool) -> None:
-    """Build the FAISS index that was asked for, and say what was done."""
-    from locatlas.indexer.faiss_index import refresh
-
-    indices = refresh(atlas, faiss, levels=tuple(summary.encoders))
-    if as_json:
-        emit_json({**summary.to_dict(), "indices": indices})
-        return
-    click.echo(
-        f"{atlas}: {summary.fovs} FOVs, {summary.cells} cells; {summary.embedded} embedded, {summary.skipped} unchanged"
-        + (f", {summary.updated} with new metadata" if summary.updated else "")
-        + (f"; {summary.labelled} of those read are labelled" if summary.labelled is not None else "")
-    )
-    _tell_cells(summary)
-    for level, encoder in sorted(summary.encoders.items()):
-        crop = f", crop {encoder.spec.crop}" if encoder.spec.crop else ""
-        click.echo(
-            f"{level} encoder: {encoder.spec.name} {encoder.fingerprint[:12]} ({encoder.state}){crop}; {indices[level]}"
-        )
-        if encoder.spec.weights_sha256 and encoder.spec.weights_sha256.startswith("seed:"):
-            notice("note: this encoder is untrained (random weights from a seed): a baseline, not a result")
-        if encoder.spec.source == "shipped":
-            notice(
-                "note: this encoder was trained on made images alone; for real ones name another with --encoder "
-                "(locatlas encoders list)"
-            )
-    if summary.qc:
-        click.echo("QC flags: " + ", ".join(f"{flag} {n}" for flag, n in summary.qc.items()))
-    kept = summary.maintained
-    if kept.merged or kept.versions:
-        click.echo(
-            f"maintenance: fragments merged {kept.merged} times, {kept.versions} old versions removed, "
-            f"{kept.freed_bytes / 1e6:.1f} MB freed"
-        )
-    if summary.timings_s:
-        click.echo("seconds: " + ", ".join(f"{stage} {s:.1f}" for stage, s in summary.timings_s.items()))
-    if summary.quarantined:
-        rows = [(r.source, r.reason) for r in summary.quarantined[:20]]
-        more = f" (first 20 of {len(summary.quarantined)})" if len(summary.quarantined) > 20 else ""
-        print_table(("source", "reason"), rows, title=f"{len(summary.quarantined)} in quarantine{more}")
-
-
-def _tell_cells(summary: "IndexSummary") -> None:
-    from locatlas.indexer.planes import plural
-
-    found = summary.segmented
-    if found.fields:
-        by = ", ".join(f"{segmenter} {n}" for segmenter, n in sorted(found.segmenters.items()))
-        click.echo(
-            f"cells: {found.cells} found in {plural(found.fields, 'field')} ({by})"
-            + (f", {plural(found.empty, 'field')} without any" if found.empty else "")
-            + (f", {found.replaced} of before replaced" if found.replaced else "")
-        )
-    if found.uncovered:
-        notice(
-            f"note: {plural(len(found.uncovered), 'field')} in none of the masks or tables of cells, e.g. "
-            f"{found.uncovered[0]}: without cells from this run; --segmenter builtin would find some"
-        )
-    if summary.cell_qc:
-        click.echo("cell QC flags: " + ", ".join(f"{flag} {n}" for flag, n in summary.cell_qc.items()))
-    if summary.dropped:
-        click.echo(f"{plural(summary.dropped, 'cell')} without a vector by this encoder, because of the border (drop)")
 
 
 @click.command("import-embeddings")

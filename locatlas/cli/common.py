@@ -1,11 +1,10 @@
-"""What commands share: options, JSON and tables on stdout, progress and notices on stderr."""
+"""What commands share: options, JSON and tables on stdout, notices on stderr."""
 
 import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ __all__ = [
     "number_list",
     "point",
     "print_table",
-    "progress_bar",
     "trained_on_line",
     "write_csv",
 ]
@@ -107,27 +105,6 @@ def trained_on_line(said: dict[str, Any]) -> str:
     if said["evaluated"] == "held-out":
         return f"{met}; scores are of the other {said['n_evaluated_rows']} rows, {said['n_evaluated_groups']} groups"
     return f"{met}; they are scored as if they were new: no measure of how it does on new images"
-
-
-@contextmanager
-def progress_bar() -> Iterator[Callable[[str, int, int], None] | None]:
-    """A progress callback that draws on stderr where that is a terminal, else None."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        tasks: dict[str, Any] = {}
-
-        def tell(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done, total=total)
-
-        yield tell
 
 
 def name_list(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:

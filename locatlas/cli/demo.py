@@ -8,7 +8,8 @@ from typing import Any
 
 import rich_click as click
 
-from locatlas.cli.common import emit_json, interval, json_option, notice, print_table, progress_bar
+from locatlas.cli.common import emit_json, interval, json_option, notice, print_table
+from locatlas.cli.progress import progress_bar
 from locatlas.errors import InputError
 
 __all__ = ["demo", "demo_command"]

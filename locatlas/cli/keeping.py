@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from locatlas.cli.building import faiss_option, finish
-from locatlas.cli.common import atlas_option, emit_json, json_option, progress_bar
+from locatlas.cli.building import faiss_option
+from locatlas.cli.built import finish
+from locatlas.cli.common import atlas_option, emit_json, json_option
+from locatlas.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from locatlas.indexer.maintain import SupersededVectors

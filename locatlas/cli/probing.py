@@ -13,9 +13,9 @@ from locatlas.cli.common import (
     json_option,
     notice,
     print_table,
-    progress_bar,
     trained_on_line,
 )
+from locatlas.cli.progress import progress_bar
 
 
 def _shares(ctx: click.Context, param: click.Parameter, value: str) -> tuple[float, ...]:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from locatlas.cli.common import emit_json, notice, progress_bar
+from locatlas.cli.common import emit_json, notice
+from locatlas.cli.progress import progress_bar
 from locatlas.cli.training_options import DATA_OPTIONS, DINO_OPTIONS, LABELS_OPTIONS, TRAINING_OPTIONS, options
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from locatlas.cli.common import atlas_option, emit_json, json_option, progress_bar
+from locatlas.cli.common import atlas_option, emit_json, json_option
+from locatlas.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from locatlas.indexer.verify.report import VerifyReport

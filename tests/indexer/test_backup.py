@@ -395,7 +395,7 @@ def test_a_disk_without_room_is_told_before_anything_is_copied(
     backup(atlas=atlas, to=tmp_path / "backup")
     put(atlas, "d/new")
     usage = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
-    monkeypatch.setattr(files_module.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     for call in (
         lambda: backup(atlas=atlas, to=tmp_path / "backup"),
         lambda: restore(tmp_path / "backup", to=tmp_path / "again"),

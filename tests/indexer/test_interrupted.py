@@ -80,35 +80,49 @@ def dying(die_at: int) -> Iterator[Steps]:
         yield steps
 
 
-def survives(
-    prepare: Callable[[Path], Path], command: Callable[[Path], Any], tmp_path: Path
-) -> tuple[list[str], list[list[str]]]:
-    """Run a command on copies of a prepared atlas, killed before its n-th write for every n, and again.
+Survives = Callable[[Callable[[Path], Path], Callable[[Path], Any]], tuple[list[str], list[list[str]]]]
+
+SAMPLED = 4
+
+
+@pytest.fixture(params=["some", pytest.param("every", marks=pytest.mark.slow)])
+def survives(request: pytest.FixtureRequest, tmp_path: Path) -> Survives:
+    """Run a command on copies of a prepared atlas, killed before its n-th write, and again; for every n, or for some.
 
     Returns:
         The steps of an uninterrupted run, and the states of the ledger after each of the others.
     """
-    whole = prepare(tmp_path / "whole")
-    with dying(0) as steps:
-        command(whole)
-    expected, states = contents(Store.open(whole)), []
-    for n in range(1, len(steps.taken) + 1):
-        path = prepare(tmp_path / f"killed-{n}")
-        with dying(n) as now, pytest.raises(KilledError):
+
+    def chosen(last: int) -> list[int]:
+        if request.param == "every":
+            return list(range(1, last + 1))
+        between = range(2, last)
+        return [1, *sorted(random.Random(last).sample(between, min(SAMPLED, len(between)))), last]
+
+    def run(prepare: Callable[[Path], Path], command: Callable[[Path], Any]) -> tuple[list[str], list[list[str]]]:
+        whole = prepare(tmp_path / "whole")
+        with dying(0) as steps:
+            command(whole)
+        expected, states = contents(Store.open(whole)), []
+        for n in chosen(len(steps.taken)):
+            path = prepare(tmp_path / f"killed-{n}")
+            with dying(n) as now, pytest.raises(KilledError):
+                command(path)
+            assert now.taken == steps.taken[: n - 1]
+            if (path / "atlas.json").is_file():
+                assert verify(atlas=path, quick=True).damage == [], f"killed before step {n}, {steps.taken[n - 1]}"
             command(path)
-        assert now.taken == steps.taken[: n - 1]
-        if (path / "atlas.json").is_file():
-            assert verify(atlas=path, quick=True).damage == [], f"killed before step {n}, {steps.taken[n - 1]}"
+            assert verify(atlas=path, quick=True).damage == []
+            store = Store.open(path)
+            assert contents(store) == expected, f"killed before step {n}, {steps.taken[n - 1]}"
+            rows = store.read("runs").to_pylist()
+            states.append([row["state"] for row in sorted(rows, key=lambda row: row["id"])])
+            assert set(states[-1]) <= {"done", "interrupted"}
         command(path)
-        assert verify(atlas=path, quick=True).damage == []
-        store = Store.open(path)
-        assert contents(store) == expected, f"killed before step {n}, {steps.taken[n - 1]}"
-        rows = store.read("runs").to_pylist()
-        states.append([row["state"] for row in sorted(rows, key=lambda row: row["id"])])
-        assert set(states[-1]) <= {"done", "interrupted"}
-    command(path)
-    assert store.count("runs") == len(rows)
-    return steps.taken, states
+        assert store.count("runs") == len(rows)
+        return steps.taken, states
+
+    return run
 
 
 @pytest.fixture
@@ -119,11 +133,11 @@ def made(tmp_path: Path, plain: None) -> Path:
     return folder
 
 
-def test_a_first_index_run_killed_at_any_step_continues_to_the_same_atlas(made: Path, tmp_path: Path) -> None:
+def test_a_first_index_run_killed_at_any_step_continues_to_the_same_atlas(
+    made: Path, tmp_path: Path, survives: Survives
+) -> None:
     steps, states = survives(
-        lambda path: path,
-        lambda atlas: index(made, atlas=atlas, dataset="opencell", commit_rows=COMMIT_ROWS),
-        tmp_path,
+        lambda path: path, lambda atlas: index(made, atlas=atlas, dataset="opencell", commit_rows=COMMIT_ROWS)
     )
     assert steps.count("set_unenforced_primary_key") == steps.count("create_table") == 5
     assert steps.count("execute") >= 2 * 2 + 4  # rows and vectors of two chunks, ledger, states, quarantine
@@ -133,7 +147,7 @@ def test_a_first_index_run_killed_at_any_step_continues_to_the_same_atlas(made: 
 
 
 def test_a_run_over_new_changed_moved_and_described_images_killed_at_any_step_continues(
-    made: Path, tmp_path: Path
+    made: Path, tmp_path: Path, survives: Survives
 ) -> None:
     original = tmp_path / "original"
     index(made, atlas=original, dataset="opencell", commit_rows=COMMIT_ROWS)
@@ -145,15 +159,15 @@ def test_a_run_over_new_changed_moved_and_described_images_killed_at_any_step_co
     (made / name_of(2)).write_bytes(b"no image any more")
     write_annotations(made, dict.fromkeys(range(8), "chromatin"))
     steps, states = survives(
-        copied(original),
-        lambda atlas: index(made, atlas=atlas, dataset="opencell", commit_rows=COMMIT_ROWS),
-        tmp_path,
+        copied(original), lambda atlas: index(made, atlas=atlas, dataset="opencell", commit_rows=COMMIT_ROWS)
     )
     assert {"execute", "delete"} <= set(steps)
     assert ["done", "done", "interrupted", "done"] in states
 
 
-def test_swapped_channels_killed_at_any_step_never_keep_the_old_vector(tmp_path: Path, plain: None) -> None:
+def test_swapped_channels_killed_at_any_step_never_keep_the_old_vector(
+    tmp_path: Path, plain: None, survives: Survives
+) -> None:
     folder = tmp_path / "images"
     manifest = folder / "images.csv"
     for n in range(3):
@@ -168,9 +182,7 @@ def test_swapped_channels_killed_at_any_step_never_keep_the_old_vector(tmp_path:
     embed(atlas=original, request=OTHER)
     declare("nucleus;protein")
     steps, _ = survives(
-        copied(original),
-        lambda atlas: index(manifest, atlas=atlas, dataset="manifest", commit_rows=COMMIT_ROWS),
-        tmp_path,
+        copied(original), lambda atlas: index(manifest, atlas=atlas, dataset="manifest", commit_rows=COMMIT_ROWS)
     )
     assert steps.count("delete") == 2
     index(manifest, atlas=tmp_path / "fresh", dataset="manifest", request=OTHER)
@@ -179,12 +191,12 @@ def test_swapped_channels_killed_at_any_step_never_keep_the_old_vector(tmp_path:
     assert contents(fresh)[table] == contents(Store.open(tmp_path / "killed-1"))[table]
 
 
-def test_another_encoder_killed_at_any_step_continues_and_switches_once(made: Path, tmp_path: Path) -> None:
+def test_another_encoder_killed_at_any_step_continues_and_switches_once(
+    made: Path, tmp_path: Path, survives: Survives
+) -> None:
     original = tmp_path / "original"
     index(made, atlas=original, dataset="opencell", commit_rows=COMMIT_ROWS)
-    steps, _ = survives(
-        copied(original), lambda atlas: embed(atlas=atlas, request=OTHER, commit_rows=COMMIT_ROWS), tmp_path
-    )
+    steps, _ = survives(copied(original), lambda atlas: embed(atlas=atlas, request=OTHER, commit_rows=COMMIT_ROWS))
     assert steps.count("create_table") == 1
 
 
@@ -198,31 +210,31 @@ def begun(store: Store) -> StoredEncoder:
     return new
 
 
-def test_re_embedding_killed_at_any_step_continues_and_switches_once(made: Path, tmp_path: Path) -> None:
+def test_re_embedding_killed_at_any_step_continues_and_switches_once(
+    made: Path, tmp_path: Path, survives: Survives
+) -> None:
     original = tmp_path / "original"
     index(made, atlas=original, dataset="opencell", commit_rows=COMMIT_ROWS)
     begun(Store.open(original))
     write_field(made, 1, pixels(81))
-    steps, states = survives(copied(original), lambda atlas: reembed(atlas=atlas, commit_rows=1), tmp_path)
+    steps, states = survives(copied(original), lambda atlas: reembed(atlas=atlas, commit_rows=1))
     assert (steps.count("create_table"), steps.count("delete")) == (1, 0)
     assert ["done", "interrupted", "done"] in states
 
 
 def test_an_import_killed_at_any_step_continues_to_the_same_atlas(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survives: Survives
 ) -> None:
     monkeypatch.setattr("locatlas.indexer.import_embeddings._COMMIT_ROWS", 3)
     file = tmp_path / "v.npz"
     made = np.random.default_rng(0).standard_normal((7, 5)).astype(np.float32)
     np.savez(file, ids=np.array([f"x{n}" for n in range(7)]), vectors=made, protein=np.array(list("ABCDEFG")))
-    steps, _ = survives(
-        lambda path: path, lambda atlas: import_embeddings(file, atlas=atlas, name="elsewhere"), tmp_path
-    )
+    steps, _ = survives(lambda path: path, lambda atlas: import_embeddings(file, atlas=atlas, name="elsewhere"))
     assert steps.count("execute") >= 2 * 3 + 3  # rows and vectors of three commits, ledger, states
 
 
 def test_cells_killed_at_any_step_are_found_and_embedded_in_the_end(
-    tmp_path: Path, plain: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, plain: None, monkeypatch: pytest.MonkeyPatch, survives: Survives
 ) -> None:
     monkeypatch.setattr("locatlas.indexer.cells.stage.COMMIT_FIELDS", 2)
     folder = write_masked(tmp_path / "fields")
@@ -231,12 +243,14 @@ def test_cells_killed_at_any_step_are_found_and_embedded_in_the_end(
     def command(atlas: Path) -> None:
         index(folder, atlas=atlas, dataset="manifest", level="both", request=request, commit_rows=COMMIT_ROWS)
 
-    steps, states = survives(lambda path: path, command, tmp_path)
+    steps, states = survives(lambda path: path, command)
     assert steps.count("create_table") == 7  # fovs, cells, two of vectors, encoders, segmenters, runs
     assert ["interrupted", "done"] in states
 
 
-def test_other_masks_and_pixels_killed_at_any_step_leave_no_cell_of_before(tmp_path: Path, plain: None) -> None:
+def test_other_masks_and_pixels_killed_at_any_step_leave_no_cell_of_before(
+    tmp_path: Path, plain: None, survives: Survives
+) -> None:
     folder = write_masked(tmp_path / "fields")
     request = EncoderRequest(crop=CropPlan(size_px=9))
     original = tmp_path / "original"
@@ -244,9 +258,7 @@ def test_other_masks_and_pixels_killed_at_any_step_leave_no_cell_of_before(tmp_p
     write_mask(folder / "a_mask.tif", {3: MASKS["a"][3], 9: (30, 30, 44, 40)})
     tifffile.imwrite(folder / "b.tif", pixels(77, edge_px=EDGE), imagej=True, metadata={"axes": "CYX"})
     steps, _ = survives(
-        copied(original),
-        lambda atlas: index(folder, atlas=atlas, dataset="manifest", commit_rows=COMMIT_ROWS),
-        tmp_path,
+        copied(original), lambda atlas: index(folder, atlas=atlas, dataset="manifest", commit_rows=COMMIT_ROWS)
     )
     assert steps.count("delete") == 2  # rows and vectors of the cells that are not there any more
     ids = Store.open(tmp_path / "killed-1").read("cells", ["id"])["id"].to_pylist()

@@ -25,6 +25,11 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
         yield made
 
 
+def tells_it(error: str) -> bool:
+    """By the system, by a library, or before anything was written."""
+    return any(said in error for said in ("No space left on device", "disk full", "Disk full", "are free; nothing was"))
+
+
 def check(name: str, zygote: Zygote, prepared: Prepared, disk: Disk, kilobytes: tuple[int, ...]) -> set[str]:
     function, args, options = COMMANDS[name](prepared)
     whole, path, ends = disk.path / "whole", disk.path / "copy", set()
@@ -42,7 +47,7 @@ def check(name: str, zygote: Zygote, prepared: Prepared, disk: Disk, kilobytes: 
         assert ended.how in ("ok", "failed"), ended.error + ended.trace
         assert len(ended.error.splitlines()) <= 1, ended.error
         if ended.how == "failed":
-            assert "No space left on device" in ended.error or "disk full" in ended.error.lower(), ended.error
+            assert tells_it(ended.error), ended.error
             assert str(path) in ended.error
         assert between(before, after, seen["rows"], seen["duplicates"]) == []
         assert findings["damage"] == [], f"{free} KB: {findings}"
@@ -56,7 +61,7 @@ def check(name: str, zygote: Zygote, prepared: Prepared, disk: Disk, kilobytes: 
 def test_a_full_disk_ends_a_run_in_one_line_that_names_the_path_and_it_can_be_run_again(
     zygote: Zygote, prepared: Prepared, disk: Disk
 ) -> None:
-    assert "failed" in check("index", zygote, prepared, disk, (0, 12, 40))
+    assert "failed" in check("index", zygote, prepared, disk, (0, 40, 60))
 
 
 @pytest.mark.slow
@@ -74,7 +79,7 @@ def test_a_full_disk_leaves_the_faiss_index_of_before_or_none(zygote: Zygote, pr
     with disk.full(2048):
         ended = zygote.call(commands.build_index, path, "hnsw", "fov", watch=path)
     assert ended.how == "failed"
-    assert "No space left on device" in ended.error
+    assert tells_it(ended.error)
     files = {p.suffix for p in (path / "indices").iterdir()}
     assert ".json" not in files or files == {".json", ".ids", ".faiss"}
     assert not done(zygote.call(commands.verified, path, watch=path, quick=False))["damage"]

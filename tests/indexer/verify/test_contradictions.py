@@ -68,6 +68,20 @@ def test_cells_without_their_field_and_fields_without_their_cells_are_told(whole
     assert found["cells missing"] == ("manifest/a",)
 
 
+def test_vectors_of_zeros_are_told_by_a_full_look(whole: Path, store: Store) -> None:
+    table = current(store, "cell").table
+    encoder = current(store, "cell")
+    zeros = np.zeros((1, encoder.spec.dim), np.float32)
+    one = rows_of(store, table).slice(0, 1).to_pydict()
+    store.put_embeddings("cell", encoder.fingerprint, one["id"], one["source_digest"], zeros)
+    report = verify(atlas=whole)
+    assert report.damage == []
+    assert [(f.severity, f.where, f.examples) for f in report.findings if f.kind == "zero vectors"] == [
+        ("note", table, tuple(one["id"]))
+    ]
+    assert "zero vectors" not in [f.kind for f in verify(atlas=whole, quick=True).findings]
+
+
 def test_vectors_that_are_not_finite_are_found_by_a_full_look(whole: Path, store: Store) -> None:
     table = current(store, "cell").table
     rows = rows_of(store, table)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from locatlas.cli.building import _tell_cells
+from locatlas.cli.built import _tell_cells
 from locatlas.indexer.summary import IndexSummary, Segmented
 
 

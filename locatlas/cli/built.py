@@ -1,0 +1,89 @@
+"""What `index`, `embed` and `reembed` say when they are done."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+from locatlas.cli.common import emit_json, notice, print_table
+from locatlas.cli.reasons import by_reason
+
+if TYPE_CHECKING:
+    from locatlas.indexer.quarantine import Rejection
+    from locatlas.indexer.summary import IndexSummary
+
+__all__ = ["finish"]
+
+SHOWN_REASONS = 12
+"""Kinds of reasons that are listed."""
+
+
+def finish(atlas: Path, summary: "IndexSummary", *, faiss: str, as_json: bool) -> None:
+    """Build the FAISS index that was asked for, and say what was done."""
+    from locatlas.indexer.faiss_index import refresh
+
+    indices = refresh(atlas, faiss, levels=tuple(summary.encoders))
+    if as_json:
+        emit_json({**summary.to_dict(), "indices": indices})
+        return
+    click.echo(
+        f"{atlas}: {summary.fovs} FOVs, {summary.cells} cells; {summary.embedded} embedded, {summary.skipped} unchanged"
+        + (f", {summary.updated} with new metadata" if summary.updated else "")
+        + (f"; {summary.labelled} of those read are labelled" if summary.labelled is not None else "")
+    )
+    _tell_cells(summary)
+    for level, encoder in sorted(summary.encoders.items()):
+        crop = f", crop {encoder.spec.crop}" if encoder.spec.crop else ""
+        click.echo(
+            f"{level} encoder: {encoder.spec.name} {encoder.fingerprint[:12]} ({encoder.state}){crop}; {indices[level]}"
+        )
+        if encoder.spec.weights_sha256 and encoder.spec.weights_sha256.startswith("seed:"):
+            notice("note: this encoder is untrained (random weights from a seed): a baseline, not a result")
+        if encoder.spec.source == "shipped":
+            notice(
+                "note: this encoder was trained on made images alone; for real ones name another with --encoder "
+                "(locatlas encoders list)"
+            )
+    if summary.qc:
+        click.echo("QC flags: " + ", ".join(f"{flag} {n}" for flag, n in summary.qc.items()))
+    kept = summary.maintained
+    if kept.merged or kept.versions:
+        click.echo(
+            f"maintenance: fragments merged {kept.merged} times, {kept.versions} old versions removed, "
+            f"{kept.freed_bytes / 1e6:.1f} MB freed"
+        )
+    if summary.timings_s:
+        click.echo("seconds: " + ", ".join(f"{stage} {s:.1f}" for stage, s in summary.timings_s.items()))
+    if summary.quarantined:
+        _tell_quarantine(summary.quarantined)
+
+
+def _tell_quarantine(rejections: "Sequence[Rejection]") -> None:
+    """One row a kind of reason, with the first source of each."""
+    groups = by_reason([(r.source, r.reason) for r in rejections])
+    more = f" ({len(groups) - SHOWN_REASONS} further kinds with --json)" if len(groups) > SHOWN_REASONS else ""
+    rows = [(len(group), group[0][0], group[0][1]) for group in groups[:SHOWN_REASONS]]
+    print_table(("n", "first source", "its reason"), rows, title=f"{len(rejections)} in quarantine, by reason{more}")
+
+
+def _tell_cells(summary: "IndexSummary") -> None:
+    from locatlas.indexer.planes import plural
+
+    found = summary.segmented
+    if found.fields:
+        by = ", ".join(f"{segmenter} {n}" for segmenter, n in sorted(found.segmenters.items()))
+        click.echo(
+            f"cells: {found.cells} found in {plural(found.fields, 'field')} ({by})"
+            + (f", {plural(found.empty, 'field')} without any" if found.empty else "")
+            + (f", {found.replaced} of before replaced" if found.replaced else "")
+        )
+    if found.uncovered:
+        notice(
+            f"note: {plural(len(found.uncovered), 'field')} in none of the masks or tables of cells, e.g. "
+            f"{found.uncovered[0]}: without cells from this run; --segmenter builtin would find some"
+        )
+    if summary.cell_qc:
+        click.echo("cell QC flags: " + ", ".join(f"{flag} {n}" for flag, n in summary.cell_qc.items()))
+    if summary.dropped:
+        click.echo(f"{plural(summary.dropped, 'cell')} without a vector by this encoder, because of the border (drop)")

@@ -1,0 +1,125 @@
+"""What long commands show of themselves on stderr: a bar, a line now and then, or JSON lines for programs."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, get_args
+
+import rich_click as click
+
+from locatlas.cli.pace import Pace, duration
+
+__all__ = ["STYLES", "Style", "choose_style", "progress_bar"]
+
+Tell = Callable[[str, int, int], None]
+
+Style = Literal["auto", "bar", "lines", "json", "none"]
+STYLES: tuple[str, ...] = get_args(Style)
+
+LINES_EVERY_S = 30.0
+JSON_EVERY_S = 1.0
+
+_chosen: Style = "auto"
+
+
+def choose_style(style: Style) -> None:
+    """How this command line shows progress: "auto" is a bar on a terminal, else a line every half minute."""
+    global _chosen
+    _chosen = style
+
+
+@contextmanager
+def progress_bar() -> Iterator[Tell | None]:
+    """A callback (stage, done, total) that shows it on stderr; None if nothing is to be shown."""
+    style = ("bar" if sys.stderr.isatty() else "lines") if _chosen == "auto" else _chosen
+    if style == "none":
+        yield None
+    elif style == "bar":
+        with _bar() as tell:
+            yield tell
+    else:
+        yield (
+            _Lines(JSON_EVERY_S, _as_json, whole=True)
+            if style == "json"
+            else _Lines(LINES_EVERY_S, _as_line, whole=False)
+        )
+
+
+@contextmanager
+def _bar() -> Iterator[Tell]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[str, Any] = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total, rate="")
+            bar.update(tasks[what], completed=done, total=total)
+            speed = next(task.speed for task in bar.tasks if task.id == tasks[what])
+            bar.update(tasks[what], rate=f"{speed:,.1f}/s" if speed else "")
+
+        yield tell
+
+
+class _Lines:
+    """Lines of text, so far apart that a log of hours stays short, or of JSON, of which each stage has its last."""
+
+    def __init__(self, every_s: float, said: Callable[[str, int, int, float, Pace], str], *, whole: bool) -> None:
+        self._every_s, self._said, self._whole = every_s, said, whole
+        self._paces: dict[str, Pace] = {}
+        self._told_s: dict[str, float] = {}
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        is_new = what not in self._paces
+        pace = self._paces.setdefault(what, Pace(now))
+        pace.tell(now, done)
+        since_s = now - self._told_s.setdefault(what, pace.began_s)
+        ends = done >= total and (self._whole or now - pace.began_s >= self._every_s)
+        if since_s >= self._every_s or ends or (is_new and self._whole):
+            self._told_s[what] = now
+            click.echo(self._said(what, done, total, now, pace), err=True)
+
+
+def _as_line(what: str, done: int, total: int, now: float, pace: Pace) -> str:
+    words = [f"{what}: {done:,} of {total:,}" + (f" ({100 * done // total} %)" if total else "")]
+    if pace.rate is not None:
+        words.append(f"{pace.rate:,.1f}/s")
+    if done >= total:
+        words.append(f"took {duration(now - pace.began_s)}")
+    elif (left := pace.remaining_s(total)) is not None:
+        words.append(f"{duration(left)} left")
+    return ", ".join(words)
+
+
+def _as_json(what: str, done: int, total: int, now: float, pace: Pace) -> str:
+    left = pace.remaining_s(total)
+    line = {
+        "stage": what,
+        "done": done,
+        "total": total,
+        "rate_per_s": None if pace.rate is None else round(pace.rate, 3),
+        "elapsed_s": round(now - pace.began_s, 3),
+        "remaining_s": None if left is None else round(left, 1),
+    }
+    return json.dumps(line)

@@ -70,9 +70,9 @@ class CountedReason(_Document):
     """Sources that could not be used for one reason."""
 
     dataset: str
-    reason: str = Field(description="without the names of the sources")
+    reason: str = Field(description="of the first source; those of the others differ in names and numbers only")
     sources: int = Field(ge=1)
-    examples: list[str]
+    examples: list[str] = Field(description="the first three sources")
 
 
 class ReportedClass(_Document):

@@ -6,7 +6,8 @@ from typing import Any
 import rich_click as click
 
 from locatlas.cli.asking_options import ENCODER, LABEL_SOURCE, MAP_LABELS, WHERE, training_options
-from locatlas.cli.common import atlas_option, emit_json, interval, json_option, notice, number_list, progress_bar
+from locatlas.cli.common import atlas_option, emit_json, interval, json_option, notice, number_list
+from locatlas.cli.progress import progress_bar
 
 
 @click.command("report")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from locatlas.indexer.reasons import by_reason
 from locatlas.query.view import View
 
 __all__ = ["count_flags", "count_labels", "count_localizations", "count_splits", "quarantine_by_reason"]
@@ -69,22 +70,24 @@ def count_flags(images: Mapping[str, pa.Table]) -> list[dict[str, Any]]:
 
 
 def quarantine_by_reason(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Sources in quarantine by data set and reason, most first, with the first three of each.
+    """Sources in quarantine by data set and kind of reason (`indexer.reasons`), most first, with some of each.
 
-    Where a reason names its own source, the name gives way to "…", so that equal reasons meet.
+    The reason is that of the first source; those of the others differ in names and numbers only.
 
     Args:
         rows: dataset, source and reason of each.
     """
-    alike: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-    for row in rows:
-        source = row["source"]
-        names = sorted({source, source.rpartition("/")[2]} - {""}, key=len, reverse=True)
-        reason = row["reason"]
-        for name in names:
-            reason = reason.replace(name, "…")
-        alike[row["dataset"], reason].append(source)
-    return [
-        {"dataset": dataset, "reason": reason, "sources": len(sources), "examples": sorted(sources)[:_EXAMPLES]}
-        for (dataset, reason), sources in sorted(alike.items(), key=lambda pair: (-len(pair[1]), pair[0]))
+    alike: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: (row["dataset"], row["source"])):
+        alike[row["dataset"]].append((row["source"], row["reason"]))
+    found = [
+        {
+            "dataset": dataset,
+            "reason": group[0][1],
+            "sources": len(group),
+            "examples": [source for source, _ in group[:_EXAMPLES]],
+        }
+        for dataset, rejected in alike.items()
+        for group in by_reason(rejected)
     ]
+    return sorted(found, key=lambda one: (-one["sources"], one["dataset"], one["reason"]))

@@ -48,11 +48,12 @@ def make_atlas(folder: Path, *, labelled: bool = True, several: bool = False) ->
         ids = [row["id"] for row in rows]
         store.put_embeddings("fov", stored.fingerprint, ids, ["x"] * len(ids), vectors)
         encoders.put(store, stored)
-        held = [
-            {"id": f"q{n}", "dataset": "d", "root": "r", "source": source, "reason": reason, "run_id": "none"}
-            for n, (source, reason) in enumerate(
-                [("a/1.tif", "a/1.tif: truncated"), ("a/2.tif", "2.tif: truncated"), ("<i>.tif", "no <b>channel</b>")]
-            )
-        ]
+        rejected = {
+            "a/1.tif": "/r/a/1.tif: truncated",
+            "a/2.tif": "/r/a/2.tif: truncated",
+            "<i>.tif": "no <b>channel</b>",
+        }
+        same = {"dataset": "d", "root": "r", "run_id": "none"}
+        held = [{"id": f"d:r:{source}", "source": source, "reason": said, **same} for source, said in rejected.items()]
         store.upsert("quarantine", pa.Table.from_pylist(held, schema=QUARANTINE))
     return folder

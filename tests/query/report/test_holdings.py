@@ -46,13 +46,18 @@ def test_flags_count_with_the_images_they_are_of() -> None:
     ]
 
 
-def test_reasons_that_differ_only_in_their_source_meet() -> None:
-    rows = [
-        {"dataset": "d", "source": f"f/{n}.tif", "reason": f"{where}{n}.tif: truncated"}
-        for n, where in ((3, "f/"), (1, ""), (2, "f/"), (4, "f/"))
-    ]
+def test_reasons_that_differ_only_in_names_and_numbers_meet() -> None:
+    said = "/data/f/{0}.tif: {0} planes, 2 declared"
+    rows = [{"dataset": "d", "source": f"f/{n}.tif", "reason": said.format(n)} for n in (3, 1, 5, 4)]
     rows.append({"dataset": "d", "source": "x.tif", "reason": "no channel"})
+    rows.append({"dataset": "c", "source": "y.tif", "reason": "no channel"})
     assert quarantine_by_reason(rows) == [
-        {"dataset": "d", "reason": "…: truncated", "sources": 4, "examples": ["f/1.tif", "f/2.tif", "f/3.tif"]},
+        {
+            "dataset": "d",
+            "reason": "/data/f/1.tif: 1 planes, 2 declared",
+            "sources": 4,
+            "examples": ["f/1.tif", "f/3.tif", "f/4.tif"],
+        },
+        {"dataset": "c", "reason": "no channel", "sources": 1, "examples": ["y.tif"]},
         {"dataset": "d", "reason": "no channel", "sources": 1, "examples": ["x.tif"]},
     ]

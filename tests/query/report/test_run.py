@@ -116,7 +116,7 @@ def test_holdings_are_counted(made: tuple[Path, Path, dict[str, Any]]) -> None:
     assert document["data"]["splits"] == [{"split": "test", "images": 6}, {"split": "train", "images": 12}]
     assert {(one["flag"], one["images"], one["of"]) for one in document["qc"]} == {("saturated:protein", 3, 15)}
     assert [(one["reason"], one["sources"]) for one in document["quarantine"]] == [
-        ("…: truncated", 2),
+        ("/r/a/1.tif: truncated", 2),
         ("no <b>channel</b>", 1),
     ]
 

@@ -151,9 +151,10 @@ def _sweep(
     how |= {"held_out": request.held_out, "allow_training_groups": request.allow_training_groups}
     how |= {"level": level, "encoder": encoder}
     result = atlas.sweep(ks=sizes, keep_predictions=(request.shown_k(could),), **how)
-    k = request.shown_k(tuple(one.k for one in result.results))
-    if k != request.shown_k(could):  # so few references that the usual k does not fit
-        result = atlas.sweep(ks=sizes, keep_predictions=(k,), **how)
+    found = {one.k for one in result.results}
+    k = request.shown_k(tuple(found))
+    if k not in found or k != request.shown_k(could):  # none of the usual ks, or they do not all fit
+        result = atlas.sweep(ks=sorted(found | {k}), keep_predictions=(k,), **how)
     return result, next(one for one in result.results if one.k == k)
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 from locatlas.errors import InputError, UnknownNameError
 from locatlas.query.label_source import LabelSource
 from locatlas.query.selection import Where, filters_of
-from locatlas.query.sweep import DEFAULT_KS, Protocol
+from locatlas.query.sweep import Protocol
 from locatlas.query.vote import Weights
 
 __all__ = ["ReportRequest"]
@@ -78,9 +78,7 @@ class ReportRequest:
 
     @property
     def sizes(self) -> tuple[int, ...] | None:
-        """Neighborhood sizes of the sweep, with that of the matrix; None for the usual ones."""
-        if self.ks is None and self.k is not None:
-            return tuple(sorted({*(k for k in DEFAULT_KS if k <= self.k), self.k}))
+        """Neighborhood sizes of the sweep as they are named, with that of the matrix; None for the usual ones."""
         return None if self.ks is None else tuple(sorted({*self.ks, *([self.k] if self.k else [])}))
 
     def shown_k(self, known: tuple[int, ...]) -> int:

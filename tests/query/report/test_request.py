@@ -68,7 +68,8 @@ def test_the_shown_k_is_ten_or_the_largest_below_it_and_belongs_to_the_sweep() -
     assert ReportRequest().shown_k((1, 3)) == 3
     assert ReportRequest().shown_k((20, 50)) == 20
     assert ReportRequest(ks=(1, 5), k=7).sizes == (1, 5, 7)
-    assert ReportRequest(k=7).sizes == (1, 3, 5, 7)
+    assert ReportRequest(k=7).sizes is None
+    assert ReportRequest(k=7).shown_k((1, 3, 5, 10)) == 7
 
 
 def test_what_no_report_can_show_is_refused() -> None:

@@ -14,6 +14,7 @@ from locatlas.errors import InputError, UnknownNameError
 from locatlas.query import figures
 from locatlas.query.answers import neighbors_document, proteins_document
 from locatlas.query.atlas import open_atlas
+from locatlas.query.report.gather import gather
 from locatlas.query.report.request import ReportRequest
 from locatlas.query.report.run import report
 from tests.query.report.made import HOSTILE, SCHEME, make_atlas
@@ -221,6 +222,16 @@ def test_images_of_several_localizations_have_no_matrix_but_classes_and_gallerie
     assert "Multi-label predictions have none." in text
     assert "Grouped 2-fold (seed 0): no protein is in two folds" in text
     assert "and pass <code>dataset=d</code>" in text
+
+
+def test_the_usual_sizes_stay_when_another_k_is_shown_and_few_references_show_a_smaller_one(tmp_path: Path) -> None:
+    atlas = open_atlas(make_atlas(tmp_path / "atlas"))
+    usual = gather(atlas, ReportRequest()).document
+    assert ([one["k"] for one in usual["sweep"]["results"]], usual["k"]) == ([1, 3, 5, 10], 10)
+    other = gather(atlas, ReportRequest(k=4)).document
+    assert ([one["k"] for one in other["sweep"]["results"]], other["k"]) == ([1, 3, 4, 5, 10], 4)
+    few = gather(atlas, ReportRequest(where=["split=test"])).document  # six fields of six proteins: five may vote
+    assert ([one["k"] for one in few["sweep"]["results"]], few["k"]) == ([1, 3, 5], 5)
 
 
 def test_without_matplotlib_one_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,7 @@ class Journal:
         begun_again: Whether a journal before this one was lost.
         files: By path; the last line of a path counts.
         removing: Paths, or folders with a slash at their end, whose deletion was begun.
+        made_anew: Paths that were written again after that: a table that comes back has the same names.
         bad: Numbers (from 1) of lines that are not what was written.
         torn: Whether the last line is the beginning of one: a process died, or the machine did, while it was written.
         whole: Bytes up to the end of the last line that is not torn.
@@ -62,12 +63,15 @@ class Journal:
     begun_again: bool = False
     files: dict[str, Attested] = field(default_factory=dict)
     removing: set[str] = field(default_factory=set)
+    made_anew: set[str] = field(default_factory=set)
     bad: list[int] = field(default_factory=list)
     torn: bool = False
     whole: int = 0
 
     def is_removing(self, path: str) -> bool:
-        """Whether the deletion of this file was begun."""
+        """Whether the deletion of this file was begun, and it was not written again since."""
+        if path in self.made_anew:
+            return False
         folders = (path[: at + 1] for at, letter in enumerate(path) if letter == "/")
         return path in self.removing or any(folder in self.removing for folder in folders)
 
@@ -154,9 +158,14 @@ def _take(fields: dict[str, Any], journal: Journal, *, is_first: bool) -> bool:
         journal.begun_again = fields.get("begun_again", False)
         return fields["format"] == FORMAT
     if "removing" in fields:
-        journal.removing.add(fields["removing"])
+        gone = fields["removing"]
+        journal.removing.add(gone)
+        # of most deletions nothing was made anew, so this is a look at an empty set
+        journal.made_anew -= {p for p in journal.made_anew if p == gone or (gone.endswith("/") and p.startswith(gone))}
         return True
     path = fields["path"]
+    if journal.is_removing(path):
+        journal.made_anew.add(path)
     journal.files[path] = Attested(path, fields["bytes"], fields["blake2b"], fields["at"], fields.get("late", False))
     return True
 

@@ -97,7 +97,7 @@ class Digests:
         self._journal: Journal | None = None
         self._declared = False
 
-    def take(self, tables: Sequence[str], *, late: bool = False) -> int:
+    def take(self, tables: Sequence[str], *, late: bool = False, anew: bool = False) -> int:
         """Take the digests of files that have none.
 
         The first time in an atlas, all of its tables are gone through, whichever are named.
@@ -105,6 +105,7 @@ class Digests:
         Args:
             tables: Names of tables.
             late: Whether somebody else wrote what is new, and died.
+            anew: Whether a journal that was lost may be begun again of what is there now, as a repair does.
 
         Returns:
             Files that had none.
@@ -114,6 +115,11 @@ class Digests:
         """
         journal = self._read()
         if journal is None:
+            if "digests_since" in self._folder.info() and not anew:
+                # to take them anew of what is there now would call good whatever was damaged before
+                told = "%s: is gone, and no digests are taken; `locatlas verify --atlas %s` says what to do"
+                logger.warning(told, self._folder.journal_path, shlex.quote(str(self._folder.path)))
+                return 0
             return self._begin()
         whole = self._is_whole(journal)
         if late and not whole:
@@ -123,7 +129,7 @@ class Digests:
             self.settle()  # somebody died while deleting
             return self.take(tables, late=True)
         new = [(name, path) for table in tables for name, path in committed_files(self._folder, table)]
-        new = [(name, path) for name, path in new if name not in journal.files]
+        new = [(name, path) for name, path in new if name not in journal.files or journal.is_removing(name)]
         if new:
             taken = _attest(new, late=late)
             self._append(b"".join(map(file_line, taken)))

@@ -5,7 +5,7 @@ changed since is left out and listed again, until nothing is missing; then the e
 lock, so that no image comes between.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,29 @@ def reembed(
     return _beside(atlas, "reembed", work, progress=progress, commit_rows=commit_rows, busy=busy)
 
 
+def refill(
+    *, atlas: str | Path, level: str, fingerprint: str, needed: Collection[str], progress: Progress | None = None
+) -> IndexSummary:
+    """Make vectors of an encoder that the atlas knows and that are missing; which encoder answers stays as it is.
+
+    Args:
+        atlas: Atlas folder.
+        level: "fov" or "cell".
+        fingerprint: Of the encoder.
+        needed: Ids of fields that had a vector though they may have been only searched for cells.
+        progress: Told of what goes on.
+
+    Raises:
+        InputError: If the images cannot be embedded, or a folder of images is not there.
+        AtlasLockedError: If the atlas is being re-embedded.
+    """
+
+    def work(job: Job) -> None:
+        _follow(job, _named(job.store, level, fingerprint), searched_too=False, switch=False, needed=needed)
+
+    return _beside(atlas, "reembed", work, progress=progress, commit_rows=COMMIT_ROWS, busy=1.0)
+
+
 def _beside(
     atlas: str | Path,
     command: str,
@@ -200,7 +223,14 @@ def embed_stored(job: Job, level: str, request: EncoderRequest, *, dataset: str)
     job.complete(encoder)
 
 
-def _follow(job: Job, encoder: StoredEncoder, *, searched_too: bool, switch: bool = True) -> None:
+def _follow(
+    job: Job,
+    encoder: StoredEncoder,
+    *,
+    searched_too: bool,
+    switch: bool = True,
+    needed: Collection[str] | None = None,
+) -> None:
     """Embed what is missing until nothing is, though others write, and make the encoder current if it was not.
 
     Args:
@@ -208,13 +238,14 @@ def _follow(job: Job, encoder: StoredEncoder, *, searched_too: bool, switch: boo
         encoder: As the atlas knew it when it was chosen: one that was current then and is not any more stays so.
         searched_too: Whether to embed fields that were only searched for cells, too.
         switch: Whether it is to be current.
+        needed: Of fields that were only searched for cells those to embed; None for those that the encoder in use has.
     """
 
     def look() -> Missing:
         job.roots = {name: Path(path) for name, path in job.store.folder.info()["roots"].items()}
-        before = None if searched_too else encoders.current(job.store, encoder.level)
-        needed = None if searched_too else {} if before is None else job.digests(before)
-        return list_missing(job, encoder, needed=needed, tried=job.quarantine.seen)
+        before = None if searched_too or needed is not None else encoders.current(job.store, encoder.level)
+        held = None if searched_too else {} if before is None else job.digests(before)
+        return list_missing(job, encoder, needed=held if needed is None else needed, tried=job.quarantine.seen)
 
     job.summary.encoders[encoder.level] = encoder
     missing = look()

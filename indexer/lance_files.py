@@ -1,7 +1,7 @@
 """What a Lance table consists of now, read without trusting its files. I/O."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +12,12 @@ from locatlas.indexer.layout import AtlasFolder
 
 __all__ = [
     "Opened",
+    "ids_of_fragments",
     "latest_manifest",
     "manifest_version",
     "manifests",
     "newest_manifest",
+    "open_before_newest",
     "open_table",
     "read_hint",
     "reading",
@@ -128,3 +130,26 @@ def open_table(folder: AtlasFolder, table: str, version: int | None = None) -> O
             if (deletions := fragment.deletion_file()) is not None:
                 files.add(f"{below}/{deletions}")
     return Opened(table, dataset, opened, frozenset(files), fragments, sizes)
+
+
+def open_before_newest(folder: AtlasFolder, table: str) -> Opened | None:
+    """The version before the newest; None where there is none that can be opened."""
+    versions = sorted(manifests(folder, table))
+    try:
+        return open_table(folder, table, versions[-2]) if len(versions) > 1 else None
+    except StoreDamagedError:
+        return None
+
+
+def ids_of_fragments(opened: Opened, without: Collection[int]) -> set[str]:
+    """Ids in the fragments of a version but these.
+
+    Raises:
+        StoreDamagedError: If they cannot be read.
+    """
+    found: set[str] = set()
+    with reading(opened.dataset.uri):
+        for fragment in opened.dataset.get_fragments():
+            if fragment.fragment_id not in without:
+                found.update(fragment.to_table(columns=["id"])["id"].drop_null().to_pylist())
+    return found

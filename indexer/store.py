@@ -170,11 +170,15 @@ class Store:
                 merge = opened.merge_insert("id").use_index(False)  # noqa: FBT003 (lancedb's signature)
                 merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
 
-    def take_late_digests(self) -> int:
-        """Take the digests of files that a writer left who died before; how many. The writer lock is held."""
+    def take_late_digests(self, *, anew: bool = False) -> int:
+        """Take the digests of files that a writer left who died before; how many. The writer lock is held.
+
+        Args:
+            anew: As in `Digests.take`.
+        """
         tables = [path.stem for path in self.folder.db.glob("*.lance")]
         try:
-            return self.digests.take(tables, late=True)
+            return self.digests.take(tables, late=True, anew=anew)
         except OSError as error:
             message = f"{self.folder.journal_path}: digests cannot be taken ({_first_line(error)})"
             raise StoreDamagedError(message) from error

@@ -6,7 +6,13 @@ from collections.abc import Callable, Collection, Mapping
 from locatlas.indexer.verify.files import FileState, table_of
 from locatlas.indexer.verify.finding import Finding, finding
 
-__all__ = ["file_findings", "remedy"]
+__all__ = ["KEPT", "PRECIOUS", "file_findings", "remedy"]
+
+PRECIOUS = frozenset({"encoders", "trainings", "segmenters"})
+"""Tables without which others mean nothing, and which no command makes again: left alone."""
+
+KEPT = PRECIOUS | {"fovs", "cells", "annotations"}
+"""Tables whose folder is expected to come back where it is gone: a disk may not be mounted."""
 
 _ROWS = {
     "fovs": "--repair sets the file aside and takes its rows out; then run the same `locatlas index` again",
@@ -56,7 +62,18 @@ def file_findings(
     for kind, paths in kinds.items():
         for (table, part, in_use), files in sorted(_grouped(paths, current).items()):
             means, do = _meaning(table, part, in_use=in_use, imported=imported(table))
-            if part == "_versions" and in_use and state.damaged.issuperset(versions.get(table, ())):
+            if kind == "file missing" and not versions.get(table) and table in KEPT:
+                means = "the table is gone"
+                do = (
+                    f"put db/{table}.lance back where it was, or restore --table {table} from a backup; --repair "
+                    "leaves it and what refers to it alone"
+                )
+            elif kind == "file unreadable":
+                means = f"the system cannot read it ({state.unreadable[files[0]]}), which says nothing of its bytes"
+                do = "look at the disk, its connection and the rights; --repair leaves it alone"
+            elif part == "_versions" and in_use and table in PRECIOUS:
+                do = f"restore db/{table}.lance from a backup; --repair leaves it alone"
+            elif part == "_versions" and in_use and state.damaged.issuperset(versions.get(table, ())):
                 do = f"restore db/{table}.lance from a backup: no other version of it is there that could answer"
             findings.append(finding("damage", kind, f"db/{table}.lance", means, do, of=files))
     for (table, _, in_use), files in sorted(_grouped(state.unattested, current, by_part=False).items()):

@@ -14,11 +14,11 @@ from locatlas.indexer.store import Store
 from locatlas.indexer.tidy_limits import DROPPED
 from locatlas.indexer.verify.declared import Declared, look_at_declared
 from locatlas.indexer.verify.file_findings import file_findings
-from locatlas.indexer.verify.files import FileState, Told, look_at_files, unknown_files
+from locatlas.indexer.verify.files import FileState, Told, look_at_files, table_of, unknown_files
 from locatlas.indexer.verify.finding import Finding, finding
 from locatlas.indexer.verify.hints import look_at_hints
 from locatlas.indexer.verify.indices import IndexedTable, look_at_indices
-from locatlas.indexer.verify.owed import look_at_owed
+from locatlas.indexer.verify.losses import look_at_losses
 from locatlas.indexer.verify.report import VerifyReport
 from locatlas.indexer.verify.tables import Tables, imported_tables, look_at_tables, table_names
 
@@ -37,7 +37,10 @@ class Looked:
         declared: `atlas.json` and journal.
         state: Of the files of tables.
         opened: Tables that could be opened, at their newest version.
-        imported: Embedding tables whose vectors were made elsewhere.
+        imported: Embedding tables whose vectors were made elsewhere, or that may be.
+        ids: By table, where no file of it is damaged.
+        fields_of_cells: Ids of the fields that cells name, likewise.
+        whole: Tables of images of which no file is damaged or gone.
     """
 
     report: VerifyReport
@@ -45,6 +48,9 @@ class Looked:
     state: FileState
     opened: dict[str, Opened] = field(default_factory=dict)
     imported: set[str] = field(default_factory=set)
+    ids: dict[str, list[str]] = field(default_factory=dict)
+    fields_of_cells: list[str] = field(default_factory=list)
+    whole: set[str] = field(default_factory=set)
 
 
 def look(folder: AtlasFolder, *, quick: bool, told: Told | None = None) -> Looked:
@@ -63,12 +69,12 @@ def look(folder: AtlasFolder, *, quick: bool, told: Told | None = None) -> Looke
     state = _files(folder, declared, names, report, quick=quick, told=told)
     tables = _look_until_still(folder, names, state, report, declared, full=not quick)
     encoders = tables.rows.get("encoders")
-    imported = imported_tables(encoders)
+    imported = imported_tables(encoders, names)
     current = {name: tables.opened[name].files if name in tables.opened else None for name in names}
     versions = {name: [*manifests(folder, name).values()] for name in names}
     report.findings += file_findings(state, current, versions, lambda table: table in imported)
     report.findings += tables.findings + tables.relations
-    report.findings += look_at_owed(Store(folder, as_is=True), tables.rows.keys())
+    report.findings += look_at_losses(folder, tables.rows.keys())
     report.findings += look_at_hints(folder, names, state, declared.journal)
     _indices(folder, report, tables, full=not quick)
     if not report.writers:
@@ -77,7 +83,12 @@ def look(folder: AtlasFolder, *, quick: bool, told: Told | None = None) -> Looke
     report.digests_since = declared.journal.since if declared.journal else None
     order = ("damage", "warning", "note")
     report.findings.sort(key=lambda f: (order.index(f.severity), f.where, f.kind))
-    return Looked(report, declared, state, tables.opened, imported)
+    looked = Looked(report, declared, state, tables.opened, imported)
+    looked.ids = {name: rows["id"].drop_null().to_pylist() for name, rows in tables.rows.items()}
+    if "cells" in tables.rows:
+        looked.fields_of_cells = tables.rows["cells"]["fov_id"].drop_null().unique().to_pylist()
+    looked.whole = {name for name in ("fovs", "cells") if name in tables.rows or name in tables.never_made}
+    return looked
 
 
 def _note_writer(folder: AtlasFolder, report: VerifyReport) -> bool:
@@ -136,7 +147,8 @@ def _look_until_still(
 ) -> Tables:
     old = declared.info.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION
     for _ in range(_TRIES):
-        tables = look_at_tables(folder, names, state.damaged, old=old, full=full)
+        known = set() if declared.journal is None else {table_of(path) for path in declared.journal.files}
+        tables = look_at_tables(folder, names, state.damaged, known, old=old, full=full)
         if not tables.relations:
             break
         still = all(_newest(folder, name) in opened.files for name, opened in tables.opened.items())

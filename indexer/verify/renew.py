@@ -1,21 +1,22 @@
 """Make again what a repair took out: vectors, where their encoder and images are at hand, and FAISS indices. I/O."""
 
+import shlex
 from collections.abc import Mapping
 
 from locatlas.errors import LocatlasError
-from locatlas.indexer.embed import embed, reembed
-from locatlas.indexer.encoders import EncoderRequest, StoredEncoder, stored_encoders
+from locatlas.indexer.embed import refill
+from locatlas.indexer.encoders import StoredEncoder, stored_encoders
 from locatlas.indexer.faiss_index import refresh
 from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.pipeline import Progress
 from locatlas.indexer.store import Store
-from locatlas.indexer.verify.owed import images, read_rows, settle_rows
+from locatlas.indexer.verify import losses
 
 __all__ = ["rebuild", "renew"]
 
 
 def renew(folder: AtlasFolder, progress: Progress | None) -> list[str]:
-    """Embed what repairs took out with the encoders that are current; of others the command is said.
+    """Embed what repairs took out, with the encoders that made it; of what cannot be made it is said what to run.
 
     Args:
         folder: The atlas; no lock of it is held.
@@ -24,32 +25,47 @@ def renew(folder: AtlasFolder, progress: Progress | None) -> list[str]:
     Returns:
         What was done, or is to be run.
     """
-    store = Store(folder, as_is=True)
-    settle_rows(store)
-    if not (noted := read_rows(folder)):
-        return []
-    done = [_renewed(store, encoder, progress, noted) for encoder in stored_encoders(store) if encoder.table in noted]
-    settle_rows(store)
+    store, done = Store(folder, as_is=True), list[str]()
+    if not (noted := losses.read(folder)):
+        return done
+    for encoder in stored_encoders(store):
+        loss = noted.get(encoder.table)
+        if loss is not None and not encoder.is_imported and losses.missing(store, encoder.table, loss):
+            done.append(_renewed(store, encoder, loss, progress))
+    with folder.writer("verify --repair"):
+        losses.settle(store)
     return done
 
 
-def _renewed(store: Store, encoder: StoredEncoder, progress: Progress | None, noted: Mapping[str, int]) -> str:
+def _renewed(store: Store, encoder: StoredEncoder, loss: losses.Loss, progress: Progress | None) -> str:
     atlas, level = store.folder.path, encoder.level
-    command = f"locatlas reembed --atlas {atlas} --encoder {encoder.fingerprint[:12]} --level {level}"
-    if encoder.state != "current":  # with its last vector it would be
-        return f"{encoder.table}: of an encoder that is {encoder.state}; `{command}` makes its vectors again"
-    if level == "fov" and noted[encoder.table] < images(store, encoder.table):
+    command = f"locatlas verify --repair --atlas {shlex.quote(str(atlas))}"
+    known = loss.lost is not None and loss.lost == len(loss.ids)
+    if encoder.state != "current" and not known:
+        again = (
+            f"locatlas reembed --atlas {shlex.quote(str(atlas))} --encoder {encoder.fingerprint[:12]} --level {level}"
+        )
+        return (
+            f"{encoder.table}: of an encoder that is {encoder.state} and need not have had every vector; `{again}` "
+            "makes all of them, and makes it current"
+        )
+    if level == "fov" and not known and _searched(store, loss):
         # those that were only searched for cells have none, and look like those that lost theirs
         again = "run the same `locatlas index` again"
         return f"{encoder.table}: not every field had a vector, and which had is not known any more; {again}"
     try:
-        if level == "fov":
-            summary = embed(atlas=atlas, request=EncoderRequest(), levels=(level,), progress=progress)
-        else:
-            summary = reembed(atlas=atlas, encoder=encoder.fingerprint, levels=(level,), progress=progress)
+        summary = refill(
+            atlas=atlas, level=level, fingerprint=encoder.fingerprint, needed=set(loss.ids), progress=progress
+        )
     except LocatlasError as error:
-        return f"{encoder.table}: its vectors could not be made again ({error}); then run `{command}`"
+        return f"{encoder.table}: its vectors could not be made again ({error}); then run `{command}` again"
     return f"{encoder.table}: {summary.embedded} vectors made again"
+
+
+def _searched(store: Store, loss: losses.Loss) -> bool:
+    """Whether some of the fields were searched for cells, and so need not have had a vector."""
+    rows = store.read_rows("fovs", loss.ids, ["id", "segmenter"])
+    return bool(rows["segmenter"].null_count < len(rows))
 
 
 def rebuild(folder: AtlasFolder, kinds: Mapping[str, str]) -> list[str]:
@@ -64,7 +80,7 @@ def rebuild(folder: AtlasFolder, kinds: Mapping[str, str]) -> list[str]:
     """
     if not kinds:
         return []
-    done = []
+    done: list[str] = []
     for encoder in stored_encoders(Store(folder, as_is=True)):
         if encoder.table in kinds and encoder.state == "current":
             try:

@@ -1,27 +1,29 @@
 """Mend what can be mended, by what was found; whatever is taken out goes to `damaged/`. Writes, under the locks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
 from locatlas.indexer.faiss_index import kind_of
+from locatlas.indexer.file_digest import file_digest
+from locatlas.indexer.lance_files import Opened, ids_of_fragments, open_before_newest
 from locatlas.indexer.layout import FORMAT
 from locatlas.indexer.schema import FOVS
 from locatlas.indexer.store import Store
 from locatlas.indexer.upgrade import OLDEST
+from locatlas.indexer.verify import losses
 from locatlas.indexer.verify.aside import Aside, addresses, drop_fragments, drop_rows, later_duplicates
+from locatlas.indexer.verify.file_findings import KEPT, PRECIOUS
 from locatlas.indexer.verify.files import table_of
 from locatlas.indexer.verify.finding import Finding
 from locatlas.indexer.verify.look import Looked
-from locatlas.indexer.verify.owed import note_rows
+from locatlas.indexer.verify.relations import images_of
 
 __all__ = ["Repair"]
 
-PRECIOUS = frozenset({"encoders", "trainings", "segmenters"})
-"""Tables without which others mean nothing, and which no command makes again: left alone."""
-
-_OF_FILES = ("file missing", "file truncated", "file changed", "file unreadable")
+_OF_FILES = ("file missing", "file truncated", "file changed")
+"""Not "file unreadable": an error of the system says nothing of the bytes."""
 
 
 @dataclass(slots=True)
@@ -52,7 +54,8 @@ class Repair:
         found = self.looked.report.findings
         self._info([f for f in found if f.kind.startswith("atlas.json")])
         self._journal([f for f in found if f.kind in _UNCOVERED])
-        damaged = sorted({path for f in found if f.kind in _OF_FILES for path in f.items})
+        # looked at again: a repair takes rows out, so one bad moment of a disk must not be enough
+        damaged = sorted({path for f in found if f.kind in _OF_FILES for path in f.items if self._is_bad(path)})
         for table in sorted({table_of(path) for path in damaged}):
             self._files(table, [path for path in damaged if table_of(path) == table])
         for finding in found:
@@ -83,17 +86,37 @@ class Repair:
             return
         if any(f.kind in _UNWHOLE for f in found):
             digests.settle()
-        new = self.store.take_late_digests()
+        new = self.store.take_late_digests(anew=True)
         self.done.append(f"digests/files.jsonl: digests of {new} files were taken")
+
+    @property
+    def _lacking(self) -> set[str]:
+        """Tables of images that are not all there: vectors without an image there may have one again."""
+        noted = losses.read(self.store.folder)
+        return {"fovs", "cells"} if noted is None else {*noted} | ({"fovs", "cells"} - self.looked.whole)
+
+    def _is_bad(self, path: str) -> bool:
+        journal = self.looked.declared.journal
+        attested = None if journal is None else journal.files.get(path)
+        try:
+            return attested is None or file_digest(self.store.folder.path / path) != (attested.size, attested.digest)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False  # told as unreadable by the next look
 
     def _files(self, table: str, paths: Sequence[str]) -> None:
         opened = self.looked.opened.get(table)
         in_use = [] if opened is None else [path for path in paths if path in opened.files]
         manifests = [path for path in paths if "/_versions/" in path]
+        if opened is None and table in PRECIOUS:
+            return
         if opened is None:
             # the newest version, or nothing at all can be opened: only manifests are moved, then it is looked at again
             movable = [p for p in paths if p in manifests or not self._exists(p)]
             if movable and self._has_other_version(table, movable):
+                if manifests:
+                    self._note_version(table)
                 self.aside.move(movable)
                 self.done.append(
                     f"db/{table}.lance: {len(movable)} files of versions set aside; the one before answers"
@@ -109,7 +132,7 @@ class Repair:
         self.done.append(f"db/{table}.lance: {len(paths)} files set aside in {self.aside.name}")
 
     def _forget(self, table: str, paths: Sequence[str]) -> None:
-        if table in PRECIOUS:
+        if table in KEPT or table in self.looked.imported:
             return
         self.aside.move(paths)
         self.done.append(f"db/{table}.lance: is gone; its {len(paths)} files are not expected any more")
@@ -130,14 +153,38 @@ class Repair:
             opened.fragments[path] if path in opened.fragments else int(path.rpartition("/")[2].split("-")[0])
             for path in in_use
         }
-        self._owe(table)
+        self._note_fragments(table, opened, numbers)
         rows = drop_fragments(self.store.folder, self.store.digests, opened, sorted(numbers))
         self.done.append(f"{table}: {rows} rows of damaged files taken out")
 
-    def _owe(self, table: str) -> None:
-        """Vectors that images can give back are to be given back, even if this repair is stopped."""
-        if table.startswith("emb_") and table not in self.looked.imported:
-            note_rows(self.store.folder, table, self.store.count(table))
+    def _note_fragments(self, table: str, opened: Opened, numbers: Collection[int]) -> None:
+        """What goes with fragments, before it goes; theirs cannot be read, so it is what the others do not hold."""
+        left = ids_of_fragments(opened, numbers)
+        before = int(opened.dataset.count_rows())
+        self._note(table, left, lost=before - len(left), before=before)
+
+    def _note_version(self, table: str) -> None:
+        """That a newest version gives way: which rows it had is not known, but which the one before lacks."""
+        older = open_before_newest(self.store.folder, table)
+        self._note(table, set() if older is None else ids_of_fragments(older, ()), lost=None, before=None)
+
+    def _note(self, table: str, left: Collection[str], *, lost: int | None, before: int | None) -> None:
+        if table in self.looked.imported:
+            ids: set[str] = set()  # only their file knows
+        else:
+            ids = self._named_elsewhere(table) - set(left)
+        losses.add(self.store.folder, table, lost=lost, before=before, ids=ids)
+
+    def _named_elsewhere(self, table: str) -> set[str]:
+        """Ids that a table must or may have, by what other tables say: images by their vectors, vectors by images."""
+        rows = self.looked.ids
+        if table.startswith("emb_"):
+            return set(rows.get(images_of(table), ()))
+        if table not in ("fovs", "cells"):
+            return set()
+        level = {"fovs": "emb_fov_", "cells": "emb_cell_"}[table]
+        named = {i for name, ids in rows.items() if name.startswith(level) for i in ids}
+        return named | (set(self.looked.fields_of_cells) if table == "fovs" else set())
 
     def _rows(self, finding: Finding) -> None:
         opened = self.looked.opened[finding.where]
@@ -145,15 +192,17 @@ class Repair:
 
     def _vectors(self, finding: Finding) -> None:
         opened = self.looked.opened[finding.where]
-        if finding.kind == "orphan vectors" and finding.where in self.looked.imported:
+        if finding.kind == "orphan vectors" and (
+            finding.where in self.looked.imported or images_of(finding.where) in self._lacking
+        ):
             return
-        self._delete(finding.where, addresses(opened, finding.items), finding.kind)
+        self._delete(finding.where, addresses(opened, finding.items), finding.kind, ids=finding.items)
 
-    def _delete(self, table: str, rows: Sequence[int], why: str) -> None:
+    def _delete(self, table: str, rows: Sequence[int], why: str, ids: Sequence[str] = ()) -> None:
         if not rows:
             return
-        if why == "vectors not finite":
-            self._owe(table)
+        if why == "vectors not finite" and table not in self.looked.imported:
+            losses.add(self.store.folder, table, lost=len(ids), before=self.store.count(table), ids=ids)
         drop_rows(self.store.folder, self.store.digests, table, rows)
         self.done.append(f"{table}: {len(rows)} rows deleted ({why})")
 

@@ -6,6 +6,7 @@ from locatlas.errors import InputError, LocatlasError, StoreDamagedError
 from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.pipeline import Progress
 from locatlas.indexer.store import Store
+from locatlas.indexer.verify import losses
 from locatlas.indexer.verify.aside import Aside
 from locatlas.indexer.verify.files import Told
 from locatlas.indexer.verify.look import look
@@ -24,6 +25,7 @@ def verify(
     atlas: str | Path,
     quick: bool = False,
     repair: bool = False,
+    accept_losses: bool = False,
     told: Told | None = None,
     progress: Progress | None = None,
 ) -> VerifyReport:
@@ -37,6 +39,7 @@ def verify(
         quick: Sizes, presence, newest versions and ids only, not every byte.
         repair: Mend what can be mended, holding both locks; vectors that were taken out are made again afterwards where
             their encoder is the current one and the images are at hand, and indices that were removed are built anew.
+        accept_losses: Do not tell any more of rows that repairs took out and that are not there again.
         told: Called with what is done, bytes so far and in all.
         progress: Told of the re-embedding.
 
@@ -49,9 +52,14 @@ def verify(
         StoreDamagedError: If a repair cannot be written.
     """
     folder = _folder(Path(atlas))
-    if not repair:
-        return look(folder, quick=quick, told=told).report
     done: list[str] = []
+    if accept_losses:
+        with folder.writer("verify --accept-losses"):
+            done += [f"{table}: what was taken out of it is not waited for any more" for table in losses.accept(folder)]
+    if not repair:
+        report = look(folder, quick=quick, told=told).report
+        report.repaired = done
+        return report
     indices: dict[str, str] = {}
     store = Store(folder, as_is=True)
     with folder.reembedding("verify --repair"), folder.writer("verify --repair"):
@@ -68,7 +76,11 @@ def verify(
             indices |= round_.indices
             if not round_.done:
                 break
-    done += renew(folder, progress) + rebuild(folder, indices)
+    for make in (lambda: renew(folder, progress), lambda: rebuild(folder, indices)):
+        try:
+            done += make()
+        except LocatlasError as error:  # of a table that is still damaged; what was done must be told all the same
+            done.append(f"what was taken out is not made again yet: {error}")
     report = look(folder, quick=quick, told=told).report
     report.repaired = done
     return report

@@ -1,6 +1,6 @@
 """All tables at their newest version: rows that contradict themselves, or each other. Reads tables."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -39,12 +39,14 @@ class Tables:
         rows: Their ids and some columns, where no file of them is damaged.
         findings: What is wrong with one table.
         relations: What is wrong between tables.
+        never_made: Tables that were never made, and so have no rows.
     """
 
     opened: dict[str, Opened] = field(default_factory=dict)
     rows: dict[str, pa.Table] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     relations: list[Finding] = field(default_factory=list)
+    never_made: set[str] = field(default_factory=set)
 
 
 def table_names(folder: AtlasFolder) -> list[str]:
@@ -52,21 +54,24 @@ def table_names(folder: AtlasFolder) -> list[str]:
     return sorted(p.stem for p in folder.db.glob("*.lance") if p.is_dir() and not p.name.startswith("."))
 
 
-def look_at_tables(folder: AtlasFolder, names: list[str], damaged: Collection[str], *, old: bool, full: bool) -> Tables:
+def look_at_tables(
+    folder: AtlasFolder, names: list[str], damaged: Collection[str], known: Collection[str], *, old: bool, full: bool
+) -> Tables:
     """Open tables and check their rows.
 
     Args:
         folder: The atlas.
         names: Tables.
         damaged: Files that are not what was written: what they hold is not decoded.
+        known: Tables of which the journal names files.
         old: Whether the atlas is of an older schema version, with fewer columns.
         full: Also look at every number of every vector.
     """
-    tables = Tables()
+    tables = Tables(never_made=FIXED.keys() - set(names) - set(known))
     # encoders and vectors are written after the images they are of, so they are looked at before them
     for name in sorted(names, key=lambda n: (n in ("fovs", "cells"), n)):
         _look_while_it_changes(folder, name, damaged, tables, old=old, full=full)
-    _relate(tables, names)
+    _relate(tables)
     return tables
 
 
@@ -139,13 +144,13 @@ def _look_at_table(
             tables.findings.append(finding("note", "zero vectors", name, means, do, of=zero))
 
 
-def _relate(tables: Tables, names: Collection[str]) -> None:
+def _relate(tables: Tables) -> None:
     def rows(name: str) -> pa.Table | None:
-        """What could be read; a table that was never made has no rows."""
-        return tables.rows.get(name, None if name in names else FIXED[name].empty_table())
+        """What could be read; a table that was never made has no rows, and one that is gone says nothing."""
+        return tables.rows.get(name, FIXED[name].empty_table() if name in tables.never_made else None)
 
     encoders, fields, cells = rows("encoders"), rows("fovs"), rows("cells")
-    imported = imported_tables(encoders)
+    imported = imported_tables(encoders, tables.rows)
     dims = {name: _dim(opened) for name, opened in tables.opened.items() if name.startswith("emb_")}
     for name in dims.keys() & tables.rows.keys():
         if (images := fields if images_of(name) == "fovs" else cells) is not None:
@@ -162,7 +167,9 @@ def _dim(opened: Opened) -> int | None:
     return int(kind.list_size) if kind is not None and pa.types.is_fixed_size_list(kind) else None
 
 
-def imported_tables(encoders: pa.Table | None) -> set[str]:
-    """Embedding tables whose vectors were made elsewhere."""
-    rows = [] if encoders is None else encoders.to_pylist()
+def imported_tables(encoders: pa.Table | None, names: Iterable[str]) -> set[str]:
+    """Embedding tables whose vectors were made elsewhere; all, where encoders cannot be read: any of them may be."""
+    if encoders is None:
+        return {name for name in names if name.startswith("emb_")}
+    rows = encoders.to_pylist()
     return {embedding_table_name(r["level"], r["fingerprint"]) for r in rows if is_imported(r["spec"])}

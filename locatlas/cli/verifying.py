@@ -20,9 +20,14 @@ if TYPE_CHECKING:
 @click.option(
     "--repair", is_flag=True, help="Mend what can be mended; what cannot is said. Nothing is deleted for good."
 )
+@click.option(
+    "--accept-losses", is_flag=True, help="Do not tell any more of rows that repairs took out and that are not back."
+)
 @json_option
 @click.pass_context
-def verify_command(context: click.Context, atlas: Path, *, quick: bool, repair: bool, as_json: bool) -> None:
+def verify_command(
+    context: click.Context, atlas: Path, *, quick: bool, repair: bool, accept_losses: bool, as_json: bool
+) -> None:
     """Find every flipped bit, missing file, duplicate, orphan and mismatch of an atlas, and say what to do.
 
     Exits 0 if there is no damage, else 1. An atlas that can only be read, or that is being written, can be verified.
@@ -30,7 +35,7 @@ def verify_command(context: click.Context, atlas: Path, *, quick: bool, repair: 
     from locatlas.indexer.verify.run import verify
 
     with progress_bar() as told:
-        report = verify(atlas=atlas, quick=quick, repair=repair, told=told)
+        report = verify(atlas=atlas, quick=quick, repair=repair, accept_losses=accept_losses, told=told)
     if as_json:
         emit_json(report.to_dict())
     else:

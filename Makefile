@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all check lint types imports fmt setup clean
+.PHONY: demo test test-all check lint types imports docs fmt setup clean
 .DEFAULT_GOAL := demo
 
 # pip of a fresh virtual environment can predate dependency groups
@@ -28,7 +28,11 @@ $(STAMP)-lint: $(STAMP)-run
 	@$(INSTALL) --group lint
 	@touch $@
 
-setup: $(STAMP)-test $(STAMP)-lint
+$(STAMP)-docs: $(STAMP)-run
+	@$(INSTALL) --group docs
+	@touch $@
+
+setup: $(STAMP)-test $(STAMP)-lint $(STAMP)-docs
 
 demo: $(STAMP)-run
 	@$(BIN)/locatlas demo demo
@@ -50,11 +54,16 @@ types: $(STAMP)-lint
 imports: $(STAMP)-lint
 	$(BIN)/lint-imports
 
+# a link that leads nowhere, a page that no list names, a docstring that cannot be read: all are errors
+docs: $(STAMP)-docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet docs docs/_build/html
+	@echo "built: docs/_build/html/index.html"
+
 fmt: $(STAMP)-lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-check: lint types imports test
+check: lint types imports docs test
 
 clean:
-	rm -rf .venv build *.egg-info demo
+	rm -rf .venv build *.egg-info demo docs/_build

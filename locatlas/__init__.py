@@ -3,7 +3,7 @@
 >>> import locatlas
 >>> sorted(name for name in locatlas.__all__ if name.islower() and not name.startswith("_"))
 ['backup', 'benchmark', 'demo', 'embed', 'export_sheet', 'finetune', 'import_annotations', 'import_embeddings', \
-'index', 'maintain', 'open', 'pretrain', 'reembed', 'restore']
+'index', 'maintain', 'open', 'pretrain', 'reembed', 'report', 'restore']
 
 Everything is imported on first use: `import locatlas` loads neither torch nor lancedb, faiss or scikit-learn.
 """
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from locatlas.query.atlas import open_atlas as open  # noqa: A004 (locatlas.open, as in design.md)
     from locatlas.query.benchmark.run import benchmark
     from locatlas.query.finetuning import finetune, pretrain
+    from locatlas.query.report.request import ReportRequest
+    from locatlas.query.report.run import report
 
 __version__ = "0.1.0"
 
@@ -34,6 +36,7 @@ __all__ = [
     "Atlas",
     "EncoderRequest",
     "FinetuneRequest",
+    "ReportRequest",
     "SheetRequest",
     "__version__",
     "backup",
@@ -49,6 +52,7 @@ __all__ = [
     "open",
     "pretrain",
     "reembed",
+    "report",
     "restore",
 ]
 
@@ -70,6 +74,8 @@ _WHERE = {
     "benchmark": ("locatlas.query.benchmark.run", "benchmark"),
     "finetune": ("locatlas.query.finetuning", "finetune"),
     "pretrain": ("locatlas.query.finetuning", "pretrain"),
+    "report": ("locatlas.query.report.run", "report"),
+    "ReportRequest": ("locatlas.query.report.request", "ReportRequest"),
     "demo": ("locatlas.cli.demo", "demo"),
 }
 

@@ -1,6 +1,6 @@
 """What an atlas says of its own encoder: how images of a protein resemble each other, and sweeps. Reads the store."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 import pyarrow as pa
@@ -96,6 +96,7 @@ class AtlasMeasures(AtlasViews):
         encoder: str | None = None,
         held_out: bool = False,
         allow_training_groups: bool = False,
+        keep_predictions: bool | Collection[int] = False,
         device: str = "cpu",
     ) -> SweepResult:
         """How well k-NN recovers the annotated localizations, at every neighborhood size, from one search.
@@ -124,6 +125,8 @@ class AtlasMeasures(AtlasViews):
             encoder: Name or fingerprint; None for the current one.
             held_out: Score only what the encoder was not trained on; the rest votes.
             allow_training_groups: Score what it was trained on, too, as if it were new.
+            keep_predictions: Keep what was predicted for each row, its scores and its annotation: at every k, or at
+                those named.
             device: Where the search runs: "cpu", or a torch device; the result is the same.
 
         Returns:
@@ -159,6 +162,7 @@ class AtlasMeasures(AtlasViews):
             temperature=temperature,
             threshold=threshold,
             labels_mode=labels,
+            keep_predictions=keep_predictions,
             device=device,
         )
 

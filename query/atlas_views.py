@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 
 from locatlas.indexer.store import Store
 from locatlas.query.annotation_report import annotation_report, annotation_table
+from locatlas.query.label_source import LabelSource
 from locatlas.query.profiles import Profile
 from locatlas.query.scope import Scope, look
+from locatlas.query.selection import Where
 from locatlas.query.shelf import Shelf
 from locatlas.query.show import ShownAnswer, atlas_html, show
 from locatlas.query.status import status
@@ -74,18 +76,38 @@ class AtlasViews:
         level: Level | None = None,
         *,
         encoder: str | None = None,
+        where: Where = (),
+        label_source: LabelSource = "inherited",
+        map_labels: str | None = None,
         profile: Profile | None = None,
         of: str | None = None,
     ) -> View:
-        """Vectors and metadata of a level.
+        """Vectors and metadata of a level, as questions look at them.
 
         Args:
             level: "fov", "cell" or "protein"; None for the first image level the atlas has.
             encoder: Name or fingerprint; None for the current one.
+            where: Filters; only rows that pass are there.
+            label_source: As in `neighbors`.
+            map_labels: As in `classify`.
             profile: As in `neighbors`.
             of: As in `neighbors`.
+
+        Raises:
+            UnknownNameError: If the encoder, map or a filter's column is not known.
+            InputError: If no row passes the filters.
         """
-        return look(self._shelf, Scope(level=level, encoder=encoder, profile=profile, of=of), Subject()).view
+        scope = Scope(
+            level=level,
+            encoder=encoder,
+            where=where,
+            label_source=label_source,
+            map_labels=map_labels,
+            profile=profile,
+            of=of,
+        )
+        seen = look(self._shelf, scope, Subject())
+        return seen.view if seen.allowed is None else seen.view.take(np.flatnonzero(seen.allowed))
 
     def embeddings(
         self, *, level: Level | None = None, encoder: str | None = None

@@ -1,15 +1,27 @@
 """What all figures share: made, and written in the format that the name says. matplotlib is imported on first use."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from locatlas.errors import InputError
 
-__all__ = ["new_figure", "new_panels", "write_figure", "write_formats"]
+__all__ = ["check_matplotlib", "new_figure", "new_panels", "write_figure", "write_formats"]
 
 FORMATS = (".svg", ".png")
 """Of figures that are written more than once: one to print, one to look at."""
+
+
+def check_matplotlib() -> None:
+    """Before anything is measured for a figure.
+
+    Raises:
+        InputError: If matplotlib is not installed.
+    """
+    if find_spec("matplotlib") is None:
+        message = "a figure needs matplotlib: pip install 'locatlas[plot]'"
+        raise InputError(message)
 
 
 def new_figure(path: Path) -> tuple[Any, Any]:
@@ -48,11 +60,9 @@ def new_panels(
     Raises:
         InputError: If matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        message = "a figure needs matplotlib: pip install 'locatlas[plot]'"
-        raise InputError(message) from error
+    check_matplotlib()
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=size, layout="constrained")
     found = figure.subplots(
         n_rows, n_columns, sharex="col", sharey="row", squeeze=False, height_ratios=heights or [1] * n_rows

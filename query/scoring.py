@@ -5,6 +5,7 @@ average another set of classes, and the false positives of that class would be l
 "Apples-to-apples in cross-validation studies", SIGKDD Explorations 12(1), their F_tp,fp.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +46,7 @@ def score(
     *,
     n_bootstrap: int,
     seed: int,
-    keep_predictions: bool,
+    kept: Mapping[int, NDArray[np.float64]],
 ) -> list[KResult]:
     """Score the predictions at each k.
 
@@ -56,7 +57,7 @@ def score(
         weights: For the record.
         n_bootstrap: Replicates, 0 for no intervals.
         seed: Of the bootstrap.
-        keep_predictions: Put the predictions into the results.
+        kept: Scores of the votes (n, n_classes) by those ks whose result shall hold them and the predictions.
     """
     n_groups = int(evaluation.groups.max(initial=-1)) + 1
     counts, right = [], []
@@ -96,7 +97,8 @@ def score(
                 counts=pooled,
                 per_class_f1=f1(pooled),
                 confusion=confusion,
-                predicted=predicted[step] if keep_predictions else None,
+                predicted=predicted[step] if k in kept else None,
+                scores=kept.get(k),
             )
         )
     return results

@@ -51,7 +51,7 @@ def sweep(
     exclude: Mapping[str, Sequence[Hashable | None]] | None = None,
     queries: Sequence[bool] | NDArray[np.bool_] | None = None,
     n_bootstrap: int = DEFAULT_REPLICATES,
-    keep_predictions: bool = False,
+    keep_predictions: bool | Collection[int] = False,
     device: str = "cpu",
     units: Sequence[str | None] | None = None,
     by: str = "unit",
@@ -87,7 +87,8 @@ def sweep(
         queries: Whether each row is asked and scored (rows not seen in training); None for all. Units are scored if all
             of their rows are asked. Folds are those of all rows.
         n_bootstrap: Bootstrap replicates over groups; 0 for no intervals.
-        keep_predictions: Keep what was predicted for each row.
+        keep_predictions: Keep what was predicted for each row, its scores and its annotation: at every k, or at those
+            named.
         device: Where the search's products run ("cpu", "cuda"); the result is the same.
         units: What rows are put together to, one name a row (a field, a protein); None evaluates rows.
         by: What the units are, for the record.
@@ -136,12 +137,11 @@ def sweep(
         how=how,
         top=top,
     )
+    keep = keep_predictions if isinstance(keep_predictions, Collection) else sizes if keep_predictions else ()
     results: list[KResult] = []
     for kind in (weights,) if isinstance(weights, str) else tuple(dict.fromkeys(weights)):
-        predicted = predict(neighbors, rows.table, sizes, kind, rule, put)
-        results += score(
-            evaluation, predicted, sizes, kind, n_bootstrap=n_bootstrap, seed=seed, keep_predictions=keep_predictions
-        )
+        predicted, kept = predict(neighbors, rows.table, sizes, kind, rule, put, keep=keep)
+        results += score(evaluation, predicted, sizes, kind, n_bootstrap=n_bootstrap, seed=seed, kept=kept)
     alone = lone_labels(rows.table, blocks, asking)
     return SweepResult(
         protocol=protocol,
@@ -162,6 +162,7 @@ def sweep(
         by=by if put else None,
         n_rows=len(rows.ids),
         n_queries=int(asking.sum()),
+        targets=evaluation.table if keep else None,
     )
 
 

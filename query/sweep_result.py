@@ -38,6 +38,8 @@ class KResult:
             prediction. None for multi-label.
         predicted: Classes predicted for each row of `SweepResult.ids`: class numbers (-1 none) or bool
             (n, n_classes); None unless asked for.
+        scores: Of each of these rows and each class, what decided: the share of the votes, or what those of a unit's
+            rows came to; float64 (n, n_classes) in [0, 1]. None unless asked for.
     """
 
     k: int
@@ -53,6 +55,7 @@ class KResult:
     per_class_f1: NDArray[np.float64]
     confusion: NDArray[np.int64] | None
     predicted: NDArray[Any] | None = None
+    scores: NDArray[np.float64] | None = None
 
     def to_dict(self, classes: tuple[str, ...]) -> dict[str, Any]:
         """As JSON takes it; a class that no target has gets null."""
@@ -106,6 +109,7 @@ class SweepResult:
         by: What the units are, None where rows are evaluated.
         n_rows: Rows that take part; each is a reference for the others, and a query once if it is asked.
         n_queries: Rows that are asked; all that take part, or those that were not seen in training.
+        targets: Annotated classes of each row of `ids`, bool (n, n_classes); None unless predictions are kept.
         context: Where the vectors come from (level, encoder, ...), as `with_context` was told.
     """
 
@@ -127,6 +131,7 @@ class SweepResult:
     by: str | None = None
     n_rows: int = 0
     n_queries: int = 0
+    targets: NDArray[np.bool_] | None = field(default=None, repr=False)
     context: dict[str, Any] = field(default_factory=dict)
 
     def with_context(self, **context: Any) -> Self:

@@ -1,5 +1,6 @@
 """From the neighbors of a sweep to what is predicted at every k, for rows or for the units they belong to. Pure."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +55,9 @@ def predict(
     weights: Weights,
     rule: VoteRule,
     units: Units | None = None,
-) -> NDArray[Any]:
+    *,
+    keep: Collection[int] = (),
+) -> tuple[NDArray[Any], dict[int, NDArray[np.float64]]]:
     """What is predicted at each k.
 
     Args:
@@ -64,31 +67,38 @@ def predict(
         weights: Of the votes.
         rule: What votes become.
         units: What the asked rows are put together to; None predicts for rows.
+        keep: Those of `ks` at which the scores are wanted, too.
 
     Returns:
-        Class numbers (n_ks, n), -1 for none, or bool (n_ks, n, n_classes) for `multi`; n asked rows or units.
+        Class numbers (n_ks, n), -1 for none, or bool (n_ks, n, n_classes) for `multi`; n asked rows or units. And the
+        scores that decided, float64 (n, n_classes) in [0, 1], at each k to keep.
     """
     single = rule.mode == "single"
     n = len(neighbors.indices) if units is None else len(units.table)
     n_classes = table.shape[1]
     out = np.empty((len(ks), n), np.int64) if single else np.empty((len(ks), n, n_classes), np.bool_)
+    kept = {k: np.empty((n, n_classes)) for k in ks if k in keep}
     if units is not None:
         for step, k in enumerate(ks):
-            out[step] = _of_units(neighbors, table, k, weights, rule, units)
-        return out
+            out[step], scores = _of_units(neighbors, table, k, weights, rule, units)
+            if k in kept:
+                kept[k] = scores
+        return out, kept
     for rows, scores in votes(neighbors, table, ks=ks, weights=weights, temperature=rule.temperature):
         near = Neighbors(neighbors.indices[rows], neighbors.similarities[rows])
         for step, k in enumerate(ks):
+            if k in kept:
+                kept[k][rows] = scores[step]
             if single:
                 out[step, rows] = predict_single(scores[step], near, table, k=k, ties=rule.ties)
             else:
                 out[step, rows] = predict_multi(scores[step], threshold=rule.threshold, top_if_none=rule.top_if_none)
-    return out
+    return out, kept
 
 
 def _of_units(
     neighbors: Neighbors, table: NDArray[np.bool_], k: int, weights: Weights, rule: VoteRule, units: Units
-) -> NDArray[Any]:
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """As `predict`, at one k: the scores of all rows are needed at once, so that ks are taken one by one."""
     n_asked = len(neighbors.indices)
     scores, tops = np.empty((n_asked, table.shape[1])), np.empty(n_asked, np.int64)
@@ -98,5 +108,5 @@ def _of_units(
         tops[rows] = predict_single(part[0], near, table, k=k, ties=rule.ties)
     found = aggregate(scores, tops, units.of_row, n_units=len(units.names), how=rule.how, top=rule.top)
     if rule.mode == "single":
-        return found.top
-    return predict_multi(found.scores, threshold=rule.threshold, top_if_none=rule.top_if_none)
+        return found.top, found.scores
+    return predict_multi(found.scores, threshold=rule.threshold, top_if_none=rule.top_if_none), found.scores

@@ -33,6 +33,7 @@ def test_importing_locatlas_loads_nothing_heavy_nor_numpy() -> None:
         ["sweep", "--help"],
         ["proteins", "--help"],
         ["compare", "--help"],
+        ["report", "--help"],
         ["annotate", "--help"],
         ["annotate", "export", "--help"],
         ["encoders", "--help"],

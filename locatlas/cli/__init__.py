@@ -34,6 +34,7 @@ _COMMANDS = {
     "map": "locatlas.cli.mapping",
     "export": "locatlas.cli.exporting",
     "napari": "locatlas.cli.viewing",
+    "report": "locatlas.cli.reporting",
     "annotate": "locatlas.cli.annotating",
     "encoders": "locatlas.cli.listing",
     "datasets": "locatlas.cli.listing",

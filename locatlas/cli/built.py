@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from locatlas.cli.common import emit_json, notice, print_table
-from locatlas.cli.reasons import by_reason
+from locatlas.indexer.reasons import by_reason
 
 if TYPE_CHECKING:
     from locatlas.indexer.quarantine import Rejection

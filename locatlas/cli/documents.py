@@ -22,6 +22,7 @@ from locatlas.cli.comparing_documents import CompareDocument
 from locatlas.cli.document_base import Document as _Document
 from locatlas.cli.mapping_documents import ExportDocument, MapDocument, NapariDocument
 from locatlas.cli.probing_documents import ProbeDocument
+from locatlas.cli.report_documents import ReportDocument
 from locatlas.cli.training_documents import FinetuneDocument
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "NeighborsDocument",
     "ProbeDocument",
     "ProteinsDocument",
+    "ReportDocument",
     "RestoreDocument",
     "StatusDocument",
     "SweepDocument",
@@ -292,6 +294,7 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "map": MapDocument,
     "export": ExportDocument,
     "napari": NapariDocument,
+    "report": ReportDocument,
     "status": StatusDocument,
     "demo": DemoDocument,
     "annotate-export": AnnotateExportDocument,

@@ -104,3 +104,13 @@ def test_maps_and_filters_see_the_labels_in_question(atlas: Atlas) -> None:
 def test_fields_have_no_note_about_cells() -> None:
     meta = pa.table({"id": ["a"], "localizations": pa.array([["er"]], pa.list_(pa.string()))})
     assert label_notes(View("fov", meta, np.ones((1, 2), np.float32)), "inherited") == []
+
+
+def test_a_view_has_the_rows_and_labels_that_a_question_looks_at(atlas: Atlas) -> None:
+    view = atlas.view("cell", label_source="annotated", where=["plate=plate0"])
+    assert set(view.column("plate")) == {"plate0"}
+    # of each protein its first field is on plate0, and one cell of that field is annotated
+    assert sum(bool(names) for names in view.localizations) == 6
+    assert len(view) == 48
+    with pytest.raises(InputError, match="passes the filter plate=none"):
+        atlas.view("cell", where=["plate=none"])

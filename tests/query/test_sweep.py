@@ -127,6 +127,21 @@ def test_ties_do_not_follow_ids_that_tell_the_class() -> None:
     assert (predicted[22:] == int(sum(name < "img200" for name in result.ids[:21]) < 11)).all()
 
 
+def test_kept_scores_are_those_that_decided_and_only_the_ks_named_keep_them(made: dict[str, Any]) -> None:
+    result = sweep(**made, ks=KS, weights="softmax", keep_predictions=(KS[1],), n_bootstrap=0)
+    assert [one.k for one in result.results if one.scores is not None] == [KS[1]]
+    assert [one.k for one in result.results if one.predicted is not None] == [KS[1]]
+    found = result.results[1]
+    assert found.scores is not None
+    assert found.predicted is not None
+    assert result.targets is not None
+    np.testing.assert_allclose(found.scores.sum(axis=1), 1)
+    rows = np.arange(result.n)
+    np.testing.assert_array_equal(found.scores[rows, found.predicted], found.scores.max(axis=1))
+    assert np.mean(result.targets[rows, found.predicted]) == found.accuracy
+    assert sweep(**made, ks=KS, n_bootstrap=0).targets is None
+
+
 def test_multi_label_scores_equal_scikit_learn(made: dict[str, Any], rng: np.random.Generator) -> None:
     made["labels"] = [set(rng.choice(["a", "b", "c"], rng.integers(1, 4), replace=False)) for _ in range(240)]
     result = sweep(**made, ks=[7], labels_mode="multi", keep_predictions=True)

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from locatlas.cli.reasons import by_reason
+from locatlas.indexer.reasons import by_reason
 
 
 def test_the_same_of_many_files_is_one_kind() -> None:

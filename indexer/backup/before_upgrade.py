@@ -84,6 +84,7 @@ def _readable(kept: BackupFolder) -> BackupRecord | None:
     try:
         return kept.newest()
     except InputError:  # damaged: it says nothing any more, and is written anew
+        kept.record_path.unlink()
         return None
 
 

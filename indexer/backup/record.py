@@ -18,6 +18,7 @@ FORMAT = "locatlas backup"
 BACKUP_VERSION = 1
 
 _DIGEST = re.compile(r"[0-9a-f]{32}")
+_TABLE = re.compile(r"[^./\\\0][^/\\\0]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,19 @@ class BackedTable:
     version: int
     rows: int
 
+    @classmethod
+    def from_dict(cls, name: str, raw: dict[str, Any]) -> Self:
+        """What `asdict` made.
+
+        Raises:
+            ValueError: If it is not that, or the name leads out of the folder of tables.
+        """
+        version, rows = raw["version"], raw["rows"]
+        if not _TABLE.fullmatch(name) or not isinstance(version, int) or not isinstance(rows, int):
+            message = f"name, version or rows of table {name!r} are none"
+            raise ValueError(message)
+        return cls(version, rows)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackupRecord:
@@ -78,6 +92,7 @@ class BackupRecord:
         with_indices: Whether FAISS files are in it.
         tables: By name.
         files: All of the state, sorted by path.
+        number: Higher than that of every state before it, whatever the clock says; 0 where an older locatlas took it.
     """
 
     at: str
@@ -87,6 +102,7 @@ class BackupRecord:
     with_indices: bool
     tables: dict[str, BackedTable]
     files: tuple[BackedFile, ...]
+    number: int = 0
 
     @property
     def name(self) -> str:
@@ -117,8 +133,7 @@ class BackupRecord:
 
     def to_json(self) -> str:
         """All fields, and a digest over them."""
-        fields = {"format": FORMAT, "backup_version": BACKUP_VERSION, **asdict(self)}
-        return json.dumps({**fields, "record_digest": _seal(fields)}, indent=1, sort_keys=True) + "\n"
+        return _sealed({"format": FORMAT, "backup_version": BACKUP_VERSION, **asdict(self)})
 
     @classmethod
     def from_json(cls, text: str, *, where: str) -> Self:
@@ -139,8 +154,14 @@ class BackupRecord:
             if (found := raw["backup_version"]) != BACKUP_VERSION:
                 message = f"backup of version {found}, this locatlas reads {BACKUP_VERSION}"
                 raise ValueError(message)
-            if raw.pop("record_digest", None) != _seal(raw):
+            raw.pop("record_digest", None)
+            if text != _sealed(raw):  # the spaces as well: every byte is one that was written
                 message = "does not match its own digest: it was changed or damaged"
+                raise ValueError(message)
+            at = dt.datetime.fromisoformat(raw["at"])
+            number = raw.get("number", 0)
+            if at.utcoffset() != dt.timedelta(0) or not isinstance(number, int):
+                message = f"time {raw['at']!r} or number {number!r} is none of a state"
                 raise ValueError(message)
             return cls(
                 at=raw["at"],
@@ -148,8 +169,9 @@ class BackupRecord:
                 atlas=raw["atlas"],
                 schema_version=raw["schema_version"],
                 with_indices=raw["with_indices"],
-                tables={name: BackedTable(t["version"], t["rows"]) for name, t in raw["tables"].items()},
+                tables={name: BackedTable.from_dict(name, table) for name, table in raw["tables"].items()},
                 files=tuple(map(BackedFile.from_dict, raw["files"])),
+                number=number,
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             reason = f"{error} is missing" if isinstance(error, KeyError) else error
@@ -175,6 +197,7 @@ def in_order(files: Iterable[BackedFile]) -> tuple[BackedFile, ...]:
     return tuple(sorted(files, key=lambda file: file.path))
 
 
-def _seal(fields: dict[str, Any]) -> str:
+def _sealed(fields: dict[str, Any]) -> str:
     text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    seal = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return json.dumps({**fields, "record_digest": seal}, indent=1, sort_keys=True) + "\n"

@@ -1,6 +1,8 @@
 """Give an atlas, or one table of it, back from a backup: every digest is compared before anything appears. I/O."""
 
+import logging
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -9,16 +11,27 @@ from pathlib import Path
 from typing import Any
 
 from locatlas.errors import InputError, StoreDamagedError, UnknownNameError
-from locatlas.indexer.backup.before_upgrade import BEFORE_UPGRADE
-from locatlas.indexer.backup.files import copy_hashed
+from locatlas.indexer.backup.check import (
+    CHANGED,
+    MISSING,
+    BadFile,
+    bad_files,
+    damaged,
+    is_before_upgrade,
+    set_aside,
+    source_of,
+)
+from locatlas.indexer.backup.files import copy_hashed, open_regular
 from locatlas.indexer.backup.record import BackedFile, BackupRecord
 from locatlas.indexer.backup.states import BackupFolder
 from locatlas.indexer.digests import Digests, read_journal
 from locatlas.indexer.disk import SPARE_BYTES, require_space
-from locatlas.indexer.file_digest import file_digest, sync_folder
+from locatlas.indexer.file_digest import sync_folder
 from locatlas.indexer.layout import AtlasFolder
 
 __all__ = ["RestoreSummary", "check_backup", "restore", "states"]
+
+logger = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 
@@ -55,17 +68,25 @@ class RestoreSummary:
 
 
 def states(backup: str | Path) -> list[BackupRecord]:
-    """The states that a backup holds, the newest first.
+    """The states that a backup holds, the newest first; those whose record cannot be used are told and passed over.
 
     Raises:
-        InputError: If it is no backup, or a record cannot be used.
+        InputError: If it is no backup, or no record can be used.
     """
     folder = BackupFolder(Path(backup))
-    return [folder.state(None), *folder.earlier()]
+    found = folder.states()
+    if not found.records:
+        return [folder.state(None)]
+    for why in found.unreadable.values():
+        logger.warning("%s; this state is not listed", why)
+    return found.records
 
 
 def check_backup(backup: str | Path, *, state: str | None = None, progress: Progress | None = None) -> RestoreSummary:
-    """Read a whole state of a backup and compare every digest; nothing is written.
+    """Read a whole state of a backup and compare every digest.
+
+    Nothing is written, but for files that hold other bytes than were copied: they are renamed, if that can be done, so
+    that the next backup copies them again.
 
     Raises:
         InputError: If it is no backup, or its record cannot be used.
@@ -74,20 +95,9 @@ def check_backup(backup: str | Path, *, state: str | None = None, progress: Prog
     """
     folder = BackupFolder(Path(backup))
     record = folder.state(state)
-    bad, done = [], 0
-    for file in record.files:
-        path = _source(folder, file)
-        try:
-            found = file_digest(path)
-        except OSError as error:
-            found = (-1, error.strerror or str(error))
-        if found[0] != file.size or (file.digest and found[1] != file.digest):
-            bad.append((file, path))
-        done += file.size
-        if progress:
-            progress("checking", done, record.bytes)
-    if bad:
-        raise StoreDamagedError(_damaged(folder, record, bad))
+    if bad := bad_files(folder, record, progress=progress):
+        said = damaged(folder, record, bad)
+        raise StoreDamagedError(said if is_before_upgrade(folder) else f"{said}; {set_aside(folder, record, bad)}")
     return _summary(folder, record, None, record.files, dict(record.tables), {})
 
 
@@ -138,7 +148,7 @@ def restore(
         raise InputError(f"{target}: cannot be written ({error.strerror or error})") from error
     try:
         _fill(folder, record, files, staging, strip, progress)
-        _settle_digests(AtlasFolder(staging), before_upgrade=table is None and _is_before_upgrade(folder))
+        _settle_digests(AtlasFolder(staging), before_upgrade=table is None and is_before_upgrade(folder))
         _try_out(staging / ("db" if table is None else ""), {name: t.version for name, t in tables.items()}, record)
         staging.chmod(0o777 & ~_umask())
         _require_absent(target)
@@ -164,18 +174,24 @@ def _fill(
 ) -> None:
     total, done, parents = sum(file.size for file in files), 0, {staging}
     for file in files:
-        path, source = staging / file.path.removeprefix(strip), _source(folder, file)
+        path, source = staging / file.path.removeprefix(strip), source_of(folder, file)
         path.parent.mkdir(parents=True, exist_ok=True)
         parents |= {parent for parent in path.parents if parent.is_relative_to(staging)}
         try:
-            f = source.open("rb", buffering=0)
-        except OSError:
-            raise StoreDamagedError(_damaged(folder, record, [(file, source)])) from None
+            f = open_regular(source)
+        except FileNotFoundError:
+            raise StoreDamagedError(_bad(folder, record, BadFile(file, source, MISSING))) from None
+        except OSError as error:
+            how = error.strerror or str(error)
+            raise StoreDamagedError(_bad(folder, record, BadFile(file, source, how))) from None
         with f:
-            size, digest = copy_hashed(f, path)
-        if size != file.size or (file.digest and digest != file.digest):
-            raise StoreDamagedError(_damaged(folder, record, [(file, source)]))
-        done += size
+            is_right = os.fstat(f.fileno()).st_size == file.size
+            if is_right:  # else nothing of it is copied: there is room for what was recorded only
+                size, digest = copy_hashed(f, path, at_most=file.size + 1)
+                is_right = size == file.size and digest == (file.digest or digest)
+        if not is_right:
+            raise StoreDamagedError(_bad(folder, record, BadFile(file, source, CHANGED)))
+        done += file.size
         if progress:
             progress("restoring", done, total)
     for parent in parents:
@@ -213,23 +229,6 @@ def _try_out(db: Path, expected: dict[str, int], record: BackupRecord) -> None:
             raise StoreDamagedError(f"{message}; nothing was restored")
 
 
-def _source(folder: BackupFolder, file: BackedFile) -> Path:
-    """Where the bytes of a file lie: those of tables before an upgrade were left in the atlas, two folders up.
-
-    Raises:
-        InputError: If another record has a file without a digest: it would be read from anywhere.
-    """
-    if not file.digest and not (_is_before_upgrade(folder) and file.path.startswith("db/")):
-        message = f"{folder.path}: {file.path} has no digest in its record, which no backup has; nothing was restored"
-        raise InputError(message)
-    return folder.held.path(file.digest) if file.digest else folder.path.parents[1] / file.path
-
-
-def _is_before_upgrade(folder: BackupFolder) -> bool:
-    """Whether this was kept in an atlas by an upgrade."""
-    return folder.path.parent.name == BEFORE_UPGRADE
-
-
 def _require_absent(target: Path) -> None:
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise InputError(f"{target}: is there already; name a folder that is not")
@@ -237,13 +236,12 @@ def _require_absent(target: Path) -> None:
         raise InputError(f"{target}: is there already, and not empty; nothing is written over")
 
 
-def _damaged(folder: BackupFolder, record: BackupRecord, bad: list[tuple[BackedFile, Path]]) -> str:
-    file, path = bad[0]
-    more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
-    others = [other.name for other in (folder.newest(), *folder.earlier()) if other and other.at != record.at]
-    advice = f"try another state with --state: {', '.join(others)}" if others else "it has no other state"
-    what = "is missing or not what was copied" if not more else "are missing or not what was copied"
-    return f"{path}: {file.path}{more} {what}; nothing was restored, {advice}"
+def _bad(folder: BackupFolder, record: BackupRecord, bad: BadFile) -> str:
+    said = damaged(folder, record, [bad])
+    if is_before_upgrade(folder):
+        return said
+    check = f"`locatlas restore {shlex.quote(str(folder.path))} --state {record.name} --check`"
+    return f"{said}; {check} finds all that is bad, and says how it is copied again"
 
 
 def _missing_roots(atlas: AtlasFolder) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Back an atlas up: pin a state, copy what is new of it, write its record last. I/O."""
 
 import json
+import logging
 import shlex
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -18,6 +19,8 @@ from locatlas.indexer.lance_files import newest_manifest
 from locatlas.indexer.layout import AtlasFolder
 
 __all__ = ["BackupSummary", "backup"]
+
+logger = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 
@@ -96,6 +99,9 @@ def backup(
         message = f"{to}: lies in the atlas that is to be copied; name a folder elsewhere, best on another disk"
         raise InputError(message)
     with target.writing():
+        for path, why in target.states().unreadable.items():
+            if path != target.record_path:  # that is moved, and told, when there is a new one
+                logger.warning("%s; nothing is deleted from the backup until that record is", why)
         try:
             for _ in range(_TRIES):
                 try:
@@ -122,9 +128,11 @@ class _Run:
         self, folder: AtlasFolder, target: BackupFolder, *, with_indices: bool, progress: Progress | None
     ) -> None:
         self.folder, self.target, self.with_indices, self.progress = folder, target, with_indices, progress
-        self.before = target.newest()
-        known = (record for record in (*reversed(target.earlier()), self.before) if record is not None)
-        self.known = {file.path: file for record in known for file in record.files}
+        found = target.states()
+        self.before = found.records[0] if found.records else None
+        self.is_newest_there = target.record_path.is_file() and target.record_path not in found.unreadable
+        self.number = max((record.number for record in found.records), default=0) + 1
+        self.known = {file.path: file for record in reversed(found.records) for file in record.files}
         self.known |= {file.path: file for file in target.progress()}
         self.copied_files = self.copied_bytes = 0
         self.attested: dict[str, Attested] = {}
@@ -147,8 +155,9 @@ class _Run:
             with_indices=self.with_indices,
             tables=tables,
             files=in_order(files),
+            number=self.number,
         )
-        if self.before is not None and record.is_same_state(self.before):
+        if self.is_newest_there and self.before is not None and record.is_same_state(self.before):
             return self._summary(self.before, self.target.prune(keep=keep), new=False)
         return self._summary(record, self.target.commit(record, keep=keep), new=True)
 
@@ -164,7 +173,7 @@ class _Run:
             copied_bytes=self.copied_bytes,
             freed_bytes=freed,
             tables={name: table.rows for name, table in record.tables.items()},
-            states=[record.name, *(earlier.name for earlier in self.target.earlier())],
+            states=[state.name for state in self.target.states().records],
         )
 
     def _check_same_atlas(self) -> None:

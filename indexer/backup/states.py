@@ -1,10 +1,11 @@
 """The folder of a backup: its newest state, those before it, and what a run that was stopped has copied. I/O."""
 
 import json
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -14,7 +15,22 @@ from locatlas.indexer.atomic import write_atomically
 from locatlas.indexer.backup.files import HeldFiles
 from locatlas.indexer.backup.record import BackedFile, BackupRecord
 
-__all__ = ["BackupFolder"]
+__all__ = ["BackupFolder", "States"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class States:
+    """The states of a backup.
+
+    Attributes:
+        records: Those that can be used, the newest first.
+        unreadable: Records that cannot be used, with the reason, which names them.
+    """
+
+    records: list[BackupRecord]
+    unreadable: dict[Path, str]
 
 
 class BackupFolder:
@@ -50,15 +66,26 @@ class BackupFolder:
         """
         return _parsed(self.record_path) if self.record_path.is_file() else None
 
-    def earlier(self) -> list[BackupRecord]:
-        """The states before the newest, the latest first.
-
-        Raises:
-            InputError: If a record cannot be used.
-        """
-        newest = self.newest()
-        found = [_parsed(path) for path in sorted(self._earlier.glob("[!.]*.json"), reverse=True)]
-        return [record for record in found if newest is None or record.at != newest.at]
+    def states(self) -> States:
+        """All states. One record that cannot be used does not hide the others."""
+        found: dict[str, BackupRecord] = {}
+        newest, unreadable = None, dict[Path, str]()
+        for path in [self.record_path, *self._earlier.glob("[!.]*.json")]:
+            try:
+                record = _parsed(path)
+            except FileNotFoundError:
+                continue
+            except InputError as error:
+                unreadable[path] = str(error)
+                continue
+            except OSError as error:
+                unreadable[path] = f"{path}: cannot be read ({error.strerror or error})"
+                continue
+            newest = record.at if path == self.record_path else newest
+            found.setdefault(record.at, record)
+        # a clock may be set back, and states that an older locatlas took have no number
+        records = sorted(found.values(), key=lambda one: (one.at == newest, one.number, one.at), reverse=True)
+        return States(records, unreadable)
 
     def state(self, name: str | None) -> BackupRecord:
         """A state by its name, or the newest.
@@ -67,20 +94,22 @@ class BackupFolder:
             InputError: If there is no backup here, or its record cannot be used.
             UnknownNameError: If it has no such state.
         """
-        if name is None and (newest := self.newest()) is not None:
-            return newest
         paths = {path.stem: path for path in self._earlier.glob("[!.]*.json")}
         if name in paths:  # also where the newest cannot be read any more
             return _parsed(paths[name])
-        newest = self.newest()
-        if newest is None:
+        found = self.states()
+        earlier = ", ".join(record.name for record in found.records)
+        advice = f"; an earlier state can be had with --state: {earlier}" if earlier else ""
+        if self.record_path in found.unreadable:
+            raise InputError(f"{found.unreadable[self.record_path]}{advice or '; it has no other state'}")
+        if not self.record_path.is_file():
             why = "no backup.json in it" if self.path.is_dir() else "no such folder"
             if self._progress.is_file():
                 why = "its first run was stopped; run the same `locatlas backup` again"
-            raise InputError(f"{self.path}: not a backup ({why})")
-        if name != newest.name:
-            raise UnknownNameError("state", str(name), {newest.name, *paths})
-        return newest
+            raise InputError(f"{self.path}: not a backup ({why}){advice}")
+        if name is not None and name != found.records[0].name:
+            raise UnknownNameError("state", name, {found.records[0].name, *paths})
+        return found.records[0]
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -143,20 +172,30 @@ class BackupFolder:
         Returns:
             Bytes that were deleted.
         """
-        before = self.newest()
-        if before is not None:
+        found = self.states()
+        if (why := found.unreadable.get(self.record_path)) is not None:
+            aside = self._earlier / f"{record.name}-unreadable.json"
+            aside.parent.mkdir(exist_ok=True)
+            self.record_path.replace(aside)
+            logger.warning("%s; it is now %s: nothing is deleted from the backup until that is", why, aside)
+        elif self.record_path.is_file():
+            before = found.records[0]
             write_atomically(self._earlier / f"{before.name}.json", before.to_json().encode())
         write_atomically(self.record_path, record.to_json().encode())
         return self.prune(keep=keep)
 
     def prune(self, *, keep: int) -> int:
-        """Forget states before the last `keep`, and delete what no state needs; how many bytes that were."""
-        earlier = self.earlier()
-        for record in earlier[keep:]:
-            (self._earlier / f"{record.name}.json").unlink(missing_ok=True)
-        kept = [record for record in (self.newest(), *earlier[:keep]) if record is not None]
+        """Forget states before the last `keep`, and delete what no state needs; how many bytes that were.
+
+        Where a record cannot be read nobody knows what its state needs, so nothing is deleted.
+        """
         self._progress.unlink(missing_ok=True)
-        return self.held.remove_others(file.digest for record in kept for file in record.files)
+        found = self.states()
+        if found.unreadable:
+            return 0
+        for record in found.records[1 + keep :]:
+            (self._earlier / f"{record.name}.json").unlink(missing_ok=True)
+        return self.held.remove_others(file.digest for record in found.records[: 1 + keep] for file in record.files)
 
 
 def _parsed(path: Path) -> BackupRecord:

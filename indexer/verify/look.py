@@ -18,6 +18,7 @@ from locatlas.indexer.verify.files import FileState, Told, look_at_files, table_
 from locatlas.indexer.verify.finding import Finding, finding
 from locatlas.indexer.verify.hints import look_at_hints
 from locatlas.indexer.verify.indices import IndexedTable, look_at_indices
+from locatlas.indexer.verify.kept_states import look_at_kept_states
 from locatlas.indexer.verify.losses import look_at_losses
 from locatlas.indexer.verify.report import VerifyReport
 from locatlas.indexer.verify.tables import Tables, imported_tables, look_at_tables, table_names
@@ -78,7 +79,7 @@ def look(folder: AtlasFolder, *, quick: bool, told: Told | None = None) -> Looke
     report.findings += look_at_hints(folder, names, state, declared.journal)
     _indices(folder, report, tables, full=not quick)
     if not report.writers:
-        report.findings += _unknown(folder, state)
+        report.findings += _unknown(folder, state) + look_at_kept_states(folder)
     report.tables = {name: len(tables.rows[name]) if name in tables.rows else None for name in names}
     report.digests_since = declared.journal.since if declared.journal else None
     order = ("damage", "warning", "note")

@@ -37,7 +37,8 @@ def backup_command(atlas: Path, to: Path, keep: int, *, with_indices: bool, as_j
         emit_json(done.to_dict())
         return
     if not done.new:
-        click.echo(f"{to}: nothing new since {done.at}; nothing was copied")
+        copied = f"{done.copied_files} files that it had lost were copied again" if done.copied_files else ""
+        click.echo(f"{to}: nothing new since {done.at}; {copied or 'nothing was copied'}")
         return
     click.echo(
         f"{to}: {done.files} files, {_megabytes(done.bytes)}; {done.copied_files} of them, "
@@ -54,7 +55,11 @@ def backup_command(atlas: Path, to: Path, keep: int, *, with_indices: bool, as_j
 )
 @click.option("--state", metavar="NAME", help="One of the earlier states; default: the newest.")
 @click.option("--table", metavar="NAME", help="Restore this table aside, as FOLDER/NAME.lance, and no atlas.")
-@click.option("--check", is_flag=True, help="Read all of it and compare every digest; restore nothing.")
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Read all of it, compare every digest, rename damaged files; restore nothing.",
+)
 @click.option("--list", "as_list", is_flag=True, help="List the states of the backup; restore nothing.")
 @json_option
 def restore_command(

@@ -263,7 +263,8 @@ def test_every_flipped_bit_of_a_backup_is_found_and_nothing_is_restored(atlas: P
             restore(tmp_path / "backup", to=tmp_path / "again")
         with pytest.raises(StoreDamagedError, match="it has no other state"):
             check_backup(tmp_path / "backup")
-        path.unlink()
+        assert path.with_name(f"{path.name}.bad").is_file()  # out of the way of the next backup
+        assert not path.exists()
         with pytest.raises(StoreDamagedError, match="missing or not what was copied"):
             check_backup(tmp_path / "backup")
         path.write_bytes(whole)

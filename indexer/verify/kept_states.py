@@ -13,20 +13,24 @@ from locatlas.indexer.verify.finding import Finding, finding
 __all__ = ["look_at_kept_states"]
 
 
-def look_at_kept_states(folder: AtlasFolder) -> list[Finding]:
+def look_at_kept_states(folder: AtlasFolder, *, busy: bool = False) -> list[Finding]:
     """Findings about each state that was kept before an upgrade: some kB, so every byte is read, also in a quick look.
 
     The data files that it names lie in the tables of the atlas, where the journal tells what became of their bytes;
     here it is seen that they are there.
+
+    Args:
+        folder: The atlas.
+        busy: Whether another writes to it: an upgrade may be about to write a record.
     """
     findings: list[Finding] = []
     for path in sorted(path for path in (folder.path / BEFORE_UPGRADE).glob("schema-*") if path.is_dir()):
         if any(file.is_file() for file in path.rglob("*")):
-            findings += _look(folder, BackupFolder(path))
+            findings += _look(folder, BackupFolder(path), busy=busy)
     return findings
 
 
-def _look(folder: AtlasFolder, kept: BackupFolder) -> list[Finding]:
+def _look(folder: AtlasFolder, kept: BackupFolder, *, busy: bool) -> list[Finding]:
     where = kept.path.relative_to(folder.path).as_posix()
     record = f"{where}/{kept.record_path.name}"
     try:
@@ -37,7 +41,7 @@ def _look(folder: AtlasFolder, kept: BackupFolder) -> list[Finding]:
     except OSError as error:
         return [_unreadable(where, [record], error.strerror or str(error))]
     if said is None:
-        return _recordless(kept, where, record)
+        return [] if busy else _recordless(kept, where, record)
     if bad and _again(kept) != said:
         return []  # it is being given up, or upgraded, by somebody whose lock was not seen
     left = [one.file.path for one in bad if not one.file.digest]

@@ -79,7 +79,8 @@ def look(folder: AtlasFolder, *, quick: bool, told: Told | None = None) -> Looke
     report.findings += look_at_hints(folder, names, state, declared.journal)
     _indices(folder, report, tables, full=not quick)
     if not report.writers:
-        report.findings += _unknown(folder, state) + look_at_kept_states(folder)
+        report.findings += _unknown(folder, state)
+    report.findings += look_at_kept_states(folder, busy=bool(report.writers))
     report.tables = {name: len(tables.rows[name]) if name in tables.rows else None for name in names}
     report.digests_since = declared.journal.since if declared.journal else None
     order = ("damage", "warning", "note")

@@ -7,7 +7,9 @@ import pytest
 
 from locatlas.indexer.backup.restore import restore
 from locatlas.indexer.backup.run import backup
+from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.store import Store
+from locatlas.indexer.verify.kept_states import look_at_kept_states
 from locatlas.indexer.verify.run import verify
 from tests.indexer.old_atlases import SCHEMAS_1, make_old
 from tests.indexer.verify.whole import copied, flip, kinds
@@ -113,3 +115,12 @@ def test_data_files_that_a_kept_state_needs_and_a_copy_of_the_atlas_lacks_are_no
     assert all(example.startswith("db/") for example in found.examples)
     shutil.rmtree(tmp_path / "again" / "before-upgrade" / "schema-1")
     assert "kept state incomplete" not in kinds(verify(atlas=tmp_path / "again"), "warning")
+
+
+def test_while_another_writes_damage_is_found_and_a_record_that_is_not_there_yet_is_none(atlas: Path) -> None:
+    folder, record = AtlasFolder.open(atlas), atlas / "before-upgrade" / "schema-1" / "backup.json"
+    flip(record, 20, 1)
+    assert [f.kind for f in look_at_kept_states(folder, busy=True)] == ["kept state damaged", "unknown files"]
+    record.unlink()
+    assert look_at_kept_states(folder, busy=True) == []
+    assert [f.kind for f in look_at_kept_states(folder)] == ["kept state unfinished", "unknown files"]

@@ -13,6 +13,8 @@ from torturing.worker import Worker
 
 __all__ = ["flip_some", "kind_of"]
 
+PRECIOUS = ("encoders", "trainings", "segmenters")
+
 
 def kind_of(name: str) -> str:
     """What sort of file a path below an atlas is."""
@@ -65,10 +67,19 @@ def _write(path: Path, data: bytes, position: int, bit: int) -> None:
 def _repaired(
     world: World, copy: Path, worker: Worker, report: Report, problem: Callable[[str], None], what: str
 ) -> None:
-    """After a repair and the same commands again nothing is wrong: what is there is as it was."""
+    """After a repair nothing is wrong, and what is lost is told; what only a backup gives back is left as it is."""
     ended = worker.call(commands.repair, copy, watch=copy)
     if ended.how != "ok":
         problem(f"{what}: repair {ended.how}: {ended.error}\n{ended.trace}")
+    ended = worker.call(commands.verified, copy, watch=copy, quick=False)
+    if ended.how != "ok":
+        problem(f"{what}: verify after the repair {ended.how}: {ended.error}\n{ended.trace}")
+    left = ended.value
+    if left["damage"]:
+        if not any(what.startswith(f"db/{table}.lance/") for table in PRECIOUS):
+            problem(f"{what}: still damaged after the repair: {'; '.join(left['damage'][:5])}")
+        report.repairs += 1
+        return
     ended = worker.call(commands.look, copy, watch=copy, quick=False)
     if ended.how != "ok":
         problem(f"{what}: cannot be read after the repair: {ended.error}\n{ended.trace}")
@@ -77,4 +88,7 @@ def _repaired(
     if bad := [one for one in found if one.kind != "lost"]:
         report.wrong += len(bad)
         problem(f"{what}: after the repair {len(bad)} rows are wrong: {'; '.join(b.text for b in bad[:5])}")
+    untold = not left["warning"] and not any("rows taken out" in note for note in left["note"])
+    if found and untold:
+        problem(f"{what}: the repair lost {len(found)} rows and tells nothing: {'; '.join(b.text for b in found[:5])}")
     report.repairs += 1

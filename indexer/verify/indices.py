@@ -24,8 +24,8 @@ __all__ = ["IndexedTable", "look_at_indices"]
 _TRIES = 3
 """Looks at an index that is built meanwhile."""
 
-_SLAB_BYTES = 16 << 20
-"""Of vectors that are held at once: an index is made of tables that are large."""
+_SLAB_BYTES = 4 << 20
+"""Of vectors that are read at once: an index is made of tables that are large. Lance takes about nine times as much."""
 
 _AGAIN = "--repair builds it again; so do `locatlas reembed` and --faiss with any command that embeds"
 

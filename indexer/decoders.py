@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from threading import Lock
 from typing import Any
 
@@ -94,9 +95,11 @@ class _Decoder:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._to, self._from = self._process.stdin.fileno(), self._process.stdout.fileno()
-        if sys.platform == "linux":
-            fcntl.fcntl(self._from, _F_SETPIPE_SZ, _PIPE_BYTES)
         try:
+            if sys.platform == "linux":
+                with suppress(OSError):  # a user has a share of such memory; beyond it a pipe is slower, as it was made
+                    fcntl.fcntl(self._from, _F_SETPIPE_SZ, _PIPE_BYTES)
+            os.set_blocking(self._to, False)
             self._answer(time.monotonic() + START_S)
         except _EndedError as error:
             message = f"the process that decodes images cannot be started: {error}"
@@ -112,14 +115,9 @@ class _Decoder:
             _EndedError: If the process ended instead; it cannot be used any more.
         """
         body = json.dumps(request).encode()
-        data = memoryview(LENGTH.pack(len(body)) + body)
-        try:
-            while data:
-                data = data[os.write(self._to, data) :]
-        except BrokenPipeError:
-            raise self._ended() from None
-        seconds = limits().decoder_seconds
-        return self._answer(time.monotonic() + seconds + GRACE_S)
+        deadline = time.monotonic() + limits().decoder_seconds + GRACE_S
+        self._write(memoryview(LENGTH.pack(len(body)) + body), deadline)
+        return self._answer(deadline)
 
     def _answer(self, deadline: float) -> tuple[dict[str, Any], NDArray[Any] | None]:
         length = LENGTH.unpack(self._read(np.empty(LENGTH.size, np.uint8), deadline).tobytes())[0]
@@ -139,22 +137,39 @@ class _Decoder:
         self._read(pixels.reshape(-1).view(np.uint8), deadline)
         return answer, pixels
 
+    def _write(self, data: memoryview, deadline: float) -> None:
+        """Send bytes: more than the pipe holds wait for the decoder, which may have been stopped."""
+        while data:
+            self._wait(self._to, select.POLLOUT, deadline)
+            try:
+                data = data[os.write(self._to, data) :]
+            except BlockingIOError:
+                continue
+            except BrokenPipeError:
+                raise self._ended() from None
+
     def _read(self, target: NDArray[np.uint8], deadline: float) -> NDArray[np.uint8]:
         """Fill an array of bytes."""
-        view, waiting = target.data, select.poll()
-        waiting.register(self._from, select.POLLIN)
+        view = target.data
         while view:
-            left = deadline - time.monotonic()
-            if not waiting.poll(max(0.0, min(left, STOP_POLL_S)) * 1000):
-                if left <= STOP_POLL_S:
-                    raise self._ended(f"no answer within {limits().decoder_seconds} s", final=True)
-                check_stop()  # only the main thread gets the signal, and it waits for this one
-                continue
+            self._wait(self._from, select.POLLIN, deadline)
             count = os.readv(self._from, [view])
             if not count:
                 raise self._ended()
             view = view[count:]
         return target
+
+    def _wait(self, pipe: int, event: int, deadline: float) -> None:
+        """Wait until a pipe can be read or written, or is closed."""
+        waiting = select.poll()
+        waiting.register(pipe, event)
+        while True:
+            left = deadline - time.monotonic()
+            if waiting.poll(max(0.0, min(left, STOP_POLL_S)) * 1000):
+                return
+            if left <= STOP_POLL_S:
+                raise self._ended(f"no answer within {limits().decoder_seconds} s", final=True)
+            check_stop()  # only the main thread gets the signal, and it waits for this one
 
     def _ended(self, why: str | None = None, *, final: bool = False) -> _EndedError:
         """How the process ended; it is ended where it did not."""

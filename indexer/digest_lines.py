@@ -56,6 +56,7 @@ class Journal:
         bad: Numbers (from 1) of lines that are not what was written.
         torn: Whether the last line is the beginning of one: a process died, or the machine did, while it was written.
         whole: Bytes up to the end of the last line that is not torn.
+        lines: How many lines these are.
     """
 
     generation: int = 0
@@ -67,6 +68,7 @@ class Journal:
     bad: list[int] = field(default_factory=list)
     torn: bool = False
     whole: int = 0
+    lines: int = 0
 
     def is_removing(self, path: str) -> bool:
         """Whether the deletion of this file was begun, and it was not written again since."""
@@ -136,11 +138,12 @@ def parse(data: bytes, into: Journal | None = None) -> Journal:
     if tail := lines.pop():
         journal.torn = not _is_whole(tail)
         if not journal.torn:
-            journal.bad.append(len(lines) + 1)
-    for number, line in enumerate(lines, 1):
+            journal.bad.append(journal.lines + len(lines) + 1)
+    for number, line in enumerate(lines, journal.lines + 1):
         fields = unsealed(line + b"\n")
         if fields is None or not _take(fields, journal, is_first=into is None and number == 1):
             journal.bad.append(number)
+    journal.lines += len(lines)
     journal.whole += len(data) - len(tail)
     return journal
 

@@ -52,14 +52,18 @@ def require_links(folder: Path) -> None:
     Lance writes a manifest under another name and links it to its own (`link`), so that of two writers one fails; data
     files are renamed. exFAT and some network file systems have no hard links.
 
+    What an attempt left that was killed is removed first.
+
     Args:
-        folder: Exists and can be written.
+        folder: Exists and can be written; nobody else tries it meanwhile.
 
     Raises:
         InputError: If a file in it cannot be linked or renamed.
     """
     first, second, third = (folder / f".probe-{os.getpid()}-{n}" for n in range(3))
     try:
+        for path in folder.glob(".probe-[0-9]*-[0-2]"):
+            path.unlink()
         first.touch()
         os.link(first, second)
         second.rename(third)

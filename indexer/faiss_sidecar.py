@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -85,9 +86,15 @@ def id_lines(ids: list[str]) -> bytes:
     return "\n".join(ids).encode()  # ids have no control characters
 
 
-def rows_digest(ids: list[str], vectors: NDArray[np.float32]) -> str:
-    """blake2b-128 over ids and (n, d) vectors, in hex."""
+def rows_digest(ids: list[str], vectors: NDArray[np.float32] | Iterable[NDArray[np.float32]]) -> str:
+    """blake2b-128 over ids and vectors, in hex.
+
+    Args:
+        ids: (n,) ids.
+        vectors: (n, d), or parts of them one after another, so that not all need be held at once.
+    """
     digest = hashlib.blake2b(digest_size=16)
     digest.update(id_lines(ids))
-    digest.update(np.ascontiguousarray(vectors).data)
+    for part in [vectors] if isinstance(vectors, np.ndarray) else vectors:
+        digest.update(np.ascontiguousarray(part).data)
     return digest.hexdigest()

@@ -311,7 +311,11 @@ class Store:
         return self._to_table(table, columns, pc.field(key).isin(list(ids))).sort_by("id")
 
     def read_vectors(self, table: str) -> TableVectors:
-        """All vectors of an embedding table, sorted by id, in one array."""
+        """All vectors of an embedding table, sorted by id, in one array.
+
+        Raises:
+            StoreDamagedError: If they cannot be read, or are fewer than the table's manifest says.
+        """
         dataset = self._dataset(table)
         dim = self._dim(table)
         n = dataset.count_rows()
@@ -326,6 +330,9 @@ class Store:
                 digests.extend(batch.column("source_digest").to_pylist())
         except (OSError, ValueError) as error:
             raise self._unreadable(table, dataset, error) from error
+        if len(ids) != n:
+            message = f"{self._path(table)}: its manifest says {n} rows, {len(ids)} can be read"
+            raise StoreDamagedError(message)
         held = TableVectors(table, int(dataset.version), ids, digests, vectors)
         if all(a <= b for a, b in pairwise(ids)):
             return held  # without a second copy of the vectors

@@ -6,7 +6,7 @@ not written for a week may be open in a reader when the next commit supersedes i
 
 import datetime as dt
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,7 @@ def tidy(store: "Store", tables: Iterable[str], run: "Run") -> None:
         StoreDamagedError: If something cannot be read or written; what was committed stays.
     """
     spared: dict[str, frozenset[int]] | None = None
+    known = True
     for table in tables:
         if not store.has(table):
             continue
@@ -50,13 +51,14 @@ def tidy(store: "Store", tables: Iterable[str], run: "Run") -> None:
         store.compact(table)
         if store.version(table) != before:
             run.counts[MERGED] += 1
-        if _is_above(_folder(store, table)):
+        if known and _is_above(_folder(store, table)):
             if spared is None:
                 try:
                     spared = versions_needed(store.folder)
                 except InputError as error:
                     logger.warning("%s; until it is gone, old versions are removed by `locatlas maintain` only", error)
-                    return
+                    known = False
+                    continue
             removed, freed = remove_versions(store, table, old_versions(store, table, spared.get(table, ())))
             if removed:
                 run.counts[REMOVED] += removed
@@ -109,7 +111,8 @@ def remove_versions(store: "Store", table: str, versions: Sequence[int]) -> tupl
         return 0, 0
     try:
         dataset: Any = lance.dataset(str(_folder(store, table)))
-        needed = open_table(store.folder, table).files
+        staying = sorted({one["version"] for one in dataset.versions()}.difference(versions))
+        needed = {path for version in staying for path in _files_of(store, table, dataset, version)}
         may_go = [path for path, _ in committed_files(store.folder, table) if path not in needed]
         with unbroken(), store.digests.removing(may_go):
             done = dataset.cleanup_old_versions(
@@ -118,6 +121,13 @@ def remove_versions(store: "Store", table: str, versions: Sequence[int]) -> tupl
     except (OSError, RuntimeError, ValueError) as error:
         raise _irremovable(store, table, error) from error
     return int(done.old_versions), int(done.bytes_removed)
+
+
+def _files_of(store: "Store", table: str, dataset: Any, version: int) -> Iterator[str]:
+    """Path below the atlas of each file that Lance keeps for a version."""
+    yield from open_table(store.folder, table, version).files
+    made_by = dataset.read_transaction(version)
+    yield f"db/{table}.lance/_transactions/{made_by.read_version}-{made_by.uuid}.txn"
 
 
 def _irremovable(store: "Store", table: str, error: Exception) -> StoreDamagedError:

@@ -10,9 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from locatlas.indexer.digests import Digests
+from locatlas.indexer.file_digest import file_digest, sync_folder
 from locatlas.indexer.lance_files import Opened, open_table, reading
 from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.verify.rows import ill_formed
+from locatlas.interrupts import unbroken
 
 __all__ = ["Aside", "addresses", "drop_fragments", "drop_rows", "later_duplicates"]
 
@@ -38,13 +40,21 @@ class Aside:
         """
         paths = sorted(paths)
         with self._digests.removing(paths):
-            for path in paths:
-                _move(self._folder.path / path, self.path / path)
+            moved = [path for path in paths if _move(self._folder.path / path, self.path / path)]
+            # on disk before the journal forgets them: else a power cut gives back a file that is taken for a new one
+            for folder in sorted({parent for path in moved for parent in self._folders(path)}):
+                sync_folder(folder)
+
+    def _folders(self, path: str) -> list[Path]:
+        """Folders in which a move changed names: from where, to where, and those that were made for it."""
+        to = (self.path / path).parent
+        return [(self._folder.path / path).parent, to, *(p for p in to.parents if p.is_relative_to(self._folder.path))]
 
 
-def _move(source: Path, target: Path) -> None:
+def _move(source: Path, target: Path) -> bool:
+    """Move a file; whether it was there."""
     if not source.exists() and not source.is_symlink():
-        return
+        return False
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         source.rename(target)
@@ -52,7 +62,9 @@ def _move(source: Path, target: Path) -> None:
         if error.errno != errno.EXDEV:
             raise
         shutil.copy2(source, target)
+        file_digest(target, to_disk=True)
         source.unlink()
+    return True
 
 
 def drop_fragments(folder: AtlasFolder, digests: Digests, opened: Opened, numbers: Sequence[int]) -> int:
@@ -73,14 +85,15 @@ def drop_fragments(folder: AtlasFolder, digests: Digests, opened: Opened, number
     import lance
 
     path = folder.db / f"{opened.name}.lance"
-    with reading(path):
-        before = int(opened.dataset.count_rows())
-        operation = lance.LanceOperation.Delete(
-            updated_fragments=[], deleted_fragment_ids=sorted(numbers), predicate="true"
-        )
-        now = lance.LanceDataset.commit(str(path), operation, read_version=opened.version)
-        after = int(now.count_rows())
-    digests.take([opened.name])
+    with unbroken():
+        with reading(path, "written"):
+            before = int(opened.dataset.count_rows())
+            operation = lance.LanceOperation.Delete(
+                updated_fragments=[], deleted_fragment_ids=sorted(numbers), predicate="true"
+            )
+            now = lance.LanceDataset.commit(str(path), operation, read_version=opened.version)
+            after = int(now.count_rows())
+        digests.take([opened.name])
     return before - after
 
 
@@ -91,13 +104,18 @@ def drop_rows(folder: AtlasFolder, digests: Digests, table: str, rows: Sequence[
         StoreDamagedError: If it cannot be committed.
     """
     opened = open_table(folder, table)
-    with reading(folder.db / f"{table}.lance"):
-        opened.dataset.delete(f"_rowid IN ({', '.join(str(int(row)) for row in rows)})")
-    digests.take([table])
+    with unbroken():
+        with reading(folder.db / f"{table}.lance", "written"):
+            opened.dataset.delete(f"_rowid IN ({', '.join(str(int(row)) for row in rows)})")
+        digests.take([table])
 
 
 def later_duplicates(opened: Opened) -> list[int]:
-    """Addresses of the rows whose id occurs again in a row that was written later, and of rows without a good id."""
+    """Addresses of the rows whose id occurs again at a later address, and of rows without a good id.
+
+    A later address is a row that was written later only while the table is `in_order`: merged rows get the last ones,
+    however old they are.
+    """
     with reading(opened.dataset.uri):
         rows = opened.dataset.to_table(columns=["id"], with_row_id=True).sort_by("_rowid")
     bad = pc.or_kleene(pc.is_null(rows["id"]), ill_formed(rows["id"]))

@@ -1,24 +1,31 @@
 """FAISS files, their ids and sidecars: whole, and of the table that is there? Reads files and ids."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from locatlas.errors import LocatlasError
 from locatlas.indexer.faiss_sidecar import Sidecar, rows_digest
 from locatlas.indexer.file_digest import file_digest
-from locatlas.indexer.lance_files import manifests
+from locatlas.indexer.lance_files import Opened, manifests, open_table, reading
 from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.store import Store
 from locatlas.indexer.verify.finding import Finding, finding
+from locatlas.interrupts import check_stop
 
 __all__ = ["IndexedTable", "look_at_indices"]
 
 _TRIES = 3
 """Looks at an index that is built meanwhile."""
+
+_SLAB_BYTES = 4 << 20
+"""Of vectors that are read at once: an index is made of tables that are large. Lance takes about nine times as much."""
 
 _AGAIN = "--repair builds it again; so do `locatlas reembed` and --faiss with any command that embeds"
 
@@ -53,7 +60,7 @@ def look_at_indices(
         folder: The atlas.
         tables: Embedding tables by name; None where it is not known which there are.
         full: Also read the FAISS files and compare the vectors they were made from.
-        store: Reads vectors; None where they are not to be read.
+        store: Whose vectors are read; None where they are not to be.
     """
     findings: list[Finding] = []
     n_bytes = 0
@@ -68,7 +75,7 @@ def look_at_indices(
                 None if tables is None else tables.get(stem, _NO_TABLE),
                 newest=_newest_of(folder, stem),
                 full=full,
-                vectors=_reader(store, stem),
+                digest_now=None if store is None else partial(_digest_now, store.folder, stem),
             )
             if _contents(files["json"]) == before:
                 break  # else it was built anew meanwhile, and what was read is of both
@@ -88,15 +95,28 @@ def _newest_of(folder: AtlasFolder, table: str) -> Callable[[], int]:
     return lambda: max(manifests(folder, table), default=0)
 
 
-def _reader(store: Store | None, table: str) -> Callable[[], tuple[list[str], np.ndarray]] | None:
-    if store is None:
-        return None
+def _digest_now(folder: AtlasFolder, table: str, ids: list[str]) -> str | None:
+    """`rows_digest` of the vectors that a table holds now for these ids; None where it lacks one of them.
 
-    def read() -> tuple[list[str], np.ndarray]:
-        held = store.read_vectors(table)
-        return held.ids, held.vectors
+    Raises:
+        StoreDamagedError: If they cannot be read.
+    """
+    opened = open_table(folder, table)
+    with reading(opened.dataset.uri):
+        held = opened.dataset.to_table(columns=["id"])["id"]
+        rows = pc.index_in(pa.array(ids, held.type), value_set=held)
+        if rows.null_count:
+            return None  # a row may have been removed meanwhile
+        return rows_digest(ids, _slabs(opened, rows))
 
-    return read
+
+def _slabs(opened: Opened, rows: pa.Int32Array) -> Iterator[NDArray[np.float32]]:
+    """The vectors of these rows, (m, d) at a time."""
+    dim = opened.dataset.schema.field("vector").type.list_size
+    step = max(1, _SLAB_BYTES // (4 * dim))
+    for start in range(0, len(rows), step):
+        taken = opened.dataset.take(rows.slice(start, step), columns=["vector"])
+        yield taken["vector"].combine_chunks().flatten().to_numpy().reshape(-1, dim)
 
 
 def _look_at_one(
@@ -106,7 +126,7 @@ def _look_at_one(
     *,
     newest: Callable[[], int],
     full: bool,
-    vectors: Callable[[], tuple[list[str], np.ndarray]] | None,
+    digest_now: Callable[[list[str]], str | None] | None,
 ) -> tuple[list[Finding], int]:
     where = {end: f"indices/{path.name}" for end, path in files.items()}
     present = [where[end] for end, path in files.items() if path.exists()]
@@ -148,18 +168,17 @@ def _look_at_one(
     ids = files["ids"].read_bytes().decode().split("\n")
     if table.ids is None:
         return [], n_bytes
-    if not set(ids) <= set(table.ids.to_pylist()):
+    if not pc.all(pc.is_in(pa.array(ids, table.ids.type), value_set=table.ids)).as_py():
         return said(
             "note", "index stale", where["json"], "rows it holds were removed: not used until it is built again"
         )
-    if full and vectors is not None:
+    if full and digest_now is not None:
         try:
-            held, values = vectors()
+            now = digest_now(ids)
         except LocatlasError:
+            check_stop()  # a signal that comes within Lance is one of its errors
             return [], n_bytes  # told with the table; or it was dropped meanwhile
-        place = {i: row for row, i in enumerate(held)}
-        rows = [place.get(i, -1) for i in ids]  # a row may have been removed meanwhile
-        if min(rows) < 0 or rows_digest(ids, values[rows]) != sidecar.vectors_digest:
+        if now != sidecar.vectors_digest:
             means = "made from other vectors than the table holds: not used until it is built again"
             return said("note", "index stale", where["json"], means)
     return [], n_bytes

@@ -12,7 +12,7 @@ from locatlas.indexer.lance_files import Opened, reading
 from locatlas.indexer.schema import embedding_schema
 from locatlas.indexer.verify.finding import Finding, finding
 
-__all__ = ["Ids", "bad_vectors", "ill_formed", "look_at_ids", "look_at_schema"]
+__all__ = ["Ids", "bad_vectors", "ill_formed", "in_order", "look_at_ids", "look_at_schema"]
 
 _BATCH = 8192
 
@@ -78,13 +78,28 @@ def look_at_ids(opened: Opened, columns: list[str], *, told: Callable[[str], Non
         counts = pc.value_counts(held)
         twice = pc.filter(counts.field("values"), pc.greater(counts.field("counts"), 1)).to_pylist()
         means = "rows with the same id: they count and vote twice"
-        do = "--repair keeps the one that was written last"
+        do = (
+            "--repair keeps the one that was written last"
+            if in_order(opened)
+            else "--repair keeps one of them: rows of this table were merged or deleted since, after which Lance does "
+            "not tell any more which was written last"
+        )
         findings.append(finding("damage", "duplicate ids", opened.name, means, do, of=twice))
     if bad := pc.filter(held, ill_formed(held)).to_pylist():
         means = "ids that are empty, have control characters or are not NFC: they cannot be looked up"
         do = "--repair deletes these rows; then run `locatlas index` again"
         findings.append(finding("damage", "ill-formed ids", opened.name, means, do, of=[repr(i) for i in bad]))
     return Ids(rows, findings)
+
+
+def in_order(opened: Opened) -> bool:
+    """Whether addresses of rows are in the order in which they were written.
+
+    Fragments are numbered as they come, and a merged one takes the next number in place of those it was made of: while
+    none is missing, none was merged.
+    """
+    numbers = set(opened.fragments.values())
+    return numbers == set(range(len(numbers)))
 
 
 def ill_formed(ids: pa.ChunkedArray) -> pa.ChunkedArray:

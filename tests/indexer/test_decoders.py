@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,76 @@ def test_a_decoder_that_was_stopped_is_not_waited_for(
     dying(bad="stop")
     with pytest.raises(ImageRejectedError, match=r"bad\.tif: no answer within 1 s"):
         decoding.read_image(write(tmp_path, "bad"))
+
+
+DEAF = "import os, struct, time\nos.write(1, struct.pack('<Q', 2) + b'{}'); time.sleep(600)"
+LONG = {"what": "image", "sources": ["x" * 2_000_000]}
+"""A request that no pipe holds."""
+
+
+def test_a_decoder_that_was_stopped_before_it_reads_a_long_request_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LOCATLAS_LIMITS", "decoder_seconds=1")
+    monkeypatch.setattr(module, "GRACE_S", 0.2)
+    found = Decoders((sys.executable, "-c", DEAF))
+    with _ends_within(20), pytest.raises(ImageRejectedError, match=r"f\.tif: no answer within 1 s"):
+        found.ask(LONG, named="f.tif")
+    assert found._idle == []
+
+
+def test_a_stop_is_taken_while_a_long_request_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STOP_POLL_S", 0.01)
+    found = Decoders((sys.executable, "-c", DEAF))
+    monkeypatch.setattr("locatlas.interrupts._asked", [signal.SIGINT])
+    with _ends_within(20), pytest.raises(StopRequested):
+        found.ask(LONG, named="f.tif")
+
+
+def test_a_long_request_arrives_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LOCATLAS_LIMITS", raising=False)
+    counting = (
+        "import os, struct, sys\n"
+        "def say(body): sys.stdout.buffer.write(struct.pack('<Q', len(body)) + body); sys.stdout.buffer.flush()\n"
+        "say(b'{}'); n, = struct.unpack('<Q', sys.stdin.buffer.read(8)); body = sys.stdin.buffer.read(n)\n"
+        "say(b'{\"got\": %d, \"end\": %d}' % (len(body), body.endswith(b'}')))\n"
+    )
+    found = Decoders((sys.executable, "-c", counting))
+    sent = json.dumps({**LONG, "named": "f.tif", "limits": ""})
+    assert found.ask(LONG, named="f.tif")[0] == {"got": len(sent), "end": 1}
+    found.close()
+
+
+@contextmanager
+def _ends_within(seconds: int) -> Iterator[None]:
+    """Fail, rather than hang, where a call is blocked within the system."""
+
+    def fail(*_: object) -> None:
+        raise AssertionError(seconds)
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.skipif("sys.platform != 'linux'", reason="only there pipes are made larger")
+def test_a_decoder_works_with_a_pipe_as_it_is_where_the_user_has_no_larger_ones_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dying: Dying
+) -> None:
+    refused: list[int] = []
+
+    def refuse(_: int, command: int, *__: int) -> int:
+        refused.append(command)
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(module.fcntl, "fcntl", refuse)
+    dying()
+    np.testing.assert_array_equal(decoding.read_image(write(tmp_path, "good"))[0].pixels, pixels(1))
+    assert refused == [module._F_SETPIPE_SZ]
 
 
 def test_a_decoder_that_was_killed_by_chance_is_followed_by_another(dying: Dying, tmp_path: Path) -> None:

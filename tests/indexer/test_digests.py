@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from locatlas.indexer import tidy_limits
-from locatlas.indexer.digest_lines import FORMAT, Journal, sealed
+from locatlas.indexer.digest_lines import FORMAT, Journal, journal_bytes, parse, removal_line, sealed
 from locatlas.indexer.digests import read_journal
 from locatlas.indexer.store import Store
 from locatlas.indexer.tidy import old_versions, remove_versions
@@ -25,6 +25,14 @@ def tidied(store: Store, fingerprint: str) -> None:
     with store.folder.writer("test"):
         table = f"emb_fov_{fingerprint}"
         assert remove_versions(store, table, old_versions(store, table))[0]
+
+
+@pytest.mark.parametrize("end", [b"\n", b""], ids=["whole", "without its newline"])
+def test_damaged_lines_are_numbered_from_the_beginning_however_the_journal_is_read(end: bytes) -> None:
+    good, bad = removal_line("db/a.lance/", "now"), b'{"path": "x", "seal": "0"}'
+    first, second = [journal_bytes(1, "now", []), good, good], [good, bad + end]
+    journal = parse(b"".join(second), into=parse(b"".join(first)))
+    assert journal.bad == parse(b"".join(first + second)).bad == ([5] if end else [])
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +80,26 @@ def test_an_atlas_is_not_made_where_files_cannot_be_linked(tmp_path: Path, monke
     monkeypatch.undo()
     Store.create(tmp_path / "atlas")  # what was left does not stand in the way
     assert list((tmp_path / "atlas" / "db").glob(".probe*")) == []
+
+
+def test_a_creation_that_was_killed_while_it_tried_links_is_completed(tmp_path: Path) -> None:
+    atlas = tmp_path / "atlas"
+    words = [sys.executable, "-c", KILLED, str(atlas)]
+    done = subprocess.run(words, env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)})
+    assert done.returncode == -signal.SIGKILL
+    assert list((atlas / "db").iterdir()) != []
+    Store.create(atlas)
+    assert list((atlas / "db").iterdir()) == []
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from locatlas.indexer.layout import AtlasFolder
+
+os.link = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+AtlasFolder.create(Path(sys.argv[1]), {"schema_version": 1})
+"""
 
 
 FORKLESS = """

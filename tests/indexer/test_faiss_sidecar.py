@@ -65,6 +65,7 @@ def test_digests_follow_ids_vectors_and_their_order() -> None:
     vectors = np.arange(6, dtype=np.float32).reshape(3, 2)
     whole = rows_digest(["a", "b", "c"], vectors)
     assert whole == rows_digest(["a", "b", "c"], vectors.copy(order="F"))
+    assert whole == rows_digest(["a", "b", "c"], iter([vectors[:2], vectors[2:2], vectors[2:]]))
     others = [rows_digest(["a", "c", "b"], vectors), rows_digest(["a", "b", "c"], vectors[::-1])]
     others.append(rows_digest(["a", "b", "d"], vectors))
     assert len({whole, *others}) == 4

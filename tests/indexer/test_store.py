@@ -45,6 +45,15 @@ def test_an_upsert_inserts_and_replaces_by_id_in_one_commit(empty: Store) -> Non
     ]
 
 
+def test_vectors_that_are_fewer_than_the_manifest_says_are_refused(
+    empty: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(empty, ["a", "b"])
+    monkeypatch.setattr("lance.LanceDataset.count_rows", lambda *_: 3)
+    with pytest.raises(StoreDamagedError, match=rf"{TABLE}\.lance: its manifest says 3 rows, 2 can be read"):
+        empty.read_vectors(TABLE)
+
+
 def test_the_key_is_declared_when_a_table_is_made(empty: Store) -> None:
     put(empty, ["a"])
     empty.upsert("fovs", image_rows([ROW], "fov"))

@@ -5,10 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lance
+import numpy as np
 import pytest
 
 from locatlas.errors import StoreDamagedError
 from locatlas.indexer import tidy_limits
+from locatlas.indexer.digests import committed_files
 from locatlas.indexer.embed import reembed
 from locatlas.indexer.index import index
 from locatlas.indexer.ledger import Run
@@ -38,6 +41,13 @@ def low(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def written(store: Store, n: int) -> None:
     for i in range(n):
         put(store, [f"i{i:02d}"], [[i, 0, 0, 0]])
+
+
+OTHER = "f" * 64
+
+
+def put_in(store: Store, fingerprint: str, name: str) -> None:
+    store.put_embeddings("fov", fingerprint, [name], ["x"], np.ones((1, 4), np.float32))
 
 
 def n_versions(store: Store, table: str = TABLE) -> int:
@@ -127,6 +137,42 @@ def test_a_reader_whose_version_was_superseded_too_long_ago_is_told_in_one_line(
         empty.read(TABLE)
     assert "\n" not in str(told.value)
     assert empty.read(TABLE).num_rows == 6
+
+
+def test_what_is_said_to_be_removed_is_what_goes_and_nothing_that_another_version_needs(
+    empty: Store, low: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    low(superseded_for_s=0)
+    written(empty, 6)
+    empty.compact(TABLE)
+    empty.delete(TABLE, ["i00"])
+    said: list[str] = []
+    real = empty.digests.removing
+    monkeypatch.setattr(empty.digests, "removing", lambda paths: (said.extend(paths), real(paths))[1])
+    before = {name for name, _ in committed_files(empty.folder, TABLE)}
+    old = old_versions(empty, TABLE, spared=[3])
+    assert remove_versions(empty, TABLE, old)[0] == len(old) > 3
+    after = {name for name, _ in committed_files(empty.folder, TABLE)}
+    assert set(said) == before - after
+    assert lance.dataset(str(empty.folder.db / f"{TABLE}.lance"), version=3).to_table().num_rows == 1
+
+
+def test_an_unreadable_record_of_before_an_upgrade_keeps_versions_and_tables_are_merged_all_the_same(
+    empty: Store, low: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    low(superseded_for_s=0)
+    written(empty, 6)
+    for name in "abcdef":
+        put_in(empty, OTHER, name)
+    record = empty.folder.path / "before-upgrade" / "schema-1" / "backup.json"
+    record.parent.mkdir(parents=True)
+    record.write_text("{")
+    run, before = Run(empty, "index", dataset=None), n_versions(empty)
+    tidy(empty, [TABLE, f"emb_fov_{OTHER[:12]}"], run)
+    assert dict(run.counts) == {MERGED: 2}
+    assert n_versions(empty) > before
+    assert len(caplog.messages) == 1
+    assert "old versions are removed by `locatlas maintain` only" in caplog.messages[0]
 
 
 def test_versions_and_files_stay_bounded_while_a_run_commits_many_times(

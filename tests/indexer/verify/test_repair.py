@@ -4,7 +4,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import lance
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from locatlas.errors import AtlasLockedError
@@ -13,6 +15,7 @@ from locatlas.indexer.encoders import EncoderRequest
 from locatlas.indexer.faiss_index import open_index
 from locatlas.indexer.index import index
 from locatlas.indexer.maintain import maintain
+from locatlas.indexer.schema import QUARANTINE
 from locatlas.indexer.store import Store
 from locatlas.indexer.verify.run import verify
 from locatlas.models.crops import CropPlan
@@ -206,6 +209,31 @@ def test_of_ids_that_occur_twice_the_one_written_last_stays(whole: Path) -> None
     held = {row["id"]: row["protein"] for row in store.read("fovs").to_pylist()}
     assert held[name] == "LAST"
     assert len(held) == 3
+
+
+def test_of_which_duplicate_was_written_last_after_a_merge_no_more_is_said_than_is_known(whole: Path) -> None:
+    store = Store.open(whole)
+    kept = "--repair keeps the one that was written last"
+    add_rows(store, "quarantine", quarantined(["a", "b"], "first"))
+    add_rows(store, "quarantine", quarantined(["c"], "first"))
+    add_rows(store, "quarantine", quarantined(["a", *map(str, range(50))], "last"))
+
+    def said() -> str:
+        return next(f.do for f in verify(atlas=whole, quick=True).damage if f.kind == "duplicate ids")
+
+    assert said() == kept
+    merging = lance.dataset(str(whole / "db" / "quarantine.lance"))
+    merging.optimize.compact_files(target_rows_per_fragment=10)
+    store.digests.take(["quarantine"])
+    assert said().startswith("--repair keeps one of them: ")
+    assert "does not tell any more which was written last" in said()
+    assert verify(atlas=whole, repair=True).damage == []
+    assert sorted(store.read("quarantine")["id"].to_pylist()) == sorted(["a", "b", "c", *map(str, range(50))])
+
+
+def quarantined(ids: list[str], reason: str) -> pa.Table:
+    texts = {name: ["x"] * len(ids) for name in QUARANTINE.names}
+    return pa.table({**texts, "id": ids, "reason": [reason] * len(ids)}, schema=QUARANTINE)
 
 
 def test_orphan_and_broken_vectors_are_deleted(whole: Path, original: Path) -> None:

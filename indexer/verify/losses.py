@@ -31,16 +31,23 @@ class Loss:
     """What was taken out of one table.
 
     Attributes:
-        lost: Rows that were taken out; None where a version gave way to the one before, and nobody knows.
+        parts: Rows by the file that they were in, so that a repair that was stopped and runs again counts none twice;
+            None where a version gave way to the one before, and nobody knows.
         before: Rows that the table had; None likewise.
         ids: Sorted; of vectors all images that had none left, of images those that vectors or cells still name.
         at: When, ISO 8601 in UTC.
     """
 
-    lost: int | None
+    parts: Mapping[str, int | None]
     before: int | None
     ids: tuple[str, ...]
     at: str
+
+    @property
+    def lost(self) -> int | None:
+        """Rows that were taken out, if that is known."""
+        known = [n for n in self.parts.values() if n is not None]
+        return sum(known) if len(known) == len(self.parts) else None
 
 
 def read(folder: AtlasFolder) -> dict[str, Loss] | None:
@@ -54,16 +61,15 @@ def read(folder: AtlasFolder) -> dict[str, Loss] | None:
     return {table: Loss(**{**loss, "ids": tuple(loss["ids"])}) for table, loss in fields["tables"].items()}
 
 
-def add(folder: AtlasFolder, table: str, *, lost: int | None, before: int | None, ids: Iterable[str]) -> None:
+def add(
+    folder: AtlasFolder, table: str, parts: Mapping[str, int | None], *, before: int | None, ids: Iterable[str]
+) -> None:
     """Say what is about to be taken out; what was said earlier stays. The writer lock is held."""
     noted = read(folder) or {}
-    earlier = noted.get(table)
-    if earlier is not None:
-        ids = {*ids, *earlier.ids}
-        before = earlier.before
-        lost = None if lost is None or earlier.lost is None else lost + earlier.lost
+    if (earlier := noted.get(table)) is not None:
+        ids, before, parts = {*ids, *earlier.ids}, earlier.before, {**earlier.parts, **parts}
     now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-    _write(folder, {**noted, table: Loss(lost, before, tuple(sorted(ids)), now)})
+    _write(folder, {**noted, table: Loss(parts, before, tuple(sorted(ids)), now)})
 
 
 def settle(store: Store) -> None:

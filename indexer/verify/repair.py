@@ -1,6 +1,6 @@
 """Mend what can be mended, by what was found; whatever is taken out goes to `damaged/`. Writes, under the locks."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -116,7 +116,7 @@ class Repair:
             movable = [p for p in paths if p in manifests or not self._exists(p)]
             if movable and self._has_other_version(table, movable):
                 if manifests:
-                    self._note_version(table)
+                    self._note_version(table, manifests)
                 self.aside.move(movable)
                 self.done.append(
                     f"db/{table}.lance: {len(movable)} files of versions set aside; the one before answers"
@@ -161,19 +161,19 @@ class Repair:
         """What goes with fragments, before it goes; theirs cannot be read, so it is what the others do not hold."""
         left = ids_of_fragments(opened, numbers)
         before = int(opened.dataset.count_rows())
-        self._note(table, left, lost=before - len(left), before=before)
+        name = ", ".join(sorted(path for path, number in opened.fragments.items() if number in numbers))
+        self._note(table, left, {name: before - len(left)}, before=before)
 
-    def _note_version(self, table: str) -> None:
+    def _note_version(self, table: str, manifests: Sequence[str]) -> None:
         """That a newest version gives way: which rows it had is not known, but which the one before lacks."""
         older = open_before_newest(self.store.folder, table)
-        self._note(table, set() if older is None else ids_of_fragments(older, ()), lost=None, before=None)
+        left = set() if older is None else ids_of_fragments(older, ())
+        self._note(table, left, dict.fromkeys(manifests), before=None)
 
-    def _note(self, table: str, left: Collection[str], *, lost: int | None, before: int | None) -> None:
-        if table in self.looked.imported:
-            ids: set[str] = set()  # only their file knows
-        else:
-            ids = self._named_elsewhere(table) - set(left)
-        losses.add(self.store.folder, table, lost=lost, before=before, ids=ids)
+    def _note(self, table: str, left: Collection[str], parts: Mapping[str, int | None], *, before: int | None) -> None:
+        # of imported vectors only their file knows
+        ids = set() if table in self.looked.imported else self._named_elsewhere(table) - set(left)
+        losses.add(self.store.folder, table, parts, before=before, ids=ids)
 
     def _named_elsewhere(self, table: str) -> set[str]:
         """Ids that a table must or may have, by what other tables say: images by their vectors, vectors by images."""
@@ -202,7 +202,8 @@ class Repair:
         if not rows:
             return
         if why == "vectors not finite" and table not in self.looked.imported:
-            losses.add(self.store.folder, table, lost=len(ids), before=self.store.count(table), ids=ids)
+            part = f"{why}: {','.join(sorted(ids))}"
+            losses.add(self.store.folder, table, {part: len(ids)}, before=self.store.count(table), ids=ids)
         drop_rows(self.store.folder, self.store.digests, table, rows)
         self.done.append(f"{table}: {len(rows)} rows deleted ({why})")
 

@@ -106,6 +106,7 @@ def test_a_decoder_that_was_stopped_before_it_reads_a_long_request_is_not_waited
 def test_a_stop_is_taken_while_a_long_request_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "STOP_POLL_S", 0.01)
     found = Decoders((sys.executable, "-c", DEAF))
+    found._give_back(found._take(anew=True))  # started before the stop
     monkeypatch.setattr("locatlas.interrupts._asked", [signal.SIGINT])
     with _ends_within(20), pytest.raises(StopRequested):
         found.ask(LONG, named="f.tif")

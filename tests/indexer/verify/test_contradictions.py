@@ -22,6 +22,7 @@ from locatlas.indexer.faiss_index import build
 from locatlas.indexer.index import index
 from locatlas.indexer.schema import SCHEMA_VERSION
 from locatlas.indexer.store import Store
+from locatlas.indexer.verify import indices
 from locatlas.indexer.verify.run import verify
 from tests.indexer.made import write_collection
 from tests.indexer.old_atlases import make_old
@@ -127,6 +128,24 @@ def test_the_index_of_another_table_is_damage_and_an_old_one_is_not(whole: Path,
     store.put_embeddings("cell", cell.fingerprint, held.ids[:1], held.digests[:1], held.vectors[:1] + 1)
     assert kinds(verify(atlas=whole)) == []
     assert kinds(verify(atlas=whole), "note") == ["index stale"]
+
+
+def test_vectors_of_an_index_are_compared_in_parts(whole: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts: list[int] = []
+    take = lance.LanceDataset.take
+
+    def counted(self: lance.LanceDataset, rows: pa.Array, **options: object) -> pa.Table:
+        parts.append(len(rows))
+        return take(self, rows, **options)
+
+    monkeypatch.setattr(lance.LanceDataset, "take", counted)
+    monkeypatch.setattr(indices, "_SLAB_BYTES", 1)
+    assert verify(atlas=whole).findings == []
+    fov = current(store, "fov")
+    held = store.read_vectors(fov.table).take([1])
+    assert parts == [1, 1, 1]
+    store.put_embeddings("fov", fov.fingerprint, held.ids, held.digests, held.vectors + np.float32(0.5))
+    assert [f.kind for f in verify(atlas=whole).findings] == ["index stale"]
 
 
 def test_files_that_nothing_knows_are_told(whole: Path) -> None:

@@ -1,0 +1,86 @@
+// Ask with an image of one's own: files, the names of their channels, neighbors and localization. Nothing is kept.
+
+import { ApiError, post, status } from "./api.js";
+import { announce, choice, h, plural, put } from "./dom.js";
+import { failure } from "./main.js";
+import { hitCards, levels, notes, voters, votes } from "./parts.js";
+
+const USUAL = ["nucleus", "protein", "microtubules", "er", "membrane", "brightfield"];
+
+/** Show the view. */
+export async function render(root, at, { signal }) {
+  const atlas = await status();
+  const askable = levels(atlas, { protein: false });
+  const known = [...new Set([...atlas.datasets.flatMap((d) => d.channels.flat()), ...USUAL])];
+  const state = { level: askable[0], k: "12", files: [] };
+  const picked = h("ul", { class: "files" });
+  const told = h("p", { class: "told", text: "One file with several channels, or one file for each channel, in the order of their names." });
+  const channels = h("input", { id: "channels", type: "text", value: (atlas.datasets[0]?.channels[0] ?? ["nucleus", "protein"]).join(", "),
+    list: "known-channels", autocomplete: "off", spellcheck: "false", required: true });
+  const pixel = h("input", { id: "pixel", type: "number", min: "0", step: "any", placeholder: "not known" });
+  const file = h("input", { id: "files", type: "file", multiple: true, accept: ".tif,.tiff,.png,image/tiff,image/png", on: { change: () => take([...file.files]) } });
+  const send = h("button", { type: "submit", class: "main", text: "Find what looks like it", disabled: true });
+  const result = h("div", { class: "result" });
+  const drop = h("div", { class: "drop" }, h("label", { for: "files", text: "TIFF or PNG files" }), file, picked, told);
+  const take = (files) => {
+    state.files = files;
+    put(picked, files.map((one) => h("li", { text: `${one.name} (${(one.size / 2 ** 20).toFixed(1)} MiB)` })));
+    send.disabled = !files.length;
+    const most = atlas.limits;
+    const bytes = files.reduce((sum, one) => sum + one.size, 0);
+    if (files.length > most.upload_files) told.textContent = `At most ${most.upload_files} files can be sent at once.`;
+    else if (bytes > most.upload_bytes) told.textContent = `Together at most ${Math.floor(most.upload_bytes / 2 ** 20)} MiB can be sent.`;
+    else return;
+    send.disabled = true;
+  };
+  for (const name of ["dragover", "drop", "dragleave"]) drop.addEventListener(name, (e) => {
+    e.preventDefault();
+    drop.classList.toggle("over", name === "dragover");
+    if (name === "drop") take([...e.dataTransfer.files]);
+  });
+  const form = h("form", { class: "query", on: { submit: (e) => {
+    e.preventDefault();
+    ask();
+  } } }, drop,
+    h("div", { class: "field" }, h("label", { for: "channels", text: "Channels" }), channels,
+      h("span", { class: "quick" }, "add ", known.slice(0, 8).map((name) => h("button", { type: "button", class: "quiet", text: name, on: { click: () => {
+        const names = channels.value.split(",").map((n) => n.trim()).filter(Boolean);
+        channels.value = (names.includes(name) ? names.filter((n) => n !== name) : [...names, name]).join(", ");
+      } } })))),
+    h("div", { class: "field" }, h("label", { for: "pixel", text: "Pixel size, µm" }), pixel),
+    h("div", { class: "bar-of-choices" },
+      choice("compare with", askable.map((l) => [l, l === "fov" ? "fields of view" : "cells"]), state.level, (value) => (state.level = value)),
+      choice("k", ["6", "12", "24", "48"].map((n) => [n, n]), state.k, (value) => (state.k = value)), send));
+  put(root, h("div", { class: "head" }, h("h1", { text: "Query by image" }),
+    h("p", { class: "told", text: "Proteins that look like an image of your own. It is sent to this server only, and not kept there." })),
+  askable.length ? form : h("p", { class: "told", text: "No vectors yet: locatlas embed makes them." }), result);
+
+  async function ask() {
+    const body = new FormData();
+    for (const one of state.files) body.append("files", one, one.name);
+    body.append("channels", channels.value.split(",").map((n) => n.trim()).filter(Boolean).join(","));
+    if (pixel.value) body.append("pixel_size_um", pixel.value);
+    body.append("level", state.level);
+    body.append("k", state.k);
+    send.disabled = true;
+    put(result, h("p", { class: "told waiting", text: "Embedding the image …" }));
+    try {
+      show(await post("query", body, signal));
+    } catch (error) {
+      if (signal.aborted) return;
+      if (!(error instanceof ApiError)) throw error;
+      put(result, failure(error));
+    } finally {
+      send.disabled = !state.files.length;
+    }
+  }
+
+  function show({ neighbors, classification }) {
+    const item = classification?.items[0];
+    put(result,
+      h("section", {}, h("h2", { text: "Predicted localization" }),
+        item ? h("div", { class: "columns" }, votes(item), voters(item, classification.level, `${classification.weights} weights`)) : h("p", { class: "faint", text: "No image of this atlas has a localization." })),
+      h("section", {}, h("h2", { text: "Looks like" }), notes(neighbors.notes), hitCards(neighbors.hits, neighbors.level)));
+    announce(`${plural(neighbors.hits.length, "neighbor")} found`);
+  }
+}

@@ -19,7 +19,7 @@ from locatlas.indexer.records import ImageRecord
 from locatlas.indexer.rows import is_cut, place_of, record_from_row
 from locatlas.indexer.schema import image_table
 from locatlas.indexer.store import Store
-from locatlas.indexer.thumbnails import HIGH_PERCENTILE, LOW_PERCENTILE, STAIN_COLOURS
+from locatlas.indexer.thumbnails import STAIN_COLOURS, value_range
 from locatlas.models.crops import CropPlan, Place, cut
 from locatlas.types import ChannelImage
 
@@ -27,9 +27,6 @@ __all__ = ["CONTEXT", "Picture", "paint", "pictures"]
 
 CONTEXT = 1.5
 """Edge of a square by the cell's longest edge, where the pixel size is not known that a crop in micrometres needs."""
-
-SAMPLE_PX = 65_536
-"""About as many pixels tell the percentiles of a field."""
 
 OUTLINE = np.array([190, 190, 190], np.uint8)
 OUTLINE_AWAY_PX = 2  # of the picture: the line must not cover what lies at the membrane
@@ -94,7 +91,7 @@ def pictures(store: Store, level: str, ids: Sequence[str], *, crop: CropPlan, ed
                 record = record_from_row(row, level=level, roots=roots)
                 if field is None:
                     field = read_image(record)
-                    limits = _limits(field[0])
+                    limits = [value_range(plane) for plane in field[0].pixels]
                 png = _png(_from_source(row, record, *field, limits, plan, edge_px))
             except ImageRejectedError as error:
                 yield _from_thumbnail(row, str(error))
@@ -138,17 +135,6 @@ def _mask(image: ChannelImage, place: Place, plan: CropPlan) -> NDArray[np.bool_
     known = place if place.mask is not None else replace(place, mask=np.ones(shape, np.bool_))
     ones = ChannelImage(np.ones((1, *image.pixels.shape[1:]), np.uint8), ("mask",), image.pixel_size_um)
     return cut(ones, known, replace(plan, blank=True)).pixels[0].astype(np.bool_)
-
-
-def _limits(image: ChannelImage) -> list[tuple[float, float]]:
-    """Low and high percentile of each channel of a whole image, of a regular sample of its pixels."""
-    found = []
-    for plane in image.pixels:
-        step = max(1, math.isqrt(plane.size // SAMPLE_PX))
-        sample = np.nan_to_num(plane[::step, ::step].astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-        low, high = np.percentile(sample, (LOW_PERCENTILE, HIGH_PERCENTILE))
-        found.append((float(low), float(high)))
-    return found
 
 
 def paint(

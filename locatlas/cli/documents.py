@@ -9,19 +9,19 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from locatlas.cli.annotation_documents import AnnotateExportDocument, AnnotateImportDocument, AnnotateReportDocument
-from locatlas.cli.asking_documents import (
+from locatlas.cli.backup_documents import BackupDocument, RestoreDocument
+from locatlas.cli.benchmarking_documents import BenchmarkDocument
+from locatlas.cli.probing_documents import ProbeDocument
+from locatlas.cli.training_documents import FinetuneDocument
+from locatlas.query.asking_documents import (
     ClassifyDocument,
     EncoderName,
     NeighborsDocument,
     ProteinsDocument,
     SweepDocument,
 )
-from locatlas.cli.backup_documents import BackupDocument, RestoreDocument
-from locatlas.cli.benchmarking_documents import BenchmarkDocument
-from locatlas.cli.comparing_documents import CompareDocument
-from locatlas.cli.document_base import Document as _Document
-from locatlas.cli.probing_documents import ProbeDocument
-from locatlas.cli.training_documents import FinetuneDocument
+from locatlas.query.comparing_documents import CompareDocument
+from locatlas.query.document_base import Document as _Document
 
 __all__ = [
     "DOCUMENTS",

@@ -58,7 +58,7 @@ export function byShare(values, dark, opacity = 0.85) {
   const n = values.length;
   const colours = new Uint8Array(4 * n);
   const alpha = Math.round(255 * opacity);
-  const steps = Array.from({ length: 101 }, (_, i) => [...shade(i / 100), alpha]);
+  const steps = Array.from({ length: 101 }, (_, i) => [...shade(i / 100, dark), alpha]);
   const neutral = [...rgb(NEUTRAL[dark ? "dark" : "light"]), alpha];
   for (let i = 0; i < n; i += 1) colours.set(Number.isNaN(values[i]) ? neutral : steps[Math.round(100 * Math.min(Math.max(values[i], 0), 1))], 4 * i);
   return { colours, marks: new Uint8Array(n) };

@@ -3,7 +3,8 @@
 import { shot } from "./channels.js";
 import { count, download, h, later, plural, put, s, two } from "./dom.js";
 import { proteinShot } from "./parts.js";
-import { CIVIDIS } from "./palette.js";
+import { shade } from "./palette.js";
+import { isDark } from "./theme.js";
 
 const SHAPES = [
   { tag: "circle", cx: 6, cy: 6, r: 4.6 },
@@ -50,7 +51,7 @@ export function scale(values, above, onchange) {
     soon(Number(input.value));
   } } });
   return h("section", {}, h("h2", { text: "vote confidence" }),
-    h("div", { class: "ramp" }, CIVIDIS.map((colour) => h("i", { style: { background: colour } }))),
+    h("div", { class: "ramp" }, Array.from({ length: 24 }, (_, i) => h("i", { style: { background: `rgb(${shade(i / 23, isDark()).join(",")})` } }))),
     h("div", { class: "ends" }, h("span", { text: "0" }), h("span", { text: "1" })),
     h("label", { class: "range" }, h("span", { text: "at least" }), input, told),
     h("p", { class: "told", text: `Share of the votes for the top localization among the 20 nearest images of other proteins; ${plural(known, "point")} with a vote, the others grey.` }));

@@ -12,7 +12,7 @@ export const NEUTRAL = { light: "#9a9fa6", dark: "#6b727b" };
 export const MARKS = ["circle", "square", "triangle", "diamond"];
 
 /** Cividis (Nuñez, Anderton and Renslow 2018), nine steps from low to high. */
-export const CIVIDIS = ["#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#fee838"];
+const CIVIDIS = ["#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#fee838"];
 
 /** Colours of channels. Blue, yellow and magenta stay apart in every common colour-blindness. */
 export const CHANNEL_SETS = {
@@ -40,9 +40,13 @@ export function rgb(hex) {
   return [(n >> 16) & 255, (n >> 8) & 255, n & 255];
 }
 
-/** Colour of a share in 0..1, interpolated in cividis. */
-export function shade(share) {
-  const at = Math.min(Math.max(share, 0), 1) * (CIVIDIS.length - 1);
+/** Part of cividis that is used: its darkest blue cannot be seen on a dark ground. */
+const FROM = { light: 0, dark: 0.24 };
+
+/** Colour [r, g, b] of a share in 0..1, interpolated in cividis. */
+export function shade(share, dark = false) {
+  const from = FROM[dark ? "dark" : "light"];
+  const at = (from + Math.min(Math.max(share, 0), 1) * (1 - from)) * (CIVIDIS.length - 1);
   const low = Math.floor(at);
   const [a, b] = [rgb(CIVIDIS[low]), rgb(CIVIDIS[Math.min(low + 1, CIVIDIS.length - 1)])];
   return a.map((v, i) => Math.round(v + (b[i] - v) * (at - low)));

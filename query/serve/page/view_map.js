@@ -27,12 +27,12 @@ export async function render(root, at, { signal, leaving }) {
   const level = askable.includes(wanted) ? wanted : askable.find((l) => mapped.includes(l)) ?? askable.at(-1);
   const encoder = at.parameters.get("encoder");
   const colour = Object.hasOwn(COLOUR_BY, at.parameters.get("colour") ?? "") ? at.parameters.get("colour") : "localization";
-  const head = h("div", { class: "bar-of-choices" },
+  const head = h("div", { class: "bar-of-choices" }, h("h1", { text: "Map" }),
     choice("points", askable.map((l) => [l, { protein: "proteins", fov: "fields of view", cell: "cells" }[l]]), level,
       (value) => goTo(at, { level: value, encoder: null })),
     encoderChoice(atlas, level, encoder, (value) => goTo(at, { encoder: value })),
     choice("colour", Object.entries(COLOUR_BY), colour, (value) => goTo(at, { colour: value })));
-  put(root, h("div", { class: "head" }, h("h1", { text: "Map" })), head, h("p", { class: "told waiting", text: "Loading the map …" }));
+  put(root, head, h("p", { class: "told waiting", text: "Loading the map …" }));
   const by = { level, encoder };
   const points = await table("points", by, signal);
   const arrived = performance.now();
@@ -98,7 +98,7 @@ function build(root, head, data, { level, colour, atlas }) {
     state.filter.dataset = Number(value);
     apply();
   });
-  put(root, h("div", { class: "head" }, h("h1", { text: "Map" })), head,
+  put(root, head,
     h("div", { class: "bar-of-choices" }, h("label", { class: "choice" }, h("span", { text: "protein" }), search),
       data.dataset.names.length > 1 && sets, lasso, inView, whole, pictures),
     h("div", { class: "stage" }, frame, side), told,

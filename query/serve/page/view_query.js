@@ -12,10 +12,13 @@ export async function render(root, at, { signal }) {
   const atlas = await status();
   const askable = levels(atlas, { protein: false });
   const known = [...new Set([...atlas.datasets.flatMap((d) => d.channels.flat()), ...USUAL])];
+  // those that most images of the atlas have
+  const largest = atlas.datasets.toSorted((a, b) => b.fovs + b.cells - a.fovs - a.cells)[0];
+  const usual = largest?.channels[0] ?? ["nucleus", "protein"];
   const state = { level: askable[0], k: "12", files: [] };
   const picked = h("ul", { class: "files" });
   const told = h("p", { class: "told", text: "One file with several channels, or one file for each channel, in the order of their names." });
-  const channels = h("input", { id: "channels", type: "text", value: (atlas.datasets[0]?.channels[0] ?? ["nucleus", "protein"]).join(", "),
+  const channels = h("input", { id: "channels", type: "text", value: usual.join(", "),
     list: "known-channels", autocomplete: "off", spellcheck: "false", required: true });
   const pixel = h("input", { id: "pixel", type: "number", min: "0", step: "any", placeholder: "not known" });
   const file = h("input", { id: "files", type: "file", multiple: true, accept: ".tif,.tiff,.png,image/tiff,image/png", on: { change: () => take([...file.files]) } });

@@ -22,8 +22,9 @@ export async function render(root) {
       l.level === "fov" ? "fields of view" : "cells", count(l.images), count(l.labelled), l.vectors ? "yes" : "no vectors"])),
     block("Data sets", ["name", "fields of view", "cells", "channels", "images"], atlas.datasets.map((d) => [
       d.name, count(d.fovs), count(d.cells), d.channels.map((c) => c.join(", ")).join("; "), d.images_at_hand ? "at hand" : "away: stored thumbnails are shown"])),
-    block("Localizations", ["localization", "images"], Object.entries(atlas.localizations).sort((a, b) => b[1] - a[1]).map(([name, n]) => [
-      h("a", { href: `#/?localization=${encodeURIComponent(name)}`, text: name }), count(n)])),
+    h("section", {}, h("h2", { text: "Images by localization" }), h("ul", { class: "tall" },
+      Object.entries(atlas.localizations).sort((a, b) => b[1] - a[1]).map(([name, n]) => h("li", {},
+        h("a", { href: `#/?localization=${encodeURIComponent(name)}`, text: name }), h("span", { class: "n", text: count(n) }))))),
     stored(atlas.stored));
 }
 

@@ -10,7 +10,6 @@ from pydantic import BaseModel, Field
 
 from locatlas.cli.annotation_documents import AnnotateExportDocument, AnnotateImportDocument, AnnotateReportDocument
 from locatlas.cli.backup_documents import BackupDocument, RestoreDocument
-from locatlas.cli.benchmarking_documents import BenchmarkDocument
 from locatlas.cli.probing_documents import ProbeDocument
 from locatlas.cli.training_documents import FinetuneDocument
 from locatlas.query.asking_documents import (
@@ -20,6 +19,7 @@ from locatlas.query.asking_documents import (
     ProteinsDocument,
     SweepDocument,
 )
+from locatlas.query.benchmarking_documents import BenchmarkDocument
 from locatlas.query.comparing_documents import CompareDocument
 from locatlas.query.document_base import Document as _Document
 

@@ -18,9 +18,13 @@ from locatlas.query.serve.failures import said_of, without_paths
 from locatlas.query.serve.limits import BusyError, Lane, ServeLimits, TooLongError
 from locatlas.query.serve.reading import Desk
 from locatlas.query.serve.routes_answers import answers_router
+from locatlas.query.serve.routes_measures import measures_router
 from locatlas.query.serve.routes_names import names_router
 from locatlas.query.serve.routes_pictures import page_router, pictures_router
+from locatlas.query.serve.routes_points import points_router
+from locatlas.query.serve.routes_upload import upload_router
 from locatlas.query.serve.security import LOOPBACK, Guard
+from locatlas.query.serve.uploads import TooLargeError
 
 __all__ = ["create_app"]
 
@@ -73,15 +77,18 @@ def create_app(
     app.state.context = context
     app.include_router(names_router(context))
     app.include_router(answers_router(context))
+    app.include_router(points_router(context))
+    app.include_router(measures_router(context))
+    app.include_router(upload_router(context))
     app.include_router(pictures_router(context))
     app.include_router(page_router())
-    _tell_errors(app, desk)
+    _tell_errors(app, desk, limits)
     app.add_middleware(Guard, hosts=hosts, addresses=addresses, token=token)
     Guard(app, hosts=hosts, addresses=addresses, token=token)  # a bad token is refused now, not with the first request
     return app
 
 
-def _tell_errors(app: FastAPI, desk: Desk) -> None:
+def _tell_errors(app: FastAPI, desk: Desk, limits: ServeLimits) -> None:
     """Turn errors into one line without paths; the rest goes to the log."""
 
     async def failed(request: Request, error: Exception) -> Response:
@@ -103,6 +110,10 @@ def _tell_errors(app: FastAPI, desk: Desk) -> None:
         parts = [_parameter(one) for one in error.errors()[:5]]
         return _said(422, "; ".join(parts))
 
+    async def too_large(_: Request, __: Exception) -> Response:
+        return _said(413, f"the upload is too large: at most {limits.upload_bytes} bytes may come in")
+
+    app.add_exception_handler(TooLargeError, too_large)
     for kind in (LocatlasError, BusyError, TooLongError, OSError):
         app.add_exception_handler(kind, failed)
     app.add_exception_handler(HTTPException, refused)

@@ -9,6 +9,7 @@ from locatlas.query.document_base import Document
 
 __all__ = [
     "ApiStatus",
+    "CompareQueriesDocument",
     "ErrorDocument",
     "ImageDocument",
     "ProteinDocument",
@@ -161,9 +162,31 @@ class ImageDocument(ImageEntry):
     digest: str = Field(description="of the pixels; as v= of a picture's address it lets browsers keep the picture")
 
 
+class ComparedQuery(Document):
+    """One protein or image asked by two encoders."""
+
+    query: dict[str, str] = Field(description="protein or id")
+    a: NeighborsDocument
+    b: NeighborsDocument
+    k: int = Field(description="neighbors that were compared: as many as the shorter list has")
+    in_both: list[str] = Field(description="neighbors that both have, in the order of a")
+    overlap: float | None = Field(ge=0, le=1, description="their share of k; null where nobody is near")
+
+
+class CompareQueriesDocument(Document):
+    """Two encoders on the same selection; of all rows `locatlas compare` tells more."""
+
+    a: EncoderName
+    b: EncoderName
+    queries: list[ComparedQuery]
+    overlap: float | None = Field(description="mean over the queries")
+
+
 class QueryDocument(Document):
     """The answer to an uploaded image."""
 
-    neighbors: NeighborsDocument
-    classification: ClassifyDocument | None = Field(description="null where no image of the atlas has a localization")
+    neighbors: NeighborsDocument | None = Field(description="null where they were not asked for")
+    classification: ClassifyDocument | None = Field(
+        description="null where it was not asked for, or no image of the atlas has a localization"
+    )
     kept: Literal["nothing"] = Field(description="of the upload")

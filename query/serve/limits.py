@@ -24,6 +24,7 @@ class ServeLimits:
     Attributes:
         upload_bytes: Most bytes of one upload, all of its files and fields together; counted while they come in.
         upload_files: Most files of one upload.
+        upload_seconds: Longest time that one may take to come in.
         quick_jobs: Look-ups and pictures that run at once.
         quick_waiting: How many more may wait.
         quick_seconds: Longest time that one is waited for.
@@ -36,6 +37,7 @@ class ServeLimits:
 
     upload_bytes: int = 256 * 2**20
     upload_files: int = 8
+    upload_seconds: float = 300
     quick_jobs: int = 8
     quick_waiting: int = 64
     quick_seconds: float = 60

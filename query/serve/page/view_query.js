@@ -21,6 +21,8 @@ export async function render(root, at, { signal }) {
   const channels = h("input", { id: "channels", type: "text", value: usual.join(", "),
     list: "known-channels", autocomplete: "off", spellcheck: "false", required: true });
   const pixel = h("input", { id: "pixel", type: "number", min: "0", step: "any", placeholder: "not known" });
+  const place = h("input", { id: "place", type: "text", placeholder: "the whole image is one cell", pattern: "\\s*[0-9.]+\\s*,\\s*[0-9.]+\\s*", title: "row, column in pixels, e.g. 120, 340" });
+  const cellPlace = h("div", { class: "field", hidden: askable[0] !== "cell" }, h("label", { for: "place", text: "Cell at y, x in px" }), place);
   const file = h("input", { id: "files", type: "file", multiple: true, accept: ".tif,.tiff,.png,image/tiff,image/png", on: { change: () => take([...file.files]) } });
   const send = h("button", { type: "submit", class: "main", text: "Find what looks like it", disabled: true });
   const result = h("div", { class: "result" });
@@ -51,8 +53,12 @@ export async function render(root, at, { signal }) {
         channels.value = (names.includes(name) ? names.filter((n) => n !== name) : [...names, name]).join(", ");
       } } })))),
     h("div", { class: "field" }, h("label", { for: "pixel", text: "Pixel size, µm" }), pixel),
+    cellPlace,
     h("div", { class: "bar-of-choices" },
-      choice("compare with", askable.map((l) => [l, l === "fov" ? "fields of view" : "cells"]), state.level, (value) => (state.level = value)),
+      choice("compare with", askable.map((l) => [l, l === "fov" ? "fields of view" : "cells"]), state.level, (value) => {
+        state.level = value;
+        cellPlace.hidden = value !== "cell";
+      }),
       choice("k", ["6", "12", "24", "48"].map((n) => [n, n]), state.k, (value) => (state.k = value)), send));
   put(root, h("div", { class: "head" }, h("h1", { text: "Query by image" }),
     h("p", { class: "told", text: "Proteins that look like an image of your own. It is sent to this server only, and not kept there." })),
@@ -63,6 +69,7 @@ export async function render(root, at, { signal }) {
     for (const one of state.files) body.append("files", one, one.name);
     body.append("channels", channels.value.split(",").map((n) => n.trim()).filter(Boolean).join(","));
     if (pixel.value) body.append("pixel_size_um", pixel.value);
+    if (state.level === "cell" && place.value.trim()) body.append("at", place.value.trim());
     body.append("level", state.level);
     body.append("k", state.k);
     send.disabled = true;

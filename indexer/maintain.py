@@ -12,6 +12,7 @@ from locatlas.indexer.backup.kept import give_up
 from locatlas.indexer.declared_roots import declare_roots
 from locatlas.indexer.encoders import StoredEncoder, stored_encoders
 from locatlas.indexer.ledger import Run
+from locatlas.indexer.maps import drop_maps, maps_of
 from locatlas.indexer.store import Store
 from locatlas.indexer.tidy import old_versions, remove_versions
 from locatlas.indexer.tidy_limits import DROPPED
@@ -52,6 +53,7 @@ class MaintainSummary:
         compacted: Tables whose fragments were merged.
         roots: Folders of images that were declared anew, by name.
         old_versions: Versions of tables that were removed, superseded for a while (`tidy_limits.SUPERSEDED_FOR_S`).
+        dropped_maps: Maps that were deleted, of encoders whose vectors are.
         given_up: States from before an upgrade, as folders below the atlas, that needed one of these and were deleted.
     """
 
@@ -61,6 +63,7 @@ class MaintainSummary:
     compacted: list[str] = field(default_factory=list)
     roots: dict[str, str] = field(default_factory=dict)
     old_versions: int = 0
+    dropped_maps: list[str] = field(default_factory=list)
     given_up: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
@@ -100,6 +103,9 @@ def maintain(
         held.enter_context(store.folder.writer(command))
         run = held.enter_context(Run.record(store, "maintain"))
         summary = MaintainSummary(roots=declare_roots(store, roots or {}))
+        if drop_superseded:
+            # before the vectors: a run that is stopped between the two still finds these
+            summary.dropped_maps = _drop_maps(store, run)
         for encoder in stored_encoders(store):
             if encoder.state != "superseded" or not store.has(encoder.table):
                 continue
@@ -124,6 +130,17 @@ def maintain(
             summary.old_versions += removed
             summary.freed_bytes += freed
         return summary
+
+
+def _drop_maps(store: Store, run: Run) -> list[str]:
+    superseded = {(e.level, e.fingerprint) for e in stored_encoders(store) if e.state == "superseded"}
+    imported = {(e.level, e.fingerprint) for e in stored_encoders(store) if e.is_imported}
+    if not maps_of(store, superseded - imported):
+        return []
+    run.touched()
+    dropped = drop_maps(store, superseded - imported)
+    run.counts["dropped maps"] += len(dropped)
+    return dropped
 
 
 def _give_up(store: Store, table: str, versions: list[int] | None) -> list[str]:

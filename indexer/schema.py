@@ -15,6 +15,7 @@ __all__ = [
     "CELLS",
     "ENCODERS",
     "FOVS",
+    "MAPS",
     "QUARANTINE",
     "RUNS",
     "SCHEMA_VERSION",
@@ -155,6 +156,28 @@ BENCHMARKS = pa.schema(
         _required("notes", _TEXTS),
         _required("versions", pa.string()),  # JSON
         _required("at", pa.timestamp("us", tz="UTC")),
+    ]
+)
+
+# As BENCHMARKS, a table of its own accord: the version stays. A map is one row, so that it is replaced in one commit.
+MAPS = pa.schema(
+    [
+        _required("id", pa.string()),  # "<level>/<fingerprint>/<method>", for proteins "protein/<of>/..."
+        _required("level", pa.string()),
+        pa.field("of", pa.string()),  # images that proteins are made of; null at image levels
+        _required("fingerprint", pa.string()),
+        _required("encoder", pa.string()),
+        _required("method", pa.string()),
+        _required("seed", pa.int64()),
+        _required("params", pa.string()),  # JSON: as asked for
+        _required("used", pa.string()),  # JSON: what they came to, and how later points are placed
+        _required("versions", pa.string()),  # JSON
+        _required("at", pa.timestamp("us", tz="UTC")),
+        _required("ids", _TEXTS),
+        _required("xy", pa.list_(pa.float32())),  # x, y of the first, x, y of the second, ...
+        _required("placed", pa.list_(pa.bool_())),  # later, without drawing the others anew
+        _required("vectors", pa.list_(pa.int64())),  # blake2b-64 of the unit vector of each
+        pa.field("model", pa.binary()),  # of pca: mean and axes, npz
     ]
 )
 

@@ -30,6 +30,7 @@ from locatlas.indexer.schema import (
     CELLS,
     ENCODERS,
     FOVS,
+    MAPS,
     QUARANTINE,
     RUNS,
     SCHEMA_VERSION,
@@ -53,6 +54,7 @@ FIXED = {
     "annotations": ANNOTATIONS,
     "trainings": TRAININGS,
     "benchmarks": BENCHMARKS,
+    "maps": MAPS,
     "runs": RUNS,
     "quarantine": QUARANTINE,
 }

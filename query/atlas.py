@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from locatlas.indexer.store import Store
 from locatlas.query.aggregate import How
+from locatlas.query.atlas_map import AtlasMap
 from locatlas.query.atlas_measures import AtlasMeasures
 from locatlas.query.atlas_probe import AtlasProbe
 from locatlas.query.classify import Vote, classify
@@ -32,7 +33,7 @@ def open_atlas(path: str | Path) -> "Atlas":
     return Atlas(Store.open(Path(path)))
 
 
-class Atlas(AtlasMeasures, AtlasProbe):
+class Atlas(AtlasMeasures, AtlasProbe, AtlasMap):
     """Answers from one atlas. What is read is kept until a table changes.
 
     Attributes:

@@ -15,6 +15,7 @@ from locatlas.indexer.ledger import versions
 from locatlas.indexer.lineage import lineage
 from locatlas.indexer.store import Store
 from locatlas.models.training.manifest import TrainingManifest
+from locatlas.query.map_rows import maps_state
 from locatlas.query.outdated import digests_now
 
 __all__ = ["status"]
@@ -32,8 +33,8 @@ def status(store: Store) -> dict[str, Any]:
     Returns:
         path, schema_version, tables {name: {rows, version}}, datasets {level: {name: images}}, labelled likewise,
         cells (see `_cells`), encoders with state, crop, coverage, lineage and training, reembedding (who does so now,
-        or None), quarantine {data set: count}, quarantined (the first of them, with reasons), indices, roots with
-        whether they are there, the last runs, versions.
+        or None), maps (`map_rows.maps_state`), quarantine {data set: count}, quarantined (the first of them, with
+        reasons), indices, roots with whether they are there, the last runs, versions.
     """
     columns = ["id", "dataset", "source_digest", "localizations"]
     images = {"fov": store.read("fovs", columns), "cell": store.read("cells", [*columns, "fov_id", "cell"])}
@@ -56,6 +57,7 @@ def status(store: Store) -> dict[str, Any]:
         "reembedding": None if owner is None else {**asdict(owner), "for_s": owner.age_s},
         "quarantine": dict(sorted(reasons.items())),
         "quarantined": held[:_QUARANTINED_SHOWN],
+        "maps": maps_state(store),
         "indices": [_index(path) for path in sorted(store.folder.indices.glob("*.json"))],
         "roots": {n: {"path": p, "present": Path(p).is_dir()} for n, p in sorted(info["roots"].items())},
         "runs": [_run(store, row) for row in runs[:_RUNS_SHOWN]],

@@ -13,6 +13,7 @@ _ROWS = {
     "cells": "--repair sets the file aside and takes its rows out; then run the same `locatlas index` again",
     "quarantine": "--repair sets the file aside; the next `locatlas index` tries those sources again",
     "benchmarks": "--repair sets the file aside; the next `locatlas benchmark` measures again what was in it",
+    "maps": "--repair sets the file aside; the next `locatlas map` draws again what was in it",
     "runs": "--repair sets the file aside; what runs it told of is lost, no image or vector is",
     "annotations": "restore db/annotations.lance from a backup; or --repair sets the file aside and takes its rows "
     "out, and `locatlas annotate import` reads the sheets again",

@@ -11,11 +11,20 @@ from locatlas.indexer.schema import embedding_table_name, image_table
 from locatlas.indexer.verify.finding import Finding, finding
 from locatlas.models.spec import EncoderSpec
 
-__all__ = ["COLUMNS", "compare_cells", "compare_encoders", "compare_vectors", "images_of", "is_imported"]
+__all__ = [
+    "COLUMNS",
+    "compare_cells",
+    "compare_encoders",
+    "compare_maps",
+    "compare_vectors",
+    "images_of",
+    "is_imported",
+]
 
 COLUMNS = {
     "fovs": ["source_digest", "n_cells"],
     "cells": ["source_digest", "fov_id", "box"],
+    "maps": ["level", "of", "fingerprint", "encoder"],
     "encoders": ["level", "fingerprint", "name", "dim", "spec", "state"],
 }
 """What is read of a table besides its ids; of embedding tables their `source_digest`."""
@@ -117,6 +126,21 @@ def compare_encoders(encoders: pa.Table, dims: Mapping[str, int | None]) -> list
         do = "restore db/encoders.lance from a backup, or move the tables away"
         findings.append(finding("warning", "unknown vectors", "encoders", means, do, of=lone))
     return findings
+
+
+def compare_maps(maps: pa.Table, encoders: pa.Table) -> list[Finding]:
+    """Maps of encoders that the atlas does not know.
+
+    Args:
+        maps: Columns of `COLUMNS`, with ids.
+        encoders: Likewise.
+    """
+    known = {(row["level"], row["fingerprint"]) for row in encoders.to_pylist()}
+    lone = [row["id"] for row in maps.to_pylist() if (row["of"] or row["level"], row["fingerprint"]) not in known]
+    if not lone:
+        return []
+    means = "maps of encoders that the atlas does not know: nothing shows them"
+    return [finding("warning", "orphan maps", "maps", means, "--repair deletes them", of=lone)]
 
 
 def _spec_findings(row: Mapping[str, str], name: str) -> list[Finding]:

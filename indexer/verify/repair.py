@@ -186,6 +186,7 @@ _MENDS: dict[str, Callable[[Repair, Finding], None]] = {
     "ids missing": Repair._rows,
     "vectors not finite": Repair._vectors,
     "orphan vectors": Repair._vectors,
+    "orphan maps": Repair._vectors,
     "cells missing": Repair._search_again,
     "index damaged": Repair._remove_index,
     "index foreign": Repair._remove_index,

@@ -17,6 +17,7 @@ from locatlas.indexer.verify.relations import (
     COLUMNS,
     compare_cells,
     compare_encoders,
+    compare_maps,
     compare_vectors,
     images_of,
     is_imported,
@@ -148,6 +149,8 @@ def _relate(tables: Tables, names: Collection[str]) -> None:
         tables.relations += compare_cells(cells, fields)
     if encoders is not None:
         tables.relations += compare_encoders(encoders, dims)
+        if (maps := rows("maps")) is not None:
+            tables.relations += compare_maps(maps, encoders)
 
 
 def _dim(opened: Opened) -> int | None:

@@ -30,6 +30,7 @@ _COMMANDS = {
     "proteins": "locatlas.cli.measuring",
     "compare": "locatlas.cli.comparing",
     "benchmark": "locatlas.cli.benchmarking",
+    "map": "locatlas.cli.mapping",
     "annotate": "locatlas.cli.annotating",
     "encoders": "locatlas.cli.listing",
     "datasets": "locatlas.cli.listing",

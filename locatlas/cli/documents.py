@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from locatlas.cli.annotation_documents import AnnotateExportDocument, AnnotateImportDocument, AnnotateReportDocument
 from locatlas.cli.backup_documents import BackupDocument, RestoreDocument
+from locatlas.cli.mapping_documents import MapDocument
 from locatlas.cli.probing_documents import ProbeDocument
 from locatlas.cli.training_documents import FinetuneDocument
 from locatlas.query.asking_documents import (
@@ -37,6 +38,7 @@ __all__ = [
     "ImportDocument",
     "IndexDocument",
     "MaintainDocument",
+    "MapDocument",
     "NeighborsDocument",
     "ProbeDocument",
     "ProteinsDocument",
@@ -140,6 +142,21 @@ class CellsState(_Document):
     annotated: dict[str, int] = Field(description="cells that somebody annotated, by data set")
 
 
+class MapState(_Document):
+    """A map that is stored."""
+
+    level: str
+    of: str | None
+    method: str
+    encoder: str
+    fingerprint: str
+    seed: int
+    params: dict[str, Any]
+    points: int = Field(ge=0)
+    current: bool = Field(description="drawn from vectors of the encoder that is current now")
+    at: str
+
+
 class StatusDocument(_Document):
     """The answer of `status`."""
 
@@ -153,6 +170,7 @@ class StatusDocument(_Document):
         description="who renews the vectors now (command, run, pid, host, since, for_s); null if nobody does"
     )
     quarantine: dict[str, int]
+    maps: list[MapState]
     indices: list[dict[str, Any]]
     roots: dict[str, dict[str, Any]]
     runs: list[dict[str, Any]]
@@ -190,6 +208,7 @@ class MaintainDocument(_Document):
     compacted: list[str] = Field(description="tables whose fragments were merged")
     roots: dict[str, str] = Field(description="folders of images that were declared anew, by name")
     old_versions: int = Field(ge=0, description="versions of tables that were removed, superseded for ten minutes")
+    dropped_maps: list[str] = Field(description="ids of maps that were deleted, of encoders whose vectors are")
     given_up: list[str] = Field(
         description="states from before an upgrade, as folders below the atlas, that needed one of these: deleted"
     )
@@ -268,6 +287,7 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "proteins": ProteinsDocument,
     "compare": CompareDocument,
     "benchmark": BenchmarkDocument,
+    "map": MapDocument,
     "status": StatusDocument,
     "demo": DemoDocument,
     "annotate-export": AnnotateExportDocument,

@@ -94,6 +94,8 @@ def maintain_command(atlas: Path, roots: dict[str, Path], *, drop_superseded: bo
         click.echo(f"root {name!r} of images is now {path}")
     for vectors in summary.dropped:
         click.echo(f"deleted: {_told(vectors)}")
+    for name in summary.dropped_maps:
+        click.echo(f"deleted: map {name}")
     for vectors in summary.kept:
         why = "imported, so no image could give them back" if vectors.imported else "--drop-superseded deletes them"
         click.echo(f"superseded and kept: {_told(vectors)}; {why}")

@@ -246,6 +246,9 @@ def status_command(atlas: Path, *, as_json: bool) -> None:
         )
     for name, n in document["quarantine"].items():
         click.echo(f"quarantine: {n} of data set {name} (which and why: --json)")
+    for found in document["maps"]:
+        behind = "" if found["current"] else ", not the current encoder"
+        click.echo(f"map: {found['method']} of {found['points']} {found['level']}s by {found['encoder']}{behind}")
     for index in document["indices"]:
         click.echo(f"index: {', '.join(f'{key} {value}' for key, value in index.items())}")
     for name, root in document["roots"].items():

@@ -1,4 +1,4 @@
-"""Routes of measures: stored sweeps and benchmarks, a sweep now, and how much images of proteins resemble each other."""
+"""Routes of measures: stored sweeps and benchmarks, a sweep now, how much images of proteins resemble each other."""
 
 from collections import defaultdict
 from collections.abc import Sequence

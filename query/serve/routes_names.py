@@ -148,7 +148,7 @@ def _status(context: Context) -> dict[str, Any]:
             for e in said["encoders"]
             if e["stale"]
         ],
-        "stored": {"maps": [], "benchmarks": desk.store.count("benchmarks")},
+        "stored": {"maps": said["maps"], "benchmarks": desk.store.count("benchmarks")},
         "being_written": desk.store.folder.is_being_written(),
         "limits": {"upload_bytes": limits.upload_bytes, "upload_files": limits.upload_files, "k": MOST_K},
     }

@@ -1,4 +1,4 @@
-"""Routes of whole levels as Arrow tables: points of a map, votes on all rows, vectors; and two encoders side by side."""
+"""Routes of whole levels as Arrow tables - a map, votes on all rows, vectors - and of two encoders side by side."""
 
 from typing import Annotated, Any
 
@@ -11,10 +11,13 @@ from locatlas.errors import InputError
 from locatlas.query import answers
 from locatlas.query.plain import plain
 from locatlas.query.serve.arrow import ARROW, arrow_response
-from locatlas.query.serve.asked import CompareAsked, ConfidenceAsked, EmbeddingsAsked
+from locatlas.query.serve.asked import CompareAsked, ConfidenceAsked, EmbeddingsAsked, PointsAsked
 from locatlas.query.serve.context import ERRORS, Context
 from locatlas.query.serve.documents import CompareQueriesDocument
+from locatlas.query.serve.failures import without_paths
+from locatlas.query.serve.points import points_table
 from locatlas.query.serve.reading import Desk
+from locatlas.query.serve.routes_names import catalogue
 
 __all__ = ["points_router"]
 
@@ -27,6 +30,19 @@ def points_router(context: Context) -> APIRouter:
     """The routes."""
     router = APIRouter(prefix="/api/v1", tags=["points"], responses=ERRORS)
     desk = context.desk
+
+    @router.get("/points", response_class=Response, responses=_TABLE)
+    async def points(asked: Annotated[PointsAsked, Query()]) -> Response:
+        """A stored 2-D map: id, x, y, protein, dataset, localization, n_localizations, placed. An Arrow IPC stream."""
+        key = ("points", tuple(sorted(asked.arguments().items())))
+
+        def made() -> pa.Table:
+            return points_table(desk, catalogue(desk), asked.level, asked.encoder, asked.method)
+
+        table = await context.ask(desk.once, key, made, size=lambda found: found.nbytes)
+        # notes name the command with the atlas' folder, which is nobody's business
+        told = {name: without_paths(value.decode(), desk.hidden()) for name, value in table.schema.metadata.items()}
+        return arrow_response(table.replace_schema_metadata(told))
 
     @router.get("/points/confidence", response_class=Response, responses=_TABLE)
     async def confidence(asked: Annotated[ConfidenceAsked, Query()]) -> Response:

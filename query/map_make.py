@@ -1,0 +1,224 @@
+"""Draw a map of an atlas, or bring the one that is stored up to date. Reads the store, writes one row."""
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from locatlas.errors import InputError, UnknownNameError
+from locatlas.indexer.ledger import Run
+from locatlas.indexer.maps import MapKey, StoredMap, put_map, stored_map, vector_digests
+from locatlas.query.exact import search
+from locatlas.query.map import METHODS, MapPoints, points_of
+from locatlas.query.map_projection import Pca, fit_pca, place_among
+from locatlas.query.scope import Scope, look
+from locatlas.query.shelf import Shelf
+from locatlas.query.subjects import Subject
+from locatlas.query.unit import unit_rows
+
+__all__ = ["MapRequest", "MapResult", "make_map"]
+
+LATER_NEIGHBORS = 15
+"""Neighbors that a later point is placed by, where the method has no projection of its own."""
+
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "pca": {},
+    "umap": {"n_neighbors": 15, "min_dist": 0.1},
+    "tsne": {"perplexity": 30.0},
+}
+"""Parameters by method: those of the libraries."""
+
+Tell = Callable[[str], None]
+Action = Literal["drawn", "placed", "unchanged"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapRequest:
+    """What map is wanted.
+
+    Attributes:
+        level: "fov", "cell" or "protein"; None for the first image level the atlas has.
+        of: At level protein, which images proteins are made of.
+        encoder: Name or fingerprint; None for the current one.
+        method: "pca", "umap" or "tsne".
+        seed: Of all that is drawn at random; pca draws nothing.
+        params: Of the method, by name; None and absent ones are its defaults.
+        refit: Draw all points anew, though some could be placed.
+    """
+
+    level: str | None = None
+    of: str | None = None
+    encoder: str | None = None
+    method: str = "pca"
+    seed: int = 0
+    params: Mapping[str, Any]
+    refit: bool = False
+
+    def asked(self) -> dict[str, Any]:
+        """The method's parameters, all of them.
+
+        Raises:
+            UnknownNameError: If there is no such method.
+            InputError: If it does not take a parameter.
+        """
+        if self.method not in METHODS:
+            raise UnknownNameError("method", self.method, METHODS)
+        given = {name: value for name, value in self.params.items() if value is not None}
+        if other := sorted(given.keys() - DEFAULTS[self.method].keys()):
+            takes = ", ".join(DEFAULTS[self.method]) or "none"
+            message = f"{other[0]} is no parameter of {self.method} (it takes {takes})"
+            raise InputError(message)
+        return {**DEFAULTS[self.method], **given}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MapResult:
+    """A map and what was done for it.
+
+    Attributes:
+        points: The map as it is stored now.
+        action: "drawn", "placed" (some points, beside those that were there), or "unchanged".
+        why: Why it was drawn, in words; empty where it was not.
+        n_placed: Points that were placed now.
+        n_gone: Points that were taken out now, whose images are gone.
+    """
+
+    points: MapPoints
+    action: Action
+    why: str
+    n_placed: int
+    n_gone: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Vectors:
+    """Unit vectors that have a direction, by id."""
+
+    ids: list[str]
+    unit: NDArray[np.float32]
+    digests: NDArray[np.int64]
+
+
+def make_map(shelf: Shelf, request: MapRequest, *, tell: Tell | None = None) -> MapResult:
+    """Draw the map, or place what came later on the one that is there; nothing is done where nothing changed.
+
+    A map is drawn anew where other parameters or another seed are asked for, and where fewer than half of the points
+    it was drawn from still have their vector. The writer lock is held while it is written only.
+
+    Raises:
+        UnknownNameError: If there is no such level, encoder or method.
+        InputError: If there are fewer than three vectors with a direction, the method is not installed, or a parameter
+            does not fit.
+    """
+    asked = request.asked()
+    seen = look(shelf, Scope(level=request.level, encoder=request.encoder, of=request.of), Subject())
+    view, encoder = seen.view, seen.loaded.encoder
+    of = seen.loaded.view.level if view.level == "protein" else None
+    rows = np.flatnonzero(view.prepared.lengths > 0)
+    unit = unit_rows(view.vectors, view.prepared.lengths, rows)
+    vectors = _Vectors([view.ids[i] for i in rows], unit, vector_digests(unit))
+    if len(rows) < 3 or unit.shape[1] < 2:
+        message = (
+            f"{shelf.store.folder.path}: {len(rows)} vectors of {unit.shape[1]} numbers at level {view.level} have a "
+            "direction; a map needs at least 3 of 2 numbers"
+        )
+        raise InputError(message)
+    key = MapKey(view.level, of, encoder.fingerprint, request.method)
+    before = stored_map(shelf.store, key)
+    if why := _why_anew(before, vectors, request, asked):
+        drawn = _draw(key, encoder.spec.name, vectors, request.seed, asked, tell or (lambda _: None))
+        _commit(shelf, drawn, drawn=len(vectors.ids))
+        return MapResult(points_of(shelf.store, drawn), "drawn", why, 0, 0)
+    assert before is not None
+    placed, n_placed, n_gone = _place(before, vectors)
+    if n_placed or n_gone:
+        _commit(shelf, placed, placed=n_placed, removed=n_gone)
+    action: Action = "placed" if n_placed or n_gone else "unchanged"
+    return MapResult(points_of(shelf.store, placed), action, "", n_placed, n_gone)
+
+
+def _why_anew(before: StoredMap | None, vectors: _Vectors, request: MapRequest, asked: Mapping[str, Any]) -> str:
+    """Why all points must be drawn; empty where they need not."""
+    if before is None:
+        return "there was none"
+    if request.refit:
+        return "asked for"
+    if dict(before.params) != dict(asked):
+        return f"other parameters than before ({_shown(before.params)})"
+    if before.seed != request.seed:
+        return f"another seed than before ({before.seed})"
+    fitted = np.flatnonzero(~before.placed).tolist()
+    now = dict(zip(vectors.ids, vectors.digests.tolist(), strict=True))
+    same = sum(now.get(before.ids[i]) == before.vectors[i] for i in fitted)
+    if 2 * same < len(fitted):
+        return f"of {len(fitted)} points that were drawn, {len(fitted) - same} have another vector now or are gone"
+    return ""
+
+
+def _shown(params: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in params.items()) or "none"
+
+
+def _draw(
+    key: MapKey, encoder: str, vectors: _Vectors, seed: int, asked: Mapping[str, Any], tell: Tell
+) -> StoredMap:  # fmt: skip
+    model: dict[str, NDArray[np.float64]] = {}
+    tell(f"{key.method} of {len(vectors.ids)} vectors")
+    packages = ["numpy", "scikit-learn"]
+    if key.method == "pca":
+        fitted, used = fit_pca(vectors.unit)
+        model = {"mean": fitted.mean, "axes": fitted.axes}
+        xy = fitted.project(vectors.unit)
+        used["later"] = "by the same projection"
+    else:
+        message = f"method {key.method} is not there yet"
+        raise InputError(message)
+    return StoredMap(
+        key=key,
+        encoder=encoder,
+        seed=seed,
+        params=asked,
+        used=used,
+        versions={name: version(name) for name in ("locatlas", *packages)},
+        at=dt.datetime.now(dt.UTC),
+        ids=vectors.ids,
+        xy=xy,
+        placed=np.zeros(len(vectors.ids), dtype=np.bool_),
+        vectors=vectors.digests,
+        model=model,
+    )
+
+
+def _place(before: StoredMap, vectors: _Vectors) -> tuple[StoredMap, int, int]:
+    """The map with the images that are there now; how many were placed, and how many are gone."""
+    at = {name: i for i, name in enumerate(before.ids)}
+    rows = np.array([at.get(name, -1) for name in vectors.ids], dtype=np.int64)
+    known = (rows >= 0) & (before.vectors[rows] == vectors.digests)
+    gone = len(before.ids) - int(np.count_nonzero(rows >= 0))
+    xy = np.where(known[:, None], before.xy[rows], np.float32(0))
+    placed = ~known | before.placed[rows]
+    new = np.flatnonzero(~known)
+    if len(new):
+        if before.model:
+            xy[new] = Pca(before.model["mean"], before.model["axes"]).project(vectors.unit[new])
+        else:
+            drawn = np.flatnonzero(~placed)
+            found = search(vectors.unit[new], vectors.unit[drawn], k=min(LATER_NEIGHBORS, len(drawn)))
+            xy[new] = place_among(found, xy[drawn])
+    changed = replace(before, ids=vectors.ids, xy=xy, placed=placed, vectors=vectors.digests)
+    return changed, len(new), gone
+
+
+def _commit(shelf: Shelf, stored: StoredMap, **counts: int) -> None:
+    """Write the map; whoever writes meanwhile is waited for, since drawing may have taken long."""
+    store = shelf.store
+    with store.folder.writer("map", brief=True, patient=True), Run.record(store, "map") as run:
+        run.level, run.fingerprint = stored.key.level, stored.key.fingerprint
+        run.touched()
+        put_map(store, stored)
+        run.wrote([stored.key.id])
+        run.counts.update(counts)

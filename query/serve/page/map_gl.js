@@ -132,7 +132,7 @@ export class PointCloud {
     const { width, height } = this.canvas.getBoundingClientRect();
     const crowd = Math.sqrt((width * height) / Math.max(this.n, 1));
     const zoom = Math.max(1, this.camera.scale / (this.whole ?? this.camera.scale));
-    return Math.min(14, Math.max(2.2, Math.min(11, 0.42 * crowd) * zoom ** 0.45));
+    return Math.min(14, Math.max(2.2, Math.min(11, 0.52 * crowd) * zoom ** 0.45));
   }
 
   #frame() {

@@ -23,6 +23,13 @@ export function bar(share, label = null) {
   return h("span", { class: "bar", title: label }, h("i", { style: { width } }), h("b", { text: two(share) }));
 }
 
+/** An id as people read it: without the data set, and of a cell its field and number. The whole one is its title. */
+export function shortId(id) {
+  const parts = id.split("/");
+  const text = parts.length > 2 ? `${parts[1]} · ${parts.at(-1)}` : parts.slice(-1)[0];
+  return h("span", { class: "id", title: id, text });
+}
+
 const examples = new Map();
 
 /** Id of one image of a protein, null where it has none; asked once. */
@@ -70,7 +77,7 @@ export function hitCard(hit, level) {
     h("div", { class: "line" },
       hit.protein ? h("a", { class: "name", href: proteinLink(hit.protein), text: hit.protein }) : h("span", { class: "name", text: hit.id }),
       h("span", { class: "number", title: "cosine similarity", text: two(hit.similarity) })),
-    !protein && h("div", { class: "id", text: hit.id }),
+    !protein && hit.protein && shortId(hit.id),
     places(hit.localizations));
 }
 

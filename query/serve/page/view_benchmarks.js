@@ -23,14 +23,16 @@ export async function render(root, at, { signal }) {
     sweepNow(atlas, score, at, signal, now));
 }
 
-/** Curves that were measured on the same rows, labels and groups stand in one chart. */
+/** Curves under one protocol on equally many rows, groups and classes stand in one chart.
+
+    The digest of the data would not do: it covers the vectors, so that no two encoders have the same. */
 function kept({ curves, definitions }, score, at, signal) {
   const box = h("section", {}, h("h2", { text: "Stored runs" }));
   if (!curves.length) {
     box.append(h("p", { class: "told", text: "None yet: locatlas benchmark measures a grid of encoders and keeps every cell of it." }));
     return box;
   }
-  const groups = Map.groupBy(curves, (c) => [c.data_digest, c.level, c.labels, c.protocol].join("\n"));
+  const groups = Map.groupBy(curves, (c) => [c.level, c.labels, c.protocol, c.n, c.n_groups, c.n_classes].join("\n"));
   const names = [...groups].map(([key, [one]], i) => [String(i), `${one.level}, ${one.labels}-label, ${one.protocol}; ${count(one.n)} rows, ${plural(one.n_groups, "group")}, ${plural(one.n_classes, "class", "classes")}`, key]);
   const chosen = Math.min(Number(at.parameters.get("run") ?? 0) || 0, names.length - 1);
   const shown = groups.get(names[chosen][2]);
@@ -53,7 +55,7 @@ function kept({ curves, definitions }, score, at, signal) {
   box.append(
     h("div", { class: "bar-of-choices" }, choice("measured on", names, String(chosen), (value) => goTo(at, { run: value }))),
     lines(series, { x: "neighbors k", y: SCORES[score], label: `${SCORES[score]} by number of neighbors, ${plural(series.length, "curve")}` }),
-    h("p", { class: "told", text: definitions[score] ?? "" }),
+    h("p", { class: "told", text: `${definitions[score] ?? ""}${series.some((one) => one.points.some((p) => p.low !== null)) ? "; shaded: standard deviation over seeds" : ""}` }),
     h("h2", { text: "Confusion" }), choice("of", cells.map(([id, text]) => [id, text]), best, show), matrix);
   show(best).catch((error) => { if (error.name !== "AbortError") throw error; });
   return box;

@@ -4,7 +4,7 @@ import { ApiError, get, part, status } from "./api.js";
 import { controls, shot } from "./channels.js";
 import { choice, h, plural, put } from "./dom.js";
 import { failure } from "./main.js";
-import { encoderChoice, goTo, hitCards, imageLink, levels, notes, places, voters, votes } from "./parts.js";
+import { encoderChoice, goTo, hitCards, imageLink, levels, notes, places, shortId, voters, votes } from "./parts.js";
 
 const SHOWN = 48;
 
@@ -41,7 +41,8 @@ export async function render(root, at, { signal }) {
   }
   const ask = { protein: protein.protein, level, encoder };
   await Promise.all([
-    fillIn(predicted, async () => prediction(await get("classify", { ...ask, k: 20 }, signal))),
+    // one answer for the protein, whatever the neighbors below are: by the mean vector of its fields or cells
+    fillIn(predicted, async () => prediction(await get("classify", { ...ask, level: "protein", of: level === "protein" ? null : level, k: 20 }, signal))),
     fillIn(near, async () => neighbors(await get("neighbors", { ...ask, k }, signal))),
   ]);
 }
@@ -108,12 +109,9 @@ function grade(value) {
 }
 
 function prediction(found) {
-  if (!found.items.length) return h("p", { class: "faint", text: "no labelled neighbor voted" });
-  return found.items.slice(0, 3).map((item) => h("div", { class: "item" },
-    found.items.length > 1 && h("p", { class: "id" }, h("a", { href: imageLink(item.id), text: item.id })),
-    votes(item),
-    voters(item, found.level, `${found.weights} weights, the protein itself left out`)))
-    .concat(found.items.length > 3 ? [h("p", { class: "told", text: `and ${found.items.length - 3} more images, each in its own view` })] : []);
+  const item = found.items[0];
+  if (!item?.neighbors.length) return h("p", { class: "faint", text: "no labelled neighbor voted" });
+  return [votes(item), voters(item, found.level, `${found.weights} weights, the protein itself left out`)];
 }
 
 function gallery(protein) {
@@ -140,7 +138,7 @@ function tile(image) {
   const said = [image.dataset, image.cell_line, image.antibody].filter(Boolean).join(" · ");
   return h("li", {}, h("a", { href: imageLink(image.id), title: image.id },
     shot(image.id, { names: image.channels, size: image.level === "fov" ? 320 : 160, alt: image.id }),
-    h("span", { class: "under" }, h("span", { class: "id", text: image.id }), image.level === "fov" && h("span", { class: "faint", text: said }))));
+    image.level === "fov" && h("span", { class: "under" }, shortId(image.id), h("span", { class: "faint", text: said }))));
 }
 
 function neighbors(found) {

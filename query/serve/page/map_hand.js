@@ -100,7 +100,7 @@ export function hand(cloud, overlay, act) {
     e.preventDefault();
     // the keyboard's pointer is the middle of the map
     const [x, y] = cloud.toMap(width / 2, height / 2);
-    act.hover(act.near(x, y, (Math.min(width, height) / 4) / cloud.camera.scale), null, null, { said: true });
+    act.hover(act.near(x, y, Math.hypot(width, height) / 2 / cloud.camera.scale), null, null, { said: true });
     return undefined;
   };
   const gone = () => act.hover(-1);

@@ -54,7 +54,7 @@ export function scale(values, above, onchange) {
     h("div", { class: "ramp" }, Array.from({ length: 24 }, (_, i) => h("i", { style: { background: `rgb(${shade(i / 23, isDark()).join(",")})` } }))),
     h("div", { class: "ends" }, h("span", { text: "0" }), h("span", { text: "1" })),
     h("label", { class: "range" }, h("span", { text: "at least" }), input, told),
-    h("p", { class: "told", text: `Share of the votes for the top localization among the 20 nearest images of other proteins; ${plural(known, "point")} with a vote, the others grey.` }));
+    h("p", { class: "told", text: `Share of the votes for the top localization among the 20 nearest labelled ones of other proteins, or as many as there are; ${plural(known, "point")} with a vote, the others grey.` }));
 }
 
 /** What is selected: number, classes, the first of them, and the export. */

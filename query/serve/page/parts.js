@@ -113,6 +113,13 @@ export function levels(status, { protein = true } = {}) {
   return protein && found.length && status.proteins ? ["protein", ...found] : found;
 }
 
+/** A choice of how many neighbors are asked for; as many as there are at most. "" leaves it to the server: ten. */
+export function numberChoice(status, level, value, onchange) {
+  const all = level === "protein" ? status.proteins : status.levels.find((l) => l.level === level)?.images ?? 0;
+  const more = [20, 50, 100].filter((n) => n <= all);
+  return choice("neighbors", [["", String(Math.min(10, all))], ...more.map((n) => [String(n), String(n)])], value, onchange);
+}
+
 /** The encoder in use at a level, null where there is none. */
 export function current(status, level) {
   const wanted = level === "protein" ? status.levels.find((l) => l.vectors)?.level : level;

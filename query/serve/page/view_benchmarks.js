@@ -8,7 +8,6 @@ import { failure } from "./main.js";
 import { encoderChoice, goTo, levels, notes } from "./parts.js";
 
 const SCORES = { macro_f1: "macro F1", micro_f1: "micro F1", accuracy: "accuracy", balanced_accuracy: "balanced accuracy" };
-const KS = "1,3,5,10,20,50,100";
 
 /** Show the view. */
 export async function render(root, at, { signal }) {
@@ -94,7 +93,7 @@ function sweepNow(atlas, score, at, signal, place) {
     start.disabled = true;
     put(place, h("p", { class: "told waiting", text: "Searching the neighbors of every row …" }));
     try {
-      const found = await get("sweep", { ...state, ks: KS }, signal);
+      const found = await get("sweep", state, signal);
       put(place, swept(found, score));
       announce("The sweep is done");
     } catch (error) {

@@ -4,7 +4,7 @@ import { ApiError, get, status } from "./api.js";
 import { shot } from "./channels.js";
 import { announce, choice, h, plural, put, two } from "./dom.js";
 import { failure } from "./main.js";
-import { encoderChoice, encodersOf, goTo, hitCard, imageLink, levels, notes, proteinLink, proteinShot } from "./parts.js";
+import { encoderChoice, encodersOf, goTo, hitCard, imageLink, levels, notes, numberChoice, proteinLink, proteinShot } from "./parts.js";
 
 const MOST = 12;
 
@@ -23,7 +23,7 @@ export async function render(root, at, { signal }) {
   const encoders = encodersOf(atlas, level);
   const a = at.parameters.get("a") ?? encoders[0]?.fingerprint;
   const b = at.parameters.get("b") ?? (encoders.find((e) => e.fingerprint !== a) ?? encoders[0])?.fingerprint;
-  const k = at.parameters.get("k") ?? "10";
+  const k = at.parameters.get("k") ?? "";
   const ids = at.parameters.getAll("ids");
   const protein = at.parameters.get("protein") ?? "";
   const result = h("div");
@@ -34,8 +34,8 @@ export async function render(root, at, { signal }) {
       choose(at, name.value);
     } } }, h("label", { class: "choice", for: "compared" }, h("span", { text: "of" }), name), h("button", { type: "submit", class: "main", text: "Compare" }),
       choice("nearest", askable.map((l) => [l, { protein: "proteins", fov: "fields of view", cell: "cells" }[l]]), level,
-        (value) => goTo(at, { level: value, a: null, b: null })),
-      choice("k", ["5", "10", "20", "50"].map((n) => [n, n]), k, (value) => goTo(at, { k: value }))),
+        (value) => goTo(at, { level: value, a: null, b: null, k: null })),
+      numberChoice(atlas, level, k, (value) => goTo(at, { k: value }))),
     h("div", { class: "bar-of-choices" },
       encoderChoice(atlas, level, a, (value) => goTo(at, { a: value }), "left"),
       encoderChoice(atlas, level, b, (value) => goTo(at, { b: value }), "right")),
@@ -47,7 +47,8 @@ export async function render(root, at, { signal }) {
   }
   put(result, h("p", { class: "told waiting", text: "Asking both …" }));
   try {
-    const ask = new URLSearchParams({ a, b, level, k });
+    const all = level === "protein" ? atlas.proteins : atlas.levels.find((l) => l.level === level).images;
+    const ask = new URLSearchParams({ a, b, level, k: k || String(Math.min(10, all)) });
     if (ids.length) ids.slice(0, MOST).forEach((id) => ask.append("ids", id));
     else ask.set("protein", protein);
     put(result, compared(await get(`compare?${ask}`, {}, signal), atlas, level, ids.length));

@@ -4,12 +4,12 @@ import { ApiError, get, part, status } from "./api.js";
 import { controls, shot } from "./channels.js";
 import { choice, h, put } from "./dom.js";
 import { failure } from "./main.js";
-import { encoderChoice, encodersOf, goTo, hitCards, imageLink, notes, places, proteinLink, voters, votes } from "./parts.js";
+import { encoderChoice, encodersOf, goTo, hitCards, imageLink, notes, numberChoice, places, proteinLink, voters, votes } from "./parts.js";
 
 /** Show the view. */
 export async function render(root, at, { signal }) {
   const [atlas, image] = await Promise.all([status(), get(`images/${part(at.name)}`, {}, signal)]);
-  const k = at.parameters.get("k") ?? "12";
+  const k = at.parameters.get("k") ?? "";
   const encoder = at.parameters.get("encoder");
   const exclude = at.parameters.get("exclude") ?? "protein";
   const answers = h("div", { class: "waiting told", text: "Looking for neighbors …" });
@@ -25,7 +25,7 @@ export async function render(root, at, { signal }) {
         h("h2", { text: "Predicted by the nearest neighbors" }), vote)),
     h("section", { "aria-labelledby": "near" }, h("h2", { id: "near", text: "Looks like" }),
       h("div", { class: "bar-of-choices" },
-        choice("k", ["6", "12", "24", "48", "96"].map((n) => [n, n]), k, (value) => goTo(at, { k: value })),
+        numberChoice(atlas, image.level, k, (value) => goTo(at, { k: value })),
         choice("leave out", [["protein", "the same protein"], ["fov", "the same field"], ["self", "the image itself"]], exclude,
           (value) => goTo(at, { exclude: value })),
         encoderChoice(atlas, image.level, encoder, (value) => goTo(at, { encoder: value }))),
@@ -38,7 +38,7 @@ export async function render(root, at, { signal }) {
   }
   await Promise.all([
     fillIn(vote, async () => {
-      const found = await get("classify", { ...ask, k: 20 }, signal);
+      const found = await get("classify", ask, signal);
       return found.items.map((item) => [votes(item), voters(item, found.level, `${found.weights} weights`)]);
     }),
     fillIn(answers, async () => {

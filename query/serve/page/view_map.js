@@ -37,7 +37,7 @@ export async function render(root, at, { signal, leaving }) {
   const points = await table("points", by, signal);
   const arrived = performance.now();
   const needed = colour === "confidence" || colour === "predicted";
-  const votes = needed ? await table("points/confidence", { ...by, k: 20 }, signal) : null;
+  const votes = needed ? await table("points/confidence", by, signal) : null;
   const data = columnsOf(points, votes);
   const stage = build(root, head, data, { level, colour, atlas });
   leaving(stage.end);

@@ -4,7 +4,7 @@ import { ApiError, get, part, status } from "./api.js";
 import { controls, shot } from "./channels.js";
 import { choice, h, plural, put } from "./dom.js";
 import { failure } from "./main.js";
-import { encoderChoice, goTo, hitCards, imageLink, levels, notes, places, shortId, voters, votes } from "./parts.js";
+import { encoderChoice, goTo, hitCards, imageLink, levels, notes, numberChoice, places, shortId, voters, votes } from "./parts.js";
 
 const SHOWN = 48;
 
@@ -13,7 +13,7 @@ export async function render(root, at, { signal }) {
   const [atlas, protein] = await Promise.all([status(), get(`proteins/${part(at.name)}`, { limit: 500 }, signal)]);
   const askable = levels(atlas);
   const level = askable.includes(at.parameters.get("level")) ? at.parameters.get("level") : askable[0];
-  const k = at.parameters.get("k") ?? "12";
+  const k = at.parameters.get("k") ?? "";
   const encoder = at.parameters.get("encoder");
   const channels = [...new Set(protein.images.flatMap((image) => image.channels))];
   const predicted = h("div", { class: "waiting told", text: "Asking the neighbors …" });
@@ -31,8 +31,8 @@ export async function render(root, at, { signal }) {
       h("h2", { id: "near", text: "Looks like" }),
       h("div", { class: "bar-of-choices" },
         choice("nearest", askable.map((l) => [l, { protein: "proteins", fov: "fields of view", cell: "cells" }[l]]), level,
-          (value) => goTo(at, { level: value, encoder: null })),
-        choice("k", ["6", "12", "24", "48", "96"].map((n) => [n, n]), k, (value) => goTo(at, { k: value })),
+          (value) => goTo(at, { level: value, encoder: null, k: null })),
+        numberChoice(atlas, level, k, (value) => goTo(at, { k: value })),
         encoderChoice(atlas, level, encoder, (value) => goTo(at, { encoder: value }))),
       near));
   if (!askable.length) {
@@ -42,7 +42,7 @@ export async function render(root, at, { signal }) {
   const ask = { protein: protein.protein, level, encoder };
   await Promise.all([
     // one answer for the protein, whatever the neighbors below are: by the mean vector of its fields or cells
-    fillIn(predicted, async () => prediction(await get("classify", { ...ask, level: "protein", of: level === "protein" ? null : level, k: 20 }, signal))),
+    fillIn(predicted, async () => prediction(await get("classify", { ...ask, level: "protein", of: level === "protein" ? null : level }, signal))),
     fillIn(near, async () => neighbors(await get("neighbors", { ...ask, k }, signal))),
   ]);
 }

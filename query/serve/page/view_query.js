@@ -3,7 +3,7 @@
 import { ApiError, post, status } from "./api.js";
 import { announce, choice, h, plural, put } from "./dom.js";
 import { failure } from "./main.js";
-import { hitCards, levels, notes, voters, votes } from "./parts.js";
+import { hitCards, levels, notes, numberChoice, voters, votes } from "./parts.js";
 
 const USUAL = ["nucleus", "protein", "microtubules", "er", "membrane", "brightfield"];
 
@@ -15,7 +15,7 @@ export async function render(root, at, { signal }) {
   // those that most images of the atlas have
   const largest = atlas.datasets.toSorted((a, b) => b.fovs + b.cells - a.fovs - a.cells)[0];
   const usual = largest?.channels[0] ?? ["nucleus", "protein"];
-  const state = { level: askable[0], k: "12", files: [] };
+  const state = { level: askable[0], k: "", files: [] };
   const picked = h("ul", { class: "files" });
   const told = h("p", { class: "told", text: "One file with several channels, or one file for each channel, in the order of their names." });
   const channels = h("input", { id: "channels", type: "text", value: usual.join(", "),
@@ -24,6 +24,8 @@ export async function render(root, at, { signal }) {
   const place = h("input", { id: "place", type: "text", placeholder: "the whole image is one cell", pattern: "\\s*[0-9.]+\\s*,\\s*[0-9.]+\\s*", title: "row, column in pixels, e.g. 120, 340" });
   const cellPlace = h("div", { class: "field", hidden: askable[0] !== "cell" }, h("label", { for: "place", text: "Cell at y, x in px" }), place);
   const file = h("input", { id: "files", type: "file", multiple: true, accept: ".tif,.tiff,.png,image/tiff,image/png", on: { change: () => take([...file.files]) } });
+  const numberOf = () => numberChoice(atlas, state.level, state.k, (value) => (state.k = value));
+  const numbers = h("span", {}, numberOf());
   const send = h("button", { type: "submit", class: "main", text: "Find what looks like it", disabled: true });
   const result = h("div", { class: "result" });
   const drop = h("div", { class: "drop" }, h("label", { for: "files", text: "TIFF or PNG files" }), file, picked, told);
@@ -57,9 +59,11 @@ export async function render(root, at, { signal }) {
     h("div", { class: "bar-of-choices" },
       choice("compare with", askable.map((l) => [l, l === "fov" ? "fields of view" : "cells"]), state.level, (value) => {
         state.level = value;
+        state.k = "";
         cellPlace.hidden = value !== "cell";
+        put(numbers, numberOf());
       }),
-      choice("k", ["6", "12", "24", "48"].map((n) => [n, n]), state.k, (value) => (state.k = value)), send));
+      numbers, send));
   put(root, h("div", { class: "head" }, h("h1", { text: "Query by image" }),
     h("p", { class: "told", text: "Proteins that look like an image of your own. It is sent to this server only, and not kept there." })),
   askable.length ? form : h("p", { class: "told", text: "No vectors yet: locatlas embed makes them." }), result);
@@ -71,7 +75,7 @@ export async function render(root, at, { signal }) {
     if (pixel.value) body.append("pixel_size_um", pixel.value);
     if (state.level === "cell" && place.value.trim()) body.append("at", place.value.trim());
     body.append("level", state.level);
-    body.append("k", state.k);
+    if (state.k) body.append("k", state.k);
     send.disabled = true;
     put(result, h("p", { class: "told waiting", text: "Embedding the image …" }));
     try {

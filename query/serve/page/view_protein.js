@@ -6,7 +6,8 @@ import { choice, h, plural, put } from "./dom.js";
 import { failure } from "./main.js";
 import { encoderChoice, goTo, hitCards, imageLink, levels, notes, numberChoice, places, shortId, voters, votes } from "./parts.js";
 
-const SHOWN = 48;
+/** Images shown at once; the others on demand. */
+const SHOWN = { fov: 9, cell: 24 };
 
 /** Show the view. */
 export async function render(root, at, { signal }) {
@@ -20,13 +21,11 @@ export async function render(root, at, { signal }) {
   const near = h("div", { class: "waiting told", text: "Looking for neighbors …" });
   put(root,
     h("div", { class: "head" }, h("h1", { text: protein.protein }), facts(protein), links(protein.links)),
-    h("section", { class: "where", "aria-labelledby": "where" },
-      h("h2", { id: "where", text: "Localization" }),
-      h("div", { class: "columns" },
-        h("div", {}, h("h3", { text: "Annotated" }), annotated(protein)),
-        h("div", {}, h("h3", { text: "Predicted by the nearest neighbors" }), predicted))),
-    h("section", { "aria-labelledby": "images" },
-      h("h2", { id: "images", text: "Images" }), channels.length > 0 && controls(channels), gallery(protein)),
+    h("div", { class: "split" },
+      h("section", { "aria-label": "Images" }, channels.length > 0 && controls(channels), gallery(protein)),
+      h("section", { "aria-label": "Localization" },
+        h("h2", { text: "Annotated" }), annotated(protein),
+        h("h2", { text: "Predicted by the nearest neighbors" }), predicted)),
     askable.length > 0 && h("section", { "aria-labelledby": "near" },
       h("h2", { id: "near", text: "Looks like" }),
       h("div", { class: "bar-of-choices" },
@@ -120,11 +119,11 @@ function gallery(protein) {
     const images = protein.images.filter((image) => image.level === level);
     if (!images.length) continue;
     const all = level === "fov" ? protein.n_fovs : protein.n_cells;
-    const list = h("ul", { class: `gallery ${level}` }, images.slice(0, SHOWN).map(tile));
+    const list = h("ul", { class: `gallery ${level}` }, images.slice(0, SHOWN[level]).map(tile));
     parts.push(h("h3", { text: level === "fov" ? plural(all, "field of view", "fields of view") : plural(all, "cell") }), list);
-    if (images.length > SHOWN) {
-      const more = h("button", { type: "button", text: `Show ${images.length - SHOWN} more`, on: { click: () => {
-        list.append(...images.slice(SHOWN).map(tile));
+    if (images.length > SHOWN[level]) {
+      const more = h("button", { type: "button", text: `Show ${images.length - SHOWN[level]} more`, on: { click: () => {
+        list.append(...images.slice(SHOWN[level]).map(tile));
         more.remove();
       } } });
       parts.push(more);

@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import mimetypes
 import secrets
 import ssl
 from collections.abc import Mapping, Sequence
@@ -15,8 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from locatlas.errors import InputError, LocatlasError, UnknownNameError
-from locatlas.query import answers
-from locatlas.query.localize import Localized
+from locatlas.query.remote_answers import classified_from, multipart_form, neighbors_from
 from locatlas.types import Level
 
 __all__ = ["RemoteAtlas"]
@@ -108,7 +106,7 @@ class RemoteAtlas:
         if image is None:
             return self._table("neighbors", {**asked, **further})
         document = self._upload(image, channels, pixel_size_um, at, asked, further, "neighbors")["neighbors"]
-        return _neighbors(document)
+        return neighbors_from(document)
 
     def classify(
         self,
@@ -150,7 +148,7 @@ class RemoteAtlas:
         if image is None:
             return self._table("classify", {**asked, **further})
         answer = self._upload(image, channels, pixel_size_um, at, asked, further, "classification")
-        return _classified(answer["classification"])
+        return classified_from(answer["classification"])
 
     def proteins(self, **asked: Any) -> pa.Table:
         """As `Atlas.proteins`, without mean average precision."""
@@ -214,7 +212,7 @@ class RemoteAtlas:
         fields |= {} if at is None else {"at": f"{at[0]!r},{at[1]!r}"}
         paths = [Path(image)] if isinstance(image, str | Path) else [Path(one) for one in image]
         boundary = secrets.token_hex(16)
-        body = _form(boundary, fields, paths)
+        body = multipart_form(boundary, fields, paths)
         kind = f"multipart/form-data; boundary={boundary}"
         found: dict[str, Any] = json.loads(self._ask("POST", "/api/v1/query", "application/json", body, kind))
         return found
@@ -273,61 +271,3 @@ def _many(value: Any) -> list[Any]:
 
 def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _form(boundary: str, fields: Mapping[str, Any], paths: Sequence[Path]) -> bytes:
-    """A multipart body.
-
-    Raises:
-        InputError: If a file cannot be read.
-    """
-    parts = []
-    for name, value in fields.items():
-        parts.append(f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode())
-    for path in paths:
-        try:
-            data = path.expanduser().read_bytes()
-        except OSError as error:
-            message = f"{path}: {error.strerror or error}"
-            raise InputError(message) from error
-        called = "".join("_" if c in '"\\\r\n' or not c.isprintable() else c for c in path.name)
-        kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-        head = f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="{called}"\r\n'
-        parts.append(f"{head}Content-Type: {kind}\r\n\r\n".encode() + data + b"\r\n")
-    return b"".join([*parts, f"--{boundary}--\r\n".encode()])
-
-
-def _neighbors(document: dict[str, Any]) -> pa.Table:
-    """The table that the document was made of."""
-    schema = pa.schema(
-        [
-            ("rank", pa.int64()),
-            ("id", pa.string()),
-            ("protein", pa.string()),
-            ("similarity", pa.float32()),
-            ("localizations", pa.list_(pa.string())),
-            ("dataset", pa.string()),
-        ]
-    )
-    said = {name: value for name, value in document.items() if name != "hits"}
-    return answers.with_context(pa.Table.from_pylist(document["hits"], schema=schema), **said)
-
-
-def _classified(document: dict[str, Any]) -> pa.Table:
-    def pairs(scores: Sequence[Mapping[str, Any]]) -> list[tuple[str, float]]:
-        return [(one["localization"], one["score"]) for one in scores]
-
-    items = [
-        Localized(
-            name=item["id"],
-            protein=item["protein"],
-            annotated=item["annotated"],
-            predicted=pairs(item["predicted"]),
-            scores=pairs(item["scores"]),
-            neighbors=item["neighbors"],
-            similarities=item["similarities"],
-        )
-        for item in document["items"]
-    ]
-    said = {name: value for name, value in document.items() if name not in ("items", "units")}
-    return answers.localized_table(items, **said)

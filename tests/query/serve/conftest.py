@@ -32,23 +32,24 @@ def client(made: Path) -> Iterator[TestClient]:
         yield asked
 
 
-@pytest.fixture
-def encoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("locatlas.indexer.job.load_encoder", Encoder)
-    monkeypatch.setattr("locatlas.query.query_image._encoder", Encoder)
+@pytest.fixture(scope="module")
+def encoder() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("locatlas.indexer.job.load_encoder", Encoder)
+        patch.setattr("locatlas.query.query_image._encoder", Encoder)
+        yield
 
 
-@pytest.fixture
-def fields(tmp_path: Path, encoder: None) -> Path:
-    """Six small fields of view, indexed into `atlas` beside them."""
-    write_collection(tmp_path / "images")
-    index(tmp_path / "images", atlas=tmp_path / "atlas", dataset="opencell")
-    return tmp_path
+@pytest.fixture(scope="module")
+def fields(tmp_path_factory: pytest.TempPathFactory, encoder: None) -> Path:
+    """Six small fields of view, indexed into `atlas` beside them; a test that changes them puts them back."""
+    folder = tmp_path_factory.mktemp("fields")
+    write_collection(folder / "images")
+    index(folder / "images", atlas=folder / "atlas", dataset="opencell")
+    return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def drawn(fields: Path) -> Iterator[TestClient]:
-    with TestClient(
-        create_app(fields / "atlas"), base_url="http://localhost", raise_server_exceptions=False
-    ) as asked:
+    with TestClient(create_app(fields / "atlas"), base_url="http://localhost", raise_server_exceptions=False) as asked:
         yield asked

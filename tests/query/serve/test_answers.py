@@ -121,21 +121,6 @@ def test_messages_name_no_folder_of_this_machine(client: TestClient, made: Path)
     assert "/tmp" not in said
 
 
-def test_new_rows_are_seen_without_a_restart(drawn: TestClient, fields: Path) -> None:
-    before = drawn.get("/api/v1/status").json()
-    assert drawn.get("/api/v1/neighbors", params={"id": "opencell/FID00000000"}).status_code == 200
-    assert drawn.get("/api/v1/images/opencell/FID00000009").status_code == 404
-    write_field(fields / "images", 9)
-    write_annotations(fields / "images", {n: ("nucleoplasm", "vesicles")[n % 2] for n in (*range(6), 9)})
-    index(fields / "images", atlas=fields / "atlas", dataset="opencell")
-    after = drawn.get("/api/v1/status").json()
-    assert after["version"] != before["version"]
-    assert after["levels"][0]["images"] == before["levels"][0]["images"] + 1 == 7
-    assert drawn.get("/api/v1/proteins/GENE9").json()["n_fovs"] == 1
-    hits = drawn.get("/api/v1/neighbors", params={"id": "opencell/FID00000000", "k": 6}).json()["hits"]
-    assert "opencell/FID00000009" in {hit["id"] for hit in hits}
-
-
 def test_a_held_store_knows_the_versions_that_lance_knows(fields: Path) -> None:
     plain_store = locatlas.open(fields / "atlas").store
     held = HeldStore(plain_store.folder)
@@ -163,3 +148,18 @@ def test_what_is_asked_by_many_at_once_is_made_once(client: TestClient) -> None:
     for thread in threads:
         thread.join()
     assert (found, len(made)) == (["answer"] * 5, 1)
+
+
+def test_new_rows_are_seen_without_a_restart(drawn: TestClient, fields: Path) -> None:
+    before = drawn.get("/api/v1/status").json()
+    assert drawn.get("/api/v1/neighbors", params={"id": "opencell/FID00000000"}).status_code == 200
+    assert drawn.get("/api/v1/images/opencell/FID00000009").status_code == 404
+    write_field(fields / "images", 9)
+    write_annotations(fields / "images", {n: ("nucleoplasm", "vesicles")[n % 2] for n in (*range(6), 9)})
+    index(fields / "images", atlas=fields / "atlas", dataset="opencell")
+    after = drawn.get("/api/v1/status").json()
+    assert after["version"] != before["version"]
+    assert after["levels"][0]["images"] == before["levels"][0]["images"] + 1 == 7
+    assert drawn.get("/api/v1/proteins/GENE9").json()["n_fovs"] == 1
+    hits = drawn.get("/api/v1/neighbors", params={"id": "opencell/FID00000000", "k": 6}).json()["hits"]
+    assert "opencell/FID00000009" in {hit["id"] for hit in hits}

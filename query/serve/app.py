@@ -1,8 +1,9 @@
 """The HTTP API of one atlas as an ASGI app: its routes, and what becomes of errors."""
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp
 
 from locatlas.errors import LocatlasError
 from locatlas.indexer.ledger import versions
@@ -64,7 +66,8 @@ def create_app(
         heavy.close()
 
     # its pages of documentation fetch scripts from elsewhere
-    app = FastAPI(
+    app = _Guarded(
+        partial(Guard, hosts=hosts, addresses=addresses, token=token),
         title="locatlas",
         version=versions().get("locatlas", "not installed"),
         description="Neighbors, localizations and pictures from one atlas. Read-only; the atlas never changes by it.",
@@ -83,9 +86,20 @@ def create_app(
     app.include_router(pictures_router(context))
     app.include_router(page_router())
     _tell_errors(app, desk, limits)
-    app.add_middleware(Guard, hosts=hosts, addresses=addresses, token=token)
-    Guard(app, hosts=hosts, addresses=addresses, token=token)  # a bad token is refused now, not with the first request
     return app
+
+
+class _Guarded(FastAPI):
+    """An app whose guard stands before all else, so that answers to unexpected errors pass it, too."""
+
+    def __init__(self, guard: Callable[[ASGIApp], ASGIApp], **how: Any) -> None:
+        super().__init__(**how)
+        self._guard = guard
+        guard(self)  # a bad token is refused now, not with the first request
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """The layers around the routes."""
+        return self._guard(super().build_middleware_stack())
 
 
 def _tell_errors(app: FastAPI, desk: Desk, limits: ServeLimits) -> None:

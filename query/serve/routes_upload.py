@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import UploadFile
 
-from locatlas.errors import ImageRejectedError, InputError
+from locatlas.errors import ImageRejectedError, InputError, one_line
 from locatlas.query import answers
 from locatlas.query.plain import plain
 from locatlas.query.serve.asked import MOST_K, Text
@@ -86,8 +86,8 @@ def _asked(fields: Mapping[str, str]) -> UploadAsked:
         return UploadAsked.model_validate({name: value for name, value in fields.items() if value != ""})
     except ValidationError as error:
         first = error.errors()[0]
-        message = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise InputError(message) from error
+        reason = str(first["msg"]).removeprefix("Value error, ")
+        raise HTTPException(422, f"{one_line('.'.join(map(str, first['loc'])))}: {reason}") from error
 
 
 class _Question:

@@ -57,7 +57,7 @@ class Listening:
         """Answer until a signal comes.
 
         Raises:
-            StopRequested: When it did.
+            SystemExit: When it did: with 130 for Ctrl-C, 143 for SIGTERM.
         """
         config = uvicorn.Config(
             self._app,
@@ -74,13 +74,13 @@ class Listening:
         try:
             uvicorn.Server(config).run(sockets=[self._socket])
         except StopRequested as request:
+            print(f"locatlas: stopped by {request}", file=sys.stderr, flush=True)
             context = self._app.state.context
             if context.quick.taken or context.heavy.taken:
                 # work that no signal reaches would keep the process: nothing is written, so nothing is lost
                 decoders().close()
-                print(f"locatlas: stopped by {request}", file=sys.stderr, flush=True)
                 os._exit(request.exit_code)
-            raise
+            sys.exit(request.exit_code)
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from pathlib import Path
 from shutil import copyfileobj
 
 from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.types import Message
 
@@ -57,7 +56,8 @@ async def received(request: Request, limits: ServeLimits) -> AsyncIterator[Uploa
     Raises:
         TooLongError: If it takes too long to come in.
         TooLargeError: As soon as more bytes come, or are announced, than may.
-        InputError: If it is no multipart form, or has no file or too many.
+        InputError: If it is no multipart form, or has no file.
+        HTTPException: 400, if the form is broken, or has too many files or fields.
     """
     announced = request.headers.get("content-length", "0")
     if announced.isdecimal() and int(announced) > limits.upload_bytes:
@@ -93,9 +93,6 @@ async def _form(request: Request, limits: ServeLimits) -> FormData:
             return await request.form(max_files=limits.upload_files, max_fields=_FIELDS, max_part_size=_FIELD_BYTES)
     except TimeoutError:
         raise TooLongError from None
-    except MultiPartException as error:
-        message = f"the form cannot be read: {error.message}"
-        raise InputError(message) from error
 
 
 def _uploaded(form: FormData, limits: ServeLimits) -> Uploaded:

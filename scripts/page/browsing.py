@@ -35,7 +35,9 @@ def chromium() -> Iterator[Any]:
     """A headless Chromium of the system; without a GPU it draws by software."""
     from playwright.sync_api import sync_playwright
 
-    found = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+    found = next(
+        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+    )
     if found is None:
         raise SystemExit("no chromium on this machine (Debian: apt-get install chromium)")
     with sync_playwright() as playwright:

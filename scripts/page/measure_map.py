@@ -41,7 +41,9 @@ def points(n: int, seed: int = 0) -> bytes:
     xy = (centres[place] + rng.normal(0, 1.2, (n, 2))).astype(np.float32)
     protein = rng.integers(0, _PROTEINS, n)
     names = [
-        pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), [f"{kind}{i}" for i in range(int(codes.max()) + 1)])
+        pa.DictionaryArray.from_arrays(
+            pa.array(codes.astype(np.int32)), [f"{kind}{i}" for i in range(int(codes.max()) + 1)]
+        )
         for kind, codes in (("GENE", protein), ("place ", place))
     ]
     table = pa.table(
@@ -70,14 +72,20 @@ def measured(address: str, browser: Any, body: bytes, runs: int) -> dict[str, An
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.set_default_timeout(120_000)
         page.add_init_script(_FINISH)
-        page.route("**/api/v1/points?*", lambda route: route.fulfill(body=body, content_type="application/vnd.apache.arrow.stream"))
+        page.route(
+            "**/api/v1/points?*",
+            lambda route: route.fulfill(body=body, content_type="application/vnd.apache.arrow.stream"),
+        )
         page.goto(f"{address}/#/map")
         page.wait_for_selector(".view-map[data-usable]")
         found["usable_ms"].append(float(page.get_attribute(".view-map", "data-usable")))
         box = page.locator("canvas.cloud").bounding_box()
         renderer = page.evaluate(
-            """() => { const gl = document.querySelector("canvas.cloud").getContext("webgl2");
-            return gl.getParameter(gl.getExtension("WEBGL_debug_renderer_info")?.UNMASKED_RENDERER_WEBGL ?? gl.RENDERER); }"""
+            """() => {
+                const gl = document.querySelector("canvas.cloud").getContext("webgl2");
+                const told = gl.getExtension("WEBGL_debug_renderer_info");
+                return gl.getParameter(told?.UNMASKED_RENDERER_WEBGL ?? gl.RENDERER);
+            }"""
         )
         page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
         for _ in range(5):

@@ -63,7 +63,12 @@ SHOTS = (
     Shot("cells", "#/image/opencell/FID99090101"),
     Shot("map", "#/map?level=cell", act=_hover),
     Shot("selection", "#/map?level=cell&colour=predicted", theme="dark", act=_lasso),
-    Shot("pictures", "#/map?level=cell", theme="dark", act=lambda page: page.get_by_role("button", name="Pictures").click()),
+    Shot(
+        "pictures",
+        "#/map?level=cell",
+        theme="dark",
+        act=lambda page: page.get_by_role("button", name="Pictures").click(),
+    ),
     Shot("compare", "#/compare?protein=SYNX-0501&level=fov"),
     Shot("benchmarks", "#/benchmarks"),
     Shot("phone", "#/protein/SYNX-0401", size=PHONE, theme="dark"),
@@ -91,7 +96,11 @@ def taken(browser: Any, address: str, shot: Shot) -> bytes:
     page.close()
     whole = _png(shown)
     # few pixels of a colour count as much as many: swatches of a legend keep theirs
-    return whole if len(whole) < MOST_BYTES else _png(shown.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE))
+    return (
+        whole
+        if len(whole) < MOST_BYTES
+        else _png(shown.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE))
+    )
 
 
 def _png(image: Image.Image) -> bytes:

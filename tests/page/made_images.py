@@ -1,4 +1,4 @@
-"""An atlas that the page is looked at with: a few proteins of three looks, with cells, a map, two encoders, measures."""
+"""An atlas to look at the page with: six proteins of three looks, with cells, maps, two encoders, measures."""
 
 from pathlib import Path
 

@@ -32,7 +32,11 @@ def asked(served: Served, path: str, **parameters: Any) -> Any:
     query = urllib.parse.urlencode(parameters)
     with urllib.request.urlopen(f"{served.address}/api/v1/{path}?{query}") as answer:
         body = answer.read()
-    return json.loads(body) if answer.headers["content-type"].startswith("application/json") else pa.ipc.open_stream(body).read_all()
+    return (
+        json.loads(body)
+        if answer.headers["content-type"].startswith("application/json")
+        else pa.ipc.open_stream(body).read_all()
+    )
 
 
 def mean_colour(page: Any, selector: str) -> list[float]:
@@ -87,7 +91,11 @@ def test_the_search_box_completes_by_keyboard_and_opens_what_was_chosen(opened: 
 
 @pytest.mark.parametrize(
     ("typed", "ends"),
-    [("lamin b", "#/protein/LMNB1"), ("mitoch", "#/?localization=mitochondria"), ("manifest/f41", "#/image/manifest/f41")],
+    [
+        ("lamin b", "#/protein/LMNB1"),
+        ("mitoch", "#/?localization=mitochondria"),
+        ("manifest/f41", "#/image/manifest/f41"),
+    ],
     ids=("alias", "localization", "id"),
 )
 def test_aliases_localizations_and_ids_are_found(opened: Opener, typed: str, ends: str) -> None:
@@ -265,9 +273,7 @@ def test_the_lasso_exports_the_ids_of_what_it_encloses(opened: Opener, served: S
     for x, y in ((right, top), (right, bottom), (left, bottom), (left, top)):
         page.mouse.move(x, y, steps=4)
     page.mouse.up()
-    wanted = {
-        one for row, one in enumerate(ids) if places[row] != "mitochondria" and camera.at(row)[0] < right
-    }
+    wanted = {one for row, one in enumerate(ids) if places[row] != "mitochondria" and camera.at(row)[0] < right}
     assert 0 < len(wanted) < len(ids)
     page.wait_for_selector(f".selection h2:has-text('{len(wanted)} selected')")
     with page.expect_download() as download:

@@ -2,14 +2,15 @@
 
 import KDBush from "./vendor/kdbush.js";
 
-import { status, table } from "./api.js";
+import { ApiError, status, table } from "./api.js";
 import { announce, choice, count, h, later, plural, put, s } from "./dom.js";
 import { byClass, byShare, classStyle, coded, inside, looksOf } from "./map_colours.js";
 import { PointCloud } from "./map_gl.js";
 import { hand } from "./map_hand.js";
+import { failure } from "./main.js";
 import { legend, scale, selected, tip } from "./map_panel.js";
 import { Shots } from "./map_shots.js";
-import { encoderChoice, goTo, imageLink, levels, proteinLink } from "./parts.js";
+import { current, encoderChoice, encodersOf, goTo, imageLink, levels, notes, proteinLink } from "./parts.js";
 import { isDark } from "./theme.js";
 
 const COLOUR_BY = { localization: "localization", dataset: "data set", confidence: "vote confidence", predicted: "predicted localization" };
@@ -27,14 +28,27 @@ export async function render(root, at, { signal, leaving }) {
   const level = askable.includes(wanted) ? wanted : askable.find((l) => mapped.includes(l)) ?? askable.at(-1);
   const encoder = at.parameters.get("encoder");
   const colour = Object.hasOwn(COLOUR_BY, at.parameters.get("colour") ?? "") ? at.parameters.get("colour") : "localization";
+  const fingerprint = encodersOf(atlas, level).find((e) => [e.fingerprint, e.name].includes(encoder))?.fingerprint ?? current(atlas, level)?.fingerprint;
+  // the one that was made last comes first, as with the server
+  const stored = atlas.stored.maps.filter((m) => m.level === level && m.fingerprint === fingerprint).toSorted((a, b) => (a.at < b.at ? 1 : -1));
+  const methods = [...new Set(stored.map((m) => m.method))];
   const head = h("div", { class: "bar-of-choices" }, h("h1", { text: "Map" }),
     choice("points", askable.map((l) => [l, { protein: "proteins", fov: "fields of view", cell: "cells" }[l]]), level,
-      (value) => goTo(at, { level: value, encoder: null })),
-    encoderChoice(atlas, level, encoder, (value) => goTo(at, { encoder: value })),
+      (value) => goTo(at, { level: value, encoder: null, method: null })),
+    encoderChoice(atlas, level, encoder, (value) => goTo(at, { encoder: value, method: null })),
+    methods.length > 1 && choice("method", methods.map((m) => [m, m]), at.parameters.get("method") ?? methods[0],
+      (value) => goTo(at, { method: value })),
     choice("colour", Object.entries(COLOUR_BY), colour, (value) => goTo(at, { colour: value })));
   put(root, head, h("p", { class: "told waiting", text: "Loading the map …" }));
   const by = { level, encoder };
-  const points = await table("points", by, signal);
+  let points;
+  try {
+    points = await table("points", { ...by, method: at.parameters.get("method") }, signal);
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    put(root, head, failure(error));
+    return;
+  }
   const arrived = performance.now();
   const needed = colour === "confidence" || colour === "predicted";
   const votes = needed ? await table("points/confidence", by, signal) : null;
@@ -101,7 +115,7 @@ function build(root, head, data, { level, colour, atlas }) {
   put(root, head,
     h("div", { class: "bar-of-choices" }, h("label", { class: "choice" }, h("span", { text: "protein" }), search),
       data.dataset.names.length > 1 && sets, lasso, inView, whole, pictures),
-    h("div", { class: "stage" }, frame, side), told,
+    notes(JSON.parse(data.metadata.notes ?? "[]")), h("div", { class: "stage" }, frame, side), told,
     h("p", { class: "told", id: "map-keys", text: "Drag or arrow keys move, wheel or + and − zoom, 0 shows everything, Enter opens the marked point, Escape drops the selection." }));
 
   const classes = { localization: data.localization, dataset: data.dataset, predicted: data.predicted }[colour] ?? null;

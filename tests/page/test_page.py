@@ -406,7 +406,8 @@ def test_views_fit_a_phone_and_axe_finds_no_serious_fault(opened: Opener, view: 
     page.set_viewport_size({"width": 1280, "height": 800})
     for theme in ("light", "dark"):
         page.emulate_media(color_scheme=theme)
-        found = axe.run(page)
+        # what is not a matter of colour is the same in both
+        found = axe.run(page, options=None if theme == "light" else {"runOnly": ["color-contrast"]})
         serious = [
             (theme, one["id"], one["nodes"][0]["html"][:200])
             for one in found.response["violations"]

@@ -40,6 +40,22 @@ const LOOKS = [1, 2, 3];
 /** Looks of a point. */
 export const LOOK = { hidden: 0, dim: 1, plain: 2, chosen: 3 };
 
+/** Points that are drawn while the map moves: a random part of many, as without a GPU all would make it jerk. */
+const MOVING = 40_000;
+const REST_MS = 160;
+
+/** A random order, the same each time: no class lies on top of another, and the first k are a fair part of all. */
+function shuffled(n) {
+  const order = Uint32Array.from({ length: n }, (_, i) => i);
+  let state = 1;
+  for (let i = n - 1; i > 0; i -= 1) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    const j = Math.floor((state / 2 ** 32) * (i + 1));
+    [order[i], order[j]] = [order[j], order[i]];
+  }
+  return order;
+}
+
 /** A cloud of points on a canvas. Throws where the browser has no WebGL 2. */
 export class PointCloud {
   constructor(canvas) {
@@ -94,10 +110,11 @@ export class PointCloud {
   setPoints(x, y) {
     this.kept = { x, y };
     this.n = x.length;
+    this.order = shuffled(this.n);
     const at = new Float32Array(2 * this.n);
     for (let i = 0; i < this.n; i += 1) {
-      at[2 * i] = x[i];
-      at[2 * i + 1] = y[i];
+      at[2 * i] = x[this.order[i]];
+      at[2 * i + 1] = y[this.order[i]];
     }
     this.#upload(0, at);
     this.draw();
@@ -107,14 +124,28 @@ export class PointCloud {
   setStyle({ colours, marks, looks }) {
     this.styled = { colours, marks, looks };
     const both = new Uint8Array(2 * this.n);
+    const paints = new Uint8Array(4 * this.n);
     this.used = new Set();
     for (let i = 0; i < this.n; i += 1) {
-      both[2 * i] = marks[i];
-      both[2 * i + 1] = looks[i];
-      this.used.add(looks[i]);
+      const row = this.order[i];
+      both[2 * i] = marks[row];
+      both[2 * i + 1] = looks[row];
+      for (let c = 0; c < 4; c += 1) paints[4 * i + c] = colours[4 * row + c];
+      this.used.add(looks[row]);
     }
-    this.#upload(1, colours);
+    this.#upload(1, paints);
     this.#upload(2, both);
+    this.draw();
+  }
+
+  /** Draw while the map moves, and all points when it rests. */
+  #moved() {
+    this.moving = this.n > MOVING;
+    clearTimeout(this.resting);
+    if (this.moving) this.resting = setTimeout(() => {
+      this.moving = false;
+      this.draw();
+    }, REST_MS);
     this.draw();
   }
 
@@ -156,7 +187,7 @@ export class PointCloud {
     for (const look of LOOKS) {
       if (!this.used.has(look)) continue;
       gl.uniform1f(this.uniforms.pass, look);
-      gl.drawArrays(gl.POINTS, 0, this.n);
+      gl.drawArrays(gl.POINTS, 0, this.moving ? MOVING : this.n);
     }
     this.frames += 1;
     this.drawn?.();
@@ -202,19 +233,20 @@ export class PointCloud {
     const [nowX, nowY] = this.toMap(px, py);
     this.camera.x += x - nowX;
     this.camera.y += y - nowY;
-    this.draw();
+    this.#moved();
   }
 
   /** Move by pixels of the page. */
   pan(dx, dy) {
     this.camera.x -= dx / this.camera.scale;
     this.camera.y += dy / this.camera.scale;
-    this.draw();
+    this.#moved();
   }
 
   /** Free what the graphics hold. */
   end() {
     cancelAnimationFrame(this.waiting);
+    clearTimeout(this.resting);
     this.gl.getExtension("WEBGL_lose_context")?.loseContext();
   }
 }

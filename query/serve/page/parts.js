@@ -132,9 +132,19 @@ export function encodersOf(status, level) {
   return status.encoders.filter((e) => e.level === wanted && e.state !== "building" && e.embedded > 0);
 }
 
+/** An encoder's name; with its channel plan where others of its level have the same name, and with its fingerprint
+    where that is the same, too. */
+export function encoderTitle(status, one) {
+  const alike = status.encoders.filter((e) => e.level === one.level && e.name === one.name);
+  if (alike.length < 2) return one.name;
+  const plan = (e) => [e.channels, e.passes, e.stains.join("+")].filter(Boolean).join(" ");
+  const same = alike.filter((e) => plan(e) === plan(one)).length > 1;
+  return `${one.name}, ${plan(one)}${same ? `, ${one.fingerprint.slice(0, 6)}` : ""}`;
+}
+
 /** A choice among them; nothing to choose from gives a line of text. */
 export function encoderChoice(status, level, value, onchange, label = "encoder") {
-  const names = encodersOf(status, level).map((e) => [e.fingerprint, `${e.name}${e.state === "current" ? "" : " (earlier)"}`]);
+  const names = encodersOf(status, level).map((e) => [e.fingerprint, `${encoderTitle(status, e)}${e.state === "current" ? "" : " (earlier)"}`]);
   return choice(label, names, value ?? current(status, level)?.fingerprint, onchange);
 }
 

@@ -9,6 +9,9 @@ import { encoderChoice, goTo, levels, notes } from "./parts.js";
 
 const SCORES = { macro_f1: "macro F1", micro_f1: "micro F1", accuracy: "accuracy", balanced_accuracy: "balanced accuracy" };
 
+/** Curves in a chart at first, the best; more are told apart by nobody. */
+const CURVES = 7;
+
 /** Show the view. */
 export async function render(root, at, { signal }) {
   const [atlas, stored] = await Promise.all([status(), get("sweeps", {}, signal)]);
@@ -34,7 +37,8 @@ function kept({ curves, definitions }, score, at, signal) {
   const groups = Map.groupBy(curves, (c) => [c.level, c.labels, c.protocol, c.n, c.n_groups, c.n_classes].join("\n"));
   const names = [...groups].map(([key, [one]], i) => [String(i), `${one.level}, ${one.labels}-label, ${one.protocol}; ${count(one.n)} rows, ${plural(one.n_groups, "group")}, ${plural(one.n_classes, "class", "classes")}`, key]);
   const chosen = Math.min(Number(at.parameters.get("run") ?? 0) || 0, names.length - 1);
-  const shown = groups.get(names[chosen][2]);
+  const all = groups.get(names[chosen][2]);
+  const shown = at.parameters.get("all") ? all : all.slice(0, CURVES);
   const labels = titles(shown);
   const series = shown.map((curve, i) => ({ name: labels[i], points: curve.points.map((p) => ({ x: p.k, y: p[score],
     low: score === "macro_f1" && p.macro_f1_sd !== null ? p[score] - p.macro_f1_sd : null,
@@ -52,7 +56,10 @@ function kept({ curves, definitions }, score, at, signal) {
     }
   };
   box.append(
-    h("div", { class: "bar-of-choices" }, choice("measured on", names, String(chosen), (value) => goTo(at, { run: value }))),
+    h("div", { class: "bar-of-choices" }, choice("measured on", names, String(chosen), (value) => goTo(at, { run: value, all: null })),
+      all.length > CURVES && h("button", { type: "button", "aria-pressed": String(shown === all), text: `all ${all.length} curves`,
+        on: { click: () => goTo(at, { all: shown === all ? null : "1" }) } })),
+    shown !== all && all.length > CURVES && h("p", { class: "told", text: `The ${CURVES} with the best macro F1 of ${all.length}.` }),
     lines(series, { x: "neighbors k", y: SCORES[score], label: `${SCORES[score]} by number of neighbors, ${plural(series.length, "curve")}` }),
     h("p", { class: "told", text: `${definitions[score] ?? ""}${series.some((one) => one.points.some((p) => p.low !== null)) ? "; shaded: standard deviation over seeds" : ""}` }),
     h("h2", { text: "Confusion" }), choice("of", cells.map(([id, text]) => [id, text]), best, show), matrix);
@@ -64,7 +71,9 @@ function kept({ curves, definitions }, score, at, signal) {
 function titles(curves) {
   const parts = ["mapping", "passes", "stains", "objective", "votes", "fraction"];
   const differ = parts.filter((name) => new Set(curves.map((c) => String(c[name]))).size > 1);
-  return curves.map((c) => [c.encoder, ...differ.map((name) => (name === "fraction" ? `${c.fraction * 100} % of the data` : String(c[name] ?? "imported")))].join(", "));
+  const found = curves.map((c) => [c.encoder, ...differ.map((name) => (name === "fraction" ? `${c.fraction * 100} % of the data` : String(c[name] ?? "imported")))].join(", "));
+  // measured twice, e.g. before and after images were added
+  return found.map((name, i) => (found.filter((other) => other === name).length > 1 ? `${name}, data ${curves[i].data_digest.slice(0, 6)}` : name));
 }
 
 function measured(found) {

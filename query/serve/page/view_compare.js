@@ -4,7 +4,7 @@ import { ApiError, get, status } from "./api.js";
 import { shot } from "./channels.js";
 import { announce, choice, h, plural, put, two } from "./dom.js";
 import { failure } from "./main.js";
-import { encoderChoice, encodersOf, goTo, hitCard, imageLink, levels, notes, numberChoice, proteinLink, proteinShot } from "./parts.js";
+import { encoderChoice, encoderTitle, encodersOf, goTo, hitCard, imageLink, levels, notes, numberChoice, proteinLink, proteinShot } from "./parts.js";
 
 const MOST = 12;
 
@@ -71,7 +71,10 @@ function choose(at, text) {
 }
 
 function compared(found, atlas, level, asked) {
-  const title = (one) => atlas.encoders.find((e) => e.fingerprint === one.fingerprint)?.name ?? one.name;
+  const title = (one) => {
+    const known = atlas.encoders.find((e) => e.fingerprint === one.fingerprint);
+    return known ? encoderTitle(atlas, known) : one.name;
+  };
   return [
     found.overlap !== null && h("p", { class: "overlap" }, h("b", { text: two(found.overlap) }),
       ` of the neighbors are the same${found.queries.length > 1 ? `, mean over ${plural(found.queries.length, "image")}` : ""}`),

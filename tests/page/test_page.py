@@ -318,12 +318,17 @@ def test_an_uploaded_image_finds_what_looks_like_it(opened: Opener) -> None:
     page = opened("#/query")
     image = field("mitochondria", 77)
     files = []
-    for name, plane in zip(("nucleus", "protein", "er"), image, strict=True):
+    for name, plane in zip(("x_blue", "x_green", "x_yellow"), image, strict=True):
         out = io.BytesIO()
         tifffile.imwrite(out, plane)
         files.append({"name": f"{name}.tif", "mimeType": "image/tiff", "buffer": out.getvalue()})
-    page.set_input_files("#files", files)
-    page.fill("#channels", "nucleus, protein, er")
+    page.set_input_files("#files", files[::-1])
+    told = page.eval_on_selector_all(".files li", "all => all.map(one => [one.innerText, one.querySelector('select').value])")
+    assert [(name[: name.index(".")], channel) for name, channel in told] == [
+        ("x_yellow", "er"),
+        ("x_green", "protein"),
+        ("x_blue", "nucleus"),
+    ]
     page.get_by_role("button", name="Find what looks like it").click()
     page.wait_for_selector(".result [data-hit]")
     assert page.locator(".result .card .name").first.inner_text() in ("TOMM20", "ATP5F1A")

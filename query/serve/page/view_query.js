@@ -5,7 +5,21 @@ import { announce, choice, h, plural, put } from "./dom.js";
 import { failure } from "./main.js";
 import { hitCards, levels, notes, numberChoice, voters, votes } from "./parts.js";
 
+/** Words in names of files that tell a channel, HPA's colours among them. */
+const WORDS = {
+  nucleus: ["nucleus", "nuclei", "nuc", "dapi", "hoechst", "blue"],
+  protein: ["protein", "gfp", "green"],
+  microtubules: ["microtubules", "microtubule", "tubulin", "red"],
+  er: ["er", "yellow"],
+};
+const HOW = "One file with all channels, or one file for each.";
 const USUAL = ["nucleus", "protein", "microtubules", "er", "membrane", "brightfield"];
+
+/** The channel that a file's name tells, null where it tells none. */
+function guessed(name, known) {
+  const words = name.toLowerCase().split(/[^a-z0-9]+/);
+  return known.find((one) => words.some((word) => word === one.toLowerCase() || (WORDS[one] ?? []).includes(word))) ?? null;
+}
 
 /** Show the view. */
 export async function render(root, at, { signal }) {
@@ -15,11 +29,16 @@ export async function render(root, at, { signal }) {
   // those that most images of the atlas have
   const largest = atlas.datasets.toSorted((a, b) => b.fovs + b.cells - a.fovs - a.cells)[0];
   const usual = largest?.channels[0] ?? ["nucleus", "protein"];
-  const state = { level: askable[0], k: "", files: [] };
+  const state = { level: askable[0], k: "", files: [], each: null };
   const picked = h("ul", { class: "files" });
-  const told = h("p", { class: "told", text: "One file with several channels, or one file for each channel, in the order of their names." });
+  const told = h("p", { class: "told", text: HOW });
   const channels = h("input", { id: "channels", type: "text", value: usual.join(", "),
-    list: "known-channels", autocomplete: "off", spellcheck: "false", required: true });
+    autocomplete: "off", spellcheck: "false", required: true });
+  const inOrder = h("div", { class: "field" }, h("label", { for: "channels", text: "Channels" }), channels,
+    h("span", { class: "quick" }, "add ", known.slice(0, 8).map((name) => h("button", { type: "button", class: "quiet", text: name, on: { click: () => {
+      const names = channels.value.split(",").map((n) => n.trim()).filter(Boolean);
+      channels.value = (names.includes(name) ? names.filter((n) => n !== name) : [...names, name]).join(", ");
+    } } }))));
   const pixel = h("input", { id: "pixel", type: "number", min: "0", step: "any", placeholder: "not known" });
   const place = h("input", { id: "place", type: "text", placeholder: "the whole image is one cell", pattern: "\\s*[0-9.]+\\s*,\\s*[0-9.]+\\s*", title: "row, column in pixels, e.g. 120, 340" });
   const cellPlace = h("div", { class: "field", hidden: askable[0] !== "cell" }, h("label", { for: "place", text: "Cell at y, x in px" }), place);
@@ -31,7 +50,16 @@ export async function render(root, at, { signal }) {
   const drop = h("div", { class: "drop" }, h("label", { for: "files", text: "TIFF or PNG files" }), file, picked, told);
   const take = (files) => {
     state.files = files;
-    put(picked, files.map((one) => h("li", { text: `${one.name} (${(one.size / 2 ** 20).toFixed(1)} MiB)` })));
+    // one file for each channel: each is given its own, so that no order has to be right
+    const several = files.length > 1;
+    const names = files.map((one) => guessed(one.name, known));
+    const left = known.filter((name) => !names.includes(name));
+    state.each = several ? names.map((name) => name ?? left.shift() ?? known[0]) : null;
+    inOrder.hidden = several;
+    channels.required = !several;
+    told.textContent = HOW;
+    put(picked, files.map((one, i) => h("li", {}, h("span", { text: `${one.name} (${(one.size / 2 ** 20).toFixed(1)} MiB)` }),
+      several && choice("is", known.map((name) => [name, name]), state.each[i], (value) => (state.each[i] = value)))));
     send.disabled = !files.length;
     const most = atlas.limits;
     const bytes = files.reduce((sum, one) => sum + one.size, 0);
@@ -49,11 +77,7 @@ export async function render(root, at, { signal }) {
     e.preventDefault();
     ask();
   } } }, drop,
-    h("div", { class: "field" }, h("label", { for: "channels", text: "Channels" }), channels,
-      h("span", { class: "quick" }, "add ", known.slice(0, 8).map((name) => h("button", { type: "button", class: "quiet", text: name, on: { click: () => {
-        const names = channels.value.split(",").map((n) => n.trim()).filter(Boolean);
-        channels.value = (names.includes(name) ? names.filter((n) => n !== name) : [...names, name]).join(", ");
-      } } })))),
+    inOrder,
     h("div", { class: "field" }, h("label", { for: "pixel", text: "Pixel size, µm" }), pixel),
     cellPlace,
     h("div", { class: "bar-of-choices" },
@@ -71,7 +95,7 @@ export async function render(root, at, { signal }) {
   async function ask() {
     const body = new FormData();
     for (const one of state.files) body.append("files", one, one.name);
-    body.append("channels", channels.value.split(",").map((n) => n.trim()).filter(Boolean).join(","));
+    body.append("channels", (state.each ?? channels.value.split(",").map((n) => n.trim()).filter(Boolean)).join(","));
     if (pixel.value) body.append("pixel_size_um", pixel.value);
     if (state.level === "cell" && place.value.trim()) body.append("at", place.value.trim());
     body.append("level", state.level);

@@ -16,7 +16,7 @@ IGNORED = shutil.ignore_patterns(".venv", ".git", "demo", "build", "*.egg-info",
 
 def _sources() -> set[str]:
     wanted = set()
-    for suffix in ("*.py", "*.toml", "py.typed"):
+    for suffix in ("*.py", "*.toml", "*.json", "*.safetensors", "py.typed"):
         for folder, target in MAPPED.items():
             wanted |= {f"{target}/{p.relative_to(ROOT / folder)}" for p in (ROOT / folder).rglob(suffix)}
         face = ROOT / "locatlas"

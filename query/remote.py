@@ -40,11 +40,11 @@ class RemoteAtlas:
     """
 
     def __init__(self, address: str, *, token: str | None = None) -> None:
-        parts = urlsplit(address)
         try:
+            parts = urlsplit(address)
             port = parts.port
         except ValueError:
-            port, parts = None, parts._replace(scheme="")
+            port, parts = None, urlsplit("")
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
             message = f"{address}: not the address of a served atlas, e.g. http://127.0.0.1:8765"
             raise InputError(message)

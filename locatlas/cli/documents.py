@@ -43,6 +43,7 @@ __all__ = [
     "ProbeDocument",
     "ProteinsDocument",
     "RestoreDocument",
+    "ServeDocument",
     "StatusDocument",
     "SweepDocument",
     "VerifyDocument",
@@ -269,6 +270,15 @@ class DemoDocument(_Document):
     seconds: dict[str, float]
 
 
+class ServeDocument(_Document):
+    """Where `serve` answers; printed before it does."""
+
+    atlas: str
+    address: str = Field(description="e.g. http://127.0.0.1:8765")
+    page: str = Field(description="to open in a browser; holds the token, where there is one")
+    token: str | None = Field(description="what every request must show; null where only this machine can ask")
+
+
 DOCUMENTS: dict[str, type[BaseModel]] = {
     "index": IndexDocument,
     "embed": IndexDocument,
@@ -289,6 +299,7 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "benchmark": BenchmarkDocument,
     "map": MapDocument,
     "status": StatusDocument,
+    "serve": ServeDocument,
     "demo": DemoDocument,
     "annotate-export": AnnotateExportDocument,
     "annotate-import": AnnotateImportDocument,

@@ -17,7 +17,7 @@ from locatlas.errors import LocatlasError
 from locatlas.indexer.ledger import versions
 from locatlas.query.serve.context import Context
 from locatlas.query.serve.failures import said_of, without_paths
-from locatlas.query.serve.limits import BusyError, Lane, ServeLimits, TooLongError
+from locatlas.query.serve.limits import BusyError, Lane, ServeLimits, TooLongError, one_blas_thread
 from locatlas.query.serve.reading import Desk
 from locatlas.query.serve.routes_answers import answers_router
 from locatlas.query.serve.routes_measures import measures_router
@@ -61,9 +61,13 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        quick.close()
-        heavy.close()
+        before = one_blas_thread()
+        try:
+            yield
+        finally:
+            quick.close()
+            heavy.close()
+            before.restore_original_limits()
 
     # its pages of documentation fetch scripts from elsewhere
     app = _Guarded(

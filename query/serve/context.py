@@ -20,6 +20,7 @@ MOST_TEXT = 500
 ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorDocument, "description": "What was asked for does not fit the atlas."},
     401: {"model": ErrorDocument, "description": "The token is missing or wrong."},
+    403: {"model": ErrorDocument, "description": "Asked by a page of another site."},
     404: {"model": ErrorDocument, "description": "Nothing has this name."},
     422: {"model": ErrorDocument, "description": "A parameter or an uploaded image cannot be used."},
     503: {"model": ErrorDocument, "description": "Busy, or the atlas cannot be read now."},

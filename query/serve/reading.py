@@ -3,11 +3,13 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from locatlas.errors import StoreDamagedError
 from locatlas.indexer.lance_files import manifest_version
 from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.store import FIXED, Store
@@ -68,16 +70,19 @@ class Desk:
         self.store = HeldStore(AtlasFolder.open(path))
         self.atlas = Atlas(self.store)
         self.name = self.store.folder.path.name
+        self._roots: dict[str, str] = self.store.folder.info()["roots"]
         self._kept_bytes = kept_bytes
         self._lock = threading.Lock()
-        self._kept: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+        self._kept: OrderedDict[Hashable, tuple[Stamp, Any, int]] = OrderedDict()
         self._size = 0
         self._made: dict[Hashable, threading.Lock] = {}
 
     def hidden(self) -> list[tuple[str, str]]:
         """Paths of this machine that messages could name, with what they are called instead."""
-        roots = self.store.folder.info()["roots"]
-        return [(str(self.store.folder.path), self.name), *((path, name) for name, path in roots.items())]
+        # what is to be told may be that the file with the roots is damaged: those of before will do
+        with suppress(StoreDamagedError, OSError):
+            self._roots = self.store.folder.info()["roots"]
+        return [(str(self.store.folder.path), self.name), *((path, name) for name, path in self._roots.items())]
 
     def once(
         self, key: Hashable, make: Callable[[], Any], *, size: Callable[[Any], int], tables: Sequence[str] = ()
@@ -91,33 +96,41 @@ class Desk:
             tables: Those that decide the answer; none means all.
         """
         stamp = tuple((t, self.store.version(t)) for t in tables if self.store.has(t)) if tables else self.store.stamp()
-        full = (key, stamp)
         with self._lock:
-            if full in self._kept:
-                self._kept.move_to_end(full)
-                return self._kept[full][0]
-            making = self._made.setdefault(full, threading.Lock())
+            if (kept := self._of(key, stamp)) is not None:
+                return kept[0]
+            making = self._made.setdefault((key, stamp), threading.Lock())
         try:
             with making:
                 with self._lock:
-                    if full in self._kept:
-                        return self._kept[full][0]
+                    if (kept := self._of(key, stamp)) is not None:
+                        return kept[0]
                 found = make()
-                self._keep(full, found, size(found))
+                with self._lock:
+                    self._keep(key, stamp, found, size(found))
                 return found
         finally:
             with self._lock:
-                self._made.pop(full, None)
+                self._made.pop((key, stamp), None)
 
-    def _keep(self, key: Hashable, found: Any, size: int) -> None:
-        with self._lock:
-            if size > self._kept_bytes:
-                return
-            self._kept[key] = (found, size)
-            self._size += size
-            while self._size > self._kept_bytes:
-                _, (_, freed) = self._kept.popitem(last=False)
-                self._size -= freed
+    def _of(self, key: Hashable, stamp: Stamp) -> tuple[Any] | None:
+        """What is kept of this very version."""
+        if key not in self._kept or self._kept[key][0] != stamp:
+            return None
+        self._kept.move_to_end(key)
+        return (self._kept[key][1],)
+
+    def _keep(self, key: Hashable, stamp: Stamp, found: Any, size: int) -> None:
+        """Keep it in place of that of another version; the longest unused go where there is too much."""
+        if (before := self._kept.pop(key, None)) is not None:
+            self._size -= before[2]
+        if size > self._kept_bytes:
+            return
+        self._kept[key] = (stamp, found, size)
+        self._size += size
+        while self._size > self._kept_bytes:
+            _, (_, _, freed) = self._kept.popitem(last=False)
+            self._size -= freed
 
 
 assert set(FIXED) >= _SMALL

@@ -128,12 +128,18 @@ class Guard:
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not self._is_mine(host_name(hosts[0])):
             return 400, "this server is not called by that host name; `locatlas serve --allow-host NAME` adds one"
+        site = headers.get("sec-fetch-site", "none")
         if scope["method"] in _READING:
-            return None
+            # a link may lead to the page; pictures and answers are not for pages of others, nor is what they cost
+            if site in ("same-origin", "none") or (
+                scope["path"] == "/" and headers.get("sec-fetch-mode") == "navigate"
+            ):
+                return None
+            return 403, "requests from pages of other sites are refused"
         origin = headers.get("origin")
         if origin is not None and not self._is_mine(host_name(_place_of_origin(origin))):
             return 403, "requests from pages of other sites are refused"
-        if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        if site not in ("same-origin", "none"):
             return 403, "requests from pages of other sites are refused"
         return None
 

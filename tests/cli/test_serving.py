@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import locatlas
+from locatlas.cli.documents import DOCUMENTS
 from locatlas.query.remote import RemoteAtlas
 from tests.cli.asking import run
 from tests.query.made_atlas import make_atlas
@@ -79,6 +80,7 @@ def test_with_a_token_and_json_it_ends_with_ctrl_c_while_it_works(tmp_path: Path
         while document.count("{") != document.count("}"):
             document += process.stdout.readline()
         said = json.loads(document)
+        DOCUMENTS["serve"].model_validate(said)
         assert said["page"] == f"{said['address']}/?token={said['token']}"
         there = locatlas.open(said["address"], token=said["token"])
         assert there.levels() == ["fov", "cell"]

@@ -106,3 +106,13 @@ def test_answers_that_are_kept_do_not_grow_without_end(made: Path) -> None:
     assert made_of == [1, 2, 3, 2]  # 2 was asked for longest ago when 3 came
     assert desk.once("large", lambda: "x", size=lambda _: 101) == "x"
     assert desk._size <= 100
+
+
+def test_an_answer_of_another_version_takes_the_place_of_the_one_before(made: Path) -> None:
+    desk = create_app(made).state.context.desk
+    versions = iter([1, 2, 3])
+    for n in range(3):
+        version = next(versions)
+        desk.store.stamp = lambda version=version: (("t", version),)
+        assert desk.once("key", lambda n=n: n, size=lambda _: 10) == n
+    assert (len(desk._kept), desk._size) == (1, 10)

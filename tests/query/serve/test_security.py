@@ -136,6 +136,17 @@ def test_a_form_of_another_site_is_refused(client: TestClient, headers: dict[str
     assert answer.status_code == 403
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_a_page_of_another_site_can_link_to_the_page_and_no_more(client: TestClient, site: str) -> None:
+    asked = {"sec-fetch-site": site, "sec-fetch-mode": "navigate"}
+    assert client.get("/", headers=asked).status_code == 200
+    for path in ("/api/v1/status", "/thumb/d/10", "/api/v1/sweep"):
+        assert client.get(path, headers=asked).status_code == 403
+        assert client.get(path, headers={"sec-fetch-site": site, "sec-fetch-mode": "no-cors"}).status_code == 403
+    assert client.get("/", headers={"sec-fetch-site": site, "sec-fetch-mode": "no-cors"}).status_code == 403
+    assert client.get("/api/v1/suggest", headers={"sec-fetch-site": "same-origin"}).status_code == 200
+
+
 @pytest.fixture
 def locked(made: Path) -> TestClient:
     app = create_app(made, token=TOKEN, hosts=["localhost"])

@@ -314,6 +314,31 @@ def test_points_take_the_colour_of_their_vote_and_are_hidden_below_a_confidence(
     until(page, f"document.querySelector('.map-told').textContent.startsWith('{n} of {len(shares)} points')")
 
 
+def test_one_class_is_shown_alone_and_all_again(opened: Opener) -> None:
+    page = opened("#/map?level=fov")
+    page.get_by_role("button", name="mitochondria").dblclick()
+    n = 2 * FIELDS_EACH
+    until(page, f"document.querySelector('.map-told').textContent.startsWith('{n} of ')")
+    pressed = page.eval_on_selector_all(".legend [aria-pressed=true]", "all => all.map(one => one.dataset.class)")
+    assert pressed == ["mitochondria"]
+    page.get_by_role("button", name="show all").click()
+    until(page, f"document.querySelector('.map-told').textContent.startsWith('{len(PROTEINS) * FIELDS_EACH} points')")
+
+
+def test_images_that_are_away_are_shown_by_thumbnails_and_that_is_said(opened: Opener, served: Served) -> None:
+    away = served.images.with_name("away")
+    served.images.rename(away)
+    try:
+        page = opened("#/image/manifest/f00")
+        page.get_by_text("Shown by stored thumbnails").wait_for()
+        until(page, "document.querySelector('.big').naturalWidth > 0")
+    finally:
+        away.rename(served.images)
+    page = opened("#/image/manifest/f00")
+    until(page, "document.querySelector('.big').naturalWidth > 0")
+    assert page.get_by_text("Shown by stored thumbnails").is_hidden()
+
+
 def test_an_uploaded_image_finds_what_looks_like_it(opened: Opener) -> None:
     page = opened("#/query")
     image = field("mitochondria", 77)

@@ -65,6 +65,18 @@ export function picture(id, { names = channelsOf(id), size = 128 } = {}) {
   return `/thumb/${id.split("/").map(encodeURIComponent).join("/")}?${query}`;
 }
 
+/** A line that says why an image is shown as its stored thumbnail; empty, and hidden, where it is shown itself. */
+export function origin(id, names) {
+  const line = h("p", { class: "notes", hidden: true });
+  // an <img> does not tell the headers of its answer
+  fetch(picture(id, { names, size: 96 })).then((answer) => {
+    if (answer.headers.get("X-Locatlas-Pixels") !== "thumbnail") return;
+    line.textContent = `Shown by stored thumbnails in colours of their own: ${answer.headers.get("X-Locatlas-Reason") ?? "the images are not at hand"}`;
+    line.hidden = false;
+  }, () => {});  // the picture itself shows that the server does not answer
+  return line;
+}
+
 /** A picture that follows the choice of channels while it is in the document. */
 export function shot(id, { names = undefined, size = 128, alt = "", className = "shot" } = {}) {
   const image = h("img", { class: className, alt, loading: "lazy", decoding: "async", "data-id": id });

@@ -3,6 +3,7 @@
 import { ApiError, status } from "./api.js";
 import { learn } from "./channels.js";
 import { announce, h, put } from "./dom.js";
+import { failure } from "./parts.js";
 import { combobox } from "./search.js";
 import { chosen, next } from "./theme.js";
 import * as benchmarks from "./view_benchmarks.js";
@@ -53,18 +54,14 @@ async function show({ first = false } = {}) {
     await view.render(root, at, { signal: controller.signal, leaving: (work) => left.push(work) });
   } catch (error) {
     if (error.name === "AbortError" || controller.signal.aborted) return;
-    if (!(error instanceof ApiError)) throw error;
-    put(root, h("h1", { text: error.status === 404 ? "Not found" : "No answer" }), failure(error));
+    const titles = { 404: "Not found", undefined: "This view failed" };
+    put(root, h("h1", { text: titles[error.status] ?? "No answer" }), failure(error));
+    if (!(error instanceof ApiError)) throw error;  // for the console: it is a fault of the page or the browser
   }
   const heading = root.querySelector("h1");
   document.title = `${heading?.textContent ?? "locatlas"} · locatlas`;
   announce(heading?.textContent ?? "");
   if (!first && !root.contains(document.activeElement)) main.focus({ preventScroll: true });
-}
-
-/** An error in its place on the page. */
-export function failure(error) {
-  return h("p", { class: "failure", role: "alert", text: error.message });
 }
 
 function themeButton() {

@@ -20,24 +20,29 @@ function glyph({ colour, mark }) {
 
 /** Classes with mark and number; each is a switch. hidden: Set of codes, changed in place. */
 export function legend(classes, style, hidden, { title, changed }) {
-  const items = h("ul", { class: "legend" });
-  const build = () => put(items, classes.names.map((name, i) => h("li", {},
-    h("button", { type: "button", "aria-pressed": String(!hidden.has(i)), "data-class": name, title: "click: show or hide; double-click: this one alone", on: {
-      click: () => { if (!hidden.delete(i)) hidden.add(i); done(i); },
-      dblclick: () => { classes.names.forEach((_, j) => (j === i ? hidden.delete(j) : hidden.add(j))); done(i); },
-    } }, glyph(style[i]), h("span", { class: "name", text: name }), h("span", { class: "n", text: count(classes.counts[i]) })))));
-  const done = (i) => {
-    build();
-    items.children[i].firstChild.focus();
+  const buttons = classes.names.map((name, i) => h("button", {
+    type: "button", "data-class": name, title: "click: show or hide; double click or Shift and click: this one alone",
+    on: { click: (e) => (e.shiftKey ? alone(i) : flip(i)), dblclick: () => alone(i) },
+  }, glyph(style[i]), h("span", { class: "name", text: name }), h("span", { class: "n", text: count(classes.counts[i]) })));
+  const tell = () => {
+    buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(!hidden.has(i))));
     changed();
+  };
+  const flip = (i) => {
+    if (!hidden.delete(i)) hidden.add(i);
+    tell();
+  };
+  const alone = (i) => {
+    classes.names.forEach((_, j) => (j === i ? hidden.delete(j) : hidden.add(j)));
+    tell();
   };
   const all = (shown) => h("button", { type: "button", class: "quiet", text: shown ? "all" : "none", "aria-label": shown ? "show all" : "show none", on: { click: () => {
     classes.names.forEach((_, i) => (shown ? hidden.delete(i) : hidden.add(i)));
-    build();
-    changed();
+    tell();
   } } });
-  build();
-  return h("section", {}, h("div", { class: "title" }, h("h2", { text: title }), all(true), all(false)), items);
+  buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(!hidden.has(i))));
+  return h("section", {}, h("div", { class: "title" }, h("h2", { text: title }), all(true), all(false)),
+    h("ul", { class: "legend" }, buttons.map((button) => h("li", {}, button))));
 }
 
 /** The scale of confidence, with a bound below which points are hidden. */

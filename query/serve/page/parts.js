@@ -1,8 +1,8 @@
 // Pieces that several views show: localizations, cards of neighbors, choices of level and encoder.
 
-import { get, part } from "./api.js";
+import { ApiError, get, part } from "./api.js";
 import { shot } from "./channels.js";
-import { choice, h, two } from "./dom.js";
+import { choice, h, put, two } from "./dom.js";
 
 /** Names of localizations as links to the proteins there. */
 export function places(names, none = "no localization known") {
@@ -16,6 +16,22 @@ export const proteinLink = (name) => `#/protein/${encodeURIComponent(name)}`;
 
 /** Address of an image's view. */
 export const imageLink = (id) => `#/image/${part(id)}`;
+
+/** An error in its place on the page. */
+export function failure(error) {
+  return h("p", { class: "failure", role: "alert", text: error.message });
+}
+
+/** Put what an answer gives into a place, or why there is none. */
+export async function fillIn(place, make) {
+  try {
+    put(place, await make());
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    put(place, failure(error));
+  }
+  place.className = "";
+}
 
 /** A share from 0 to 1 as a bar with its number. */
 export function bar(share, label = null) {

@@ -4,8 +4,7 @@ import { ApiError, get, status } from "./api.js";
 import { lines } from "./chart.js";
 import { confusion } from "./confusion.js";
 import { announce, choice, count, h, plural, put, two } from "./dom.js";
-import { failure } from "./main.js";
-import { encoderChoice, goTo, levels, notes } from "./parts.js";
+import { encoderChoice, failure, goTo, levels, notes } from "./parts.js";
 
 const SCORES = { macro_f1: "macro F1", micro_f1: "micro F1", accuracy: "accuracy", balanced_accuracy: "balanced accuracy" };
 

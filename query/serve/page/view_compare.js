@@ -3,8 +3,7 @@
 import { ApiError, get, status } from "./api.js";
 import { shot } from "./channels.js";
 import { announce, choice, h, plural, put, two } from "./dom.js";
-import { failure } from "./main.js";
-import { encoderChoice, encoderTitle, encodersOf, goTo, hitCard, imageLink, levels, notes, numberChoice, proteinLink, proteinShot } from "./parts.js";
+import { encoderChoice, encodersOf, encoderTitle, failure, goTo, hitCard, imageLink, levels, notes, numberChoice, proteinLink, proteinShot } from "./parts.js";
 
 const MOST = 12;
 

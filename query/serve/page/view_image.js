@@ -1,10 +1,9 @@
 // One field of view or cell: its picture at full size, what is known of it, its neighbors and their vote.
 
 import { ApiError, get, part, status } from "./api.js";
-import { controls, shot } from "./channels.js";
+import { controls, origin, shot } from "./channels.js";
 import { choice, h, put } from "./dom.js";
-import { failure } from "./main.js";
-import { encoderChoice, encodersOf, goTo, hitCards, imageLink, notes, numberChoice, places, proteinLink, voters, votes } from "./parts.js";
+import { encoderChoice, encodersOf, failure, fillIn, goTo, hitCards, imageLink, notes, numberChoice, places, proteinLink, voters, votes } from "./parts.js";
 
 /** Show the view. */
 export async function render(root, at, { signal }) {
@@ -19,7 +18,7 @@ export async function render(root, at, { signal }) {
       h("h1", {}, image.protein ? [h("a", { href: proteinLink(image.protein), text: image.protein }), " "] : null,
         h("span", { class: "thin", text: image.id }))),
     h("div", { class: "split" },
-      h("figure", { class: "large" }, controls(image.channels),
+      h("figure", { class: "large" }, controls(image.channels), origin(image.id, image.channels),
         shot(image.id, { names: image.channels, size: image.level === "fov" ? 768 : 384, alt: `${image.channels.join(", ")} of ${image.id}`, className: "shot big" })),
       h("div", {}, h("h2", { text: "Known" }), known(image),
         h("h2", { text: "Predicted by the nearest neighbors" }), vote)),
@@ -46,16 +45,6 @@ export async function render(root, at, { signal }) {
       return [notes(found.notes), hitCards(found.hits, found.level)];
     }),
   ]);
-}
-
-async function fillIn(place, make) {
-  try {
-    put(place, await make());
-  } catch (error) {
-    if (!(error instanceof ApiError)) throw error;
-    put(place, failure(error));
-  }
-  place.className = "";
 }
 
 function known(image) {

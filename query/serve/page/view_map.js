@@ -7,10 +7,9 @@ import { announce, choice, count, h, later, plural, put, s } from "./dom.js";
 import { byClass, byShare, classStyle, coded, inside, looksOf } from "./map_colours.js";
 import { PointCloud } from "./map_gl.js";
 import { hand } from "./map_hand.js";
-import { failure } from "./main.js";
 import { legend, scale, selected, tip } from "./map_panel.js";
 import { Shots } from "./map_shots.js";
-import { current, encoderChoice, encodersOf, goTo, imageLink, levels, notes, proteinLink } from "./parts.js";
+import { current, encoderChoice, encodersOf, failure, goTo, imageLink, levels, notes, proteinLink } from "./parts.js";
 import { isDark } from "./theme.js";
 
 const COLOUR_BY = { localization: "localization", dataset: "data set", confidence: "vote confidence", predicted: "predicted localization" };

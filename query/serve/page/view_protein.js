@@ -1,10 +1,9 @@
 // One protein: where it is and why, its images, and the proteins that look like it.
 
-import { ApiError, get, part, status } from "./api.js";
-import { controls, shot } from "./channels.js";
+import { get, part, status } from "./api.js";
+import { controls, origin, shot } from "./channels.js";
 import { choice, h, plural, put } from "./dom.js";
-import { failure } from "./main.js";
-import { encoderChoice, goTo, hitCards, imageLink, levels, notes, numberChoice, places, shortId, voters, votes } from "./parts.js";
+import { encoderChoice, fillIn, goTo, hitCards, imageLink, levels, notes, numberChoice, places, shortId, voters, votes } from "./parts.js";
 
 /** Images shown at once; the others on demand. */
 const SHOWN = { fov: 9, cell: 24 };
@@ -22,7 +21,8 @@ export async function render(root, at, { signal }) {
   put(root,
     h("div", { class: "head" }, h("h1", { text: protein.protein }), facts(protein), links(protein.links)),
     h("div", { class: "split" },
-      h("section", { "aria-label": "Images" }, channels.length > 0 && controls(channels), gallery(protein)),
+      h("section", { "aria-label": "Images" }, channels.length > 0 && controls(channels),
+        protein.images.length > 0 && origin(protein.images[0].id, protein.images[0].channels), gallery(protein)),
       h("section", { "aria-label": "Localization" },
         h("h2", { text: "Annotated" }), annotated(protein),
         h("h2", { text: "Predicted by the nearest neighbors" }), predicted)),
@@ -44,18 +44,6 @@ export async function render(root, at, { signal }) {
     fillIn(predicted, async () => prediction(await get("classify", { ...ask, level: "protein", of: level === "protein" ? null : level }, signal))),
     fillIn(near, async () => neighbors(await get("neighbors", { ...ask, k }, signal))),
   ]);
-}
-
-async function fillIn(place, make) {
-  try {
-    const found = await make();
-    place.className = "";
-    put(place, found);
-  } catch (error) {
-    if (!(error instanceof ApiError)) throw error;
-    place.className = "";
-    put(place, failure(error));
-  }
 }
 
 function facts(protein) {

@@ -3,8 +3,7 @@
 import { ApiError, get, status, table } from "./api.js";
 import { shot } from "./channels.js";
 import { choice, count, h, later, plural, put } from "./dom.js";
-import { failure } from "./main.js";
-import { goTo, imageLink, places, proteinLink, proteinShot, shortId } from "./parts.js";
+import { failure, goTo, imageLink, places, proteinLink, proteinShot, shortId } from "./parts.js";
 
 const PAGE = 60;
 

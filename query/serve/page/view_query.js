@@ -2,8 +2,7 @@
 
 import { ApiError, post, status } from "./api.js";
 import { announce, choice, h, plural, put } from "./dom.js";
-import { failure } from "./main.js";
-import { hitCards, levels, notes, numberChoice, voters, votes } from "./parts.js";
+import { failure, hitCards, levels, notes, numberChoice, voters, votes } from "./parts.js";
 
 /** Words in names of files that tell a channel, HPA's colours among them. */
 const WORDS = {

@@ -433,6 +433,8 @@ def test_views_fit_a_phone_and_axe_finds_no_serious_fault(opened: Opener, view: 
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed").Axe()
     page = opened(view, width=390, height=844)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    stray = {"false", "null", "undefined", "NaN", "[object Object]"}
+    assert not stray & {line.strip() for line in page.locator("main").inner_text().splitlines()}
     page.set_viewport_size({"width": 1280, "height": 800})
     for theme in ("light", "dark"):
         page.emulate_media(color_scheme=theme)

@@ -4,7 +4,7 @@ import { h, s, two } from "./dom.js";
 import { CLASSES } from "./palette.js";
 import { isDark } from "./theme.js";
 
-const [WIDTH, HEIGHT] = [640, 300];
+const HEIGHT = 300;
 const PAD = { left: 44, right: 14, top: 12, bottom: 40 };
 const DASHES = ["", "6 3", "2 3", "8 3 2 3"];
 
@@ -12,13 +12,15 @@ const DASHES = ["", "6 3", "2 3", "8 3 2 3"];
 
     series: [{name, points: [{x, y, low, high}]}]; low and high may be null. */
 export function lines(series, { x: xName, y: yName, label }) {
+  // in pixels of the page, so that letters keep their size on a phone
+  const width = Math.min(640, Math.max(320, innerWidth - 24));
   const colours = CLASSES[isDark() ? "dark" : "light"];
   const xs = [...new Set(series.flatMap((one) => one.points.map((p) => p.x)))].sort((a, b) => a - b);
   const [low, high] = [Math.log(xs[0]), Math.log(xs.at(-1))];
-  const px = (x) => PAD.left + ((Math.log(x) - low) / (high - low || 1)) * (WIDTH - PAD.left - PAD.right);
+  const px = (x) => PAD.left + ((Math.log(x) - low) / (high - low || 1)) * (width - PAD.left - PAD.right);
   const py = (y) => HEIGHT - PAD.bottom - y * (HEIGHT - PAD.top - PAD.bottom);
   const grid = [0, 0.2, 0.4, 0.6, 0.8, 1].map((y) => [
-    s("line", { x1: PAD.left, x2: WIDTH - PAD.right, y1: py(y), y2: py(y), class: "grid" }),
+    s("line", { x1: PAD.left, x2: width - PAD.right, y1: py(y), y2: py(y), class: "grid" }),
     s("text", { x: PAD.left - 8, y: py(y) + 4, "text-anchor": "end", text: y.toFixed(1) })]);
   const ticks = spaced(xs, px).map((x) => [
     s("line", { x1: px(x), x2: px(x), y1: HEIGHT - PAD.bottom, y2: HEIGHT - PAD.bottom + 4, class: "axis" }),
@@ -39,8 +41,8 @@ export function lines(series, { x: xName, y: yName, label }) {
     s("svg", { width: 26, height: 10, "aria-hidden": "true" }, s("line", { x1: 1, x2: 25, y1: 5, y2: 5, stroke: colours[i % colours.length], "stroke-width": 2.5,
       "stroke-dasharray": DASHES[Math.floor(i / colours.length) % DASHES.length] || null })), h("span", { text: one.name }))));
   return h("figure", { class: "chart" },
-    s("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label }, grid, ticks, drawn,
-      s("text", { x: (WIDTH + PAD.left) / 2, y: HEIGHT - 4, "text-anchor": "middle", class: "name", text: xName }),
+    s("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": label }, grid, ticks, drawn,
+      s("text", { x: (width + PAD.left) / 2, y: HEIGHT - 4, "text-anchor": "middle", class: "name", text: xName }),
       s("text", { x: 12, y: HEIGHT / 2 - 12, "text-anchor": "middle", transform: `rotate(-90 12 ${HEIGHT / 2 - 12})`, class: "name", text: yName })),
     key, h("details", {}, h("summary", { text: "numbers" }), numbers(series, xs, xName)));
 }

@@ -54,7 +54,7 @@ function kept({ curves, definitions }, score, at, signal) {
       put(matrix, failure(error));
     }
   };
-  box.append(
+  put(box, h("h2", { text: "Stored runs" }),
     h("div", { class: "bar-of-choices" }, choice("measured on", names, String(chosen), (value) => goTo(at, { run: value, all: null })),
       all.length > CURVES && h("button", { type: "button", "aria-pressed": String(shown === all), text: `all ${all.length} curves`,
         on: { click: () => goTo(at, { all: shown === all ? null : "1" }) } })),

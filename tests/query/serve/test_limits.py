@@ -5,6 +5,9 @@ import threading
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("fastapi", reason="extra serve is not installed")
+
 from starlette.testclient import TestClient
 
 from locatlas.query.serve.app import create_app

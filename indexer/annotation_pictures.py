@@ -23,7 +23,7 @@ from locatlas.indexer.thumbnails import STAIN_COLOURS, value_range
 from locatlas.models.crops import CropPlan, Place, cut
 from locatlas.types import ChannelImage
 
-__all__ = ["CONTEXT", "Picture", "paint", "pictures"]
+__all__ = ["CONTEXT", "Picture", "channel_limits", "paint", "pictures"]
 
 CONTEXT = 1.5
 """Edge of a square by the cell's longest edge, where the pixel size is not known that a crop in micrometres needs."""
@@ -91,7 +91,7 @@ def pictures(store: Store, level: str, ids: Sequence[str], *, crop: CropPlan, ed
                 record = record_from_row(row, level=level, roots=roots)
                 if field is None:
                     field = read_image(record)
-                    limits = [value_range(plane) for plane in field[0].pixels]
+                    limits = channel_limits(field[0])
                 png = _png(_from_source(row, record, *field, limits, plan, edge_px))
             except ImageRejectedError as error:
                 yield _from_thumbnail(row, str(error))
@@ -135,6 +135,11 @@ def _mask(image: ChannelImage, place: Place, plan: CropPlan) -> NDArray[np.bool_
     known = place if place.mask is not None else replace(place, mask=np.ones(shape, np.bool_))
     ones = ChannelImage(np.ones((1, *image.pixels.shape[1:]), np.uint8), ("mask",), image.pixel_size_um)
     return cut(ones, known, replace(plan, blank=True)).pixels[0].astype(np.bool_)
+
+
+def channel_limits(image: ChannelImage) -> list[tuple[float, float]]:
+    """Low and high percentile of each channel of a whole image, of a regular sample of its pixels."""
+    return [value_range(plane) for plane in image.pixels]
 
 
 def paint(

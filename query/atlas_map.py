@@ -1,17 +1,22 @@
-"""Maps of one atlas as a user asks for them. Reads the store, writes maps."""
+"""Maps and exports of one atlas as a user asks for them. Reads the store, writes maps and files."""
 
+from pathlib import Path
 from typing import Literal
 
 from locatlas.query.atlas_views import AtlasViews
+from locatlas.query.export.run import Exported, Kind, export
 from locatlas.query.map import MapPoints
 from locatlas.query.map_make import MapRequest, make_map
+from locatlas.query.map_plot import plot_map
+from locatlas.query.scope import Scope
+from locatlas.query.selection import Where
 from locatlas.types import Level
 
 __all__ = ["AtlasMap"]
 
 
 class AtlasMap(AtlasViews):
-    """Two-dimensional maps of the vectors of one atlas."""
+    """Two-dimensional maps of the vectors of one atlas, and files of them for other programs."""
 
     def map(
         self,
@@ -25,6 +30,7 @@ class AtlasMap(AtlasViews):
         min_dist: float | None = None,
         perplexity: float | None = None,
         refit: bool = False,
+        plot: str | Path | None = None,
     ) -> MapPoints:
         """A two-dimensional map of the unit-normalised vectors (cosine), drawn once and kept in the atlas.
 
@@ -42,6 +48,7 @@ class AtlasMap(AtlasViews):
             min_dist: Of umap, >= 0; None for 0.1.
             perplexity: Of tsne, >= 2; None for 30.
             refit: Draw all points anew.
+            plot: Also write a figure, coloured by localization; its suffix decides the format (svg, png, pdf).
 
         Returns:
             ids and xy (n, 2) float32; `.to_arrow()`.
@@ -55,4 +62,44 @@ class AtlasMap(AtlasViews):
         request = MapRequest(
             level=level, of=of, encoder=encoder, method=method, seed=seed, params=params, refit=refit
         )  # fmt: skip
-        return make_map(self._shelf, request).points
+        result = make_map(self._shelf, request)
+        if plot is not None:
+            plot_map(result.points, result.localizations, Path(plot))
+        return result.points
+
+    def export(
+        self,
+        kind: Kind,
+        out: str | Path,
+        *,
+        level: Level | None = None,
+        encoder: str | None = None,
+        of: str | None = None,
+        where: Where = (),
+        k: int | None = None,
+        method: Literal["pca", "umap", "tsne"] | None = None,
+        overwrite: bool = False,
+    ) -> Exported:
+        """Write vectors and metadata for other programs; under a temporary name, and renamed when whole.
+
+        Args:
+            kind: "anndata" (.h5ad for scanpy and squidpy; extra `anndata`), "parquet" (for embedding-atlas, with a
+                stored map), "profiles" (Parquet for copairs and pycytominer) or "faiss" (a folder).
+            out: File, or folder for faiss.
+            level: "fov", "cell" or "protein"; None for the first image level the atlas has.
+            encoder: Name or fingerprint; None for the current one.
+            of: At level protein, which images it is made of.
+            where: Filters on the images, or on those that proteins are made of.
+            k: Exact nearest neighbors in the graphs of anndata and parquet; None for 15, or as many as there are.
+            method: The map of parquet; None for the one that was made last.
+            overwrite: Replace what is there.
+
+        Returns:
+            What was written, with the command that shows it where there is one.
+
+        Raises:
+            UnknownNameError: If there is no such kind, level, encoder or column.
+            InputError: If `out` is there, a package or a map is missing, or nothing passes the filters.
+        """
+        scope = Scope(level=level, encoder=encoder, of=of, where=where)
+        return export(self._shelf, kind, Path(out), scope, k=k, method=method, overwrite=overwrite)

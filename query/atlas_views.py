@@ -11,6 +11,7 @@ from locatlas.query.annotation_report import annotation_report, annotation_table
 from locatlas.query.profiles import Profile
 from locatlas.query.scope import Scope, look
 from locatlas.query.shelf import Shelf
+from locatlas.query.show import ShownAnswer, atlas_html, show
 from locatlas.query.status import status
 from locatlas.query.subjects import Subject
 from locatlas.query.view import View
@@ -32,6 +33,21 @@ class AtlasViews:
 
     def __repr__(self) -> str:
         return f"Atlas({str(self.store.folder.path)!r})"
+
+    def _repr_html_(self) -> str:
+        return atlas_html(self.store)
+
+    def show(self, table: pa.Table, *, limit: int = 50) -> ShownAnswer:
+        """An answer of `neighbors` or `classify` as a notebook shows it, with the stored thumbnails.
+
+        Args:
+            table: The answer.
+            limit: Rows that are shown; each has its picture in the notebook.
+
+        Raises:
+            InputError: If the table is no such answer.
+        """
+        return show(self.store, table, limit=limit)
 
     def status(self) -> dict[str, Any]:
         """Tables, encoders, coverage, indices, roots, runs and versions."""

@@ -1,7 +1,9 @@
 """Draw a map of an atlas, or bring the one that is stored up to date. Reads the store, writes one row."""
 
 import datetime as dt
+import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any, Literal
@@ -9,11 +11,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from locatlas.errors import InputError, UnknownNameError
+from locatlas.errors import AtlasLockedError, InputError, UnknownNameError
 from locatlas.indexer.ledger import Run
 from locatlas.indexer.maps import MapKey, StoredMap, put_map, stored_map, vector_digests
+from locatlas.indexer.schema import embedding_table_name
 from locatlas.query.exact import search
 from locatlas.query.map import METHODS, MapPoints, points_of
+from locatlas.query.map_neighbors import FEWEST, tsne, umap
 from locatlas.query.map_projection import Pca, fit_pca, place_among
 from locatlas.query.scope import Scope, look
 from locatlas.query.shelf import Shelf
@@ -31,6 +35,8 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "tsne": {"perplexity": 30.0},
 }
 """Parameters by method: those of the libraries."""
+
+RANGES: Mapping[str, tuple[float, float]] = {"n_neighbors": (2, 1000), "min_dist": (0, 1), "perplexity": (2, 1000)}
 
 Tell = Callable[[str], None]
 Action = Literal["drawn", "placed", "unchanged"]
@@ -63,15 +69,23 @@ class MapRequest:
 
         Raises:
             UnknownNameError: If there is no such method.
-            InputError: If it does not take a parameter.
+            InputError: If it does not take a parameter, or one makes no sense.
         """
         if self.method not in METHODS:
             raise UnknownNameError("method", self.method, METHODS)
+        if not 0 <= self.seed < 1 << 32:
+            message = f"seed {self.seed}: a whole number from 0 to 2^32 - 1 needed"
+            raise InputError(message)
         given = {name: value for name, value in self.params.items() if value is not None}
         if other := sorted(given.keys() - DEFAULTS[self.method].keys()):
             takes = ", ".join(DEFAULTS[self.method]) or "none"
             message = f"{other[0]} is no parameter of {self.method} (it takes {takes})"
             raise InputError(message)
+        for name, value in given.items():
+            low, high = RANGES[name]
+            if isinstance(value, bool) or not low <= value <= high:
+                message = f"{name} {value}: a number from {low} to {high} needed"
+                raise InputError(message)
         return {**DEFAULTS[self.method], **given}
 
 
@@ -85,6 +99,7 @@ class MapResult:
         why: Why it was drawn, in words; empty where it was not.
         n_placed: Points that were placed now.
         n_gone: Points that were taken out now, whose images are gone.
+        localizations: Annotated localizations of each point, in the order of `points`.
     """
 
     points: MapPoints
@@ -92,6 +107,7 @@ class MapResult:
     why: str
     n_placed: int
     n_gone: int
+    localizations: list[frozenset[str]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,18 +143,28 @@ def make_map(shelf: Shelf, request: MapRequest, *, tell: Tell | None = None) -> 
             "direction; a map needs at least 3 of 2 numbers"
         )
         raise InputError(message)
+    if (unit == unit[0]).all():
+        message = f"{shelf.store.folder.path}: all {len(rows)} vectors at level {view.level} are the same"
+        raise InputError(message)
     key = MapKey(view.level, of, encoder.fingerprint, request.method)
     before = stored_map(shelf.store, key)
+    n_placed = n_gone = 0
+    action: Action = "drawn"
     if why := _why_anew(before, vectors, request, asked):
-        drawn = _draw(key, encoder.spec.name, vectors, request.seed, asked, tell or (lambda _: None))
-        _commit(shelf, drawn, drawn=len(vectors.ids))
-        return MapResult(points_of(shelf.store, drawn), "drawn", why, 0, 0)
-    assert before is not None
-    placed, n_placed, n_gone = _place(before, vectors)
-    if n_placed or n_gone:
-        _commit(shelf, placed, placed=n_placed, removed=n_gone)
-    action: Action = "placed" if n_placed or n_gone else "unchanged"
-    return MapResult(points_of(shelf.store, placed), action, "", n_placed, n_gone)
+        now = _draw(key, encoder.spec.name, vectors, request.seed, asked, tell or (lambda _: None))
+        _commit(shelf, now, drawn=len(vectors.ids))
+    else:
+        assert before is not None
+        now, n_placed, n_gone = _place(before, vectors)
+        action = "placed" if n_placed or n_gone else "unchanged"
+        if action == "placed":
+            _commit(shelf, now, placed=n_placed, removed=n_gone)
+        else:
+            _settle(shelf)
+    points = points_of(shelf.store, now)
+    sets = dict(zip(view.ids, view.localizations, strict=True))
+    # an image that came while the map was drawn is not on it; one that went is not in the answer
+    return MapResult(points, action, why, n_placed, n_gone, [sets[name] for name in points.ids])
 
 
 def _why_anew(before: StoredMap | None, vectors: _Vectors, request: MapRequest, asked: Mapping[str, Any]) -> str:
@@ -166,23 +192,29 @@ def _shown(params: Mapping[str, Any]) -> str:
 def _draw(
     key: MapKey, encoder: str, vectors: _Vectors, seed: int, asked: Mapping[str, Any], tell: Tell
 ) -> StoredMap:  # fmt: skip
-    model: dict[str, NDArray[np.float64]] = {}
-    tell(f"{key.method} of {len(vectors.ids)} vectors")
-    packages = ["numpy", "scikit-learn"]
-    if key.method == "pca":
-        fitted, used = fit_pca(vectors.unit)
-        model = {"mean": fitted.mean, "axes": fitted.axes}
-        xy = fitted.project(vectors.unit)
-        used["later"] = "by the same projection"
-    else:
-        message = f"method {key.method} is not there yet"
-        raise InputError(message)
+    n = len(vectors.ids)
+    tell(f"{key.method} of {n} vectors")
+    pca, used = fit_pca(vectors.unit)
+    xy = pca.project(vectors.unit)
+    packages, model = ["numpy", "scikit-learn"], {"mean": pca.mean, "axes": pca.axes}
+    later = "by the same projection"
+    if key.method != "pca":
+        if n < FEWEST:
+            message = f"{n} vectors: {key.method} needs at least {FEWEST}; method pca takes 3"
+            raise InputError(message)
+        model, later = {}, f"at the weighted mean of their {min(LATER_NEIGHBORS, n)} nearest drawn neighbors"
+        if key.method == "umap":
+            packages += ["umap-learn", "numba"]
+            xy, used = umap(vectors.unit, xy, seed=seed, **asked)
+        else:
+            packages += ["openTSNE"]
+            xy, used = tsne(vectors.unit, xy, seed=seed, **asked)
     return StoredMap(
         key=key,
         encoder=encoder,
         seed=seed,
         params=asked,
-        used=used,
+        used={**used, "later": later},
         versions={name: version(name) for name in ("locatlas", *packages)},
         at=dt.datetime.now(dt.UTC),
         ids=vectors.ids,
@@ -215,10 +247,24 @@ def _place(before: StoredMap, vectors: _Vectors) -> tuple[StoredMap, int, int]:
 
 def _commit(shelf: Shelf, stored: StoredMap, **counts: int) -> None:
     """Write the map; whoever writes meanwhile is waited for, since drawing may have taken long."""
-    store = shelf.store
+    store, table = shelf.store, embedding_table_name(stored.key.of or stored.key.level, stored.key.fingerprint)
     with store.folder.writer("map", brief=True, patient=True), Run.record(store, "map") as run:
+        if not store.has(table):
+            message = f"{store.folder.path}: the vectors of {stored.encoder} were deleted while they were drawn"
+            raise InputError(message)
         run.level, run.fingerprint = stored.key.level, stored.key.fingerprint
         run.touched()
         put_map(store, stored)
         run.wrote([stored.key.id])
         run.counts.update(counts)
+
+
+def _settle(shelf: Shelf) -> None:
+    """Close what a run left that was killed after its map was written, as every command does that writes.
+
+    Whoever writes now has done so already, and an atlas that can only be read is left as it is.
+    """
+    store = shelf.store
+    if os.access(store.folder.path, os.W_OK):
+        with suppress(AtlasLockedError), store.folder.writer("map", brief=True), Run.record(store, "map"):
+            pass

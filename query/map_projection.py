@@ -39,7 +39,7 @@ def fit_pca(unit: NDArray[np.float32]) -> tuple[Pca, dict[str, Any]]:
     """The two axes along which unit vectors vary most.
 
     Args:
-        unit: (n, d) float32, n >= 2, d >= 2. All are used: nothing is drawn at random.
+        unit: (n, d) float32, n >= 2, d >= 2, not all the same. All are used: nothing is drawn at random.
 
     Returns:
         The projection, and {"explained_variance": share of the variance along each axis}.
@@ -48,8 +48,7 @@ def fit_pca(unit: NDArray[np.float32]) -> tuple[Pca, dict[str, Any]]:
 
     # the covariance's eigenvectors, with signs settled by scikit-learn: the same on every run
     fitted = PCA(n_components=2, svd_solver="covariance_eigh").fit(unit.astype(np.float64))
-    # vectors that are all the same have no variance to share out
-    shares = [round(float(x), 6) if np.isfinite(x) else 0.0 for x in fitted.explained_variance_ratio_]
+    shares = [round(float(x), 6) for x in fitted.explained_variance_ratio_]
     return Pca(fitted.mean_, fitted.components_), {"explained_variance": shares}
 
 

@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from locatlas.query.html_table import html_table
 from locatlas.query.metrics import Counts
 
 __all__ = ["KResult", "SweepResult"]
@@ -176,6 +177,22 @@ class SweepResult:
             ]
         )
         return pa.Table.from_pylist(rows, schema=schema)
+
+    def _repr_html_(self) -> str:
+        how = f"{self.folds} folds by {self.group}" if self.folds else f"leave one {self.group} out"
+        title = (
+            f"{how}, {self.labels}-label: {self.n} {self.by or 'row'}s, {self.n_groups} groups, "
+            f"{len(self.classes)} classes"
+        )
+        columns = ("k", "votes", "macro F1", "95 % interval", "SD", "micro F1", "accuracy", "balanced accuracy")
+        rows = []
+        for one in self.results:
+            bounds = one.ci95.get("macro_f1")
+            interval = None if bounds is None else f"{bounds[0]:.3f} – {bounds[1]:.3f}"
+            scores = (one.macro_f1_sd, one.micro_f1, one.accuracy, one.balanced_accuracy)
+            rows.append((one.k, one.weights, one.macro_f1, interval, *scores))
+        left_out = [f"left out: {count} ({reason})" for reason, count in self.left_out.items() if count]
+        return html_table(title, columns, rows, left_out)
 
     def plot(self, path: str | Path) -> Path:
         """Draw macro F1 against k with its interval; the suffix decides the format (.svg, .png, .pdf).

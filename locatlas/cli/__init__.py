@@ -31,6 +31,8 @@ _COMMANDS = {
     "compare": "locatlas.cli.comparing",
     "benchmark": "locatlas.cli.benchmarking",
     "map": "locatlas.cli.mapping",
+    "export": "locatlas.cli.exporting",
+    "napari": "locatlas.cli.viewing",
     "annotate": "locatlas.cli.annotating",
     "encoders": "locatlas.cli.listing",
     "datasets": "locatlas.cli.listing",

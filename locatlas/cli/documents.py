@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from locatlas.cli.annotation_documents import AnnotateExportDocument, AnnotateImportDocument, AnnotateReportDocument
 from locatlas.cli.backup_documents import BackupDocument, RestoreDocument
-from locatlas.cli.mapping_documents import MapDocument
+from locatlas.cli.mapping_documents import ExportDocument, MapDocument, NapariDocument
 from locatlas.cli.probing_documents import ProbeDocument
 from locatlas.cli.training_documents import FinetuneDocument
 from locatlas.query.asking_documents import (
@@ -34,11 +34,13 @@ __all__ = [
     "ClassifyDocument",
     "CompareDocument",
     "DemoDocument",
+    "ExportDocument",
     "FinetuneDocument",
     "ImportDocument",
     "IndexDocument",
     "MaintainDocument",
     "MapDocument",
+    "NapariDocument",
     "NeighborsDocument",
     "ProbeDocument",
     "ProteinsDocument",
@@ -298,6 +300,8 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "compare": CompareDocument,
     "benchmark": BenchmarkDocument,
     "map": MapDocument,
+    "export": ExportDocument,
+    "napari": NapariDocument,
     "status": StatusDocument,
     "serve": ServeDocument,
     "demo": DemoDocument,

@@ -20,7 +20,9 @@ from locatlas.cli.common import atlas_option, emit_json, json_option, notice
     show_default=True,
     help="umap and tsne are extras (locatlas[umap], locatlas[tsne]) and start from the exact neighbors.",
 )
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="The same seed, the same map.")
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1), help="The same seed, the same map."
+)
 @ENCODER
 @click.option("--neighbors", "n_neighbors", type=click.IntRange(min=2), help="Of umap; default 15.")
 @click.option("--min-dist", type=click.FloatRange(0, 1), help="Of umap; default 0.1.")
@@ -41,6 +43,11 @@ def map_command(atlas: Path, plot: Path | None, *, refit: bool, as_json: bool, *
     shelf = Shelf(open_atlas(atlas).store)
     result = make_map(shelf, MapRequest(params=params, refit=refit, **asked), tell=notice)
     points = result.points
+    if plot is not None:
+        from locatlas.query.map_plot import plot_map
+
+        plot_map(points, result.localizations, plot)
+        notice(f"drawn: {plot}")
     document = {
         "level": points.level,
         "of": points.of,

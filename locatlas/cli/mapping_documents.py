@@ -1,4 +1,4 @@
-"""The JSON document of `map`."""
+"""The JSON documents of `map`, `export` and `napari`."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from pydantic import Field
 from locatlas.query.asking_documents import EncoderName
 from locatlas.query.document_base import Document
 
-__all__ = ["MapDocument"]
+__all__ = ["ExportDocument", "MapDocument", "NapariDocument"]
 
 
 class MapDocument(Document):
@@ -30,3 +30,35 @@ class MapDocument(Document):
     gone_now: int = Field(ge=0, description="points taken out, whose images are gone")
     figure: str | None
     notes: list[str]
+
+
+class ExportDocument(Document):
+    """What `export anndata`, `parquet`, `profiles` and `faiss` wrote."""
+
+    kind: str = Field(pattern="^(anndata|parquet|profiles|faiss)$")
+    path: str = Field(description="file, or folder of faiss")
+    level: str = Field(pattern="^(fov|cell|protein)$")
+    of: str | None = Field(description="at level protein, the images that proteins are made of")
+    encoder: EncoderName
+    rows: int = Field(ge=0, description="images or proteins")
+    dim: int = Field(ge=1, description="numbers a vector")
+    bytes: int = Field(ge=0, description="of all files")
+    command: str | None = Field(description="what shows the file; null where that is up to the reader")
+    notes: list[str]
+
+
+class NapariLayer(Document):
+    """One layer; further keys are options of napari's `add_<kind>`."""
+
+    kind: str = Field(pattern="^(image|labels|shapes)$")
+    name: str
+    shape: list[int] = Field(description="pixels as height, width; of a rectangle, its corners")
+    dtype: str
+
+
+class NapariDocument(Document):
+    """What `napari` shows."""
+
+    id: str
+    layers: list[NapariLayer] = Field(description="in the order of napari, the lowest first")
+    opened: bool = Field(description="a window was opened; false with --dry-run")

@@ -1,7 +1,6 @@
 """A server process: its socket, its address and token, and its end. I/O."""
 
 import ipaddress
-import logging
 import os
 import socket
 import sys
@@ -152,6 +151,3 @@ def _bound(host: str, port: int) -> socket.socket:
         message = f"{host}:{port}: cannot listen there ({error.strerror or error}); --port 0 takes a free port"
         raise InputError(message) from error
     return bound
-
-
-logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

@@ -12,6 +12,7 @@ from torturing.stub import StubEncoder
 __all__ = [
     "annotate",
     "build_index",
+    "draw_map",
     "embed_plan",
     "flippable",
     "import_vectors",
@@ -112,6 +113,13 @@ def tidy(atlas: Path, *, drop: bool) -> int:
     from locatlas.indexer.maintain import maintain
 
     return maintain(atlas=atlas, drop_superseded=drop).freed_bytes
+
+
+def draw_map(atlas: Path, level: str) -> int:
+    """A map by principal components; how many points are on it."""
+    from locatlas.query.atlas import open_atlas
+
+    return len(open_atlas(atlas).map(level))
 
 
 def build_index(atlas: Path, kind: str, level: str) -> str:

@@ -11,6 +11,7 @@ _COLUMNS = {
     "cells": ["id", "fov_id", "box", "localizations", "annotated", "annotated_by", "source_digest"],
     "encoders": ["id", "state"],
     "annotations": ["id", "localizations"],
+    "maps": ["id", "ids", "xy"],
     "quarantine": ["id", "dataset", "source"],
     "runs": ["id", "state"],
 }
@@ -77,3 +78,5 @@ def _put(table: str, row: dict[str, Any], rows: dict[tuple[str, str], Any], dige
         rows[table, i] = tuple(row["localizations"])
     elif table == "quarantine":
         rows[table, f"{row['dataset']}:{row['source']}"] = True
+    elif table == "maps":
+        rows[table, i] = (tuple(row["ids"]), tuple(row["xy"]))

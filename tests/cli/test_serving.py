@@ -105,6 +105,12 @@ def test_what_cannot_be_served_is_told(tmp_path: Path, arguments: list[str], tol
     assert told in f"{done.output}{done.exception}"
 
 
+def test_without_the_extra_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    done = run("serve", "--atlas", make_atlas(tmp_path / "atlas", levels=("fov",)))
+    assert "uvicorn is missing; install the extra: pip install 'locatlas[serve]'" in str(done.exception)
+
+
 def test_no_atlas_is_told(tmp_path: Path) -> None:
     done = run("serve", "--atlas", tmp_path / "none")
     assert "not an atlas" in str(done.exception)

@@ -1,5 +1,6 @@
 """Maps: the projection, what is placed later, what is stored, and what is said where there is none."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from locatlas.indexer import encoders
 from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.rows import image_rows
 from locatlas.indexer.store import Store
+from locatlas.query import map_make
 from locatlas.query.atlas import open_atlas
 from locatlas.query.exact import search
 from locatlas.query.map import read_map
@@ -148,6 +150,20 @@ def test_a_map_whose_vectors_changed_for_the_most_part_is_drawn_anew(atlas: Path
     assert "of 18 points that were drawn, 12 have another vector now" in result.why
 
 
+def test_a_map_of_vectors_that_were_deleted_meanwhile_is_not_kept(atlas: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = StoredEncoder("fov", encoder(), "current").table
+
+    def drawn_while_others_tidy(*given: object) -> object:
+        shutil.rmtree(atlas / "db" / f"{table}.lance")
+        return draw(*given)
+
+    draw = map_make._draw
+    monkeypatch.setattr(map_make, "_draw", drawn_while_others_tidy)
+    with pytest.raises(InputError, match="the vectors of made were deleted while they were drawn"):
+        made(atlas, level="fov")
+    assert Store.open(atlas).count("maps") == 0
+
+
 def test_zero_vectors_are_not_on_a_map(atlas: Path) -> None:
     ids = add_fields(atlas, np.zeros((1, DIM), np.float32))
     points = made(atlas, level="fov").points
@@ -201,3 +217,13 @@ def test_fewer_than_three_points_make_no_map(tmp_path: Path) -> None:
 
 def read_map_ids(store: Store) -> list[str]:
     return sorted(store.read("fovs", ["id"])["id"].to_pylist())
+
+
+def test_vectors_that_are_all_the_same_make_no_map(tmp_path: Path) -> None:
+    atlas = make_atlas(tmp_path / "atlas", levels=("fov",))
+    store = Store.open(atlas)
+    with store.folder.writer("a test"):
+        ids = read_map_ids(store)
+        store.put_embeddings("fov", encoder().fingerprint, ids, ["x"] * len(ids), np.ones((len(ids), DIM), np.float32))
+    with pytest.raises(InputError, match="all 18 vectors at level fov are the same"):
+        made(atlas, method="tsne")

@@ -112,6 +112,7 @@ COMMANDS: dict[str, Callable[[Prepared], Command]] = {
     "import-embeddings": lambda p: (commands.import_vectors, (p.vectors, "elsewhere"), {}),
     "maintain --drop-superseded": lambda p: (commands.tidy, (), {"drop": True}),
     "FAISS index": lambda p: (commands.build_index, ("hnsw", "fov"), {}),
+    "map": lambda p: (commands.draw_map, ("cell",), {}),
     "verify --repair": lambda p: (commands.repair, (), {}),  # of one flipped bit
 }
 

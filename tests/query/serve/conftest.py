@@ -2,17 +2,16 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-pytest.importorskip("fastapi", reason="extra serve is not installed")
-
-from starlette.testclient import TestClient
-
 from locatlas.indexer.index import index
-from locatlas.query.serve.app import create_app
 from tests.indexer.made import PlainEncoder, write_collection
 from tests.query.made_atlas import make_atlas
+
+if TYPE_CHECKING:
+    from starlette.testclient import TestClient  # an extra; the tests are skipped without it
 
 
 class Encoder(PlainEncoder):
@@ -27,7 +26,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def client(made: Path) -> Iterator[TestClient]:
+def client(made: Path) -> Iterator["TestClient"]:
+    from starlette.testclient import TestClient
+
+    from locatlas.query.serve.app import create_app
+
     with TestClient(create_app(made), base_url="http://localhost", raise_server_exceptions=False) as asked:
         yield asked
 
@@ -50,6 +53,10 @@ def fields(tmp_path_factory: pytest.TempPathFactory, encoder: None) -> Path:
 
 
 @pytest.fixture(scope="module")
-def drawn(fields: Path) -> Iterator[TestClient]:
+def drawn(fields: Path) -> Iterator["TestClient"]:
+    from starlette.testclient import TestClient
+
+    from locatlas.query.serve.app import create_app
+
     with TestClient(create_app(fields / "atlas"), base_url="http://localhost", raise_server_exceptions=False) as asked:
         yield asked

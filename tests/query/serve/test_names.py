@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+
+pytest.importorskip("fastapi", reason="extra serve is not installed")
+
 from starlette.testclient import TestClient
 
 import locatlas

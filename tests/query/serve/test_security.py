@@ -4,6 +4,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+
+pytest.importorskip("fastapi", reason="extra serve is not installed")
+
 from starlette.testclient import TestClient
 
 from locatlas.errors import InputError

@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+
+pytest.importorskip("fastapi", reason="extra serve is not installed")
+
 from starlette.testclient import TestClient
 
 import locatlas

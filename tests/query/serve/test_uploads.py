@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+
+pytest.importorskip("fastapi", reason="extra serve is not installed")
+
 from starlette.testclient import TestClient
 
 import locatlas
+from locatlas.indexer.decoding import read_image
 from locatlas.query.plain import plain
 from locatlas.query.serve.app import create_app
 from locatlas.query.serve.limits import ServeLimits
@@ -57,6 +61,20 @@ def test_an_uploaded_image_gets_the_answers_of_the_file(drawn: TestClient, field
     assert {**item, "id": None} == {**wanted, "id": None}
     assert item["id"] == "new.tif"
     assert said["kept"] == "nothing"
+
+
+def test_an_upload_is_decoded_and_embedded_once(drawn: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[object] = []
+
+    def counted(record: Any) -> Any:
+        read.append(record)
+        return read_image(record)
+
+    monkeypatch.setattr("locatlas.query.query_image.read_image", counted)
+    answer = post(drawn, {"files": ("x.tif", tiff(pixels(79)))})
+    assert answer.json()["neighbors"]["hits"]
+    assert answer.json()["classification"]["items"]
+    assert len(read) == 1
 
 
 def test_channels_may_come_as_files_of_their_own(drawn: TestClient) -> None:

@@ -1,0 +1,133 @@
+"""An AnnData file, as scanpy, squidpy and scvi-tools read it. Writes one file."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy import sparse
+
+from locatlas.errors import InputError
+from locatlas.query.export.chosen import SEPARATOR, Chosen, flat_columns, neighbors_within
+from locatlas.query.export.target import whole_file
+from locatlas.query.map_rows import stored_xy
+from locatlas.types import Neighbors
+
+__all__ = ["neighbor_graphs", "write_anndata"]
+
+
+def write_anndata(chosen: Chosen, path: Path, *, k: int, overwrite: bool) -> list[str]:
+    """Write obs, obsm["X_<encoder>"], obsp["distances"], obsp["connectivities"], uns["neighbors"], uns["locatlas"].
+
+    Maps that are stored of the same vectors stand in obsm as X_pca, X_umap and X_tsne; what is not on a map is NaN
+    there. X is left empty: the vectors are a representation, not counts.
+
+    Args:
+        chosen: What is exported.
+        path: Ends in .h5ad.
+        k: Exact nearest neighbors in the graphs.
+        overwrite: Replace a file that is there.
+
+    Returns:
+        What a reader must know.
+
+    Raises:
+        InputError: If anndata is not installed, or the path cannot be used.
+    """
+    try:
+        import anndata
+        import pandas as pd
+    except ModuleNotFoundError as error:
+        message = "export anndata needs anndata: pip install 'locatlas[anndata]'"
+        raise InputError(message) from error
+    if path.suffix != ".h5ad":
+        message = f"{path}: name a file that ends in .h5ad"
+        raise InputError(message)
+    with whole_file(path, overwrite=overwrite) as temporary:
+        view = chosen.view
+        columns = flat_columns(view)
+        ids = columns.pop("id")
+        named = dict(zip(_keys(list(columns)), columns.values(), strict=True))
+        index = pd.Index(ids.to_pylist(), dtype=object)
+        obs = pd.DataFrame({name: _series(column, pd, index) for name, column in named.items()}, index=index)
+        key = f"X_{_keys([chosen.encoder.spec.name])[0]}"
+        distances, connectivities = neighbor_graphs(neighbors_within(view, k), len(view))
+        maps, notes = _maps(chosen)
+        uns = {
+            "neighbors": {
+                "connectivities_key": "connectivities",
+                "distances_key": "distances",
+                "params": {"n_neighbors": k + 1, "method": "cosine", "metric": "cosine", "use_rep": key},
+            },
+            "locatlas": {
+                name: value if isinstance(value, int | str) else json.dumps(value, sort_keys=True)
+                for name, value in chosen.origin().items()
+                if value is not None
+            }
+            | {"separator": SEPARATOR, "representation": key},
+        }
+        data = anndata.AnnData(obs=obs, obsm={key: view.vectors, **maps}, uns=uns)
+        data.obsp["distances"], data.obsp["connectivities"] = distances, connectivities
+        data.write_h5ad(temporary)
+    return notes
+
+
+def neighbor_graphs(found: Neighbors, n: int) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+    """Exact nearest neighbors as two graphs.
+
+    Args:
+        found: Neighbors of n rows among each other.
+        n: Rows.
+
+    Returns:
+        Distances, 1 - cosine similarity of each row to its neighbors, zeros among them stored; and connectivities,
+        the cosine similarities where positive, symmetric: an edge is there if either has the other as a neighbor.
+    """
+    there = found.indices >= 0
+    rows, columns = np.nonzero(there)[0], found.indices[there]
+    similarities = found.similarities[there].astype(np.float64)
+    starts = np.concatenate([[0], np.cumsum(there.sum(axis=1))])
+    distances = sparse.csr_matrix((np.maximum(1.0 - similarities, 0.0), columns, starts), shape=(n, n))
+    weights = sparse.csr_matrix((np.clip(similarities, 0.0, 1.0), (rows, columns)), shape=(n, n))
+    connectivities = weights.maximum(weights.T).tocsr()
+    connectivities.eliminate_zeros()
+    return distances, connectivities
+
+
+def _keys(names: list[str]) -> list[str]:
+    """Names that HDF5 and anndata take as keys, each once: a slash would be a group, `_index` is taken."""
+    found: list[str] = []
+    for name in names:
+        plain = re.sub(r"[/\x00]", "_", name) if name != "_index" else "index_"
+        while plain in found:
+            plain += "_"
+        found.append(plain)
+    return found
+
+
+def _series(column: pa.Array, pandas: Any, index: Any) -> Any:
+    """A column as pandas holds it: text as categories, numbers and booleans that may be missing as such."""
+    values = column.to_pylist()
+    if pa.types.is_string(column.type):
+        return pandas.Series(pandas.Categorical(values), index=index)
+    if pa.types.is_boolean(column.type) and column.null_count:
+        return pandas.Series(pandas.array(values, dtype="boolean"), index=index)
+    if pa.types.is_integer(column.type) and column.null_count:
+        return pandas.Series(pandas.array(values, dtype="Int64"), index=index)
+    return pandas.Series(values, index=index)
+
+
+def _maps(chosen: Chosen) -> tuple[dict[str, NDArray[np.float32]], list[str]]:
+    """Coordinates on the maps that are stored of these vectors, and what is missing of them."""
+    maps: dict[str, NDArray[np.float32]] = {}
+    notes: list[str] = []
+    for method, places in stored_xy(chosen.shelf.store, chosen.view.level, chosen.of, chosen.encoder).items():
+        missing = np.full(2, np.nan, dtype=np.float32)
+        xy = np.array([places.get(name, missing) for name in chosen.view.ids], dtype=np.float32)
+        maps[f"X_{method}"] = xy
+        if n := int(np.isnan(xy[:, 0]).sum()):
+            notes.append(f"{n} of {len(xy)} rows are not on the {method} map: NaN in obsm['X_{method}']")
+    return maps, notes

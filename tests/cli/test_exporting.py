@@ -1,0 +1,44 @@
+"""`export` as a user gives it: files, documents, what is said."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from locatlas.cli.documents import ExportDocument
+from tests.cli.asking import run
+from tests.query.made_atlas import make_atlas
+
+
+@pytest.fixture
+def atlas(tmp_path: Path) -> Path:
+    return make_atlas(tmp_path / "atlas", levels=("fov",))
+
+
+@pytest.mark.parametrize(("kind", "name"), [("profiles", "out.parquet"), ("faiss", "index")])
+def test_each_kind_prints_one_document_and_refuses_to_replace(
+    kind: str, name: str, atlas: Path, tmp_path: Path
+) -> None:
+    command = ("export", kind, "--atlas", atlas, "--out", tmp_path / name, "--json")
+    done = run(*command)
+    document = ExportDocument.model_validate_json(done.stdout)
+    assert (document.kind, document.rows, document.level, document.command) == (kind, 18, "fov", None)
+    again = run(*command)
+    assert again.exit_code == 1
+    assert "exists; --overwrite replaces it" in str(again.exception)
+    assert json.loads(run(*command, "--overwrite").stdout)["bytes"] == document.bytes
+
+
+def test_parquet_prints_the_command_that_shows_it(atlas: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.parquet"
+    missing = run("export", "parquet", "--atlas", atlas, "--out", out)
+    assert missing.exit_code == 1
+    assert "locatlas map --atlas" in str(missing.exception)
+    run("map", "--atlas", atlas)
+    told = run("export", "parquet", "--atlas", atlas, "--out", out, "-k", 3).stdout
+    assert f"to see it: uvx embedding-atlas {out} --x x --y y --neighbors neighbors --image thumbnail" in told
+
+
+def test_wrong_usage_ends_with_2(atlas: Path, tmp_path: Path) -> None:
+    assert run("export", "csv", "--atlas", atlas, "--out", tmp_path / "x").exit_code == 2
+    assert run("export", "faiss", "--atlas", atlas).exit_code == 2

@@ -1,0 +1,226 @@
+"""Exports read back by the programs they are for, or by Arrow and FAISS, and compared with brute force."""
+
+import hashlib
+import importlib
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+
+from locatlas.errors import InputError, UnknownNameError
+from locatlas.indexer.rows import image_rows
+from locatlas.indexer.store import Store
+from locatlas.query.atlas import Atlas, open_atlas
+from locatlas.query.view import View
+from tests.query.made_atlas import DIM, encoder, make_atlas, row
+
+HOSTILE = '=cmd|"/C calc"!A0 <b>&amp;'
+
+
+@pytest.fixture
+def atlas(tmp_path: Path) -> Atlas:
+    return open_atlas(make_atlas(tmp_path / "atlas"))
+
+
+def installed(name: str) -> Any:
+    """A program that reads exports, or a skip that says that it is not there."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its own, on import
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError:
+            pytest.skip(f"{name} is not installed")
+
+
+def cosines(view: View) -> NDArray[np.float64]:
+    unit = view.vectors.astype(np.float64)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    return unit @ unit.T
+
+
+def nearest(view: View, k: int) -> list[set[int]]:
+    """By brute force, without the row itself."""
+    similarities = cosines(view) - 4 * np.eye(len(view))
+    return [set(order) for order in np.argsort(-similarities, axis=1)[:, :k].tolist()]
+
+
+def test_anndata_has_vectors_metadata_and_the_exact_neighbor_graph(atlas: Atlas, tmp_path: Path) -> None:
+    anndata = installed("anndata")
+    xy = atlas.map("cell").xy
+    done = atlas.export("anndata", tmp_path / "cells.h5ad", level="cell", k=5)
+    assert (done.rows, done.dim) == (72, DIM)
+    assert done.notes == [
+        "localizations are inherited from the protein, field or data set; 12 of 72 cells are annotated"
+    ]
+    data, view = anndata.read_h5ad(tmp_path / "cells.h5ad"), atlas.view("cell")
+    assert data.obs_names.tolist() == view.ids
+    assert np.array_equal(data.obsm["X_made"], view.vectors)
+    assert np.array_equal(data.obsm["X_pca"], xy)
+    assert data.obs["protein"].tolist() == view.column("protein")
+    assert data.obs["localizations"].tolist() == [";".join(sorted(names)) for names in view.localizations]
+    assert data.obs["touches_border"].tolist() == view.column("touches_border")
+    assert data.obs["area_px"].tolist() == view.column("area_px")
+    assert data.obs["box_right"].tolist() == [5.0] * 72
+    annotated = data.obs["annotated"]
+    assert annotated.isna().tolist() == [names is None for names in view.column("annotated")]
+    distances = data.obsp["distances"].tocsr()
+    assert [set(distances[i].indices.tolist()) for i in range(72)] == nearest(view, 5)
+    rows, columns = distances.nonzero()
+    np.testing.assert_allclose(distances.data, 1 - cosines(view)[rows, columns], atol=1e-6)
+    connectivities = data.obsp["connectivities"].toarray()
+    assert np.array_equal(connectivities, connectivities.T)
+    assert np.array_equal(connectivities > 0, (distances.toarray() > 0) | (distances.toarray() > 0).T)
+    assert data.uns["neighbors"]["params"]["use_rep"] == "X_made"
+    assert data.uns["locatlas"]["fingerprint"] == encoder().fingerprint
+    assert json.loads(data.uns["locatlas"]["spec"]) == json.loads(encoder().to_json())
+    assert "numpy" in json.loads(data.uns["locatlas"]["versions"])
+
+
+def test_anndata_takes_names_that_would_be_groups_or_formulas(tmp_path: Path) -> None:
+    anndata = installed("anndata")
+    path = make_atlas(tmp_path / "atlas", levels=("fov",))
+    store = Store.open(path)
+    metadata = [{"name": "a/b", "value": HOSTILE}, {"name": "_index", "value": "1"}]
+    with store.folder.writer("a test"):
+        store.upsert("fovs", image_rows([row("d/00", protein=HOSTILE, metadata=metadata)], "fov"))
+    open_atlas(path).export("anndata", tmp_path / "out.h5ad")
+    data = anndata.read_h5ad(tmp_path / "out.h5ad")
+    assert data.obs.loc["d/00", ["a_b", "index_", "protein"]].tolist() == [HOSTILE, "1", HOSTILE]
+
+
+def test_anndata_that_is_missing_or_misnamed_is_told(
+    atlas: Atlas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "anndata", None)
+    with pytest.raises(InputError, match=r"needs anndata: pip install 'locatlas\[anndata\]'"):
+        atlas.export("anndata", tmp_path / "out.h5ad")
+
+
+def with_thumbnails(path: Path) -> Atlas:
+    store = Store.open(path)
+    rows = store.read("fovs").to_pylist()
+    with store.folder.writer("a test"):
+        changed = [r | {"thumbnail": f"WebP of {r['id']}".encode()} for r in rows[1:]]
+        store.upsert("fovs", image_rows(changed, "fov"))
+    return open_atlas(path)
+
+
+def test_parquet_has_places_row_numbers_of_neighbors_and_pictures(tmp_path: Path) -> None:
+    atlas = with_thumbnails(make_atlas(tmp_path / "atlas", levels=("fov",)))
+    points = atlas.map("fov")
+    done = atlas.export("parquet", tmp_path / "my fovs.parquet", k=4)
+    assert done.command == (
+        f"uvx embedding-atlas '{tmp_path}/my fovs.parquet' --x x --y y --neighbors neighbors --image thumbnail"
+    )
+    table, view = pq.read_table(tmp_path / "my fovs.parquet"), atlas.view("fov")
+    assert table["id"].to_pylist() == view.ids
+    assert np.array_equal(np.column_stack([table["x"], table["y"]]), points.xy)
+    neighbors = table["neighbors"].to_pylist()
+    assert [set(n["ids"]) for n in neighbors] == nearest(view, 4)
+    expected = [[1 - cosines(view)[i, j] for j in n["ids"]] for i, n in enumerate(neighbors)]
+    np.testing.assert_allclose([n["distances"] for n in neighbors], expected, atol=1e-6)
+    assert all(sorted(n["distances"]) == n["distances"] for n in neighbors)
+    pictures = table["thumbnail"].to_pylist()
+    assert pictures[0] is None
+    assert pictures[1] == {"bytes": f"WebP of {view.ids[1]}".encode(), "path": None}
+    assert {"protein", "localizations", "plate", "dataset"} <= set(table.column_names)
+    assert json.loads(table.schema.metadata[b"locatlas"])["fingerprint"] == encoder().fingerprint
+
+
+def test_rows_that_are_not_on_the_map_are_left_out_and_counted(tmp_path: Path) -> None:
+    path = make_atlas(tmp_path / "atlas", levels=("fov",))
+    open_atlas(path).map("fov")
+    store = Store.open(path)
+    with store.folder.writer("a test"):
+        store.upsert("fovs", image_rows([row("a/new", protein="NEW", metadata=[{"name": "x", "value": "X"}])], "fov"))
+        store.put_embeddings("fov", encoder().fingerprint, ["a/new"], ["x"], np.ones((1, DIM), np.float32))
+    atlas = open_atlas(path)
+    done = atlas.export("parquet", tmp_path / "out.parquet", k=3)
+    assert done.rows == 18
+    assert done.notes == ["1 rows are not on the pca map and are left out"]
+    table = pq.read_table(tmp_path / "out.parquet")
+    view = atlas.view("fov").take(np.arange(1, 19))
+    assert [set(n["ids"]) for n in table["neighbors"].to_pylist()] == nearest(view, 3)  # numbers of rows of the file
+    atlas.map("fov")
+    atlas.export("parquet", tmp_path / "out.parquet", overwrite=True)
+    again = pq.read_table(tmp_path / "out.parquet")
+    assert again["placed"].to_pylist() == [True] + [False] * 18
+    assert again["x_"].to_pylist() == ["X"] + [None] * 18  # the manifest's own column x
+
+
+def test_without_a_map_the_command_that_makes_one_is_told(atlas: Atlas, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no map of level fov .*`locatlas map --atlas"):
+        atlas.export("parquet", tmp_path / "out.parquet")
+    assert not list(tmp_path.glob("*.parquet"))
+
+
+def test_proteins_are_exported_without_pictures(atlas: Atlas, tmp_path: Path) -> None:
+    atlas.map("protein", of="cell")
+    done = atlas.export("parquet", tmp_path / "out.parquet", level="protein", of="cell")
+    assert done.command is not None
+    assert "--image" not in done.command
+    assert pq.read_table(tmp_path / "out.parquet")["id"].to_pylist() == [f"P{n}" for n in range(6)]
+
+
+def test_profiles_are_metadata_and_features(atlas: Atlas, tmp_path: Path) -> None:
+    atlas.export("profiles", tmp_path / "out.parquet", level="cell", where=["plate=plate0"])
+    table = pq.read_table(tmp_path / "out.parquet")
+    features = [name for name in table.column_names if not name.startswith("Metadata_")]
+    assert features == [f"feature_{i:04}" for i in range(DIM)]
+    view = atlas.view("cell")
+    rows = np.flatnonzero(np.array(view.column("plate")) == "plate0")
+    assert table["Metadata_id"].to_pylist() == [view.ids[i] for i in rows]
+    assert np.array_equal(np.column_stack([table[name] for name in features]), view.vectors[rows])
+    assert set(table["Metadata_plate"].to_pylist()) == {"plate0"}
+
+
+def test_copairs_reads_profiles(atlas: Atlas, tmp_path: Path) -> None:
+    copairs = installed("copairs.map")
+    pandas = installed("pandas")
+    atlas.export("profiles", tmp_path / "out.parquet", level="fov")
+    frame = pandas.read_parquet(tmp_path / "out.parquet")
+    metadata, features = frame.filter(regex="^Metadata"), frame.filter(regex="^(?!Metadata)").to_numpy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = copairs.average_precision(
+            metadata, features, ["Metadata_protein"], [], [], ["Metadata_protein"], progress_bar=False
+        )
+    assert len(found) == 18
+    assert found["average_precision"].between(0, 1).all()
+
+
+def test_faiss_gives_cosines_and_its_ids(atlas: Atlas, tmp_path: Path) -> None:
+    done = atlas.export("faiss", tmp_path / "index", level="cell")
+    index = faiss.read_index(str(tmp_path / "index" / "index.faiss"))
+    ids = (tmp_path / "index" / "ids.txt").read_text().splitlines()
+    view = atlas.view("cell")
+    assert ids == view.ids
+    unit = view.vectors / np.linalg.norm(view.vectors, axis=1, keepdims=True)
+    similarities, rows = index.search(unit, 6)
+    assert [set(r[1:]) for r in rows.tolist()] == nearest(view, 5)
+    np.testing.assert_allclose(similarities, np.take_along_axis(cosines(view), rows, axis=1), atol=1e-6)
+    said = json.loads((tmp_path / "index" / "index.json").read_text())
+    assert said["fingerprint"] == encoder().fingerprint
+    assert said["metric"] == "cosine"
+    assert said["rows"] == done.rows == 72
+    for name, digest in said["blake2b_128"].items():
+        data = (tmp_path / "index" / name).read_bytes()
+        assert hashlib.blake2b(data, digest_size=16).hexdigest() == digest
+
+
+def test_what_is_there_stays_and_what_is_unknown_is_told(atlas: Atlas, tmp_path: Path) -> None:
+    (tmp_path / "out.parquet").write_text("mine")
+    with pytest.raises(InputError, match="exists; --overwrite"):
+        atlas.export("profiles", tmp_path / "out.parquet")
+    assert (tmp_path / "out.parquet").read_text() == "mine"
+    with pytest.raises(UnknownNameError, match="unknown export 'csv'"):
+        atlas.export("csv", tmp_path / "out.csv")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="no image at level fov passes the filter"):
+        atlas.export("profiles", tmp_path / "new.parquet", where=["protein=NONE"])

@@ -348,7 +348,9 @@ def test_an_uploaded_image_finds_what_looks_like_it(opened: Opener) -> None:
         tifffile.imwrite(out, plane)
         files.append({"name": f"{name}.tif", "mimeType": "image/tiff", "buffer": out.getvalue()})
     page.set_input_files("#files", files[::-1])
-    told = page.eval_on_selector_all(".files li", "all => all.map(one => [one.innerText, one.querySelector('select').value])")
+    told = page.eval_on_selector_all(
+        ".files li", "all => all.map(one => [one.innerText, one.querySelector('select').value])"
+    )
     assert [(name[: name.index(".")], channel) for name, channel in told] == [
         ("x_yellow", "er"),
         ("x_green", "protein"),

@@ -5,7 +5,7 @@ Run as `python scripts/page/screenshots.py ATLAS docs/figures/page`, where ATLAS
     locatlas demo demo
     locatlas index demo/images/opencell --atlas demo/atlas --dataset opencell --level cell
     locatlas benchmark scripts/page/demo_grid.toml --atlas demo/atlas
-    locatlas map --atlas demo/atlas --level cell
+    locatlas map --atlas demo/atlas --level cell --method umap
     locatlas map --atlas demo/atlas --level fov
 
 Every picture is a PNG below 300 kB, of 256 colours where it needs to be; one that is larger ends the script.

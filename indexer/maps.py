@@ -24,6 +24,8 @@ __all__ = ["MapKey", "StoredMap", "drop_maps", "map_rows", "maps_of", "put_map",
 
 TABLE = "maps"
 
+_ANEW = "`locatlas map --refit` makes it anew"
+
 DESCRIBING = [name for name in MAPS.names if name not in ("xy", "vectors", "model", "ids", "placed")]
 """Columns that are small."""
 
@@ -115,9 +117,7 @@ class StoredMap:
         """
         n = len(row["ids"])
         if not len(row["xy"]) == 2 * n == 2 * len(row["placed"]) == 2 * len(row["vectors"]):
-            message = (
-                f"{where}: map {row['id']} has {n} ids, {len(row['xy'])} coordinates; `locatlas map` makes it anew"
-            )
+            message = f"{where}: map {row['id']} has {n} ids, {len(row['xy'])} coordinates; {_ANEW}"
             raise StoreDamagedError(message)
         model: dict[str, NDArray[np.float64]] = {}
         if row["model"] is not None:
@@ -125,7 +125,7 @@ class StoredMap:
                 with np.load(io.BytesIO(row["model"]), allow_pickle=False) as packed:
                     model = {name: packed[name] for name in packed.files}
             except (ValueError, OSError, zipfile.BadZipFile) as error:
-                message = f"{where}: the projection of map {row['id']} cannot be read ({error})"
+                message = f"{where}: the projection of map {row['id']} cannot be read ({error}); {_ANEW}"
                 raise StoreDamagedError(message) from error
         return cls(
             key=MapKey(row["level"], row["of"], row["fingerprint"], row["method"]),

@@ -31,6 +31,7 @@ class AtlasMap(AtlasViews):
         perplexity: float | None = None,
         refit: bool = False,
         plot: str | Path | None = None,
+        map_labels: str | None = None,
     ) -> MapPoints:
         """A two-dimensional map of the unit-normalised vectors (cosine), drawn once and kept in the atlas.
 
@@ -49,6 +50,7 @@ class AtlasMap(AtlasViews):
             perplexity: Of tsne, >= 2; None for 30.
             refit: Draw all points anew.
             plot: Also write a figure, coloured by localization; its suffix decides the format (svg, png, pdf).
+            map_labels: Map that brings the localizations of the figure into one vocabulary, e.g. "hpa->opencell".
 
         Returns:
             ids and xy (n, 2) float32; `.to_arrow()`.
@@ -60,8 +62,15 @@ class AtlasMap(AtlasViews):
         """
         params = {"n_neighbors": n_neighbors, "min_dist": min_dist, "perplexity": perplexity}
         request = MapRequest(
-            level=level, of=of, encoder=encoder, method=method, seed=seed, params=params, refit=refit
-        )  # fmt: skip
+            level=level,
+            of=of,
+            encoder=encoder,
+            method=method,
+            seed=seed,
+            params=params,
+            refit=refit,
+            map_labels=map_labels,
+        )
         result = make_map(self._shelf, request)
         if plot is not None:
             plot_map(result.points, result.localizations, Path(plot))

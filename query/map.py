@@ -39,6 +39,8 @@ class MapPoints:
         ids: (n,) images or proteins, ascending.
         xy: (n, 2) float32. Distances are approximate: answers come from the vectors, never from a map.
         placed: (n,) bool; true where a point came later and was placed without drawing the others anew.
+        vectors: (n,) int64, `indexer.maps.vector_digests` of the unit vector that each point was placed by; another one
+            now means that the image has changed since, and that `locatlas map` would move it.
         notes: What a reader must know.
     """
 
@@ -53,6 +55,7 @@ class MapPoints:
     ids: list[str]
     xy: NDArray[np.float32]
     placed: NDArray[np.bool_]
+    vectors: NDArray[np.int64]
     notes: list[str]
 
     def __len__(self) -> int:
@@ -71,7 +74,7 @@ def read_map(
     """The map that is stored of a level.
 
     Images that are not in the atlas any more are left out; those that came since the map was drawn are counted in
-    `notes`.
+    `notes`. No vector is read: one that changed since is still where it was, until `locatlas map` is run.
 
     Args:
         store_or_atlas: The atlas.
@@ -161,6 +164,7 @@ def points_of(store: Store, found: StoredMap) -> MapPoints:
         ids=ids,
         xy=found.xy[rows],
         placed=placed,
+        vectors=found.vectors[rows],
         notes=notes,
     )
 

@@ -54,6 +54,7 @@ class MapRequest:
         seed: Of all that is drawn at random; pca draws nothing.
         params: Of the method, by name; None and absent ones are its defaults.
         refit: Draw all points anew, though some could be placed.
+        map_labels: Map that brings localizations, which a figure shows, into one vocabulary; the points are the same.
     """
 
     level: str | None = None
@@ -63,6 +64,7 @@ class MapRequest:
     seed: int = 0
     params: Mapping[str, Any]
     refit: bool = False
+    map_labels: str | None = None
 
     def asked(self) -> dict[str, Any]:
         """The method's parameters, all of them.
@@ -131,7 +133,8 @@ def make_map(shelf: Shelf, request: MapRequest, *, tell: Tell | None = None) -> 
             does not fit.
     """
     asked = request.asked()
-    seen = look(shelf, Scope(level=request.level, encoder=request.encoder, of=request.of), Subject())
+    scope = Scope(level=request.level, encoder=request.encoder, of=request.of, map_labels=request.map_labels)
+    seen = look(shelf, scope, Subject())
     view, encoder = seen.view, seen.loaded.encoder
     of = seen.loaded.view.level if view.level == "protein" else None
     rows = np.flatnonzero(view.prepared.lengths > 0)
@@ -147,7 +150,7 @@ def make_map(shelf: Shelf, request: MapRequest, *, tell: Tell | None = None) -> 
         message = f"{shelf.store.folder.path}: all {len(rows)} vectors at level {view.level} are the same"
         raise InputError(message)
     key = MapKey(view.level, of, encoder.fingerprint, request.method)
-    before = stored_map(shelf.store, key)
+    before = None if request.refit else stored_map(shelf.store, key)  # which may be why it is asked for
     n_placed = n_gone = 0
     action: Action = "drawn"
     if why := _why_anew(before, vectors, request, asked):
@@ -169,10 +172,10 @@ def make_map(shelf: Shelf, request: MapRequest, *, tell: Tell | None = None) -> 
 
 def _why_anew(before: StoredMap | None, vectors: _Vectors, request: MapRequest, asked: Mapping[str, Any]) -> str:
     """Why all points must be drawn; empty where they need not."""
-    if before is None:
-        return "there was none"
     if request.refit:
         return "asked for"
+    if before is None:
+        return "there was none"
     if dict(before.params) != dict(asked):
         return f"other parameters than before ({_shown(before.params)})"
     if before.seed != request.seed:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from locatlas.query.figures import new_figure, write_figure
 from locatlas.query.map import MapPoints
 
-__all__ = ["classes_shown", "plot_map"]
+__all__ = ["COLOURED", "classes_shown", "plot_map"]
 
 # Okabe and Ito's colours, told apart with every kind of colour vision; each with a shape of its own, since a yellow and
 # an orange dot of this size are close on paper
@@ -24,8 +24,13 @@ STYLES = (
     ("#000000", "X"),
     ("#B8A800", "*"),  # their yellow, darker: on white it cannot be seen
 )
+COLOURED = 2 * len(STYLES)
+"""Classes that have a style: the second half the same colours and shapes, hollow."""
+
 OTHERS = ("other classes", "several", "not labelled")
 _GREYS = {"other classes": "0.55", "several": "0.72", "not labelled": "0.85"}
+
+WORDS = {"fov": "FOVs", "cell": "cells", "protein": "proteins"}
 
 RASTER_FROM = 5000
 """Points from which on they are pixels in an SVG or PDF: as shapes they would be megabytes."""
@@ -43,7 +48,7 @@ def classes_shown(localizations: Sequence[frozenset[str]]) -> list[str]:
     single = [next(iter(names)) if len(names) == 1 else None for names in localizations]
     counts = Counter(name for name in single if name is not None)
     # by number, then name, so that the same atlas always has the same colours
-    frequent = {name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[: len(STYLES)]}
+    frequent = {name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:COLOURED]}
 
     def shown(name: str | None, names: frozenset[str]) -> str:
         if name is None:
@@ -77,15 +82,18 @@ def plot_map(points: MapPoints, localizations: Sequence[frozenset[str]], path: P
     for name in [*reversed(OTHERS), *reversed(classes)]:
         if not counts[name]:
             continue
-        color, marker = STYLES[classes.index(name)] if name in classes else (_GREYS[name], "o")
+        place = classes.index(name) if name in classes else 0
+        color, marker = STYLES[place % len(STYLES)] if name in classes else (_GREYS[name], "o")
+        filled = place < len(STYLES)
         xy = _of(points.xy, shown == name)
         axes.scatter(
             xy[:, 0],
             xy[:, 1],
             s=size,
-            c=color,
+            facecolors=color if filled else "none",
+            edgecolors="none" if filled else color,
             marker=marker,
-            linewidths=0,
+            linewidths=0 if filled else 0.25 * size**0.5,
             alpha=0.9 if name in classes else 0.6,
             label=f"{name} ({counts[name]})".replace("$", r"\$"),  # which matplotlib takes for mathematics
             rasterized=len(points) > RASTER_FROM,
@@ -103,7 +111,7 @@ def plot_map(points: MapPoints, localizations: Sequence[frozenset[str]], path: P
         axes.set_ylabel(f"{word} 2")
     params = ", ".join(f"{name} {value}" for name, value in points.params.items() if points.method != "pca")
     axes.set_title(
-        f"{len(points)} {points.level}s, {points.encoder}{f' ({params})' if params else ''}".replace("$", r"\$"),
+        f"{len(points)} {WORDS[points.level]}, {points.encoder}{f' ({params})' if params else ''}".replace("$", r"\$"),
         fontsize=10,
     )
     handles, labels = axes.get_legend_handles_labels()

@@ -2,16 +2,13 @@
 
 from typing import Any
 
-import numpy as np
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from locatlas.indexer import encoders
-from locatlas.indexer.encoders import StoredEncoder
-from locatlas.indexer.maps import MapKey, map_rows, stored_map
+from locatlas.indexer.maps import map_rows
 from locatlas.indexer.store import Store
 
-__all__ = ["maps_state", "stored_xy"]
+__all__ = ["maps_state", "stored_methods"]
 
 
 def maps_state(store: Store) -> list[dict[str, Any]]:
@@ -31,14 +28,7 @@ def _counts(store: Store) -> tuple[list[str], list[int]]:
     return rows["id"].to_pylist(), pc.list_value_length(rows["placed"]).to_pylist()
 
 
-def stored_xy(
-    store: Store, level: str, of: str | None, encoder: StoredEncoder
-) -> dict[str, dict[str, NDArray[np.float32]]]:
-    """Places (2,) by id on each map that is stored of these vectors, by method."""
-    found = {}
-    for row in map_rows(store):
-        if (row["level"], row["of"], row["fingerprint"]) == (level, of, encoder.fingerprint):
-            stored = stored_map(store, MapKey(level, of, encoder.fingerprint, row["method"]))
-            assert stored is not None
-            found[row["method"]] = dict(zip(stored.ids, stored.xy, strict=True))
-    return found
+def stored_methods(store: Store, level: str, of: str | None, fingerprint: str) -> list[str]:
+    """Methods of the maps that are stored of these vectors, sorted."""
+    wanted = (level, of, fingerprint)
+    return sorted(r["method"] for r in map_rows(store) if (r["level"], r["of"], r["fingerprint"]) == wanted)

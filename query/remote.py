@@ -5,6 +5,7 @@ import json
 import secrets
 import ssl
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, urlencode, urlsplit
@@ -227,7 +228,9 @@ class RemoteAtlas:
             else http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_S)
         )
         try:
-            connection.request(method, path, body, headers)
+            # a server may turn an upload down before it has read all of it, and says why
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.request(method, path, body, headers)
             answer = connection.getresponse()
             data = answer.read(MOST_BYTES)
         except (OSError, http.client.HTTPException) as error:

@@ -5,7 +5,7 @@ from typing import Any
 
 import rich_click as click
 
-from locatlas.cli.asking_options import ENCODER, LEVEL
+from locatlas.cli.asking_options import ENCODER, LEVEL, MAP_LABELS
 from locatlas.cli.common import atlas_option, emit_json, json_option, notice
 
 
@@ -29,6 +29,7 @@ from locatlas.cli.common import atlas_option, emit_json, json_option, notice
 @click.option("--perplexity", type=click.FloatRange(min=2), help="Of tsne; default 30.")
 @click.option("--refit", is_flag=True, help="Draw all points anew, though later ones could be placed.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw it, coloured by localization (svg, png, pdf).")
+@MAP_LABELS
 @json_option
 def map_command(atlas: Path, plot: Path | None, *, refit: bool, as_json: bool, **asked: Any) -> None:
     """A two-dimensional map of an encoder's vectors (cosine), kept in the atlas.
@@ -75,7 +76,7 @@ def map_command(atlas: Path, plot: Path | None, *, refit: bool, as_json: bool, *
     }[result.action]
     said = ", ".join(f"{name} {value}" for name, value in points.params.items())
     click.echo(
-        f"{atlas}: {points.method} of {len(points)} {points.level}s by {points.encoder} "
+        f"{atlas}: {points.method} of {len(points)} {points.level.replace('fov', 'FOV')}s by {points.encoder} "
         f"({points.fingerprint[:12]}), {said}: {done}"
     )
     for note in points.notes:

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from locatlas.errors import InputError
-from locatlas.query.export.chosen import SEPARATOR, Chosen, flat_columns, neighbors_within
+from locatlas.query.export.chosen import SEPARATOR, Chosen, flat_columns, neighbors_within, on_map
 from locatlas.query.export.target import whole_file
-from locatlas.query.map_rows import stored_xy
+from locatlas.query.map import map_command, read_map
+from locatlas.query.map_rows import stored_methods
 from locatlas.types import Neighbors
 
 __all__ = ["neighbor_graphs", "write_anndata"]
@@ -124,10 +125,14 @@ def _maps(chosen: Chosen) -> tuple[dict[str, NDArray[np.float32]], list[str]]:
     """Coordinates on the maps that are stored of these vectors, and what is missing of them."""
     maps: dict[str, NDArray[np.float32]] = {}
     notes: list[str] = []
-    for method, places in stored_xy(chosen.shelf.store, chosen.view.level, chosen.of, chosen.encoder).items():
-        missing = np.full(2, np.nan, dtype=np.float32)
-        xy = np.array([places.get(name, missing) for name in chosen.view.ids], dtype=np.float32)
-        maps[f"X_{method}"] = xy
-        if n := int(np.isnan(xy[:, 0]).sum()):
-            notes.append(f"{n} of {len(xy)} rows are not on the {method} map: NaN in obsm['X_{method}']")
+    store, level, encoder = chosen.shelf.store, chosen.view.level, chosen.encoder.fingerprint
+    for method in stored_methods(store, level, chosen.of, encoder):
+        points = read_map(store, level, encoder=encoder, method=method, of=chosen.of)
+        rows = on_map(chosen, points)
+        maps[f"X_{method}"] = np.where(rows[:, None] >= 0, points.xy[rows], np.float32(np.nan))
+        if n := int((rows < 0).sum()):
+            notes.append(
+                f"{n} of {len(rows)} rows are not on the {method} map, or have another vector now: NaN in "
+                f"obsm['X_{method}']; `{map_command(store, level, method)}` brings it up to date"
+            )
     return maps, notes

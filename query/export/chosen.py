@@ -12,14 +12,17 @@ from numpy.typing import NDArray
 from locatlas.errors import InputError
 from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.ledger import versions
+from locatlas.indexer.maps import vector_digests
 from locatlas.query.exact import search_within
+from locatlas.query.map import MapPoints
 from locatlas.query.scope import Scope, look
 from locatlas.query.shelf import Shelf
 from locatlas.query.subjects import Subject
+from locatlas.query.unit import unit_rows
 from locatlas.query.view import View
 from locatlas.types import Neighbors
 
-__all__ = ["SEPARATOR", "Chosen", "choose", "flat_columns", "neighbors_within"]
+__all__ = ["SEPARATOR", "Chosen", "choose", "flat_columns", "neighbors_within", "on_map"]
 
 SEPARATOR = ";"
 """Between the names of a list, where a format has no lists."""
@@ -135,3 +138,12 @@ def _numbers(column: pa.Array, n: int) -> NDArray[np.float64]:
     """Lists of n numbers as rows; NaN where there is none."""
     rows = [row if row is not None and len(row) == n else [np.nan] * n for row in column.to_pylist()]
     return np.array(rows, dtype=np.float64).reshape(len(column), n)
+
+
+def on_map(chosen: Chosen, points: MapPoints) -> NDArray[np.int64]:
+    """Where each row stands among the points of a map, (n,); -1 where it does not, or has another vector now."""
+    prepared = chosen.view.prepared
+    now = vector_digests(unit_rows(prepared.vectors, prepared.lengths, slice(None)))
+    at = {name: i for i, name in enumerate(points.ids)}
+    rows = np.array([at.get(name, -1) for name in chosen.view.ids], dtype=np.int64)
+    return np.where((rows >= 0) & (points.vectors[rows] == now), rows, -1)

@@ -11,10 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from locatlas.errors import InputError
 from locatlas.indexer.schema import image_table
-from locatlas.query.export.chosen import Chosen, flat_columns, neighbors_within
+from locatlas.query.export.chosen import Chosen, flat_columns, neighbors_within, on_map
 from locatlas.query.export.target import check_target, whole_file
-from locatlas.query.map import read_map
+from locatlas.query.map import map_command, read_map
 from locatlas.types import Neighbors
 
 __all__ = ["write_embedding_atlas"]
@@ -42,18 +43,21 @@ def write_embedding_atlas(
         The command that shows the file, how many rows it has, and what a reader must know.
 
     Raises:
-        InputError: If no map is stored; names the command that makes one.
+        InputError: If no map is stored, or no row is on it; names the command that makes one.
     """
     check_target(path, overwrite=overwrite)
     points = read_map(
         chosen.shelf.store, chosen.view.level, encoder=chosen.encoder.fingerprint, method=method, of=chosen.of
     )
-    at = {name: i for i, name in enumerate(points.ids)}
-    rows = np.array([i for i, name in enumerate(chosen.view.ids) if name in at], dtype=np.int64)
-    view, notes = chosen.view.take(rows), []
-    if len(rows) < len(chosen.view):
-        notes.append(f"{len(chosen.view) - len(rows)} rows are not on the {points.method} map and are left out")
-    places = np.array([at[name] for name in view.ids], dtype=np.int64)
+    at, notes = on_map(chosen, points), []
+    rows = np.flatnonzero(at >= 0)
+    renew = f"`{map_command(chosen.shelf.store, chosen.view.level, points.method)}` brings it up to date"
+    if not len(rows):
+        message = f"{path}: no row is on the {points.method} map with the vector that it has now; {renew}"
+        raise InputError(message)
+    view, places = chosen.view.take(rows), at[rows]
+    if left_out := len(at) - len(rows):
+        notes.append(f"left out: {left_out} rows not on the {points.method} map, or with another vector now; {renew}")
     metadata = flat_columns(view)
     columns = {
         "id": metadata.pop("id"),

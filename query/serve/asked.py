@@ -71,7 +71,7 @@ class ClassifyAsked(_OfOne):
     """Parameters of `classify`."""
 
     weights: Literal["uniform", "distance", "softmax"] = "softmax"
-    temperature: float = Field(default=0.07, gt=0, le=100, allow_inf_nan=False)
+    temperature: float = Field(default=0.07, ge=1e-6, le=100, allow_inf_nan=False)
     threshold: float = Field(default=0.5, gt=0, le=1, allow_inf_nan=False)
     by: Text | None = Field(default=None, description="put the votes of cells together by fov, protein or a column")
     how: Literal["mean", "majority", "top"] | None = None

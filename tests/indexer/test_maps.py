@@ -19,6 +19,7 @@ from locatlas.indexer.schema import MAPS
 from locatlas.indexer.store import Store
 from locatlas.indexer.verify.run import verify
 from locatlas.models.spec import EncoderSpec
+from locatlas.query.atlas import open_atlas
 from tests.query.made_atlas import encoder, make_atlas
 
 KEY = MapKey("fov", None, encoder().fingerprint, "pca")
@@ -81,8 +82,11 @@ def test_there_is_none_where_none_was_made(store: Store) -> None:
 
 def test_parts_that_do_not_fit_are_damage(store: Store) -> None:
     put(store, replace(made(), placed=np.zeros(4, dtype=np.bool_)))
-    with pytest.raises(StoreDamagedError, match=r"has 5 ids, 10 coordinates; `locatlas map`"):
+    with pytest.raises(StoreDamagedError, match=r"has 5 ids, 10 coordinates; `locatlas map --refit`"):
         stored_map(store, KEY)
+    refitted = open_atlas(store.folder.path).map("fov", refit=True)
+    assert stored_map(store, KEY) is not None
+    assert len(refitted) == 18
 
 
 def test_digests_of_vectors_tell_every_bit(rng: np.random.Generator) -> None:

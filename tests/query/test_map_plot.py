@@ -2,22 +2,25 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from locatlas.errors import InputError
+from locatlas.indexer.rows import image_rows
+from locatlas.indexer.store import Store
 from locatlas.query.atlas import open_atlas
-from locatlas.query.map_plot import STYLES, classes_shown
-from tests.query.made_atlas import CLASSES, make_atlas
+from locatlas.query.map_plot import COLOURED, STYLES, classes_shown
+from tests.query.made_atlas import CLASSES, DIM, encoder, make_atlas, row
 
 pytest.importorskip("matplotlib", reason="extra plot")
 
 
 def test_the_most_frequent_classes_have_a_colour_and_sets_have_none() -> None:
-    names = [f"class {chr(97 + n)}" for n in range(len(STYLES) + 2)]
+    names = [f"class {chr(97 + n)}" for n in range(COLOURED + 2)]
     sets = [frozenset({name}) for name in names for _ in range(2)] + [frozenset({names[-1]})]
     sets += [frozenset(names[:2]), frozenset()]
     shown = classes_shown(sets)
-    assert set(shown[:-2]) == {names[-1], *names[: len(STYLES) - 1], "other classes"}
+    assert set(shown[:-2]) == {names[-1], *names[: COLOURED - 1], "other classes"}
     assert shown[-2:] == ["several", "not labelled"]
 
 
@@ -39,3 +42,16 @@ def test_an_unknown_format_is_told(tmp_path: Path) -> None:
     atlas = open_atlas(make_atlas(tmp_path / "atlas", levels=("fov",)))
     with pytest.raises(InputError, match=r"map\.docx: format '\.docx' is not known"):
         atlas.map(plot=tmp_path / "map.docx")
+
+
+def test_two_vocabularies_are_coloured_as_one(tmp_path: Path) -> None:
+    path = make_atlas(tmp_path / "atlas", levels=("fov",))
+    store = Store.open(path)
+    hpa = [row("h/1", dataset="hpa", localizations=["Golgi apparatus"], protein="H")]
+    with store.folder.writer("a test"):
+        store.upsert("fovs", image_rows(hpa, "fov"))
+        store.put_embeddings("fov", encoder().fingerprint, ["h/1"], ["x"], np.ones((1, DIM), np.float32))
+    open_atlas(path).map(plot=tmp_path / "map.svg", map_labels="hpa->opencell")
+    text = (tmp_path / "map.svg").read_text()
+    assert "golgi (7)" in text
+    assert "Golgi apparatus" not in text

@@ -19,6 +19,7 @@ from locatlas.errors import InputError, LocatlasError, UnknownNameError
 from locatlas.indexer.index import index
 from locatlas.query.remote import RemoteAtlas
 from locatlas.query.serve.app import create_app
+from locatlas.query.serve.limits import ServeLimits
 from tests.indexer.made import PlainEncoder, pixels, write_collection
 
 TOKEN = "a-token-of-a-user"
@@ -42,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def address(folder: Path) -> Iterator[str]:
-    app = create_app(folder / "atlas", token=TOKEN)
+    app = create_app(folder / "atlas", token=TOKEN, limits=ServeLimits(upload_bytes=1_000_000))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", ws="none"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -108,6 +109,13 @@ def test_a_file_of_this_machine_is_asked_with(there: RemoteAtlas, here: locatlas
         there.neighbors(image=path, protein="GENE1")
     with pytest.raises(InputError, match="where: not with an image"):
         there.neighbors(image=path, channels=("nucleus", "protein"), where=["dataset=opencell"])
+
+
+def test_a_file_that_is_too_large_there_is_told(there: RemoteAtlas, tmp_path: Path) -> None:
+    path = tmp_path / "large.tif"
+    path.write_bytes(bytes(20_000_000))
+    with pytest.raises(InputError, match="at most 1000000 bytes"):
+        there.neighbors(image=path, channels=("nucleus", "protein"))
 
 
 def test_errors_are_of_the_same_kinds(there: RemoteAtlas, address: str) -> None:

@@ -144,7 +144,7 @@ def test_rows_that_are_not_on_the_map_are_left_out_and_counted(tmp_path: Path) -
     atlas = open_atlas(path)
     done = atlas.export("parquet", tmp_path / "out.parquet", k=3)
     assert done.rows == 18
-    assert done.notes == ["1 rows are not on the pca map and are left out"]
+    assert done.notes[0].startswith("left out: 1 rows not on the pca map, or with another vector now; `locatlas map")
     table = pq.read_table(tmp_path / "out.parquet")
     view = atlas.view("fov").take(np.arange(1, 19))
     assert [set(n["ids"]) for n in table["neighbors"].to_pylist()] == nearest(view, 3)  # numbers of rows of the file
@@ -153,6 +153,23 @@ def test_rows_that_are_not_on_the_map_are_left_out_and_counted(tmp_path: Path) -
     again = pq.read_table(tmp_path / "out.parquet")
     assert again["placed"].to_pylist() == [True] + [False] * 18
     assert again["x_"].to_pylist() == ["X"] + [None] * 18  # the manifest's own column x
+
+
+def test_a_point_whose_vector_changed_since_is_not_shown_where_it_was(tmp_path: Path) -> None:
+    path = make_atlas(tmp_path / "atlas", levels=("fov",))
+    open_atlas(path).map("fov")
+    store = Store.open(path)
+    with store.folder.writer("a test"):
+        store.put_embeddings("fov", encoder().fingerprint, ["d/00"], ["x"], np.ones((1, DIM), np.float32))
+    done = open_atlas(path).export("parquet", tmp_path / "out.parquet")
+    assert done.rows == 17
+    assert "d/00" not in pq.read_table(tmp_path / "out.parquet")["id"].to_pylist()
+
+
+def test_proteins_of_some_images_are_others_than_those_on_the_map(atlas: Atlas, tmp_path: Path) -> None:
+    atlas.map("protein")
+    with pytest.raises(InputError, match="no row is on the pca map with the vector that it has now; `locatlas map"):
+        atlas.export("parquet", tmp_path / "out.parquet", level="protein", where=["plate=plate0"])
 
 
 def test_without_a_map_the_command_that_makes_one_is_told(atlas: Atlas, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 
 $(STAMP)-run: pyproject.toml constraints.txt | .venv/bin/python
 	@echo "installing locatlas and what it needs into .venv (first time only, some minutes)"
-	@$(INSTALL) -e '.[plot]'
+	@$(INSTALL) -e '.[plot,serve]'
 	@touch $@
 
 $(STAMP)-test: $(STAMP)-run

@@ -19,7 +19,7 @@ from locatlas.indexer.records import ImageRecord
 from locatlas.indexer.rows import is_cut, place_of, record_from_row
 from locatlas.indexer.schema import image_table
 from locatlas.indexer.store import Store
-from locatlas.indexer.thumbnails import HIGH_PERCENTILE, LOW_PERCENTILE, STAIN_COLOURS
+from locatlas.indexer.thumbnails import STAIN_COLOURS, value_range
 from locatlas.models.crops import CropPlan, Place, cut
 from locatlas.types import ChannelImage
 
@@ -27,9 +27,6 @@ __all__ = ["CONTEXT", "Picture", "channel_limits", "paint", "pictures"]
 
 CONTEXT = 1.5
 """Edge of a square by the cell's longest edge, where the pixel size is not known that a crop in micrometres needs."""
-
-SAMPLE_PX = 65_536
-"""About as many pixels tell the percentiles of a field."""
 
 OUTLINE = np.array([190, 190, 190], np.uint8)
 OUTLINE_AWAY_PX = 2  # of the picture: the line must not cover what lies at the membrane
@@ -142,13 +139,7 @@ def _mask(image: ChannelImage, place: Place, plan: CropPlan) -> NDArray[np.bool_
 
 def channel_limits(image: ChannelImage) -> list[tuple[float, float]]:
     """Low and high percentile of each channel of a whole image, of a regular sample of its pixels."""
-    found = []
-    for plane in image.pixels:
-        step = max(1, math.isqrt(plane.size // SAMPLE_PX))
-        sample = np.nan_to_num(plane[::step, ::step].astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-        low, high = np.percentile(sample, (LOW_PERCENTILE, HIGH_PERCENTILE))
-        found.append((float(low), float(high)))
-    return found
+    return [value_range(plane) for plane in image.pixels]
 
 
 def paint(

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import overload
 
 import pyarrow as pa
 
+from locatlas.errors import InputError
 from locatlas.indexer.store import Store
 from locatlas.query.aggregate import How
 from locatlas.query.atlas_map import AtlasMap
@@ -15,6 +17,7 @@ from locatlas.query.classify_units import Together, classify_units
 from locatlas.query.find import find
 from locatlas.query.label_source import LabelSource
 from locatlas.query.profiles import Profile
+from locatlas.query.remote import RemoteAtlas
 from locatlas.query.scope import Scope
 from locatlas.query.selection import Where
 from locatlas.query.subjects import Subject
@@ -24,12 +27,29 @@ from locatlas.types import Level
 __all__ = ["Atlas", "Where", "open_atlas"]
 
 
-def open_atlas(path: str | Path) -> "Atlas":
-    """The atlas in a folder, for reading; writers do not block it.
+@overload
+def open_atlas(path: Path) -> "Atlas": ...
+
+
+@overload
+def open_atlas(path: str, *, token: str | None = None) -> "Atlas | RemoteAtlas": ...
+
+
+def open_atlas(path: str | Path, *, token: str | None = None) -> "Atlas | RemoteAtlas":
+    """The atlas in a folder, for reading, or one that `locatlas serve` serves; writers do not block it.
+
+    Args:
+        path: A folder, or the address of a server, e.g. "http://127.0.0.1:8765".
+        token: What the server wants to be shown.
 
     Raises:
-        InputError: If there is no atlas.
+        InputError: If there is no atlas, or a token is given for a folder.
     """
+    if isinstance(path, str) and path.lower().startswith(("http://", "https://")):
+        return RemoteAtlas(path, token=token)
+    if token is not None:
+        message = f"{path}: a token is for the address of a server, not for a folder"
+        raise InputError(message)
     return Atlas(Store.open(Path(path)))
 
 

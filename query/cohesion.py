@@ -16,7 +16,7 @@ from locatlas.query.exclude import encode_names
 from locatlas.query.similarity import Similarity, Tally
 from locatlas.query.unit import Prepared, prepare
 
-__all__ = ["MAX_BETWEEN", "MAX_WITHIN", "Cohesion", "cohesion"]
+__all__ = ["MAX_BETWEEN", "MAX_WITHIN", "Cohesion", "Comparable", "cohesion", "cohesion_among"]
 
 MAX_BETWEEN = 1 << 26
 """Pairs of images of different proteins up to which all are taken: 8,000 images among each other."""
@@ -89,6 +89,38 @@ class _Images:
         return self.searched.vectors[at] / self.searched.lengths[at, None]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparable:
+    """Images whose names are in order once for many comparisons, which takes longer than one of them.
+
+    Attributes:
+        images: Those with protein and direction, sorted by protein.
+        names: Of the proteins, sorted.
+        counts: Images of each.
+        with_plates: Whether plates are known.
+    """
+
+    images: _Images
+    names: list[str]
+    counts: list[int]
+    with_plates: bool
+
+    @classmethod
+    def of(
+        cls,
+        vectors: NDArray[np.float32] | Prepared,
+        proteins: Sequence[str | None],
+        fovs: Sequence[str | None],
+        plates: Sequence[str | None] | None = None,
+    ) -> "Comparable":
+        """As `cohesion` takes them.
+
+        Raises:
+            InputError: If lengths differ, or vectors are not finite.
+        """
+        return cls(*_usable(vectors, proteins, fovs, plates), plates is not None)
+
+
 def cohesion(
     vectors: NDArray[np.float32] | Prepared,
     proteins: Sequence[str | None],
@@ -116,7 +148,20 @@ def cohesion(
     Raises:
         InputError: If lengths differ, or vectors are not finite.
     """
-    images, names, counts = _usable(vectors, proteins, fovs, plates)
+    among = Comparable.of(vectors, proteins, fovs, plates)
+    return cohesion_among(among, of=of, max_between=max_between, max_within=max_within, seed=seed)
+
+
+def cohesion_among(
+    among: Comparable,
+    *,
+    of: Collection[str] | None = None,
+    max_between: int = MAX_BETWEEN,
+    max_within: int = MAX_WITHIN,
+    seed: int = 0,
+) -> Cohesion:
+    """What `cohesion` gives, of images that were put in order before."""
+    images, names, counts = among.images, among.names, among.counts
     rng = np.random.default_rng(seed)
     codes = [code for code, name in enumerate(names) if of is None or name in of]
     own = images if of is None else images.take(np.flatnonzero(np.isin(images.proteins, codes)))
@@ -131,10 +176,9 @@ def cohesion(
     }
     overall = Tally.over(tallies.values())
     _between(own, others, tallies, overall)
-    with_plates = plates is not None
     return Cohesion(
-        of={names[code]: tally.similarity(with_plates=with_plates) for code, tally in tallies.items()},
-        overall=overall.similarity(with_plates=with_plates),
+        of={names[code]: tally.similarity(with_plates=among.with_plates) for code, tally in tallies.items()},
+        overall=overall.similarity(with_plates=among.with_plates),
         n_unknown_fov=int((own.fovs < 0).sum()),
         n_drawn=n_drawn,
         n_own=n_own,

@@ -57,7 +57,31 @@ def embed_image(
     if len(paths) not in (1, len(channels)):
         message = f"{len(paths)} files for {len(channels)} channels: one file with all channels, or one a channel"
         raise InputError(message)
-    absolute = [p.expanduser().resolve() for p in paths]
+    absolute = tuple(p.expanduser().resolve() for p in paths)
+    return _embedded(absolute, _stats(absolute), tuple(channels), spec, pixel_size_um, at, str(paths[0]))
+
+
+@lru_cache(maxsize=4)
+def _embedded(
+    absolute: tuple[Path, ...],
+    stats: tuple[tuple[int, int] | None, ...],
+    channels: tuple[str, ...],
+    spec: EncoderSpec,
+    pixel_size_um: float | None,
+    at: tuple[float, float] | None,
+    name: str,
+) -> tuple[NDArray[np.float32], str]:
+    """What `embed_image` gives, kept for the next question about the same image: its neighbors, then its votes.
+
+    Args:
+        absolute: The files.
+        stats: Size and time of each: another file of the same name is another question.
+        channels: As there.
+        spec: As there.
+        pixel_size_um: As there.
+        at: As there.
+        name: For messages.
+    """
     if len(absolute) == 1:
         sources: tuple[Source, ...] = (Source(absolute[0], tuple(channels)),)
     else:
@@ -68,9 +92,23 @@ def embed_image(
         if spec.crop is None:
             message = f"encoder {spec.name} takes images as they are, so nothing is cut out of them: leave at out"
             raise InputError(message)
-        image = cut_at(image, at, spec.crop, name=str(paths[0]))
+        image = cut_at(image, at, spec.crop, name=name)
     vector: NDArray[np.float32] = _encoder(spec).encode([image], batch_size=1)[0]
+    vector.flags.writeable = False
     return vector, digest
+
+
+def _stats(paths: Sequence[Path]) -> tuple[tuple[int, int] | None, ...]:
+    """Size and modification time (ns) of files; None for one that is not there, which its reader tells."""
+
+    def stat(path: Path) -> tuple[int, int] | None:
+        try:
+            found = path.stat()
+        except OSError:
+            return None
+        return found.st_size, found.st_mtime_ns
+
+    return tuple(stat(path) for path in paths)
 
 
 def cut_at(image: ChannelImage, at: tuple[float, float], plan: CropPlan, *, name: str) -> ChannelImage:

@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from dataclasses import replace
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,7 @@ from locatlas.query.answers import context, with_context
 from locatlas.query.average_precision import DEFINITIONS as PRECISIONS
 from locatlas.query.classify import Vote
 from locatlas.query.classify_units import Together, classify_units
-from locatlas.query.cohesion import Cohesion, cohesion
+from locatlas.query.cohesion import Cohesion, Comparable, cohesion_among
 from locatlas.query.scope import Scope, Seen, look
 from locatlas.query.shelf import Shelf
 from locatlas.query.similarity import DEFINITIONS, in_words
@@ -57,11 +58,20 @@ _SCHEMA = pa.schema(
 _UNKNOWN = dict.fromkeys(("heterogeneity", "entropy", *PRECISIONS))
 
 
-def _compared(view: View, **how: Any) -> Cohesion:
+_IN_ORDER: WeakKeyDictionary[View, Comparable] = WeakKeyDictionary()
+"""The images of views that are loaded, in order: to find it takes longer than to compare one protein with the rest."""
+
+
+def _in_order(view: View) -> Comparable:
     plates = view.names("plate") if "plate" in view.meta.column_names else None
     known = plates is not None and any(plates)
-    fovs = view.names("fov")
-    return cohesion(view.prepared, view.names("protein"), fovs, plates=plates if known else None, **how)
+    return Comparable.of(view.prepared, view.names("protein"), view.names("fov"), plates if known else None)
+
+
+def _compared(view: View, **how: Any) -> Cohesion:
+    if (among := _IN_ORDER.get(view)) is None:
+        among = _IN_ORDER[view] = _in_order(view)
+    return cohesion_among(among, **how)
 
 
 def similarity_context(seen: Seen, protein: str) -> dict[str, Any]:

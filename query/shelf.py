@@ -1,5 +1,6 @@
 """What an atlas has loaded, vectors with metadata and index, kept until a table changes. Reads the store."""
 
+import threading
 from dataclasses import dataclass
 
 from locatlas.errors import InputError
@@ -44,7 +45,7 @@ class Loaded:
 
 
 class Shelf:
-    """Loads what queries look at. Reading again costs two looks at table versions.
+    """Loads what queries look at, for any number of threads. Reading again costs two looks at table versions.
 
     Attributes:
         store: The atlas' tables.
@@ -53,6 +54,8 @@ class Shelf:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._kept: dict[tuple[str, str], tuple[tuple[int, ...], Loaded]] = {}
+        # several threads that find a table changed must not read it several times over
+        self._lock = threading.Lock()
 
     def levels(self, encoder: str | None = None) -> list[str]:
         """Image levels that have vectors, FOVs before cells; of one encoder if it is named.
@@ -88,21 +91,26 @@ class Shelf:
             raise InputError(message)
         versions = tuple(self.store.version(t) for t in (stored.table, table, *self._fields_too(level)))
         key = (level, stored.fingerprint)
-        if key not in self._kept or self._kept[key][0] != versions:
-            # vectors first: a writer commits an image's row before its vector, so every vector read has its row
-            held, n_stale = self.store.read_vectors(stored.table), 0
-            columns = [c for c in image_schema("fov" if level == "fov" else "cell").names if c not in NOT_READ]
-            images = self.store.read(table, columns)
-            if not stored.is_imported:
-                now = digests_now(self.store, level, images)
-                fresh = [i for i, (name, digest) in enumerate(zip(held.ids, held.digests, strict=True))
-                         if now.get(name) == digest]  # fmt: skip
-                n_stale = len(held.ids) - len(fresh)
-                held = held.take(fresh) if n_stale else held
-            view = View.build(level, held.ids, held.vectors, images)
-            index, state = open_index(self.store, stored, held)
-            self._kept[key] = (versions, Loaded(stored, view, index, state, n_stale))
-        return self._kept[key][1]
+        with self._lock:
+            if key not in self._kept or self._kept[key][0] != versions:
+                self._kept[key] = (versions, self._loaded(level, stored, table))
+            return self._kept[key][1]
+
+    def _loaded(self, level: str, stored: StoredEncoder, table: str) -> Loaded:
+        """Read what `load` gives."""
+        # vectors first: a writer commits an image's row before its vector, so every vector read has its row
+        held, n_stale = self.store.read_vectors(stored.table), 0
+        columns = [c for c in image_schema("fov" if level == "fov" else "cell").names if c not in NOT_READ]
+        images = self.store.read(table, columns)
+        if not stored.is_imported:
+            now = digests_now(self.store, level, images)
+            fresh = [i for i, (name, digest) in enumerate(zip(held.ids, held.digests, strict=True))
+                     if now.get(name) == digest]  # fmt: skip
+            n_stale = len(held.ids) - len(fresh)
+            held = held.take(fresh) if n_stale else held
+        view = View.build(level, held.ids, held.vectors, images)
+        index, state = open_index(self.store, stored, held)
+        return Loaded(stored, view, index, state, n_stale)
 
     def _fields_too(self, level: str) -> tuple[str, ...]:
         """The table of fields, where answers of the level depend on it."""

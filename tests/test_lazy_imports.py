@@ -5,7 +5,21 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "timm", "lancedb", "lance", "faiss", "sklearn", "skimage", "scipy", "pyarrow", "pandas", "matplotlib")
+HEAVY = (
+    "torch",
+    "timm",
+    "lancedb",
+    "lance",
+    "faiss",
+    "sklearn",
+    "skimage",
+    "scipy",
+    "pyarrow",
+    "pandas",
+    "matplotlib",
+    "fastapi",
+    "uvicorn",
+)
 
 
 def _loaded(code: str) -> set[str]:
@@ -41,6 +55,7 @@ def test_importing_locatlas_loads_nothing_heavy_nor_numpy() -> None:
         ["datasets", "list"],
         ["status", "--help"],
         ["demo", "--help"],
+        ["serve", "--help"],
     ],
     ids=" ".join,
 )

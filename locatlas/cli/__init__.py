@@ -40,6 +40,7 @@ _COMMANDS = {
     "datasets": "locatlas.cli.listing",
     "status": "locatlas.cli.listing",
     "maintain": "locatlas.cli.keeping",
+    "serve": "locatlas.cli.serving",
     "verify": "locatlas.cli.verifying",
     "backup": "locatlas.cli.backing_up",
     "restore": "locatlas.cli.backing_up",

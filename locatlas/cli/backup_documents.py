@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from locatlas.cli.document_base import Document
+from locatlas.query.document_base import Document
 
 __all__ = ["BackupDocument", "RestoreDocument"]
 

@@ -9,21 +9,21 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from locatlas.cli.annotation_documents import AnnotateExportDocument, AnnotateImportDocument, AnnotateReportDocument
-from locatlas.cli.asking_documents import (
+from locatlas.cli.backup_documents import BackupDocument, RestoreDocument
+from locatlas.cli.mapping_documents import ExportDocument, MapDocument, NapariDocument
+from locatlas.cli.probing_documents import ProbeDocument
+from locatlas.cli.report_documents import ReportDocument
+from locatlas.cli.training_documents import FinetuneDocument
+from locatlas.query.asking_documents import (
     ClassifyDocument,
     EncoderName,
     NeighborsDocument,
     ProteinsDocument,
     SweepDocument,
 )
-from locatlas.cli.backup_documents import BackupDocument, RestoreDocument
-from locatlas.cli.benchmarking_documents import BenchmarkDocument
-from locatlas.cli.comparing_documents import CompareDocument
-from locatlas.cli.document_base import Document as _Document
-from locatlas.cli.mapping_documents import ExportDocument, MapDocument, NapariDocument
-from locatlas.cli.probing_documents import ProbeDocument
-from locatlas.cli.report_documents import ReportDocument
-from locatlas.cli.training_documents import FinetuneDocument
+from locatlas.query.benchmarking_documents import BenchmarkDocument
+from locatlas.query.comparing_documents import CompareDocument
+from locatlas.query.document_base import Document as _Document
 
 __all__ = [
     "DOCUMENTS",
@@ -47,6 +47,7 @@ __all__ = [
     "ProteinsDocument",
     "ReportDocument",
     "RestoreDocument",
+    "ServeDocument",
     "StatusDocument",
     "SweepDocument",
     "VerifyDocument",
@@ -273,6 +274,15 @@ class DemoDocument(_Document):
     seconds: dict[str, float]
 
 
+class ServeDocument(_Document):
+    """Where `serve` answers; printed before it does."""
+
+    atlas: str
+    address: str = Field(description="e.g. http://127.0.0.1:8765")
+    page: str = Field(description="to open in a browser; holds the token, where there is one")
+    token: str | None = Field(description="what every request must show; null where only this machine can ask")
+
+
 DOCUMENTS: dict[str, type[BaseModel]] = {
     "index": IndexDocument,
     "embed": IndexDocument,
@@ -296,6 +306,7 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "napari": NapariDocument,
     "report": ReportDocument,
     "status": StatusDocument,
+    "serve": ServeDocument,
     "demo": DemoDocument,
     "annotate-export": AnnotateExportDocument,
     "annotate-import": AnnotateImportDocument,

@@ -2,9 +2,9 @@
 
 from pydantic import Field
 
-from locatlas.cli.asking_documents import LABEL_SOURCE, PROFILE, EncoderName, ProfileName
-from locatlas.cli.document_base import Document as _Document
-from locatlas.cli.trained_on_document import TRAINED_ON, TrainedOn
+from locatlas.query.asking_documents import LABEL_SOURCE, PROFILE, EncoderName, ProfileName
+from locatlas.query.document_base import Document as _Document
+from locatlas.query.trained_on_document import TRAINED_ON, TrainedOn
 
 __all__ = ["CompareDocument"]
 

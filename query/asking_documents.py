@@ -4,8 +4,8 @@ from typing import Any
 
 from pydantic import Field
 
-from locatlas.cli.document_base import Document as _Document
-from locatlas.cli.trained_on_document import TRAINED_ON, TrainedOn
+from locatlas.query.document_base import Document as _Document
+from locatlas.query.trained_on_document import TRAINED_ON, TrainedOn
 
 __all__ = [
     "LABEL_SOURCE",

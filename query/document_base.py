@@ -1,4 +1,4 @@
-"""What all JSON documents of the command line have in common."""
+"""What all JSON documents have in common: those of the commands, and those of the server."""
 
 from pydantic import BaseModel, ConfigDict
 

@@ -1,0 +1,1 @@
+"""The HTTP API of an atlas and the page that uses it; needs the extra `serve`."""

@@ -1,6 +1,6 @@
 """Maps of an atlas as they are stored: where each image lies, and how far a map is behind. Reads the store."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from locatlas.errors import InputError, UnknownNameError
 from locatlas.indexer import encoders
 from locatlas.indexer.encoders import StoredEncoder
-from locatlas.indexer.maps import MapKey, StoredMap, map_rows, stored_map
+from locatlas.indexer.maps import MapKey, StoredMap, map_rows, stored_map, vector_digests
 from locatlas.indexer.schema import image_table
 from locatlas.indexer.store import Store
 from locatlas.query.atlas_views import AtlasViews
+from locatlas.query.unit import norms, unit_rows
 from locatlas.types import LEVELS
 
 __all__ = ["METHODS", "MapPoints", "map_command", "points_of", "read_map"]
@@ -149,6 +150,11 @@ def points_of(store: Store, found: StoredMap) -> MapPoints:
     if n := int(placed.sum()):
         notes.append(f"{n} of {len(ids)} points were placed later ({found.used['later']}); --refit draws all anew")
     images = key.of or key.level
+    if key.level == images and (n := _changed(store, key, ids, found.vectors[rows])):
+        notes.append(
+            f"{n} of {len(ids)} points stand where their images were before these changed; "
+            f"`{map_command(store, key.level, key.method)}` moves them"
+        )
     current = encoders.current(store, images)
     if current is not None and current.fingerprint != key.fingerprint:
         notes.append(f"drawn from vectors of {found.encoder}, which is not the current encoder ({current.spec.name})")
@@ -167,6 +173,16 @@ def points_of(store: Store, found: StoredMap) -> MapPoints:
         vectors=found.vectors[rows],
         notes=notes,
     )
+
+
+def _changed(store: Store, key: MapKey, ids: Sequence[str], drawn_from: NDArray[np.int64]) -> int:
+    """How many points were made from another vector than their image has now."""
+    held = store.read_vectors(encoders.find(store, key.level, key.fingerprint).table)
+    place = {i: row for row, i in enumerate(held.ids)}
+    rows = np.array([place[i] for i in ids if i in place], dtype=np.int64)
+    there = np.array([i in place for i in ids], dtype=np.bool_)
+    now = vector_digests(unit_rows(held.vectors, norms(held.vectors), rows))
+    return int(np.count_nonzero(now != drawn_from[there]))
 
 
 def _ids_now(store: Store, key: MapKey) -> pa.Array:

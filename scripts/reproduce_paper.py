@@ -163,7 +163,7 @@ def small_grid(name: str, folder: Path, *, write: bool = True) -> Path | None:
 
 def make_images(folder: Path, *, proteins: int, edge_px: int, progress: bool = True) -> None:
     """Draw the collection under a temporary name, unless it is there."""
-    from locatlas.cli.common import progress_bar
+    from locatlas.cli.progress import progress_bar
     from locatlas.indexer.synthetic import make_collection
 
     if folder.is_dir():

@@ -15,7 +15,8 @@ from fetching.pace import Pace
 from fetching.plan import Plan, in_words
 from fetching.receipt import noted_sizes, write_manifest, write_receipt
 from fetching.run import Outcome, fetch_all
-from locatlas.cli.common import notice, progress_bar
+from locatlas.cli.common import notice
+from locatlas.cli.progress import progress_bar
 from locatlas.errors import LocatlasError
 
 __all__ = ["NOT_FETCHED_HERE", "carry_out", "fetching_options", "finish", "hold", "main", "names_of", "session_of"]

@@ -16,7 +16,8 @@ from fetching.hpa_pages import IfImage, images_of_page
 from fetching.http import Session
 from fetching.plan import relative_path
 from fetching.tables import keep_table, kept_table
-from locatlas.cli.common import notice, progress_bar
+from locatlas.cli.common import notice
+from locatlas.cli.progress import progress_bar
 from locatlas.errors import InputError, UnknownNameError
 from locatlas.indexer.atomic import write_atomically
 from locatlas.indexer.datasets.hpa_tables import GENE_COLUMNS

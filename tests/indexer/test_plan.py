@@ -48,17 +48,21 @@ def test_of_two_records_of_one_id_the_first_is_taken(job: Job, source: Path) -> 
 def test_what_another_step_found_of_a_cell_is_kept_when_its_reader_describes_it_anew(job: Job, source: Path) -> None:
     cell = record(source, 0, level="cell", fov_id="opencell/f")
     encoder = replace(encoders.stored_encoders(job.store)[0], level="cell")
-    row = make_plan(job, encoder, [cell], replaces=True).work[0].row
+    row = next(iter(make_plan(job, encoder, [cell], replaces=True).work)).row
     found = {"height": 40, "width": 40, "source_digest": "x", "qc": [], "centroid": [1.0, 2.0], "area_px": 9}
     job.store.upsert("cells", image_rows([{**row, **found}], "cell"))
     again = make_plan(job, encoder, [replace(cell, protein="NEW")], replaces=True)
     assert [(p.row["centroid"], p.row["area_px"], p.row["protein"]) for p in again.work] == [([1.0, 2.0], 9, "NEW")]
-    assert "source_digest" not in again.work[0].row
+    assert "source_digest" not in next(iter(again.work)).row
 
 
 def test_a_pixel_size_matters_to_encoders_that_rescale(job: Job, source: Path) -> None:
     plan = planned(job, record(source, 0, pixel_size_um=0.5))
-    assert (plan.work, plan.rescaled, [r["pixel_size_um"] for r in plan.described_anew]) == ([], {id_of(0)}, [0.5])
+    assert (list(plan.work), plan.rescaled, [r["pixel_size_um"] for r in plan.described_anew]) == (
+        [],
+        {id_of(0)},
+        [0.5],
+    )
     encoder = encoders.stored_encoders(job.store)[0]
     sized = replace(encoder, spec=encoder.spec.with_changes(pixel_size_um=0.1), state="building")
     rows = job.store.read(encoder.table).to_pylist()
@@ -77,19 +81,19 @@ def test_below_the_same_root_a_reader_may_choose_another_file_and_a_manifest_may
     write_field(source, 8)
     other = record(source, 8, id=id_of(0))
     assert [p.row["sources"][0]["path"] for p in planned(job, other).work] == [name_of(8)]
-    assert planned(job, other, replaces=False).work == []
+    assert list(planned(job, other, replaces=False).work) == []
     assert [r.source for r in job.quarantine.seen.values()] == [name_of(8)]
 
 
 def test_a_mask_outside_the_roots_rejects_the_image(job: Job, source: Path) -> None:
     (source.parent / "mask.png").write_bytes(b"x")
     write_field(source, 8)
-    assert planned(job, record(source, 8, mask_path=source.parent / "mask.png")).work == []
+    assert list(planned(job, record(source, 8, mask_path=source.parent / "mask.png")).work) == []
     assert "mask.png: lies outside" in next(iter(job.quarantine.seen.values())).reason
 
 
 def test_a_mask_that_was_added_is_metadata(job: Job, source: Path) -> None:
     (source / "mask.png").write_bytes(b"x")
     plan = planned(job, record(source, 0, mask_path=source / "mask.png"))
-    assert ([r["mask"] for r in plan.described_anew], plan.work) == (["mask.png"], [])
+    assert ([r["mask"] for r in plan.described_anew], list(plan.work)) == (["mask.png"], [])
     assert plan.described_anew[0]["thumbnail"][:4] == b"RIFF"

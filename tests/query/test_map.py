@@ -140,6 +140,22 @@ def test_a_changed_vector_is_placed_anew_and_a_gone_image_taken_out(atlas: Path,
     assert result.points.placed.tolist() == [i == before.ids[2] for i in before.ids[1:]]
 
 
+def test_points_whose_vectors_changed_since_are_told_until_they_are_moved(
+    atlas: Path, rng: np.random.Generator
+) -> None:
+    made(atlas, level="fov")
+    assert read_map(open_atlas(atlas), "fov").notes == []
+    store = Store.open(atlas)
+    held = store.read_vectors(encoders.find(store, "fov", None).table)
+    with store.folder.writer("a test"):
+        some = held.ids[:2]
+        store.put_embeddings("fov", encoder().fingerprint, some, held.digests[:2], unit(rng, 2))
+    (note,) = read_map(open_atlas(atlas), "fov").notes
+    assert note.startswith(f"2 of {len(held.ids)} points stand where their images were before these changed")
+    made(atlas, level="fov")
+    assert "before these changed" not in " ".join(read_map(open_atlas(atlas), "fov").notes)
+
+
 def test_a_map_whose_vectors_changed_for_the_most_part_is_drawn_anew(atlas: Path, rng: np.random.Generator) -> None:
     before = made(atlas, level="fov").points
     store = Store.open(atlas)

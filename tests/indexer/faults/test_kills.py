@@ -3,12 +3,17 @@
 from pathlib import Path
 
 import pytest
-from torturing.worker import Fault
+from torturing.worker import Ended, Fault
 from torturing.zygote import Zygote
 
 from tests.indexer.faults.prepared import COMMANDS, Matrix, Prepared
 
 pytestmark = pytest.mark.skipif("sys.platform == 'win32'")
+
+
+def killed_or_shorter(ended: Ended, step: int) -> None:
+    """It died at the step, or this run had fewer: how often a table is written follows the clock."""
+    assert ended.how == "killed" or (ended.how == "ok" and len(ended.steps) < step)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -18,7 +23,7 @@ def test_a_command_killed_at_some_steps_continues_to_the_same_atlas(
     matrix = Matrix(zygote, prepared, name, tmp_path)
     assert len(matrix.steps) > 5
     for n, step in enumerate(matrix.sampled(2)):
-        assert matrix.survives(Fault("kill", step=step, after=bool(n % 2))).how == "killed"
+        killed_or_shorter(matrix.survives(Fault("kill", step=step, after=bool(n % 2))), step)
 
 
 @pytest.mark.slow
@@ -29,7 +34,7 @@ def test_a_command_killed_at_every_step_continues_to_the_same_atlas(
 ) -> None:
     matrix = Matrix(zygote, prepared, name, tmp_path)
     for step in range(1, len(matrix.steps) + 1):
-        assert matrix.survives(Fault("kill", step=step, after=after)).how == "killed"
+        killed_or_shorter(matrix.survives(Fault("kill", step=step, after=after)), step)
 
 
 @pytest.mark.slow

@@ -88,16 +88,22 @@ class _Lines:
         self._every_s, self._said, self._whole = every_s, said, whole
         self._paces: dict[str, Pace] = {}
         self._told_s: dict[str, float] = {}
+        self._ended: set[str] = set()
 
     def __call__(self, what: str, done: int, total: int) -> None:
         now = time.monotonic()
+        known = self._paces.get(what)
+        if known is not None and known.seen and done < known.seen[-1][1]:  # the same stage of another level
+            del self._paces[what], self._told_s[what]
+        self._ended -= {what} if done < total else set()
         is_new = what not in self._paces
         pace = self._paces.setdefault(what, Pace(now))
         pace.tell(now, done)
         since_s = now - self._told_s.setdefault(what, pace.began_s)
-        ends = done >= total and (self._whole or now - pace.began_s >= self._every_s)
+        ends = done >= total and what not in self._ended and (self._whole or now - pace.began_s >= self._every_s)
         if since_s >= self._every_s or ends or (is_new and self._whole):
             self._told_s[what] = now
+            self._ended |= {what} if done >= total else set()
             click.echo(self._said(what, done, total, now, pace), err=True)
 
 

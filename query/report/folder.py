@@ -66,6 +66,7 @@ def made_whole(out: Path, *, overwrite: bool) -> Iterator[Path]:
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
     before = out.with_name(f".{out.name}.before-{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)  # of a process of the same number that was killed
     partial.mkdir()
     try:
         yield partial

@@ -63,16 +63,18 @@ def report(
         document = found.document | {
             "folder": str(out),
             "page": str(out / PAGE),
-            "atlas": str(atlas.store.folder.path),
+            # names only: the page is attached to papers, and whose folders these are is nobody's business
+            "atlas": atlas.store.folder.path.name,
             "made_on": (today or dt.datetime.now(dt.UTC).date()).isoformat(),
-            "command": request.command(str(atlas.store.folder.path), str(out)),
+            "command": request.command(atlas.store.folder.path.name, out.name),
             "files": sorted([PAGE, CONTENTS, *(path.name for path in paths)]),
         }
         document = _without_nan(document)
         figures = {name: _placed(group) for name, group in drawn.items()}
         pictures = _thumbnails(atlas.store, document["level"], found.pictured)
         (folder / PAGE).write_text(page(document, figures, pictures), encoding="utf-8")
-        text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+        kept = document | {"folder": out.name, "page": f"{out.name}/{PAGE}"}
+        text = json.dumps(kept, indent=1, ensure_ascii=False, allow_nan=False)
         (folder / CONTENTS).write_text(text + "\n", encoding="utf-8")
     return document
 

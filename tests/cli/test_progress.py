@@ -72,6 +72,20 @@ def test_json_lines_have_the_first_and_the_last_of_each_stage_and_one_a_second(
     assert lines[3]["rate_per_s"] is lines[3]["remaining_s"] is None
 
 
+def test_a_stage_ends_once_and_begins_anew_at_another_level(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps = [(0.0, "embedding", 0, 2), (1.0, "embedding", 2, 2), (0.1, "embedding", 2, 2), (0.1, "embedding", 2, 2)]
+    steps += [(5.0, "embedding", 0, 4), (2.0, "embedding", 4, 4)]
+    lines = [json.loads(line) for line in shown("json", steps, clock, capsys)]
+    assert [(line["done"], line["total"], line["elapsed_s"]) for line in lines] == [
+        (0, 2, 0.0),
+        (2, 2, 1.0),
+        (0, 4, 0.0),
+        (4, 4, 2.0),
+    ]
+
+
 def test_the_rate_is_that_of_the_last_minute() -> None:
     pace = Pace(0.0)
     for n in range(200):

@@ -73,7 +73,10 @@ def test_its_numbers_are_those_of_the_atlas(made: tuple[Path, Path, dict[str, An
         expected = neighbors_document(atlas.neighbors(protein=one["asked"], level="fov", k=8))
         assert {name: one[name] for name in expected} == expected
     assert document["tables"] == atlas.status()["tables"]
-    assert json.loads((out / "report.json").read_text()) == document
+    kept = json.loads((out / "report.json").read_text())
+    assert kept == document | {"folder": out.name, "page": f"{out.name}/index.html"}
+    # what is attached to a paper says nothing of whose folders these were
+    assert not any(str(out.parent) in path.read_text() for path in out.glob("*.*") if path.suffix in (".html", ".json"))
 
 
 def test_classes_and_galleries_are_those_of_a_vote_by_hand(made: tuple[Path, Path, dict[str, Any]]) -> None:

@@ -21,6 +21,7 @@ __all__ = [
     "open_table",
     "read_hint",
     "reading",
+    "table_state",
 ]
 
 _V2 = (1 << 64) - 1
@@ -89,6 +90,34 @@ def newest_manifest(path: Path) -> str | None:
     found = {manifest_version(p.name): p.name for p in (path / "_versions").glob("*.manifest")}
     known = {version: name for version, name in found.items() if version is not None}
     return known[max(known)] if known else None
+
+
+def table_state(folder: AtlasFolder, table: str) -> tuple[int, int, int, int] | None:
+    """What is another after every commit, and after a table was put in the place of another with the same version.
+
+    Returns:
+        Version, inode, time of change (ns) and bytes of the newest manifest, which is never written twice; None where
+        there is none.
+
+    Raises:
+        StoreDamagedError: If it cannot be looked at.
+    """
+    for _ in range(3):
+        if (name := newest_manifest(folder.db / f"{table}.lance")) is None:
+            return None
+        version = manifest_version(name)
+        assert version is not None
+        path = folder.db / f"{table}.lance" / "_versions" / name
+        try:
+            said = path.stat()
+        except FileNotFoundError:  # the table was replaced just now
+            continue
+        except OSError as error:
+            message = f"{path}: cannot be looked at ({error.strerror or error})"
+            raise StoreDamagedError(message) from error
+        return version, said.st_ino, said.st_mtime_ns, said.st_size
+    message = f"{folder.db / table}.lance: its manifests come and go; look again"
+    raise StoreDamagedError(message)
 
 
 def read_hint(folder: AtlasFolder, table: str) -> int | None:

@@ -1,6 +1,7 @@
 """What an atlas has loaded, vectors with metadata and index, kept until a table changes. Reads the store."""
 
 import threading
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from locatlas.errors import InputError
@@ -8,6 +9,7 @@ from locatlas.indexer import encoders
 from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.faiss_index import FaissIndex, open_index
 from locatlas.indexer.job import image_table
+from locatlas.indexer.lance_files import table_state
 from locatlas.indexer.schema import image_schema
 from locatlas.indexer.store import Store
 from locatlas.query.outdated import digests_now
@@ -53,7 +55,7 @@ class Shelf:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._kept: dict[tuple[str, str], tuple[tuple[int, ...], Loaded]] = {}
+        self._kept: dict[tuple[str, str], tuple[tuple[Hashable, ...], Loaded]] = {}
         # several threads that find a table changed must not read it several times over
         self._lock = threading.Lock()
 
@@ -89,11 +91,12 @@ class Shelf:
                 f"none any more; `locatlas reembed --encoder {stored.fingerprint[:12]}` makes them and makes it current"
             )
             raise InputError(message)
-        versions = tuple(self.store.version(t) for t in (stored.table, table, *self._fields_too(level)))
+        tables = (stored.table, table, *self._fields_too(level))
+        states = tuple((self.store.version(t), table_state(self.store.folder, t)) for t in tables)
         key = (level, stored.fingerprint)
         with self._lock:
-            if key not in self._kept or self._kept[key][0] != versions:
-                self._kept[key] = (versions, self._loaded(level, stored, table))
+            if key not in self._kept or self._kept[key][0] != states:
+                self._kept[key] = (states, self._loaded(level, stored, table))
             return self._kept[key][1]
 
     def _loaded(self, level: str, stored: StoredEncoder, table: str) -> Loaded:

@@ -19,7 +19,7 @@ from locatlas.errors import InputError
     "--token",
     envvar="LOCATLAS_TOKEN",
     metavar="TEXT|auto",
-    help="What every request must show; auto makes one. Made, too, where --host is not this machine.",
+    help="What every request must show; auto makes one. Made, too, where --host or --allow-host is not this machine.",
 )
 @click.option(
     "--allow-host", multiple=True, metavar="NAME", help="A further name that the server is called by, e.g. of a proxy."

@@ -3,14 +3,15 @@
 import asyncio
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from threadpoolctl import threadpool_limits
 
-__all__ = ["BusyError", "Lane", "ServeLimits", "TooLongError", "one_blas_thread"]
+__all__ = ["BusyError", "Lane", "Places", "ServeLimits", "TooLongError", "one_blas_thread"]
 
 Answer = TypeVar("Answer")
 
@@ -31,7 +32,7 @@ class ServeLimits:
         quick_waiting: How many more may wait.
         quick_seconds: Longest time that one is waited for.
         heavy_jobs: Uploads, sweeps and votes on all rows that run at once.
-        heavy_waiting: How many more may wait.
+        heavy_waiting: How many more may wait. Of uploads, no more than both together come in at once.
         heavy_seconds: Longest time that one is waited for.
         kept_bytes: Answers that are kept until a table changes.
         kept_pixels: Decoded images that are kept for pictures of the cells in them, in pixels over all channels.
@@ -66,6 +67,32 @@ class BusyError(Exception):
 
 class TooLongError(Exception):
     """A request took longer than is waited for."""
+
+
+class Places:
+    """How many requests may be about something at once, on the event loop; who comes beyond is sent away.
+
+    Args:
+        most: Their number.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._free = most
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """A place for as long as the context lasts.
+
+        Raises:
+            BusyError: If none is free.
+        """
+        if self._free < 1:
+            raise BusyError
+        self._free -= 1
+        try:
+            yield
+        finally:
+            self._free += 1
 
 
 class Lane:

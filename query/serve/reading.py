@@ -10,15 +10,16 @@ from typing import Any
 import pyarrow as pa
 
 from locatlas.errors import StoreDamagedError
-from locatlas.indexer.lance_files import manifest_version
+from locatlas.indexer.lance_files import table_state
 from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.store import FIXED, Store
 from locatlas.query.atlas import Atlas
 
 __all__ = ["Desk", "HeldStore", "Stamp"]
 
-Stamp = tuple[tuple[str, int], ...]
-"""State of an atlas: version by table. Every commit changes it."""
+Stamp = tuple[tuple[Any, ...], ...]
+"""State of an atlas: by table its version, and which manifest says so. Every commit changes it, and so does an atlas
+that is put in the place of this one with as many commits."""
 
 _SMALL = frozenset({"encoders", "segmenters", "trainings"})
 """Tables of a few rows that every question reads."""
@@ -33,28 +34,28 @@ class HeldStore(Store):
 
     def __init__(self, *args: Any, **how: Any) -> None:
         super().__init__(*args, **how)
-        self._small: dict[Hashable, tuple[int, pa.Table]] = {}
+        self._small: dict[Hashable, tuple[Hashable, pa.Table]] = {}
 
     def version(self, table: str) -> int:
         """As `Store.version`: the newest manifest is the newest commit."""
-        names = (path.name for path in (self.folder.db / f"{table}.lance" / "_versions").glob("*.manifest"))
-        known = [version for name in names if (version := manifest_version(name)) is not None]
-        return max(known) if known else super().version(table)
+        state = table_state(self.folder, table)
+        return super().version(table) if state is None else state[0]
 
     def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """As `Store.read`."""
         if table not in _SMALL or not self.has(table):
             return super().read(table, columns)
-        key, version = (table, None if columns is None else tuple(columns)), self.version(table)
+        key, state = (table, None if columns is None else tuple(columns)), table_state(self.folder, table)
         kept = self._small.get(key)
-        if kept is None or kept[0] != version:
+        if kept is None or kept[0] != state:
             # a commit that comes in between is read under the version before it, and read again the next time
-            kept = self._small[key] = (version, super().read(table, columns))
+            kept = self._small[key] = (state, super().read(table, columns))
         return kept[1]
 
-    def stamp(self) -> Stamp:
-        """Version by table, those of vectors included."""
-        return tuple((table, self.version(table)) for table in self.tables())
+    def stamp(self, tables: Sequence[str] = ()) -> Stamp:
+        """State by table, those of vectors included; none named means all."""
+        names = [table for table in tables if self.has(table)] if tables else self.tables()
+        return tuple((table, *(table_state(self.folder, table) or (self.version(table),))) for table in names)
 
 
 class Desk:
@@ -95,7 +96,7 @@ class Desk:
             size: Its bytes, about.
             tables: Those that decide the answer; none means all.
         """
-        stamp = tuple((t, self.store.version(t)) for t in tables if self.store.has(t)) if tables else self.store.stamp()
+        stamp = self.store.stamp(tables)
         with self._lock:
             if (kept := self._of(key, stamp)) is not None:
                 return kept[0]

@@ -14,6 +14,7 @@ from locatlas.query.plain import plain
 from locatlas.query.serve.asked import MOST_K, Text
 from locatlas.query.serve.context import ERRORS, Context
 from locatlas.query.serve.documents import ErrorDocument, QueryDocument
+from locatlas.query.serve.limits import Places
 from locatlas.query.serve.routes_names import catalogue
 from locatlas.query.serve.uploads import on_disk, received
 
@@ -68,15 +69,18 @@ def upload_router(context: Context) -> APIRouter:
         413: {"model": ErrorDocument, "description": "More than may come in."}
     }
     router = APIRouter(prefix="/api/v1", tags=["answers"], responses={**ERRORS, **too_large})
+    places = Places(context.limits.heavy_jobs + context.limits.heavy_waiting)
     body = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}}
 
     @router.post("/query", response_model=QueryDocument, openapi_extra=body)
     async def query(request: Request) -> Any:
         """Neighbors and localizations of an uploaded image: one TIFF or PNG with all channels, or one a channel."""
-        async with received(request, context.limits) as uploaded:
-            asked = _asked(uploaded.fields)
-            work = _Question(context, uploaded.files, uploaded.names, asked)
-            return plain(await context.heavy.run(work.answered))
+        # a place before the first byte: what comes in lies on the disk, and would before any lane counted it
+        with places.one():
+            async with received(request, context.limits) as uploaded:
+                asked = _asked(uploaded.fields)
+                work = _Question(context, uploaded.files, uploaded.names, asked)
+                return plain(await context.heavy.run(work.answered))
 
     return router
 

@@ -16,6 +16,7 @@ from locatlas.errors import InputError
 from locatlas.indexer.decoders import decoders
 from locatlas.interrupts import StopRequested
 from locatlas.query.serve.app import create_app
+from locatlas.query.serve.connection import PatientProtocol
 from locatlas.query.serve.limits import ServeLimits
 from locatlas.query.serve.security import LOOPBACK, is_loopback, made_token
 
@@ -68,6 +69,7 @@ class Listening:
             proxy_headers=False,  # nobody in between is believed
             h11_max_incomplete_event_size=64 * 2**10,
             limit_concurrency=256,
+            http=PatientProtocol,
             ws="none",
         )
         try:
@@ -98,7 +100,8 @@ def listening(
         atlas: Folder of the atlas.
         host: Name or address to listen on.
         port: 0 for one that is free.
-        token: What requests must show; "auto" makes one, as does None where others than this machine can ask.
+        token: What requests must show; "auto" makes one, as does None where others than this machine can ask: by the
+            address, or by a name of which only a proxy or a tunnel knows.
         names: Further names that the server is called by.
         limits: Of requests.
 
@@ -106,15 +109,21 @@ def listening(
         InputError: If there is no atlas, the token is no good one, or the address cannot be had.
     """
     open_to_others = not is_loopback(host)
-    if token == "auto" or (token is None and open_to_others):  # noqa: S105 (no secret but the word)
+    of_others = [name for name in names if not is_loopback(name)]
+    if token == "auto" or (token is None and (open_to_others or of_others)):  # noqa: S105 (no secret but the word)
         token = made_token()
-    app = create_app(atlas, token=token, hosts=[*LOOPBACK, host, *names], addresses=open_to_others, limits=limits)
+    # an address that stands for all of this machine's is no name to ask by
+    own = [socket.gethostname(), socket.getfqdn()] if _is_any(host) else [host]
+    hosts = [*LOOPBACK, *own, *names]
+    app = create_app(atlas, token=token, hosts=hosts, addresses=open_to_others, limits=limits)
     bound = _bound(host, port)
     with bound:
         number = bound.getsockname()[1]
-        shown = socket.gethostname() if _is_any(host) else f"[{host}]" if ":" in host else host
+        shown = f"[{own[0].strip('[]')}]" if ":" in own[0] else own[0]
         notice = None
-        if open_to_others:
+        if of_others and not open_to_others:
+            notice = f"whoever can reach {', '.join(of_others)} can ask this server with the token"
+        elif open_to_others:
             notice = (
                 "others on the network can ask this server with the token; it does not encrypt: put a proxy with TLS "
                 "or an SSH tunnel in between where the network is not yours"

@@ -4,8 +4,7 @@ import hmac
 import ipaddress
 import json
 import secrets
-from collections.abc import Iterable
-from http.cookies import CookieError, SimpleCookie
+from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -18,8 +17,6 @@ __all__ = ["HEADERS", "LEAST_TOKEN", "LOOPBACK", "Guard", "host_name", "is_loopb
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """Names under which a server on this machine alone is asked."""
-
-COOKIE = "locatlas_token"
 
 LEAST_TOKEN = 16
 """Characters of a token that a user gives: fewer could be guessed."""
@@ -38,6 +35,7 @@ HEADERS = {
 """On every answer."""
 
 _READING = ("GET", "HEAD")
+_PORTS = {"http": 80, "https": 443}
 
 
 def made_token() -> str:
@@ -93,8 +91,11 @@ class Guard:
             message = f"token: at least {LEAST_TOKEN} plain characters needed; --token auto makes one"
             raise InputError(message)
         if token is not None and any(c in token for c in ' ;,"\\'):
-            message = "token: no spaces, commas, semicolons, quotes or backslashes, since it goes into a cookie"
+            message = (
+                "token: no spaces, commas, semicolons, quotes or backslashes, which addresses and headers do not take"
+            )
             raise InputError(message)
+        self._cookie = None if token is None else _cookie_of(token)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass the request on."""
@@ -128,6 +129,10 @@ class Guard:
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not self._is_mine(host_name(hosts[0])):
             return 400, "this server is not called by that host name; `locatlas serve --allow-host NAME` adds one"
+        # another port of this host is another site, whose pages get the same cookies
+        origin = headers.get("origin")
+        if origin is not None and not _is_from(origin, hosts[0]):
+            return 403, "requests from pages of other sites are refused"
         site = headers.get("sec-fetch-site", "none")
         if scope["method"] in _READING:
             # a link may lead to the page; pictures and answers are not for pages of others, nor is what they cost
@@ -135,9 +140,6 @@ class Guard:
                 scope["path"] == "/" and headers.get("sec-fetch-mode") == "navigate"
             ):
                 return None
-            return 403, "requests from pages of other sites are refused"
-        origin = headers.get("origin")
-        if origin is not None and not self._is_mine(host_name(_place_of_origin(origin))):
             return 403, "requests from pages of other sites are refused"
         if site not in ("same-origin", "none"):
             return 403, "requests from pages of other sites are refused"
@@ -157,20 +159,17 @@ class Guard:
         return True
 
     def _shown(self, headers: Headers) -> bool:
-        """Whether the token is in the headers; compared in a time that does not tell how much of it fits."""
+        """Whether the token, or the cookie that stands for it, is in the headers."""
         kind, _, given = headers.get("authorization", "").partition(" ")
-        candidates = [given.strip()] if kind.lower() == "bearer" else []
-        jar: SimpleCookie = SimpleCookie()
-        try:
-            jar.load(headers.get("cookie", ""))
-        except CookieError:
-            jar = SimpleCookie()
-        if COOKIE in jar:
-            candidates.append(jar[COOKIE].value)
-        return any(self._fits(candidate) for candidate in candidates)
+        if kind.lower() == "bearer" and self._fits(given.strip()):
+            return True
+        return any(self._is_cookie(name, value) for name, value in _cookies(headers.getlist("cookie")))
 
     def _fits(self, candidate: str) -> bool:
-        return self._token is not None and hmac.compare_digest(candidate.encode("utf-8", "replace"), self._token)
+        return self._token is not None and _equal(candidate, self._token.decode())
+
+    def _is_cookie(self, name: str, value: str) -> bool:
+        return self._cookie is not None and name == self._cookie[0] and _equal(value, self._cookie[1])
 
     async def _ask_for_token(self, scope: Scope, send: Send) -> None:
         """Take the token from the page's address into a cookie, or say that one is needed."""
@@ -178,9 +177,10 @@ class Guard:
         given = [value for name, value in query if name == "token"]
         if scope["path"] == "/" and scope["method"] == "GET" and len(given) == 1 and self._fits(given[0]):
             rest = urlencode([(name, value) for name, value in query if name != "token"])
-            cookie = f"{COOKIE}={given[0]}; Path=/; HttpOnly; SameSite=Strict; Max-Age=2592000"
+            assert self._cookie is not None
+            cookie = f"{'='.join(self._cookie)}; Path=/; HttpOnly; SameSite=Strict; Max-Age=2592000"
             moved = {"location": f"/?{rest}" if rest else "/", "set-cookie": cookie}
-            await _answer(send, 303, "the token is kept in a cookie", **moved)
+            await _answer(send, 303, "a cookie stands for the token from now on", **moved)
             return
         reason = (
             "a token is needed: open the address that `locatlas serve` printed, or send Authorization: Bearer TOKEN"
@@ -188,10 +188,47 @@ class Guard:
         await _answer(send, 401, reason, **{"www-authenticate": 'Bearer realm="locatlas"'})
 
 
-def _place_of_origin(origin: str) -> str:
-    """The host and port of an origin, "" where it has none ("null")."""
+def _is_from(origin: str, host: str) -> bool:
+    """Whether a page of this origin was given by the very server that is asked: name and port.
+
+    A proxy with TLS has another scheme than the server behind it, whose Host header it passes on.
+    """
     scheme, found, rest = origin.partition("://")
-    return rest if found and scheme in ("http", "https") else ""
+    if not found or scheme not in _PORTS:  # "null", or no page of the web
+        return False
+    name, asked = host_name(rest), host_name(host)
+    return name is not None and name == asked and _port(rest, scheme) == _port(host, scheme)
+
+
+def _port(place: str, scheme: str) -> int:
+    """Of a place that `host_name` takes."""
+    return urlsplit(f"//{place}").port or _PORTS[scheme]
+
+
+def _cookies(headers: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Name and value of each cookie as it stands.
+
+    Those of other programs on the same host come along and may hold anything; `http.cookies` gives up at the first that
+    is not by the book.
+    """
+    for part in (part for header in headers for part in header.split(";")):
+        name, _, value = part.strip().partition("=")
+        yield name, value
+
+
+def _cookie_of(token: str) -> tuple[str, str]:
+    """Name and value of the cookie that stands for a token.
+
+    Cookies know no port: all servers of a host get them. So that two of ours can be looked at in one browser, each
+    token has a name of its own; and the others see no token.
+    """
+    name, value = (hmac.digest(token.encode(), said, "sha256").hex() for said in (b"name", b"cookie"))
+    return f"locatlas_{name[:8]}", value
+
+
+def _equal(given: str, wanted: str) -> bool:
+    """Compared in a time that does not tell how much of it fits."""
+    return hmac.compare_digest(given.encode("utf-8", "replace"), wanted.encode())
 
 
 async def _answer(send: Send, status: int, reason: str, **headers: str) -> None:

@@ -14,13 +14,18 @@ pytest.importorskip("fastapi", reason="extra serve is not installed")
 from starlette.testclient import TestClient
 
 import locatlas
+from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.index import index
+from locatlas.indexer.rows import image_rows
+from locatlas.indexer.store import Store
 from locatlas.query import answers
 from locatlas.query.asking_documents import ClassifyDocument, NeighborsDocument, SweepDocument
 from locatlas.query.plain import plain
+from locatlas.query.serve.app import create_app
 from locatlas.query.serve.arrow import ARROW
 from locatlas.query.serve.reading import HeldStore
 from tests.indexer.made import write_annotations, write_field
+from tests.query.made_atlas import encoder, make_atlas, row
 
 NEIGHBORS: list[dict[str, Any]] = [
     {"protein": "P1", "k": 7},
@@ -127,8 +132,39 @@ def test_messages_name_no_folder_of_this_machine(client: TestClient, made: Path)
 def test_a_held_store_knows_the_versions_that_lance_knows(fields: Path) -> None:
     plain_store = locatlas.open(fields / "atlas").store
     held = HeldStore(plain_store.folder)
-    assert dict(held.stamp()) == {table: plain_store.version(table) for table in plain_store.tables()}
+    assert {table: held.version(table) for table in held.tables()} == {
+        table: plain_store.version(table) for table in plain_store.tables()
+    }
+    assert {one[0]: one[1] for one in held.stamp()} == {t: plain_store.version(t) for t in plain_store.tables()}
     assert held.read("encoders").equals(plain_store.read("encoders"))
+
+
+def test_an_atlas_put_in_the_place_of_one_with_as_many_commits_is_seen(tmp_path: Path) -> None:
+    path = make_atlas(tmp_path / "atlas", levels=("fov",))
+    other = make_atlas(tmp_path / "other", levels=("fov",))
+    for folder, name in ((path, "AAA"), (other, "BBB")):
+        store = Store.open(folder)
+        stored = StoredEncoder("fov", encoder(), "current")
+        with store.folder.writer("a test"):
+            store.upsert("fovs", image_rows([row("d/new", protein=name, localizations=["er"])], "fov"))
+            vector = np.eye(2, 8, dtype=np.float32)[[int(name == "BBB")]]
+            store.put_embeddings("fov", stored.fingerprint, ["d/new"], ["x"], vector)
+    assert Store.open(path).version("fovs") == Store.open(other).version("fovs")
+    client = TestClient(create_app(path), base_url="http://localhost")
+
+    def said() -> list[Any]:
+        proteins = client.get("/api/v1/proteins").json()["proteins"]
+        table = pa.ipc.open_stream(client.get("/api/v1/embeddings", params={"level": "fov"}).content).read_all()
+        vectors = dict(zip(table["id"].to_pylist(), table["vector"].to_pylist(), strict=True))
+        return [{one["protein"] for one in proteins} & {"AAA", "BBB"}, vectors["d/new"][:2]]
+
+    before = client.get("/api/v1/status").json()["version"]
+    assert said() == [{"AAA"}, [1, 0]]
+    assert client.get("/api/v1/status").json()["version"] == before
+    path.rename(tmp_path / "away")
+    other.rename(path)
+    assert said() == [{"BBB"}, [0, 1]]
+    assert client.get("/api/v1/status").json()["version"] != before
 
 
 def test_what_is_asked_by_many_at_once_is_made_once(client: TestClient) -> None:

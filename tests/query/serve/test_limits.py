@@ -118,6 +118,6 @@ def test_an_answer_of_another_version_takes_the_place_of_the_one_before(made: Pa
     versions = iter([1, 2, 3])
     for n in range(3):
         version = next(versions)
-        desk.store.stamp = lambda version=version: (("t", version),)
+        desk.store.stamp = lambda _=(), version=version: (("t", version),)
         assert desk.once("key", lambda n=n: n, size=lambda _: 10) == n
     assert (len(desk._kept), desk._size) == (1, 10)

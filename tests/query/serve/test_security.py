@@ -128,6 +128,9 @@ def test_asking_changes_no_file_of_the_atlas(client: TestClient, made: Path) -> 
         {"origin": "http://evil.example"},
         {"origin": "null"},
         {"origin": "http://localhost.evil.example"},
+        {"origin": "http://localhost:9999"},
+        {"origin": "http://127.0.0.1"},
+        {"origin": "ftp://localhost"},
         {"sec-fetch-site": "cross-site"},
         {"sec-fetch-site": "same-site"},
     ],
@@ -137,6 +140,26 @@ def test_a_form_of_another_site_is_refused(client: TestClient, headers: dict[str
     files = {"files": ("a.png", b"x")}
     answer = client.post("/api/v1/query", files=files, data={"channels": "protein"}, headers=headers)
     assert answer.status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        ("http://localhost", "localhost"),
+        ("http://localhost:8765", "localhost:8765"),
+        ("https://localhost", "localhost"),  # a proxy with TLS before it, which passes the Host header on
+        ("https://localhost:443", "localhost"),
+        ("http://[::1]:8765", "[::1]:8765"),
+    ],
+)
+def test_a_form_of_the_page_itself_is_taken(client: TestClient, origin: str, host: str) -> None:
+    headers = {"origin": origin, "host": host}
+    answer = client.post("/api/v1/query", files={"files": ("a.png", b"x")}, data={"channels": ""}, headers=headers)
+    assert answer.status_code == 422  # of the form, not of where it comes from
+
+
+def test_a_page_of_another_port_reads_nothing(client: TestClient) -> None:
+    assert client.get("/api/v1/status", headers={"origin": "http://localhost:9999"}).status_code == 403
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
@@ -179,6 +202,33 @@ def test_the_token_goes_into_a_header_or_from_the_address_into_a_cookie(locked: 
     assert locked.get("/api/v1/status").status_code == 200  # the client keeps cookies
 
 
+@pytest.mark.parametrize(
+    "other", ['cfg={"a": 1}; x[y]=3', "foo", "name=with spaces", "ü=ä", "=", 'q="a', "locatlas_token=x", "a=b=c; ;"]
+)
+def test_cookies_of_other_programs_of_the_host_do_not_lock_out(locked: TestClient, other: str) -> None:
+    cookie = locked.get("/", params={"token": TOKEN}).headers["set-cookie"].partition(";")[0]
+    locked.cookies.clear()
+    for sent in (f"{other}; {cookie}", f"{cookie};{other}"):
+        assert locked.get("/api/v1/status", headers={"cookie": sent.encode()}).status_code == 200
+    assert locked.get("/api/v1/status", headers={"cookie": other.encode()}).status_code == 401
+
+
+def test_two_servers_of_a_host_keep_apart_in_one_browser_and_no_cookie_is_a_token(made: Path) -> None:
+    jar: dict[str, str] = {}
+    for token in (TOKEN, TOKEN[::-1]):
+        client = TestClient(create_app(made, token=token), base_url="http://localhost", follow_redirects=False)
+        cookie = client.get("/", params={"token": token}).headers["set-cookie"].partition(";")[0]
+        name, _, value = cookie.partition("=")
+        assert token not in cookie
+        client.cookies.clear()
+        assert client.get("/api/v1/status", headers={"authorization": f"Bearer {value}"}).status_code == 401
+        jar[name] = value
+    both = {"cookie": "; ".join(f"{name}={value}" for name, value in jar.items())}
+    for token in (TOKEN, TOKEN[::-1]):
+        asked = TestClient(create_app(made, token=token), base_url="http://localhost")
+        assert asked.get("/api/v1/status", headers=both).status_code == 200
+
+
 @pytest.mark.parametrize("token", ["", "short", "x" * 15, "has spaces in the middle", "semi;colons;are;many", "ü" * 20])
 def test_a_token_that_could_be_guessed_or_not_be_sent_is_refused(made: Path, token: str) -> None:
     with pytest.raises(InputError, match="token"):
@@ -203,6 +253,29 @@ def test_others_can_ask_with_a_token_only(made: Path) -> None:
         assert named.token == TOKEN
         client = TestClient(named._app, headers={"authorization": f"Bearer {TOKEN}"})
         assert client.get("http://atlas.lab/api/v1/suggest").status_code == 200
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1", "localhost"])
+def test_the_address_that_is_printed_opens_the_page(made: Path, host: str) -> None:
+    with listening(made, host=host, port=0, token=TOKEN) as server:
+        opened = TestClient(server._app, base_url=server.address).get(server.page)
+        assert opened.status_code == 200, opened.text
+        assert [moved.status_code for moved in opened.history] == [303]
+        assert "text/html" in opened.headers["content-type"]
+
+
+def test_a_name_that_a_proxy_is_asked_by_makes_a_token(made: Path) -> None:
+    with listening(made, host="127.0.0.1", port=0, names=["atlas.lab.org"]) as proxied:
+        assert proxied.token is not None
+        assert proxied.notice is not None
+        assert "atlas.lab.org" in proxied.notice
+        asked = TestClient(proxied._app, base_url="https://atlas.lab.org")
+        assert asked.get("/api/v1/status").status_code == 401
+        assert asked.get("/api/v1/status", headers={"authorization": f"Bearer {proxied.token}"}).status_code == 200
+        # through such a server, other addresses of this machine are no names
+        assert asked.get("/api/v1/status", headers={"host": "192.168.0.7"}).status_code == 400
+    with listening(made, host="127.0.0.1", port=0, names=["localhost", "127.0.0.2"]) as alone:
+        assert alone.token is None
 
 
 def test_a_taken_port_is_told(made: Path) -> None:

@@ -1,8 +1,10 @@
 """Uploaded images: the same answer as for a file, limits that hold while bytes come in, nothing kept."""
 
+import asyncio
 import io
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from PIL import Image
 
 pytest.importorskip("fastapi", reason="extra serve is not installed")
 
+from starlette.requests import ClientDisconnect
 from starlette.testclient import TestClient
 
 import locatlas
@@ -163,6 +166,49 @@ def test_an_upload_without_a_length_is_cut_off_at_the_limit(small: TestClient) -
 
     answer = small.post("/api/v1/query", content=body(), headers={"content-type": "multipart/form-data; boundary=b"})
     assert answer.status_code == 413
+
+
+def test_no_more_uploads_come_in_than_may_be_worked_on(fields: Path) -> None:
+    app = create_app(fields / "atlas", limits=ServeLimits(heavy_jobs=1, heavy_waiting=1))
+    begun = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.tif"\r\n\r\nx'
+    head = [(b"host", b"localhost"), (b"content-type", b"multipart/form-data; boundary=b")]
+    scope = {"type": "http", "method": "POST", "path": "/api/v1/query", "query_string": b"", "headers": head}
+
+    async def ask() -> list[int]:
+        end = asyncio.Event()
+
+        async def upload() -> int:
+            parts = iter([{"type": "http.request", "body": begun, "more_body": True}])
+            said: list[int] = []
+
+            async def receive() -> Any:
+                if (part := next(parts, None)) is not None:
+                    return part
+                await end.wait()
+                return {"type": "http.disconnect"}
+
+            async def send(message: Any) -> None:
+                said.extend([message["status"]] if "status" in message else [])
+
+            with suppress(ClientDisconnect):
+                await app({**scope, "asgi": {"version": "3.0"}, "http_version": "1.1", "scheme": "http"}, receive, send)
+            return said[0] if said else 0
+
+        held = [asyncio.create_task(upload()) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        assert app.state.context.heavy.taken == 0  # they are coming in still
+        beyond = await asyncio.wait_for(upload(), 5)
+        end.set()
+        await asyncio.gather(*held)
+        end.clear()
+        again = asyncio.create_task(upload())
+        await asyncio.sleep(0.05)
+        taken_in = not again.done()
+        end.set()
+        await again
+        return [beyond, int(taken_in)]
+
+    assert asyncio.run(ask()) == [503, 1]
 
 
 def test_a_decompression_bomb_is_refused(drawn: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

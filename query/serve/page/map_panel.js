@@ -69,6 +69,7 @@ function voted({ confidence, protein, vote }) {
     known += 1;
     nameless += !protein.names[protein.codes[row]];
   });
+  if (!known) return vote.n_without_protein ? "No point has a vote: of points without a protein name, others of their protein could not be left out." : "No point has a vote.";
   const byProtein = vote.exclude === "protein";
   const others = byProtein ? (nameless < known ? " of other proteins" : "") : `, ${vote.exclude} left out`;
   const beside = byProtein && nameless > 0

@@ -11,7 +11,7 @@ __all__ = ["MeasuredDocument", "StoredBenchmarks", "StoredSweeps"]
 class StoredSummary(SummaryRow):
     """What was measured with one encoder and plan, over its seeds."""
 
-    data_digest: str = Field(description="equal for measurements on the same rows, labels and groups")
+    data_digest: str = Field(description="of ids, labels, groups and vectors: two encoders never have the same")
     cells: list[str] = Field(description="ids of the measurements")
 
 
@@ -54,7 +54,11 @@ class Curve(Document):
     n: int = Field(description="scored rows")
     n_groups: int
     n_classes: int
-    data_digest: str = Field(description="curves can be compared where it is the same")
+    data_digest: str = Field(description="of ids, labels, groups and vectors: two encoders never have the same")
+    rows: str = Field(
+        description="equal where the scored groups and classes are, with as many rows of each class in each group; "
+        "which rows they were is not stored"
+    )
     points: list[CurvePoint] = Field(description="k ascending")
 
 

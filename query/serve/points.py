@@ -25,8 +25,9 @@ def points_table(desk: Desk, names: Catalogue, level: str, encoder: str | None, 
         method: Of the map; None for the one that was made last.
 
     Returns:
-        id, x, y (float32), protein, dataset, localization (the first of the set, null where there is none),
-        n_localizations (int16), placed (bool): names as dictionaries. The schema's metadata says how it was made.
+        id, x, y (float32), protein, dataset, localization (the first of the set by name, null where there is none),
+        localizations (the whole set joined by ";", null where it is empty), n_localizations (int16), placed (bool):
+        names as dictionaries. The schema's metadata says how it was made.
 
     Raises:
         UnknownNameError: If there is no such encoder or method.
@@ -43,6 +44,7 @@ def points_table(desk: Desk, names: Catalogue, level: str, encoder: str | None, 
         "protein": said["protein"].combine_chunks().dictionary_encode(),
         "dataset": said["dataset"].combine_chunks().dictionary_encode(),
         "localization": _first(localizations).dictionary_encode(),
+        "localizations": _joined(localizations).dictionary_encode(),
         "n_localizations": pc.cast(pc.fill_null(pc.list_value_length(localizations), 0), pa.int16()),
         "placed": points["placed"],
     }
@@ -73,6 +75,12 @@ def _first(lists: pa.Array) -> pa.Array:
     lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64) if len(lengths) else np.zeros(0, np.int64)
     return pc.list_flatten(lists).take(pa.array(starts, mask=lengths == 0))
+
+
+def _joined(lists: pa.Array) -> pa.Array:
+    """The items of each list as one text, null where it is empty: no name is not the name ""."""
+    has = pc.greater(pc.fill_null(pc.list_value_length(lists), 0), 0)
+    return pc.if_else(has, pc.binary_join(lists, ";"), pa.scalar(None, pa.string()))
 
 
 def _metadata(found: MapPoints) -> dict[str, str]:

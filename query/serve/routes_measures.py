@@ -1,9 +1,12 @@
 """Routes of measures: stored sweeps and benchmarks, a sweep now, how much images of proteins resemble each other."""
 
+import hashlib
+import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
+import numpy as np
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi import Path as InPath
 
@@ -105,9 +108,17 @@ def _summary(one: Summary, ids: Sequence[str]) -> dict[str, Any]:
 
 
 def _curves(desk: Desk) -> list[dict[str, Any]]:
-    """Summaries that differ in k alone, as curves."""
+    """Summaries that differ in k alone, as curves; the best first."""
+    return desk.once("curves", lambda: _curves_of(_summaries(desk)), size=_size_of_curves, tables=(_TABLE,))
+
+
+def _size_of_curves(found: list[dict[str, Any]]) -> int:
+    return sum(1_000 + 500 * len(curve["points"]) for curve in found)
+
+
+def _curves_of(summaries: Sequence[tuple[Summary, list[str]]]) -> list[dict[str, Any]]:
     curves: defaultdict[Any, list[tuple[Summary, list[str]]]] = defaultdict(list)
-    for one, ids in _summaries(desk):
+    for one, ids in summaries:
         if one.cell.k is not None:
             curves[one.cells[0].data_digest, one.cell.without("k", "seed", "mapping_seed")].append((one, ids))
     found = []
@@ -115,8 +126,23 @@ def _curves(desk: Desk) -> list[dict[str, Any]]:
         points.sort(key=lambda point: point[0].cell.k or 0)
         said = _summary(*points[0])
         plan = {name: said[name] for name in _PLAN}
-        found.append({**plan, "points": [_point(one, ids) for one, ids in points]})
+        rows = _rows(cell for one, _ in points for cell in one.cells)
+        found.append({**plan, "rows": rows, "points": [_point(one, ids) for one, ids in points]})
     return sorted(found, key=lambda curve: -max(point["macro_f1"] for point in curve["points"]))
+
+
+def _rows(cells: Iterable[Scored]) -> str:
+    """Equal where the scored groups and classes are, with as many rows of each class in each group.
+
+    Which rows they were is stored with the vectors alone, in one digest that two encoders never have in common.
+    """
+    told = set()
+    for one in cells:
+        digest = hashlib.blake2b(json.dumps([one.classes, one.groups]).encode(), digest_size=16)
+        for counts in (one.n_rows, one.counts.tp + one.counts.fn):
+            digest.update(np.ascontiguousarray(counts, dtype="<i8").tobytes())
+        told.add(digest.hexdigest())
+    return hashlib.blake2b("\n".join(sorted(told)).encode(), digest_size=8).hexdigest()
 
 
 _PLAN = (

@@ -54,6 +54,7 @@ def points(n: int, seed: int = 0) -> bytes:
             "protein": names[0],
             "dataset": pa.array(["made"] * n).dictionary_encode(),
             "localization": names[1],
+            "localizations": names[1],
             "n_localizations": np.ones(n, np.int16),
             "placed": np.zeros(n, bool),
         }

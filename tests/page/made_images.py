@@ -24,6 +24,8 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 PROTEINS = ("LMNB1", "LMNA", "TOMM20", "ATP5F1A", "NPM1", HOSTILE)
 PLACES = ("nuclear_membrane", "nuclear_membrane", "mitochondria", "mitochondria", "nucleolus_gc", "nucleolus_gc")
 FIELDS_EACH = 2
+IN_TWO = "f51"
+"""A field with two localizations, and so its cells."""
 
 _GRID = """
 title = "k on the page's fields"
@@ -71,7 +73,8 @@ def write_images(folder: Path) -> Path:
             name = f"f{p}{f}"
             tifffile.imwrite(folder / f"{name}.tif", field(place, 10 * p + f), imagej=True, metadata={"axes": "CYX"})
             write_mask(folder / f"{name}_mask.tif", BOXES, EDGE)
-            gene = f"ENSG{p + 1:011d},{place},{'lamin B1;LMN2' if protein == 'LMNB1' else ''}"
+            places = f"{place};cytoplasm" if name == IN_TWO else place
+            gene = f"ENSG{p + 1:011d},{places},{'lamin B1;LMN2' if protein == 'LMNB1' else ''}"
             lines.append(f"{name},{name}.tif,nucleus;protein;er,{protein},{gene},{name}_mask.tif")
     (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
     return folder

@@ -1,5 +1,6 @@
 """The page in a real browser: what a biologist does there, with what the API answers as the oracle."""
 
+import csv
 import io
 import json
 import urllib.parse
@@ -13,7 +14,9 @@ import tifffile
 from PIL import Image
 
 from tests.page.conftest import Opener, Served
-from tests.page.made_images import FIELDS_EACH, HOSTILE, PROTEINS, field
+from tests.page.made_images import FIELDS_EACH, HOSTILE, IN_TWO, PROTEINS, field
+
+SEVERAL = "several localizations"
 
 VIEWS = (
     "#/",
@@ -247,7 +250,8 @@ def test_points_are_drawn_where_they_lie_in_the_colour_of_their_class(opened: Op
         ".legend button", "all => all.map(one => [one.dataset.class, one.querySelector('[fill]').getAttribute('fill')])"
     )
     colours = {name: tuple(bytes.fromhex(code[1:])) for name, code in legend}
-    for row, place in enumerate(points["localization"].to_pylist()):
+    sets = points["localizations"].to_pylist()
+    for row, place in enumerate(SEVERAL if ";" in one else one for one in sets):
         px, py = (round(one) for one in camera.at(row))
         near = drawn[py - 1 : py + 2, px - 1 : px + 2].reshape(-1, 3)
         others = [other for other in range(points.num_rows) if other != row]
@@ -283,8 +287,85 @@ def test_the_lasso_exports_the_ids_of_what_it_encloses(opened: Opener, served: S
     with page.expect_download() as download:
         page.get_by_role("button", name="Export CSV").click()
     lines = download.value.path().read_text().splitlines()
-    assert lines[0] == "id,protein,dataset,localization,x,y"
-    assert {line.split(",")[0] for line in lines[1:]} == wanted
+    assert lines[0] == "id,protein,dataset,localizations,x,y"
+    sets = dict(zip(ids, points["localizations"].to_pylist(), strict=True))
+    rows = list(csv.reader(lines[1:]))
+    assert {row[0]: row[3] for row in rows} == {one: sets[one] for one in wanted}
+
+
+def test_a_point_with_two_localizations_is_of_no_one_class_and_found_in_both(opened: Opener, served: Served) -> None:
+    page = opened("#/map?level=fov")
+    points = asked(served, "points", level="fov")
+    sets = [set(one.split(";")) for one in points["localizations"].to_pylist()]
+    two = [one for one, places in zip(points["id"].to_pylist(), sets, strict=True) if len(places) > 1]
+    assert two == [f"manifest/{IN_TWO}"]
+    counts = page.eval_on_selector_all(
+        ".legend button", "all => all.map(one => [one.dataset.class, Number(one.querySelector('.n').textContent)])"
+    )
+    assert dict(counts) == {"nuclear_membrane": 4, "mitochondria": 4, "nucleolus_gc": 3, SEVERAL: 1}
+    for place, n in (("cytoplasm", 1), ("nucleolus_gc", 4)):
+        assert n == sum(place in places for places in sets)
+        page.locator(".choice:has(> span:text-is('in')) select").select_option(place)
+        until(page, f"document.querySelector('.map-told').textContent.startsWith('{n} of ')")
+    page.get_by_role("button", name="Select what is in view").click()
+    page.wait_for_selector(".selection h2:has-text('4 selected')")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export CSV").click()
+    exported = {row[0]: row[3] for row in csv.reader(download.value.path().read_text().splitlines())}
+    assert exported[two[0]] == "cytoplasm;nucleolus_gc"
+    page.get_by_role("button", name=SEVERAL).dblclick()
+    until(page, "document.querySelector('.map-told').textContent.startsWith('1 of ')")
+
+
+def with_note(route: Any, note: str) -> None:
+    """Let an answer of the server pass, with a note more."""
+    answer = route.fetch()
+    kind = answer.headers["content-type"]
+    if kind.startswith("application/json"):
+        said = answer.json()
+        (said.get("classification") or said)["notes"].append(note)
+        route.fulfill(response=answer, json=said)
+        return
+    table = pa.ipc.open_stream(answer.body()).read_all()
+    told = json.loads(table.schema.metadata[b"locatlas"])
+    told["notes"].append(note)
+    out = io.BytesIO()
+    table = table.replace_schema_metadata({"locatlas": json.dumps(told)})
+    with pa.ipc.new_stream(out, table.schema) as stream:
+        stream.write_table(table)
+    route.fulfill(status=200, content_type=kind, body=out.getvalue())
+
+
+@pytest.mark.parametrize(
+    "view", ["#/protein/LMNB1", "#/image/manifest/f00?exclude=self", "#/map?level=cell&colour=confidence"]
+)
+def test_what_is_to_be_known_of_a_vote_is_shown_and_the_own_protein_never_votes(opened: Opener, view: str) -> None:
+    page = opened()
+    asked_for: list[str] = []
+    note = "made was trained on 8 of 12 classified rows"
+
+    def pass_on(route: Any) -> None:
+        asked_for.append(route.request.url)
+        with_note(route, note)
+
+    for path in ("classify", "points/confidence"):
+        page.route(f"**/api/v1/{path}?*", pass_on)
+    page.goto(f"{page.url.split('#')[0]}{view}")
+    page.wait_for_selector(f".notes li:has-text('{note}')")
+    (address,) = asked_for
+    assert "exclude=self" not in address
+    if "#/image" in view:
+        assert "exclude=protein" in address
+        voters = page.eval_on_selector_all(".voters a", "all => all.map(one => one.title.split(',')[0])")
+        assert voters
+        assert not {"manifest/f00", "manifest/f01"} & set(voters)  # of the same protein
+        assert "its own protein left out" in page.locator(".voters .told").inner_text()
+        assert "manifest/f01" in hits_of(page)  # which the neighbors below may be
+    if "#/map" in view:
+        said = page.locator(".panel").inner_text()
+        assert "softmax weights" in said
+        assert "20 nearest labelled ones of other proteins" in said
+        assert "without a protein name" not in said.lower()
 
 
 def test_the_map_is_used_without_a_pointer(opened: Opener) -> None:
@@ -392,14 +473,50 @@ def test_stored_curves_and_their_confusion_are_shown(opened: Opener, served: Ser
     page.get_by_text("numbers").first.click()
     shown = [row.split("\t") for row in page.locator(".numbers tbody tr").all_inner_texts()]
     assert shown == [[str(p["k"]), f"{p['macro_f1']:.2f}"] for p in curve["points"]]
-    best = max(curve["points"], key=lambda p: p["macro_f1"])
-    matrix = np.array(asked(served, f"benchmarks/{best['cells'][0]}")["confusion"])
+    # the k that is nearest to 10, whatever its score
+    opened_at = max(curve["points"], key=lambda p: p["k"])
+    assert opened_at["k"] == 3
+    assert page.locator(".choice:has(> span:text-is('of')) select").first.input_value() == opened_at["cells"][0]
+    matrix = np.array(asked(served, f"benchmarks/{opened_at['cells'][0]}")["confusion"])
     page.wait_for_selector(".confusion")
     numbers = [int(text) for text in page.locator(".confusion td.cell").all_inner_texts() if text]
-    assert sum(numbers) == matrix.sum() == len(PROTEINS) * FIELDS_EACH
+    assert sum(numbers) == matrix.sum() == len(PROTEINS) * FIELDS_EACH - 1  # one field has two localizations
     assert sum(int(text) for text in page.locator(".confusion td.hit").all_inner_texts() if text) == np.trace(matrix)
     page.get_by_role("button", name="Measure").click()
     page.wait_for_selector("figure.chart >> nth=1")
+    page.locator("figure.chart >> nth=1").get_by_text("numbers").click()
+    assert page.locator(".numbers caption").all_inner_texts() == ["in brackets: 95 % interval"]
+
+
+def test_a_sweep_asks_for_groups_that_are_known(opened: Opener, served: Served) -> None:
+    page = opened("#/benchmarks", refused=400)
+    groups = page.get_by_role("combobox", name="groups", exact=True)
+    assert groups.input_value() == "protein"
+    groups.fill("plate")
+    page.get_by_role("button", name="Measure").click()
+    page.wait_for_selector("[role=alert]:has-text('groups that are known')")
+    groups.fill("")
+    page.get_by_role("button", name="Measure").click()
+    page.wait_for_selector("[role=alert]:has-text('name a column as groups')")
+    groups.fill("ensembl_id")
+    page.get_by_role("button", name="Measure").click()
+    page.wait_for_selector("figure.chart >> nth=1")
+    found = asked(served, "sweep", level="fov", group="ensembl_id")
+    for note in found["notes"]:
+        assert page.locator(".notes li").filter(has_text=note).count() == 1
+
+
+def test_an_interval_and_a_deviation_over_seeds_are_called_what_they_are(opened: Opener) -> None:
+    page = opened()
+    said = page.evaluate(
+        """async () => {
+            const { lines } = await import("/page/chart.js");
+            const series = [{ name: "a", points: [{ x: 1, y: 0.5, low: 0.4, high: 0.6 }] }];
+            const drawn = lines(series, { x: "k", y: "F1", label: "", spread: "mean ± SD" });
+            return ["circle title", "caption"].map((one) => drawn.querySelector(one).textContent);
+        }"""
+    )
+    assert said == ["a: F1 0.50 at k 1 (mean ± SD: 0.40 – 0.60)", "in brackets: mean ± SD"]
 
 
 def test_the_status_tells_encoders_and_coverage(opened: Opener, served: Served) -> None:

@@ -10,8 +10,8 @@ const DASHES = ["", "6 3", "2 3", "8 3 2 3"];
 
 /** A chart of scores in 0..1 over k on a logarithmic scale.
 
-    series: [{name, points: [{x, y, low, high}]}]; low and high may be null. */
-export function lines(series, { x: xName, y: yName, label }) {
+    series: [{name, points: [{x, y, low, high}]}]; low and high may be null. spread: what they are, in words. */
+export function lines(series, { x: xName, y: yName, label, spread }) {
   // in pixels of the page, so that letters keep their size on a phone
   const width = Math.min(640, Math.max(320, innerWidth - 24));
   const colours = CLASSES[isDark() ? "dark" : "light"];
@@ -35,7 +35,7 @@ export function lines(series, { x: xName, y: yName, label }) {
       band.length > 3 && s("polygon", { points: band.join(" "), fill: colour, opacity: 0.13 }),
       s("polyline", { points: points.map((p) => `${px(p.x)},${py(p.y)}`).join(" "), fill: "none", stroke: colour, "stroke-width": 2, "stroke-dasharray": dash }),
       points.map((p) => s("circle", { cx: px(p.x), cy: py(p.y), r: 3.2, fill: colour },
-        s("title", { text: `${one.name}: ${yName} ${two(p.y)} at ${xName} ${p.x}${p.low === null ? "" : ` (95 % interval ${two(p.low)} – ${two(p.high)})`}` }))));
+        s("title", { text: `${one.name}: ${yName} ${two(p.y)} at ${xName} ${p.x}${p.low === null ? "" : ` (${spread}: ${two(p.low)} – ${two(p.high)})`}` }))));
   });
   const key = h("ul", { class: "key" }, series.map((one, i) => h("li", {},
     s("svg", { width: 26, height: 10, "aria-hidden": "true" }, s("line", { x1: 1, x2: 25, y1: 5, y2: 5, stroke: colours[i % colours.length], "stroke-width": 2.5,
@@ -44,7 +44,7 @@ export function lines(series, { x: xName, y: yName, label }) {
     s("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": label }, grid, ticks, drawn,
       s("text", { x: (width + PAD.left) / 2, y: HEIGHT - 4, "text-anchor": "middle", class: "name", text: xName }),
       s("text", { x: 12, y: HEIGHT / 2 - 12, "text-anchor": "middle", transform: `rotate(-90 12 ${HEIGHT / 2 - 12})`, class: "name", text: yName })),
-    key, h("details", {}, h("summary", { text: "numbers" }), numbers(series, xs, xName)));
+    key, h("details", {}, h("summary", { text: "numbers" }), numbers(series, xs, xName, spread)));
 }
 
 /** Ticks that leave room for their numbers. */
@@ -54,9 +54,10 @@ function spaced(xs, px) {
   return kept;
 }
 
-function numbers(series, xs, xName) {
+function numbers(series, xs, xName, spread) {
+  const spreads = series.some((one) => one.points.some((p) => p.low !== null));
   const cell = (p) => (p ? `${two(p.y)}${p.low === null ? "" : ` (${two(p.low)} – ${two(p.high)})`}` : "–");
-  return h("div", { class: "scroll" }, h("table", { class: "numbers" },
+  return h("div", { class: "scroll" }, h("table", { class: "numbers" }, spreads && h("caption", { text: `in brackets: ${spread}` }),
     h("thead", {}, h("tr", {}, h("th", { scope: "col", text: xName }), series.map((one) => h("th", { scope: "col", text: one.name })))),
     h("tbody", {}, xs.map((x) => h("tr", {}, h("th", { scope: "row", text: String(x) }),
       series.map((one) => h("td", { text: cell(one.points.find((p) => p.x === x)) })))))));

@@ -3,7 +3,11 @@
 import { LOOK } from "./map_gl.js";
 import { CLASSES, MARKS, NEUTRAL, rgb, shade } from "./palette.js";
 
-/** A column of names as codes: {names: string[], codes: Uint32Array, counts: number[]}, the most frequent first. */
+/** What a point with more than one localization is shown as, as in the figures of `locatlas map`. */
+export const SEVERAL = "several localizations";
+
+/** A column of names as codes: {names: string[], codes: Uint32Array, counts: number[]}, the most frequent first;
+    SEVERAL comes after all names, `none` at the end. */
 export function coded(column, none = "no localization") {
   const first = new Map();
   const raw = new Uint32Array(column.length);
@@ -21,7 +25,8 @@ export function coded(column, none = "no localization") {
   }
   const names = [...first.keys()];
   // what is not known comes last, whatever its number
-  const order = names.map((_, i) => i).sort((a, b) => (names[a] === none) - (names[b] === none) || counts[b] - counts[a] || (names[a] < names[b] ? -1 : 1));
+  const rank = names.map((name) => (name === none ? 2 : name === SEVERAL ? 1 : 0));
+  const order = names.map((_, i) => i).sort((a, b) => rank[a] - rank[b] || counts[b] - counts[a] || (names[a] < names[b] ? -1 : 1));
   const place = new Uint32Array(names.length);
   order.forEach((old, now) => (place[old] = now));
   const codes = new Uint32Array(raw.length);
@@ -29,12 +34,24 @@ export function coded(column, none = "no localization") {
   return { names: order.map((i) => names[i]), counts: order.map((i) => counts[i]), codes, none };
 }
 
-/** Colour and mark of each class: seven colours, then again with another mark; past 28 classes, neutral. */
+/** Localizations of a set as the server joins it; "" or null is the empty one. */
+export const membersOf = (set) => (set ? set.split(";") : []);
+
+/** Points by localization, each point counted in all of its own: [[name, number], ...], the most frequent first. */
+export function membersCounted(sets) {
+  const found = new Map();
+  sets.names.forEach((set, i) => membersOf(set).forEach((name) => found.set(name, (found.get(name) ?? 0) + sets.counts[i])));
+  return [...found].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
+}
+
+/** Colour and mark of each class: seven colours, then again with another mark; past 28 classes, neutral. Points with
+    several localizations are neutral squares. */
 export function classStyle(classes, dark) {
   const colours = CLASSES[dark ? "dark" : "light"];
   const neutral = NEUTRAL[dark ? "dark" : "light"];
   return classes.names.map((name, i) => {
     const mark = Math.floor(i / colours.length);
+    if (name === SEVERAL) return { colour: neutral, mark: 1 };
     if (name === classes.none || mark >= MARKS.length) return { colour: neutral, mark: 0 };
     return { colour: colours[i % colours.length], mark };
   });
@@ -66,17 +83,20 @@ export function byShare(values, dark, opacity = 0.85) {
 
 /** Looks (n) of points, and the rows of those that are shown.
 
-    columns: localization, dataset and protein as `coded`, confidence Float32Array or null.
-    filter: {localizations: Set of hidden codes, dataset: code or -1, text, above: least confidence}. chosen: Set of rows. */
+    columns: localization, sets (joined by ";"), dataset and protein as `coded`, confidence Float32Array or null.
+    filter: {hidden: Set of codes, place: a localization that the set has or "", dataset: code or -1, text,
+    above: least confidence}. chosen: Set of rows. */
 export function looksOf(columns, filter, chosen) {
   const n = columns.localization.codes.length;
   const looks = new Uint8Array(n);
   const rows = [];
   const text = filter.text.toLowerCase();
   const named = text ? columns.protein.names.map((name) => name.toLowerCase().includes(text)) : null;
+  const there = filter.place ? columns.sets.names.map((set) => membersOf(set).includes(filter.place)) : null;
   for (let i = 0; i < n; i += 1) {
     const shown = !filter.hidden.has(columns.localization.codes[i])
       && (filter.dataset < 0 || columns.dataset.codes[i] === filter.dataset)
+      && (!there || there[columns.sets.codes[i]])
       && (!named || named[columns.protein.codes[i]])
       && (!columns.confidence || filter.above <= 0 || columns.confidence[i] >= filter.above);
     if (!shown) continue;

@@ -2,6 +2,7 @@
 
 import { shot } from "./channels.js";
 import { count, download, h, later, plural, put, s, two } from "./dom.js";
+import { membersOf } from "./map_colours.js";
 import { proteinShot } from "./parts.js";
 import { shade } from "./palette.js";
 import { isDark } from "./theme.js";
@@ -46,9 +47,7 @@ export function legend(classes, style, hidden, { title, changed }) {
 }
 
 /** The scale of confidence, with a bound below which points are hidden. */
-export function scale(values, above, onchange) {
-  let known = 0;
-  for (const v of values) known += !Number.isNaN(v);
+export function scale(data, above, onchange) {
   const told = h("output", { text: two(above) });
   const soon = later((v) => onchange(v), 80);
   const input = h("input", { type: "range", min: 0, max: 1, step: 0.01, value: above, "aria-label": "least confidence", on: { input: () => {
@@ -59,7 +58,23 @@ export function scale(values, above, onchange) {
     h("div", { class: "ramp" }, Array.from({ length: 24 }, (_, i) => h("i", { style: { background: `rgb(${shade(i / 23, isDark()).join(",")})` } }))),
     h("div", { class: "ends" }, h("span", { text: "0" }), h("span", { text: "1" })),
     h("label", { class: "range" }, h("span", { text: "at least" }), input, told),
-    h("p", { class: "told", text: `Share of the votes for the top localization among the 20 nearest labelled ones of other proteins, or as many as there are; ${plural(known, "point")} with a vote, the others grey.` }));
+    h("p", { class: "told", text: voted(data) }));
+}
+
+/** What the shares are of, by what the server says was asked and left out. */
+function voted({ confidence, protein, vote }) {
+  let [known, nameless] = [0, 0];
+  confidence.forEach((share, row) => {
+    if (Number.isNaN(share)) return;
+    known += 1;
+    nameless += !protein.names[protein.codes[row]];
+  });
+  if (!known) return vote.n_without_protein ? "No point has a vote: of points without a protein name, others of their protein could not be left out." : "No point has a vote.";
+  const byProtein = vote.exclude === "protein";
+  const others = byProtein ? (nameless < known ? " of other proteins" : "") : `, ${vote.exclude} left out`;
+  const beside = byProtein && nameless > 0
+    ? ` Without a protein name: ${nameless === known ? "all" : count(nameless)} of these. There only the point's own field was left out: others of its protein or sample may have voted.` : "";
+  return `Share of the votes (${vote.weights} weights) for the top localization among the ${vote.k} nearest labelled ones${others}, or as many as there are; ${plural(known, "point")} with a vote, the others grey.${beside}`;
 }
 
 /** What is selected: number, classes, the first of them, and the export. */
@@ -101,9 +116,9 @@ function csvOf(data, rows) {
     return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
   };
   const line = (cells) => `${cells.map(cell).join(",")}\n`;
-  return line(["id", "protein", "dataset", "localization", "x", "y"]) + rows.map((row) => line([
+  return line(["id", "protein", "dataset", "localizations", "x", "y"]) + rows.map((row) => line([
     data.id.at(row), data.protein.names[data.protein.codes[row]], data.dataset.names[data.dataset.codes[row]],
-    data.localization.names[data.localization.codes[row]], data.x[row], data.y[row]])).join("");
+    data.sets.names[data.sets.codes[row]], data.x[row], data.y[row]])).join("");
 }
 
 const soonShot = later((place, image) => put(place, image), 40);
@@ -115,7 +130,7 @@ export function tip(card, data, row, level) {
   const protein = data.protein.names[data.protein.codes[row]];
   put(card, picture,
     h("b", { text: protein || id }), level !== "protein" && h("span", { class: "id", text: id }),
-    h("span", { text: data.localization.names[data.localization.codes[row]] }),
+    h("span", { text: membersOf(data.sets.names[data.sets.codes[row]]).join(", ") || data.localization.none }),
     data.predicted && h("span", { text: `predicted ${data.predicted.names[data.predicted.codes[row]]}, ${Number.isNaN(data.confidence[row]) ? "no vote" : two(data.confidence[row])}` }),
     data.placed?.at(row) && h("span", { class: "faint", text: "placed later, without a new fit" }));
   card.hidden = false;

@@ -29,7 +29,8 @@ export async function render(root, at, { signal }) {
           (value) => goTo(at, { exclude: value })),
         encoderChoice(atlas, image.level, encoder, (value) => goTo(at, { encoder: value }))),
       answers));
-  const ask = { id: image.id, level: image.level, encoder, exclude };
+  const ask = { id: image.id, level: image.level, encoder };
+  const leftOut = image.protein ? "its own protein left out" : "only its own field left out: it has no protein name, and other images of its protein may vote";
   if (!encodersOf(atlas, image.level).length) {
     const none = new ApiError(`no vectors at level ${image.level}: locatlas embed makes them`, 404);
     for (const place of [vote, answers]) put(place, failure(none));
@@ -37,11 +38,12 @@ export async function render(root, at, { signal }) {
   }
   await Promise.all([
     fillIn(vote, async () => {
-      const found = await get("classify", ask, signal);
-      return found.items.map((item) => [votes(item), voters(item, found.level, `${found.weights} weights`)]);
+      // whatever is left out of the neighbors below: what a protein's own images vote is no evidence
+      const found = await get("classify", { ...ask, exclude: "protein" }, signal);
+      return [notes(found.notes), found.items.map((item) => [votes(item), voters(item, found.level, `${found.weights} weights, ${leftOut}`)])];
     }),
     fillIn(answers, async () => {
-      const found = await get("neighbors", { ...ask, k }, signal);
+      const found = await get("neighbors", { ...ask, exclude, k }, signal);
       return [notes(found.notes), hitCards(found.hits, found.level)];
     }),
   ]);

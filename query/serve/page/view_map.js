@@ -4,7 +4,7 @@ import KDBush from "./vendor/kdbush.js";
 
 import { ApiError, status, table } from "./api.js";
 import { announce, choice, count, h, later, plural, put, s } from "./dom.js";
-import { byClass, byShare, classStyle, coded, inside, looksOf } from "./map_colours.js";
+import { byClass, byShare, classStyle, coded, inside, looksOf, membersCounted, SEVERAL } from "./map_colours.js";
 import { PointCloud } from "./map_gl.js";
 import { hand } from "./map_hand.js";
 import { legend, scale, selected, tip } from "./map_panel.js";
@@ -40,17 +40,17 @@ export async function render(root, at, { signal, leaving }) {
     choice("colour", Object.entries(COLOUR_BY), colour, (value) => goTo(at, { colour: value })));
   put(root, head, h("p", { class: "told waiting", text: "Loading the map …" }));
   const by = { level, encoder };
-  let points;
+  const needed = colour === "confidence" || colour === "predicted";
+  let [points, votes, arrived] = [null, null, 0];
   try {
     points = await table("points", { ...by, method: at.parameters.get("method") }, signal);
+    arrived = performance.now();
+    votes = needed ? await table("points/confidence", by, signal) : null;
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     put(root, head, failure(error));
     return;
   }
-  const arrived = performance.now();
-  const needed = colour === "confidence" || colour === "predicted";
-  const votes = needed ? await table("points/confidence", by, signal) : null;
   const data = columnsOf(points, votes);
   const stage = build(root, head, data, { level, colour, atlas });
   leaving(stage.end);
@@ -63,12 +63,14 @@ export async function render(root, at, { signal, leaving }) {
 /** Columns by row of the points; votes are joined by id. */
 function columnsOf(points, votes) {
   const column = (name) => points.getChild(name);
+  const [first, numbers] = [column("localization"), column("n_localizations")];
   const data = {
     n: points.numRows, id: column("id"), protein: coded(column("protein"), ""), x: Float32Array.from(column("x").toArray()), y: Float32Array.from(column("y").toArray()),
-    localization: coded(column("localization")), dataset: coded(column("dataset"), "no data set"), placed: column("placed"),
-    metadata: Object.fromEntries(points.schema.metadata ?? []), confidence: null, predicted: null,
+    localization: coded({ length: points.numRows, at: (i) => (numbers.at(i) > 1 ? SEVERAL : first.at(i)) }), sets: coded(column("localizations"), ""), dataset: coded(column("dataset"), "no data set"), placed: column("placed"),
+    metadata: Object.fromEntries(points.schema.metadata ?? []), confidence: null, predicted: null, vote: null,
   };
   if (votes) {
+    data.vote = JSON.parse(Object.fromEntries(votes.schema.metadata ?? []).locatlas);
     const found = new Map();
     const [ids, shares, names] = ["id", "confidence", "predicted"].map((name) => votes.getChild(name));
     for (let i = 0; i < votes.numRows; i += 1) found.set(ids.at(i), i);
@@ -111,17 +113,25 @@ function build(root, head, data, { level, colour, atlas }) {
     state.filter.dataset = Number(value);
     apply();
   });
+  // where no point has several, the legend does the same
+  const places = data.localization.names.includes(SEVERAL)
+    && choice("in", [["", "any localization"], ...membersCounted(data.sets).map(([name, n]) => [name, `${name} (${count(n)})`])], "", (value) => {
+      state.filter.place = value;
+      apply();
+    });
+  // of the map and of the votes: what is to be known of either
+  const known = new Set([...JSON.parse(data.metadata.notes ?? "[]"), ...(data.vote?.notes ?? [])]);
   put(root, head,
-    h("div", { class: "bar-of-choices" }, h("label", { class: "choice" }, h("span", { text: "protein" }), search),
+    h("div", { class: "bar-of-choices" }, h("label", { class: "choice" }, h("span", { text: "protein" }), search), places,
       data.dataset.names.length > 1 && sets, lasso, inView, whole, pictures),
-    notes(JSON.parse(data.metadata.notes ?? "[]")), h("div", { class: "stage" }, frame, side), told,
+    notes([...known]), h("div", { class: "stage" }, frame, side), told,
     h("p", { class: "told", id: "map-keys", text: "Drag or arrow keys move, wheel or + and − zoom, 0 shows everything, Enter opens the marked point, Escape drops the selection." }));
 
   const classes = { localization: data.localization, dataset: data.dataset, predicted: data.predicted }[colour] ?? null;
   // the legend hides what it shows; by share there are no classes to hide
   const columns = { ...data, localization: classes ?? data.localization };
   const state = { lassoing: false, hovered: -1, chosen: new Set(), rows: new Uint32Array(), tree: null,
-    filter: { hidden: new Set(), dataset: -1, text: "", above: 0 } };
+    filter: { hidden: new Set(), place: "", dataset: -1, text: "", above: 0 } };
   const cloud = new PointCloud(canvas);
   const shots = new Shots(layer, cloud, { x: data.x, y: data.y, idOf: (row) => (level === "protein" ? null : data.id.at(row)) });
   pictures.hidden = level === "protein";
@@ -154,7 +164,7 @@ function build(root, head, data, { level, colour, atlas }) {
     const chosen = selected(data, state.chosen, { level, open: address, clear: () => choose([]) });
     const first = classes
       ? legend(classes, state.style, state.filter.hidden, { title: COLOUR_BY[colour], changed: () => apply({ panel: false }) })
-      : scale(data.confidence, state.filter.above, (value) => { state.filter.above = value; apply({ panel: false }); });
+      : scale(data, state.filter.above, (value) => { state.filter.above = value; apply({ panel: false }); });
     return [chosen, first];
   }
   function summary() {

@@ -97,8 +97,8 @@ function grade(value) {
 
 function prediction(found) {
   const item = found.items[0];
-  if (!item?.neighbors.length) return h("p", { class: "faint", text: "no labelled neighbor voted" });
-  return [votes(item), voters(item, found.level, `${found.weights} weights, the protein itself left out`)];
+  if (!item?.neighbors.length) return [notes(found.notes), h("p", { class: "faint", text: "no labelled neighbor voted" })];
+  return [notes(found.notes), votes(item), voters(item, found.level, `${found.weights} weights, the protein itself left out`)];
 }
 
 function gallery(protein) {

@@ -3,6 +3,7 @@
 import { ApiError, get, status, table } from "./api.js";
 import { shot } from "./channels.js";
 import { choice, count, h, later, plural, put } from "./dom.js";
+import { membersOf } from "./map_colours.js";
 import { failure, goTo, imageLink, places, proteinLink, proteinShot, shortId } from "./parts.js";
 
 const PAGE = 60;
@@ -50,12 +51,12 @@ async function images(root, at, atlas, { localization, offset, signal }) {
     put(root, head, h("p", { class: "told", text: "They are listed by the map, which is not there yet." }), failure(error));
     return;
   }
-  const [ids, known] = [points.getChild("id"), points.getChild("localization")];
-  const rows = Array.from({ length: points.numRows }, (_, i) => i).filter((i) => !localization || known.at(i) === localization);
+  const [ids, known] = [points.getChild("id"), points.getChild("localizations")];
+  const rows = Array.from({ length: points.numRows }, (_, i) => i).filter((i) => !localization || membersOf(known.at(i)).includes(localization));
   put(root, head, localizations(at, atlas, localization),
     h("ul", { class: "cards" }, rows.slice(offset, offset + PAGE).map((i) => h("li", { class: "card" },
       h("a", { class: "picture", href: imageLink(ids.at(i)), "aria-label": ids.at(i) }, h("span", { class: "frame" }, shot(ids.at(i), { size: 160 }))),
-      shortId(ids.at(i)), places(known.at(i) === null ? [] : [known.at(i)])))),
+      shortId(ids.at(i)), places(membersOf(known.at(i)))))),
     pages(at, offset, rows.length));
 }
 

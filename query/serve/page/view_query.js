@@ -115,8 +115,8 @@ export async function render(root, at, { signal }) {
   function show({ neighbors, classification }) {
     const item = classification?.items[0];
     put(result,
-      h("section", {}, h("h2", { text: "Predicted localization" }),
-        item ? h("div", { class: "columns" }, votes(item), voters(item, classification.level, `${classification.weights} weights`)) : h("p", { class: "faint", text: "No image of this atlas has a localization." })),
+      h("section", {}, h("h2", { text: "Predicted localization" }), classification && notes(classification.notes),
+        item ? h("div", { class: "columns" }, votes(item), voters(item, classification.level, `${classification.weights} weights; its protein is left out only where this very file is in the atlas: of another, nobody knows it`)) : h("p", { class: "faint", text: "No image of this atlas has a localization." })),
       h("section", {}, h("h2", { text: "Looks like" }), notes(neighbors.notes), hitCards(neighbors.hits, neighbors.level)));
     announce(`${plural(neighbors.hits.length, "neighbor")} found`);
   }

@@ -15,24 +15,28 @@ from locatlas.indexer.benchmarks import put_results
 from locatlas.query.benchmark.cell import Cell
 from locatlas.query.benchmark.rows import to_row
 from locatlas.query.benchmark.scored import Scored
+from locatlas.query.benchmark.summary import summarize
 from locatlas.query.map import read_map
 from locatlas.query.metrics import Counts
 from locatlas.query.serve.app import create_app
+from locatlas.query.serve.routes_measures import _curves_of
 from tests.query.made_atlas import make_atlas
 
 CLASSES = ("er", "golgi")
 
 
-def scored(k: int, seed: int, right: int, digest: str = "d") -> Scored:
+def scored(
+    k: int, seed: int, right: int, digest: str = "d", *, encoder: str = "made", groups: tuple[str, str] = ("P0", "P1")
+) -> Scored:
     """Ten rows in two groups, so many of them right."""
     wrong = 10 - right
     counts = Counts(
         tp=np.array([[right, 0], [0, 0]]), fp=np.array([[0, wrong], [0, 0]]), fn=np.array([[wrong, 0], [0, 0]])
     )
-    cell = Cell(encoder="made", mapping=None, mapping_seed=None, passes=None, level="fov", protocol="protein-kfold",
+    cell = Cell(encoder=encoder, mapping=None, mapping_seed=None, passes=None, level="fov", protocol="protein-kfold",
                 k=k, votes="uniform", seed=seed)  # fmt: skip
     return Scored(
-        cell=cell, fingerprint="f" * 64, data_digest=digest, classes=CLASSES, groups=("P0", "P1"), counts=counts,
+        cell=cell, fingerprint="f" * 64, data_digest=digest, classes=CLASSES, groups=groups, counts=counts,
         n_right=np.array([right, 0]), n_rows=np.array([10, 0]), n_references=8.0,
         confusion=np.array([[right, wrong, 0], [0, 0, 0]]), notes=("a note",),
     )  # fmt: skip
@@ -72,6 +76,19 @@ def test_curves_are_of_the_same_rows_and_means_over_the_seeds(client: TestClient
     assert first["points"][1]["macro_f1_sd"] == pytest.approx(np.std(f1, ddof=1))
 
 
+def test_curves_are_of_one_chart_where_the_same_groups_were_scored() -> None:
+    made, other, elsewhere = (
+        scored(1, 0, 4),
+        scored(1, 0, 9, "vectors of another encoder", encoder="other"),
+        scored(1, 0, 4, "equally many", encoder="elsewhere", groups=("P0", "P2")),
+    )
+    curves = _curves_of([(one, ["id"]) for one in summarize([made, other, elsewhere], n_bootstrap=0)])
+    rows = {one["encoder"]: one["rows"] for one in curves}
+    assert curves[0]["encoder"] == "other"  # the best first
+    assert {(one["n"], one["n_groups"], one["n_classes"]) for one in curves} == {(10, 2, 2)}
+    assert rows["made"] == rows["other"] != rows["elsewhere"]
+
+
 def test_a_measurement_has_its_confusion_matrix(client: TestClient) -> None:
     listed = client.get("/api/v1/benchmarks").json()
     assert listed["total"] == 3
@@ -99,6 +116,7 @@ def test_points_are_those_of_the_stored_map(client: TestClient, stored: Path, le
     first = {name: min(labels) for name, labels in zip(view.ids, view.localizations, strict=True)}
     assert table["protein"].to_pylist() == [proteins[one] for one in own.ids]
     assert table["localization"].to_pylist() == [first[one] for one in own.ids]
+    assert table["localizations"].to_pylist() == table["localization"].to_pylist()
     assert set(table["n_localizations"].to_pylist()) == {1}
     assert pa.types.is_dictionary(table["localization"].type)
     said = {name.decode(): value.decode() for name, value in table.schema.metadata.items()}

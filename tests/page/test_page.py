@@ -437,8 +437,11 @@ def test_an_uploaded_image_finds_what_looks_like_it(opened: Opener) -> None:
         ("x_green", "protein"),
         ("x_blue", "nucleus"),
     ]
+    note = "made was trained on this"
+    page.route("**/api/v1/query", lambda route: with_note(route, note))
     page.get_by_role("button", name="Find what looks like it").click()
     page.wait_for_selector(".result [data-hit]")
+    assert page.locator(".result .notes li").filter(has_text=note).count() == 1
     assert page.locator(".result .card .name").first.inner_text() in ("TOMM20", "ATP5F1A")
     assert page.locator(".votes tbody th").first.inner_text() == "mitochondria"
     until(page, "[...document.querySelectorAll('.result .cards img')].slice(0, 3).every(i => i.naturalWidth > 0)")

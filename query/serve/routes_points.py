@@ -90,7 +90,7 @@ def _confidence(desk: Desk, asked: ConfidenceAsked) -> pa.Table:
         none = pa.table(
             {"id": pa.array([], pa.string()), "predicted": _NO_NAMES, "confidence": pa.array([], pa.float32())}
         )
-        said = {"level": asked.level, "exclude": "protein", "notes": []}
+        said: dict[str, Any] = {"level": asked.level, "exclude": "protein", "notes": []}
         return _with_the_unnamed(answers.with_context(none, **said), view.ids)
     # proteins are made of the images that pass, which are the named ones anyway
     where = () if named.all() or asked.level == "protein" else "protein!="  # which null does not pass, either

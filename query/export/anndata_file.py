@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,15 @@ from locatlas.query.map import map_command, read_map
 from locatlas.query.map_rows import stored_methods
 from locatlas.types import Neighbors
 
-__all__ = ["neighbor_graphs", "write_anndata"]
+__all__ = ["neighbor_graphs", "vector_key", "write_anndata"]
 
 
 def write_anndata(chosen: Chosen, path: Path, *, k: int, overwrite: bool) -> list[str]:
     """Write obs, obsm["X_<encoder>"], obsp["distances"], obsp["connectivities"], uns["neighbors"], uns["locatlas"].
 
     Maps that are stored of the same vectors stand in obsm as X_pca, X_umap and X_tsne; what is not on a map is NaN
-    there. X is left empty: the vectors are a representation, not counts.
+    there. An encoder of such a name has an underscore behind it, and uns["locatlas"]["representation"] says where the
+    vectors are. X is left empty: they are a representation, not counts.
 
     Args:
         chosen: What is exported.
@@ -54,9 +56,9 @@ def write_anndata(chosen: Chosen, path: Path, *, k: int, overwrite: bool) -> lis
         named = dict(zip(_keys(list(columns)), columns.values(), strict=True))
         index = pd.Index(ids.to_pylist(), dtype=object)
         obs = pd.DataFrame({name: _series(column, pd, index) for name, column in named.items()}, index=index)
-        key = f"X_{_keys([chosen.encoder.spec.name])[0]}"
-        distances, connectivities = neighbor_graphs(neighbors_within(view, k), len(view))
         maps, notes = _maps(chosen)
+        key = vector_key(chosen, maps)
+        distances, connectivities = neighbor_graphs(neighbors_within(view, k), len(view))
         uns = {
             "neighbors": {
                 "connectivities_key": "connectivities",
@@ -74,6 +76,11 @@ def write_anndata(chosen: Chosen, path: Path, *, k: int, overwrite: bool) -> lis
         data.obsp["distances"], data.obsp["connectivities"] = distances, connectivities
         data.write_h5ad(temporary)
     return notes
+
+
+def vector_key(chosen: Chosen, maps: Iterable[str]) -> str:
+    """Where the vectors stand in obsm: imported ones may be called pca, as one of the maps is, and then get another."""
+    return _keys([*maps, f"X_{chosen.encoder.spec.name}"])[-1]
 
 
 def neighbor_graphs(found: Neighbors, n: int) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:

@@ -27,6 +27,9 @@ __all__ = ["SEPARATOR", "Chosen", "choose", "flat_columns", "neighbors_within", 
 SEPARATOR = ";"
 """Between the names of a list, where a format has no lists."""
 
+_UNKNOWN_IF_EMPTY = frozenset({"localizations"})
+"""Lists that are empty where nobody said anything; an empty `annotated` says that a cell is in none."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chosen:
@@ -97,8 +100,8 @@ def neighbors_within(view: View, k: int) -> Neighbors:
 def flat_columns(view: View) -> dict[str, pa.Array]:
     """Metadata as columns of text, numbers and booleans, by name; those that say nothing of any row are left out.
 
-    Lists of names are joined by `SEPARATOR`; grades stand as "name:grade"; boxes and centroids become a column a
-    number; packed masks are left out.
+    Lists of names are joined by `SEPARATOR`; grades stand as "name:grade"; an image without localizations or grades has
+    null there. Boxes and centroids become a column a number; packed masks are left out.
     """
     found: dict[str, pa.Array] = {}
     for name in view.meta.column_names:
@@ -109,7 +112,7 @@ def flat_columns(view: View) -> dict[str, pa.Array]:
         if pa.types.is_list(kind) and pa.types.is_struct(kind.value_type):
             found[name] = _joined([_graded(row) for row in column.to_pylist()])
         elif pa.types.is_list(kind) and pa.types.is_string(kind.value_type):
-            found[name] = pc.binary_join(column, SEPARATOR)
+            found[name] = _named(column) if name in _UNKNOWN_IF_EMPTY else pc.binary_join(column, SEPARATOR)
         elif pa.types.is_list(kind):
             parts = ("top", "left", "bottom", "right") if name == "box" else ("y", "x")
             numbers = _numbers(column, len(parts))
@@ -117,6 +120,12 @@ def flat_columns(view: View) -> dict[str, pa.Array]:
         else:
             found[name] = column
     return {name: column for name, column in found.items() if name in ("id", "localizations") or _says(column)}
+
+
+def _named(column: pa.Array) -> pa.Array:
+    """Joined names, null where there are none: as a text, "" would be one more class, which all of these share."""
+    empty = pc.equal(pc.fill_null(pc.list_value_length(column), 0), 0)
+    return pc.if_else(empty, pa.scalar(None, pa.string()), pc.binary_join(column, SEPARATOR))
 
 
 def _says(column: pa.Array) -> bool:
@@ -127,7 +136,7 @@ def _says(column: pa.Array) -> bool:
 
 
 def _graded(row: list[dict[str, Any]] | None) -> str | None:
-    return None if row is None else SEPARATOR.join(f"{one['localization']}:{one['grade']}" for one in row)
+    return None if not row else SEPARATOR.join(f"{one['localization']}:{one['grade']}" for one in row)
 
 
 def _joined(texts: list[str | None]) -> pa.Array:

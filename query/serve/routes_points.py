@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
@@ -26,6 +27,9 @@ _TABLE: dict[int | str, dict[str, Any]] = {
 }
 
 
+_NO_NAMES = pa.array([], pa.string()).dictionary_encode()
+
+
 def points_router(context: Context) -> APIRouter:
     """The routes."""
     router = APIRouter(prefix="/api/v1", tags=["points"], responses=ERRORS)
@@ -46,7 +50,11 @@ def points_router(context: Context) -> APIRouter:
 
     @router.get("/points/confidence", response_class=Response, responses=_TABLE)
     async def confidence(asked: Annotated[ConfidenceAsked, Query()]) -> Response:
-        """What the neighbors of other proteins vote on every row: id, predicted, confidence. An Arrow IPC stream."""
+        """What the neighbors of other proteins vote on every row: id, predicted, confidence. An Arrow IPC stream.
+
+        Both are null where there is no vote, as for rows whose protein is unknown; the metadata counts these
+        (`n_without_protein`).
+        """
         key = ("confidence", tuple(sorted(asked.arguments().items())))
         table = await context.heavy.run(
             lambda: desk.once(key, lambda: _confidence(desk, asked), size=lambda found: found.nbytes)
@@ -67,8 +75,26 @@ def points_router(context: Context) -> APIRouter:
 
 
 def _confidence(desk: Desk, asked: ConfidenceAsked) -> pa.Table:
-    """The vote on each row that leaves its own protein out."""
-    table = desk.atlas.classify(level=asked.level, k=asked.k, encoder=asked.encoder, exclude="protein")
+    """The vote on each row that leaves its own protein out.
+
+    A row whose protein is unknown is of the protein of any other for all one knows: it gets no vote and has none, as in
+    sweeps.
+
+    Raises:
+        UnknownNameError: If there is no such level or encoder.
+        InputError: If k does not fit or nothing labelled may vote.
+    """
+    view = desk.atlas.view(asked.level, encoder=asked.encoder)
+    named = np.array([bool(name) for name in view.names("protein")], dtype=np.bool_)
+    if not named.any():
+        none = pa.table(
+            {"id": pa.array([], pa.string()), "predicted": _NO_NAMES, "confidence": pa.array([], pa.float32())}
+        )
+        said: dict[str, Any] = {"level": asked.level, "exclude": "protein", "notes": []}
+        return _with_the_unnamed(answers.with_context(none, **said), view.ids)
+    # proteins are made of the images that pass, which are the named ones anyway
+    where = () if named.all() or asked.level == "protein" else "protein!="  # which null does not pass, either
+    table = desk.atlas.classify(level=asked.level, k=asked.k, encoder=asked.encoder, exclude="protein", where=where)
     scores = table["scores"].combine_chunks()
     # best first: the first of each row, where it has any
     has = np.diff(scores.offsets.to_numpy()) > 0
@@ -83,7 +109,22 @@ def _confidence(desk: Desk, asked: ConfidenceAsked) -> pa.Table:
         "predicted": pa.array(names, pa.string()).dictionary_encode(),
         "confidence": pa.array(shares.astype(np.float32), mask=~has),
     }
-    return pa.table(columns).replace_schema_metadata(table.schema.metadata)
+    voted = pa.table(columns).replace_schema_metadata(table.schema.metadata)
+    return voted if named.all() else _with_the_unnamed(voted, view.ids)
+
+
+def _with_the_unnamed(voted: pa.Table, ids: list[str]) -> pa.Table:
+    """All rows by id; those without a protein have no vote, and are counted."""
+    said = answers.context(voted)
+    place = pc.index_in(pa.array(ids, pa.string()), value_set=voted["id"].combine_chunks())
+    n = place.null_count
+    columns = {
+        "id": pa.array(ids, pa.string()),
+        "predicted": voted["predicted"].combine_chunks().take(place),
+        "confidence": voted["confidence"].combine_chunks().take(place),
+    }
+    note = f"no vote on or by the {n} of {len(ids)} whose protein is unknown: others of it could not be left out"
+    return answers.with_context(pa.table(columns), **said | {"n_without_protein": n, "notes": [*said["notes"], note]})
 
 
 def _embeddings(desk: Desk, asked: EmbeddingsAsked) -> pa.Table:

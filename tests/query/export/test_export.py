@@ -1,5 +1,6 @@
 """Exports read back by the programs they are for, or by Arrow and FAISS, and compared with brute force."""
 
+import dataclasses
 import hashlib
 import importlib
 import json
@@ -15,9 +16,13 @@ import pytest
 from numpy.typing import NDArray
 
 from locatlas.errors import InputError, UnknownNameError
+from locatlas.indexer.encoders import StoredEncoder, put
 from locatlas.indexer.rows import image_rows
 from locatlas.indexer.store import Store
 from locatlas.query.atlas import Atlas, open_atlas
+from locatlas.query.export import anndata_file
+from locatlas.query.export.chosen import choose
+from locatlas.query.scope import Scope
 from locatlas.query.view import View
 from tests.query.made_atlas import DIM, encoder, make_atlas, row
 
@@ -81,6 +86,46 @@ def test_anndata_has_vectors_metadata_and_the_exact_neighbor_graph(atlas: Atlas,
     assert data.uns["locatlas"]["fingerprint"] == encoder().fingerprint
     assert json.loads(data.uns["locatlas"]["spec"]) == json.loads(encoder().to_json())
     assert "numpy" in json.loads(data.uns["locatlas"]["versions"])
+
+
+def renamed(path: Path, name: str) -> Atlas:
+    """The atlas with vectors of that name."""
+    store = Store.open(path)
+    ids, vectors = open_atlas(path).embeddings(level="fov")
+    stored = StoredEncoder(
+        "fov", dataclasses.replace(encoder(), name=name, weights_sha256=f"imported:{name}"), "current"
+    )
+    with store.folder.writer("a test"):
+        store.put_embeddings("fov", stored.fingerprint, list(ids), ["x"] * len(ids), vectors)
+        put(store, stored)
+    return open_atlas(path)
+
+
+def test_anndata_keeps_vectors_that_are_called_as_a_map_is(tmp_path: Path) -> None:
+    atlas = renamed(make_atlas(tmp_path / "atlas", levels=("fov",)), "pca")
+    xy = atlas.map("fov", encoder="pca").xy
+    view = atlas.view("fov", encoder="pca")
+    chosen = choose(atlas._shelf, Scope(level="fov", encoder="pca"))
+    maps, _ = anndata_file._maps(chosen)
+    assert anndata_file.vector_key(chosen, maps) == "X_pca_"
+    anndata = installed("anndata")
+    atlas.export("anndata", tmp_path / "out.h5ad", level="fov", encoder="pca", k=3)
+    data = anndata.read_h5ad(tmp_path / "out.h5ad")
+    assert np.array_equal(data.obsm["X_pca"], xy)
+    assert np.array_equal(data.obsm["X_pca_"], view.vectors)
+    assert data.uns["neighbors"]["params"]["use_rep"] == data.uns["locatlas"]["representation"] == "X_pca_"
+
+
+def test_images_that_nobody_labelled_are_no_class_of_their_own(tmp_path: Path) -> None:
+    path = make_atlas(tmp_path / "atlas", levels=("fov",))
+    store = Store.open(path)
+    with store.folder.writer("a test"):
+        unlabelled = [r | {"localizations": [], "graded": []} for r in store.read("fovs").to_pylist()[:3]]
+        store.upsert("fovs", image_rows(unlabelled, "fov"))
+    open_atlas(path).export("profiles", tmp_path / "fovs.parquet", level="fov")
+    labels = pq.read_table(tmp_path / "fovs.parquet")["Metadata_localizations"].to_pylist()
+    assert labels[:3] == [None] * 3
+    assert all(labels[3:])
 
 
 def test_anndata_takes_names_that_would_be_groups_or_formulas(tmp_path: Path) -> None:

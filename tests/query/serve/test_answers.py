@@ -86,6 +86,32 @@ def test_confidences_are_the_vote_that_leaves_the_own_protein_out(client: TestCl
     assert np.allclose(table["confidence"].to_numpy(), [one["scores"][0]["score"] for one in own], atol=1e-7)
 
 
+@pytest.mark.parametrize("unnamed", [18, 15, 0])
+def test_rows_without_a_protein_have_no_vote_and_give_none(tmp_path: Path, unnamed: int) -> None:
+    path = make_atlas(tmp_path / "atlas", levels=("fov",))
+    store = Store.open(path)
+    rows = store.read("fovs").to_pylist()
+    with store.folder.writer("a test"):
+        # near-identical siblings of one sample, whose labels say nothing
+        gone = [r | {"protein": (None, "")[i % 2]} for i, r in enumerate(rows[18 - unnamed :])]
+        if gone:
+            store.upsert("fovs", image_rows(gone, "fov"))
+    answer = TestClient(create_app(path), base_url="http://localhost").get(
+        "/api/v1/points/confidence", params={"level": "fov", "k": 2}
+    )
+    assert answer.status_code == 200, answer.text
+    table = pa.ipc.open_stream(answer.content).read_all()
+    said = answers.context(table)
+    assert table["id"].to_pylist() == [r["id"] for r in rows]
+    nothing = [None] * unnamed
+    assert table["predicted"].to_pylist()[18 - unnamed :] == nothing
+    assert table["confidence"].to_pylist()[18 - unnamed :] == nothing
+    # one protein that is known has nobody else to ask; with all known, everybody has
+    assert table["confidence"].null_count == (0 if not unnamed else 18)
+    assert said.get("n_without_protein", 0) == unnamed
+    assert any(f"{unnamed} of 18 whose protein is unknown" in note for note in said["notes"]) == bool(unnamed)
+
+
 def test_two_encoders_overlap_by_the_sets_of_their_neighbors(client: TestClient) -> None:
     fingerprint = client.get("/api/v1/status").json()["encoders"][0]["fingerprint"]
     asked = {"a": "made", "b": fingerprint, "ids": ["d/10", "d/20"], "level": "fov", "k": 4}

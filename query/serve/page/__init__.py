@@ -1,0 +1,1 @@
+"""What the browser loads: markup, styles and modules. Data only."""

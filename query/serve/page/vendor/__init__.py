@@ -1,0 +1,1 @@
+"""Libraries of others that the page loads, with their licences. Data only."""

@@ -58,7 +58,10 @@ def evaluate(
         view, overlap = view.take(passing), overlap.take(passing)
     groups = overlap.groups
     if all(name is None for name in groups):
-        message = f"group {group!r} is unknown for all {len(view)} images; groups that are known: {known_groups(view)}"
+        message = (
+            f"group {group!r} is unknown for all {len(view)} images; groups that are known: {known_groups(view)}; "
+            "--group names one"
+        )
         raise InputError(message)
     if together is not None:
         how |= {"units": view.names(together.by), "by": together.by, "how": together.how, "top": together.top}

@@ -140,6 +140,9 @@ def make_map(shelf: Shelf, request: MapRequest, *, tell: Tell | None = None) -> 
     rows = np.flatnonzero(view.prepared.lengths > 0)
     unit = unit_rows(view.vectors, view.prepared.lengths, rows)
     vectors = _Vectors([view.ids[i] for i in rows], unit, vector_digests(unit))
+    if view.level == "protein" and not view.ids:
+        message = f"{shelf.store.folder.path}: no image names a protein; a map of --level {of} needs no names"
+        raise InputError(message)
     if len(rows) < 3 or unit.shape[1] < 2:
         message = (
             f"{shelf.store.folder.path}: {len(rows)} vectors of {unit.shape[1]} numbers at level {view.level} have a "

@@ -49,7 +49,10 @@ def probe_atlas(
         passing = np.flatnonzero(seen.allowed)
         view, overlap = view.take(passing), overlap.take(passing)
     if all(name is None for name in overlap.groups):
-        message = f"group {group!r} is unknown for all {len(view)} images; groups that are known: {known_groups(view)}"
+        message = (
+            f"group {group!r} is unknown for all {len(view)} images; groups that are known: {known_groups(view)}; "
+            "--group names one"
+        )
         raise InputError(message)
     could = _takes_part(view, overlap.groups, plan)
     chosen = overlap.choose(could, part)

@@ -71,7 +71,8 @@ def training_rows(
     rows = rows.take(has_file if passing is None else has_file[passing], "no image file (imported vectors)")
     if all(not name for name in rows.columns[group.removeprefix("group_")]):
         message = (
-            f"group {group!r} is unknown for all {len(rows.ids)} images; groups that are known: {known_groups(view)}"
+            f"group {group!r} is unknown for all {len(rows.ids)} images; groups that are known: {known_groups(view)}; "
+            "--group names one"
         )
         raise InputError(message)
     return rows

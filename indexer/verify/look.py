@@ -20,6 +20,7 @@ from locatlas.indexer.verify.hints import look_at_hints
 from locatlas.indexer.verify.indices import IndexedTable, look_at_indices
 from locatlas.indexer.verify.kept_states import look_at_kept_states
 from locatlas.indexer.verify.losses import look_at_losses
+from locatlas.indexer.verify.relations import images_of
 from locatlas.indexer.verify.report import VerifyReport
 from locatlas.indexer.verify.tables import Tables, imported_tables, look_at_tables, table_names
 
@@ -76,6 +77,10 @@ def look(folder: AtlasFolder, *, quick: bool, told: Told | None = None) -> Looke
     report.findings += file_findings(state, current, versions, lambda table: table in imported)
     report.findings += tables.findings + tables.relations
     report.findings += look_at_losses(folder, tables.rows.keys())
+    lacking = {f.where for f in report.findings if f.kind == "rows taken out"}
+    report.findings = [
+        _kept(f) if f.kind == "orphan vectors" and images_of(f.where) in lacking else f for f in report.findings
+    ]
     report.findings += look_at_hints(folder, names, state, declared.journal)
     _indices(folder, report, tables, full=not quick)
     if not report.writers:
@@ -91,6 +96,12 @@ def look(folder: AtlasFolder, *, quick: bool, told: Told | None = None) -> Looke
         looked.fields_of_cells = tables.rows["cells"]["fov_id"].drop_null().unique().to_pylist()
     looked.whole = {name for name in ("fovs", "cells") if name in tables.rows or name in tables.never_made}
     return looked
+
+
+def _kept(orphans: Finding) -> Finding:
+    """Vectors whose images a repair took out stay, so that those of other encoders are there when the images are."""
+    means = "vectors of images whose rows a repair took out: they answer nothing until these rows are there again"
+    return replace(orphans, means=means, do="run the same `locatlas index` again")
 
 
 def _note_writer(folder: AtlasFolder, report: VerifyReport) -> bool:

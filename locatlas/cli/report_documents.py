@@ -130,6 +130,7 @@ class ReportDocument(_Document):
     atlas: str
     level: str = Field(pattern="^(fov|cell)$")
     encoder: EncoderName
+    made_images_only: bool = Field(description="the encoder comes with locatlas and was trained on made images alone")
     k: int | None = Field(description="of classes and galleries; null where nothing could be scored")
     votes: str
     group: str

@@ -73,7 +73,9 @@ def condition(group: Sequence[Summary]) -> str:
     if not (first.level == "protein" and grouped == "protein"):
         sizes.append((f"{grouped}s", {len(one.groups) for one in cells}))
     sizes.append(("classes", {len(one.classes) for one in cells}))
-    return f"{first.protocol}, {first.labels}-label: " + ", ".join(f"{_span(n)} {what}" for what, n in sizes)
+    # the protocols are named after proteins; of other groups, as reports have them, their own name is said
+    protocol = first.protocol.replace("protein", grouped)
+    return f"{protocol}, {first.labels}-label: " + ", ".join(f"{_span(n)} {what}" for what, n in sizes)
 
 
 def _span(numbers: set[int]) -> str:

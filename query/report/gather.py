@@ -107,6 +107,7 @@ def gather(atlas: Atlas, request: ReportRequest, *, told: Told | None = None) ->
         "title": request.title or f"Protein localization in {atlas.store.folder.path.resolve().name}",
         "level": level,
         "encoder": {"name": encoder.spec.name, "fingerprint": encoder.fingerprint},
+        "made_images_only": encoder.spec.source == "shipped",
         "k": None if at_k is None else at_k.k,
         "votes": request.weights,
         "group": request.group,

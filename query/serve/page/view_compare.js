@@ -14,7 +14,7 @@ export async function render(root, at, { signal }) {
   const head = h("div", { class: "head" }, h("h1", { text: "Compare encoders" }),
     h("p", { class: "told", text: "The same protein or images, asked by two encoders. Neighbors that both have are marked." }));
   if (!askable.length) {
-    put(root, head, h("p", { class: "told", text: "No vectors yet: locatlas embed makes them." }));
+    put(root, head, h("p", { class: "told", text: "No vectors yet: locatlas embed --encoder NAME makes them." }));
     return;
   }
   const asked = at.parameters.get("level");

@@ -32,7 +32,7 @@ export async function render(root, at, { signal }) {
   const ask = { id: image.id, level: image.level, encoder };
   const leftOut = image.protein ? "its own protein left out" : "only its own field left out: it has no protein name, and other images of its protein may vote";
   if (!encodersOf(atlas, image.level).length) {
-    const none = new ApiError(`no vectors at level ${image.level}: locatlas embed makes them`, 404);
+    const none = new ApiError(`no vectors at level ${image.level}: locatlas embed --level ${image.level} --encoder NAME makes them`, 404);
     for (const place of [vote, answers]) put(place, failure(none));
     return;
   }

@@ -19,7 +19,7 @@ export async function render(root, at, { signal, leaving }) {
   const atlas = await status();
   const askable = levels(atlas);
   if (!askable.length) {
-    put(root, h("h1", { text: "Map" }), h("p", { class: "told", text: "No vectors yet: locatlas embed makes them." }));
+    put(root, h("h1", { text: "Map" }), h("p", { class: "told", text: "No vectors yet: locatlas embed --encoder NAME makes them." }));
     return;
   }
   const wanted = at.parameters.get("level");

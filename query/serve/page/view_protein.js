@@ -35,7 +35,7 @@ export async function render(root, at, { signal }) {
         encoderChoice(atlas, level, encoder, (value) => goTo(at, { encoder: value }))),
       near));
   if (!askable.length) {
-    put(predicted, h("p", { class: "told", text: "No vectors yet: locatlas embed makes them." }));
+    put(predicted, h("p", { class: "told", text: "No vectors yet: locatlas embed --encoder NAME makes them." }));
     return;
   }
   const ask = { protein: protein.protein, level, encoder };

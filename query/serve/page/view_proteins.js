@@ -40,7 +40,7 @@ async function images(root, at, atlas, { localization, offset, signal }) {
   const head = h("div", { class: "head" }, h("h1", { text: localization || "Images" }),
     h("p", { class: "told", text: `${summary(atlas, 0, "")}. The images have no protein names.` }));
   if (!level) {
-    put(root, head, h("p", { class: "told", text: "No vectors yet: locatlas embed makes them." }));
+    put(root, head, h("p", { class: "told", text: "No vectors yet: locatlas embed --encoder NAME makes them." }));
     return;
   }
   let points;

@@ -89,7 +89,7 @@ export async function render(root, at, { signal }) {
       numbers, send));
   put(root, h("div", { class: "head" }, h("h1", { text: "Query by image" }),
     h("p", { class: "told", text: "Proteins that look like an image of your own. It is sent to this server only, and not kept there." })),
-  askable.length ? form : h("p", { class: "told", text: "No vectors yet: locatlas embed makes them." }), result);
+  askable.length ? form : h("p", { class: "told", text: "No vectors yet: locatlas embed --encoder NAME makes them." }), result);
 
   async function ask() {
     const body = new FormData();

@@ -82,10 +82,11 @@ class Steps:
         due = bool(self.at) and (number == self.at or (self.stays and number > self.at))
         if due and not self.after:
             self.act()
-        result = real(*args, **options)
-        if due and self.after:
-            self.act()
-        return result
+        try:
+            return real(*args, **options)
+        finally:  # a step may raise what is expected: a folder that is there already, a file that is not
+            if due and self.after:
+                self.act()
 
     def opened(self, real: Callable[..., Any], path: Any, mode: str, *args: Any, **options: Any) -> Any:
         """Open a file; what is written to it are steps, too."""

@@ -28,7 +28,8 @@ from locatlas.indexer.faiss_kinds import (
 )
 from locatlas.indexer.faiss_sidecar import SIDECAR_VERSION, Sidecar, blake2b, id_lines, rows_digest
 from locatlas.indexer.layout import write_atomically
-from locatlas.indexer.store import Store, TableVectors
+from locatlas.indexer.store import Store
+from locatlas.indexer.table_reads import TableVectors
 
 __all__ = ["FaissIndex", "build", "kind_of", "open_index", "refresh"]
 

@@ -1,93 +1,40 @@
-"""The tables of an atlas in LanceDB: open, checked upserts, reads by column and id. I/O.
+"""The tables of an atlas in LanceDB: open, checked upserts, deletions, merging of fragments. I/O.
 
-Writes go through lancedb's merge_insert with a declared primary key; reads go through pylance, which opens the same
-files and starts faster. Two facts of lancedb 0.40 decide the write path: without a declared key, concurrent
-merge_insert duplicates rows, and with a scalar index on the key it does so again unless the index is not used.
+Writes go through lancedb's merge_insert with a declared primary key; reads stand in `table_reads`. Two facts of
+lancedb 0.40 decide the write path: without a declared key, concurrent merge_insert duplicates rows, and with a scalar
+index on the key it does so again unless the index is not used.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-# the Rust side logs "No existing dataset" whenever a table is made
-os.environ.setdefault("LANCE_LOG", "error")
-
-import lance
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from locatlas.errors import LocatlasError, SchemaMismatchError, StoreDamagedError, UnknownNameError
+from locatlas.errors import LocatlasError, SchemaMismatchError, StoreDamagedError
 from locatlas.indexer.digests import Digests
 from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.schema import (
-    ANNOTATIONS,
-    BENCHMARKS,
-    CELLS,
-    ENCODERS,
-    FOVS,
-    MAPS,
-    QUARANTINE,
-    RUNS,
     SCHEMA_VERSION,
-    SEGMENTERS,
-    TRAININGS,
     check_rows,
     embedding_schema,
     embedding_table_name,
 )
+from locatlas.indexer.table_reads import TableReads, first_line
 from locatlas.indexer.tidy_limits import COMPACTED_ROWS, FRAGMENTS_BEFORE_COMPACTION
 from locatlas.indexer.upgrade import upgrade
-from locatlas.interrupts import check_stop, unbroken
+from locatlas.interrupts import unbroken
 
-__all__ = ["FIXED", "Store", "TableVectors"]
-
-FIXED = {
-    "fovs": FOVS,
-    "cells": CELLS,
-    "encoders": ENCODERS,
-    "segmenters": SEGMENTERS,
-    "annotations": ANNOTATIONS,
-    "trainings": TRAININGS,
-    "benchmarks": BENCHMARKS,
-    "maps": MAPS,
-    "runs": RUNS,
-    "quarantine": QUARANTINE,
-}
+__all__ = ["Store"]
 
 CACHE_BYTES = 16 << 20
 """Of each of lancedb's two caches while one store writes."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class TableVectors:
-    """All vectors of an embedding table, sorted by id.
-
-    Attributes:
-        table: Table name.
-        version: Lance version that was read.
-        ids: (n,) ids as Python strings, ascending by code point.
-        digests: (n,) digest of the source that each vector was made from.
-        vectors: (n, d) float32, row i belongs to ids[i].
-    """
-
-    table: str
-    version: int
-    ids: list[str]
-    digests: list[str]
-    vectors: NDArray[np.float32]
-
-    def take(self, rows: Sequence[int]) -> "TableVectors":
-        """Some of the rows, in the order given."""
-        ids, digests = [self.ids[i] for i in rows], [self.digests[i] for i in rows]
-        return TableVectors(self.table, self.version, ids, digests, self.vectors[list(rows)])
-
-
-class Store:
+class Store(TableReads):
     """The tables of one atlas. Readers need no lock; writers hold `folder.writer()`.
 
     An atlas of an older schema version is upgraded first, which writes (see `locatlas.indexer.upgrade`), unless it is
@@ -97,7 +44,7 @@ class Store:
     def __init__(self, folder: AtlasFolder, *, as_is: bool = False) -> None:
         if not as_is:
             upgrade(folder)
-        self.folder = folder
+        super().__init__(folder)
         self.digests = Digests(folder)
         self._db: Any = None
 
@@ -110,31 +57,6 @@ class Store:
     def open(cls, path: Path) -> "Store":
         """The store at `path`, which must be an atlas."""
         return cls(AtlasFolder.open(path))
-
-    def tables(self) -> list[str]:
-        """Names of the tables that exist, sorted."""
-        return sorted(p.stem for p in self.folder.db.glob("*.lance") if self.has(p.stem))
-
-    def _schema(self, table: str) -> pa.Schema:
-        if table in FIXED:
-            return FIXED[table]
-        return self._dataset(table).schema.remove_metadata()
-
-    def _dim(self, table: str) -> int:
-        return int(self._dataset(table).schema.field("vector").type.list_size)
-
-    def _path(self, table: str) -> Path:
-        return self.folder.db / f"{table}.lance"
-
-    def _dataset(self, table: str) -> Any:
-        if not self.has(table):
-            raise UnknownNameError("table", table, self.tables())
-        try:
-            return lance.dataset(str(self._path(table)))
-        except (OSError, ValueError) as error:
-            check_stop()  # a signal that comes within Lance is one of its errors
-            message = f"{self._path(table)}: cannot be opened ({_first_line(error)})"
-            raise StoreDamagedError(message) from error
 
     def _writable(self, table: str, schema: pa.Schema) -> Any:
         if self._db is None:
@@ -182,7 +104,7 @@ class Store:
         try:
             return self.digests.take(tables, late=True, anew=anew)
         except OSError as error:
-            message = f"{self.folder.journal_path}: digests cannot be taken ({_first_line(error)})"
+            message = f"{self.folder.journal_path}: digests cannot be taken ({first_line(error)})"
             raise StoreDamagedError(message) from error
 
     @contextmanager
@@ -198,7 +120,7 @@ class Store:
         except LocatlasError:
             raise
         except (OSError, RuntimeError, ValueError) as error:
-            message = f"{self._path(table)}: cannot be written ({_first_line(error)}); what was committed before stays"
+            message = f"{self._path(table)}: cannot be written ({first_line(error)}); what was committed before stays"
             raise StoreDamagedError(message) from error
 
     def put_embeddings(
@@ -245,99 +167,6 @@ class Store:
             for start in range(0, len(ids), 1000):
                 opened.delete(col("id").isin(list(ids[start : start + 1000])).to_sql())
 
-    def has(self, table: str) -> bool:
-        """Whether the table exists: a folder without a version was left by a process that died while making it.
-
-        Raises:
-            StoreDamagedError: If there are data but no version that says what they are.
-        """
-        path = self._path(table)
-        if any(path.glob("_versions/*.manifest")):
-            return True
-        if any(path.glob("data/*.lance")):
-            message = f"{path}: has data but no manifest; restore _versions/ from a backup"
-            raise StoreDamagedError(message)
-        return False
-
-    def version(self, table: str) -> int:
-        """Lance version of the table; every commit raises it."""
-        return int(self._dataset(table).version)
-
-    def count(self, table: str) -> int:
-        """Rows by the table's manifest. Not a proof of health: Lance answers even if the data file is gone."""
-        return int(self._dataset(table).count_rows()) if self.has(table) else 0
-
-    def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """All rows, or those columns; an absent fixed table reads as empty. Sorted by id when id is among them."""
-        if not self.has(table) and table in FIXED:
-            schema = FIXED[table]
-            rows = schema.empty_table()
-            return rows if columns is None else rows.select(list(columns))
-        rows = self._to_table(table, columns, None)
-        return rows.sort_by("id") if "id" in rows.column_names else rows
-
-    def _to_table(self, table: str, columns: Sequence[str] | None, only: Any) -> pa.Table:
-        dataset = self._dataset(table)
-        try:
-            return dataset.to_table(columns=list(columns) if columns is not None else None, filter=only)
-        except (OSError, ValueError) as error:
-            raise self._unreadable(table, dataset, error) from error
-
-    def _unreadable(self, table: str, dataset: Any, error: BaseException) -> StoreDamagedError:
-        """Why rows cannot be read: the version that was begun may be gone since.
-
-        Raises:
-            StopRequested: If the program was asked to stop: a signal that comes within Lance is one of its errors.
-        """
-        check_stop()
-        try:
-            gone = dataset.version not in {one["version"] for one in self._dataset(table).versions()}
-        except (OSError, ValueError):
-            gone = False  # it is damaged as well, and the first error tells
-        if gone:
-            message = (
-                f"{self._path(table)}: version {dataset.version}, which was being read, was superseded long ago and is "
-                "removed; read again"
-            )
-            return StoreDamagedError(message)
-        return StoreDamagedError(f"{self._path(table)}: cannot be read ({_first_line(error)})")
-
-    def read_rows(
-        self, table: str, ids: Sequence[str], columns: Sequence[str] | None = None, *, key: str = "id"
-    ) -> pa.Table:
-        """The rows whose `key` is one of these ids, sorted by id; absent ones are simply not in the answer."""
-        import pyarrow.compute as pc
-
-        return self._to_table(table, columns, pc.field(key).isin(list(ids))).sort_by("id")
-
-    def read_vectors(self, table: str) -> TableVectors:
-        """All vectors of an embedding table, sorted by id, in one array.
-
-        Raises:
-            StoreDamagedError: If they cannot be read, or are fewer than the table's manifest says.
-        """
-        dataset = self._dataset(table)
-        dim = self._dim(table)
-        n = dataset.count_rows()
-        vectors = np.empty((n, dim), dtype=np.float32)
-        ids: list[str] = []
-        digests: list[str] = []
-        try:
-            for batch in dataset.to_batches(columns=["id", "source_digest", "vector"], batch_size=8192):
-                flat = batch.column("vector").flatten().to_numpy(zero_copy_only=True)
-                vectors[len(ids) : len(ids) + batch.num_rows] = flat.reshape(-1, dim)
-                ids.extend(batch.column("id").to_pylist())
-                digests.extend(batch.column("source_digest").to_pylist())
-        except (OSError, ValueError) as error:
-            raise self._unreadable(table, dataset, error) from error
-        if len(ids) != n:
-            message = f"{self._path(table)}: its manifest says {n} rows, {len(ids)} can be read"
-            raise StoreDamagedError(message)
-        held = TableVectors(table, int(dataset.version), ids, digests, vectors)
-        if all(a <= b for a, b in pairwise(ids)):
-            return held  # without a second copy of the vectors
-        return held.take(sorted(range(len(ids)), key=ids.__getitem__))
-
     def compact(self, table: str) -> None:
         """Merge small fragments once there are many; old versions stay, so readers are not disturbed."""
         if not self.has(table):
@@ -347,7 +176,3 @@ class Store:
             with self._writing(table):
                 # through pylance: lancedb's own compact_files is the same call
                 self._dataset(table).optimize.compact_files(target_rows_per_fragment=COMPACTED_ROWS)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__

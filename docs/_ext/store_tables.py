@@ -1,5 +1,6 @@
 """Two directives: `store-tables` lists the schemas of the store, `document-list` the schemas of JSON documents."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import pyarrow as pa
@@ -27,12 +28,12 @@ def _tables() -> Mapping[str, tuple[pa.Schema, str]]:
     }
 
 
-class _Markdown(SphinxDirective):
+class _Markdown(SphinxDirective, ABC):
     """Lines of Markdown in place of the directive."""
 
+    @abstractmethod
     def lines(self) -> list[str]:
         """The Markdown."""
-        raise NotImplementedError
 
     def run(self) -> list[nodes.Node]:
         """For Sphinx."""

@@ -9,7 +9,7 @@ from locatlas.errors import StoreDamagedError
 from locatlas.indexer.lance_files import Opened, latest_manifest, manifests, open_table
 from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.schema import embedding_table_name
-from locatlas.indexer.store import FIXED
+from locatlas.indexer.table_reads import FIXED
 from locatlas.indexer.verify.file_findings import remedy
 from locatlas.indexer.verify.files import table_of
 from locatlas.indexer.verify.finding import Finding, finding

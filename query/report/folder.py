@@ -75,7 +75,7 @@ def made_whole(out: Path, *, overwrite: bool) -> Iterator[Path]:
             out.rename(before)
             try:
                 partial.rename(out)
-            except BaseException:
+            except BaseException:  # a stop between the two renames, too, must not leave no report at all
                 before.rename(out)
                 raise
             shutil.rmtree(before)

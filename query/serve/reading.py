@@ -12,7 +12,8 @@ import pyarrow as pa
 from locatlas.errors import StoreDamagedError
 from locatlas.indexer.lance_files import table_state
 from locatlas.indexer.layout import AtlasFolder
-from locatlas.indexer.store import FIXED, Store
+from locatlas.indexer.store import Store
+from locatlas.indexer.table_reads import FIXED
 from locatlas.query.atlas import Atlas
 
 __all__ = ["Desk", "HeldStore", "Stamp"]

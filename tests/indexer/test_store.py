@@ -102,7 +102,7 @@ def test_data_whose_versions_are_gone_are_damage_and_not_a_new_table(empty: Stor
 
 def upsert_many(path: str, start: Any, worker: int) -> None:
     store = Store.open(Path(path))
-    # digests are taken under the writer lock, which is left out here: Lance removes files of commits that it tries again
+    # digests are taken under the writer lock, which is left out: Lance removes files of commits that it tries again
     store.digests.take = lambda *_, **__: 0  # type: ignore[method-assign]
     start.wait()
     for part in range(6):

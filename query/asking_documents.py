@@ -184,6 +184,7 @@ class SweepDocument(_Document):
     results: list[SweepPoint]
     left_out: dict[str, int] = Field(description="rows not evaluated, by reason")
     lone_labels: dict[str, int] = Field(description="rows whose class no reference has: they can only be wrong")
+    products: dict[str, int] = Field(description="queries by the products that found their neighbors")
     notes: list[str] = Field(description="what a reader must know")
     definitions: dict[str, str] = Field(description="what each number means, in words")
 

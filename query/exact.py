@@ -1,25 +1,28 @@
 """Exact nearest neighbors by cosine similarity, with exclusions struck out before they are ranked. Pure.
 
-The float32 products of `tiles` (or of torch, on a GPU) find candidates, `refine` settles every near tie in float64:
-the result is the float64 brute force ranking, by (similarity, row), at the speed of the float32 matrix product.
+Products of narrow numbers (`coarse`, where they pay and prove what they found), those in float32 of `tiles` or `join`,
+or of torch on a GPU, find candidates; `refine` settles every near tie in float64: the result is the float64 brute
+force ranking, by (similarity, row), whatever found it.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from locatlas.errors import InputError
+from locatlas.query import coarse
 from locatlas.query.exclude import Exclusion, ExclusionIndex
 from locatlas.query.join import Lists, join
 from locatlas.query.refine import EXTRA_CANDIDATES, refine
 from locatlas.query.threads import in_threads
-from locatlas.query.tiles import Candidates, few_queries, search_tiles
+from locatlas.query.tiles import IN_RANGE, Candidates, few_queries, search_tiles
 from locatlas.query.unit import Prepared, normalize, prepare, unit_rows
 from locatlas.types import Neighbors
 
-__all__ = ["Prepared", "normalize", "prepare", "search", "search_within"]
+__all__ = ["Prepared", "Tally", "normalize", "prepare", "search", "search_within"]
 
 JOIN_FROM = 2048
 """Rows from which a search within one set is done as a join."""
@@ -30,14 +33,34 @@ JOIN_BYTES = 2 << 30
 _ROWS_AT_ONCE = 1024
 
 
+@dataclass(slots=True)
+class Tally:
+    """By which products the neighbors of queries were found; they are the same by each.
+
+    Attributes:
+        narrow: Queries whose neighbors were found by bfloat16 products, and proven.
+        wide: Queries that were searched in float32: all others, those included that narrow products could not prove.
+        unproven: How many of these.
+    """
+
+    narrow: int = 0
+    wide: int = 0
+    unproven: int = 0
+
+    def as_dict(self) -> dict[str, int]:
+        """For documents."""
+        return {"bfloat16": self.narrow, "float32": self.wide, "of_them_unproven": self.unproven}
+
+
 def search(
-    queries: NDArray[Any],
+    queries: NDArray[Any] | Prepared,
     references: NDArray[Any] | Prepared,
     *,
     k: int,
     exclude: Sequence[Exclusion] = (),
     allowed: NDArray[np.bool_] | None = None,
     device: str = "cpu",
+    tally: Tally | None = None,
 ) -> Neighbors:
     """The `k` nearest references of each query that it may meet.
 
@@ -50,6 +73,7 @@ def search(
             (`encode_names` makes them from names).
         allowed: References that may be found at all, bool (n_references,); None for all.
         device: "cpu", or a torch device for the products, e.g. "cuda". The result is the same.
+        tally: Is told by which products the queries were answered.
 
     Returns:
         Nearest first by float64 cosine similarity; equal ones in the order of the references. Where fewer than `k`
@@ -78,6 +102,16 @@ def search(
     found = Neighbors(np.full((n_queries, k), -1, dtype=np.int64), np.full((n_queries, k), np.nan, dtype=np.float32))
     if not len(asking) or not valid.any():
         return found
+    if device == "cpu" and _narrow_pays(len(asking), searched, int(k), valid):
+        n_asking = len(asking)
+        asking = _by_narrow(asked, asking, searched, exclude, everywhere, found, valid=valid)
+        if tally is not None:
+            tally.narrow += n_asking - len(asking)
+            tally.unproven += len(asking)
+    if tally is not None:
+        tally.wide += len(asking)
+    if not len(asking):
+        return found
     few = [(codes[asking], reference_codes) for codes, reference_codes in exclude]
     candidates = _candidates(
         unit_rows(query_vectors, lengths[0], asking), reference_vectors, lengths[1], valid, few, k=k, device=device
@@ -94,6 +128,58 @@ def search(
     found.indices[asking] = ranked.indices
     found.similarities[asking] = ranked.similarities
     return found
+
+
+def _narrow_pays(n_queries: int, searched: Prepared, k: int, valid: NDArray[np.bool_] | None = None) -> bool:
+    """Whether bfloat16 products are to find the candidates first."""
+    lengths = searched.lengths if valid is None else searched.lengths[valid]
+    lengths = lengths[lengths > 0]
+    width = k + EXTRA_CANDIDATES
+    return coarse.pays(n_queries, len(lengths), searched.vectors.shape[1], width) and bool(
+        lengths.min() > IN_RANGE[0] and lengths.max() < IN_RANGE[1]
+    )
+
+
+def _by_narrow(
+    asked: Prepared,
+    asking: NDArray[np.int64],
+    searched: Prepared,
+    exclude: Sequence[Exclusion],
+    everywhere: ExclusionIndex,
+    found: Neighbors,
+    *,
+    valid: NDArray[np.bool_],
+) -> NDArray[np.int64]:
+    """Write the proven neighbors of the asking ones into `found`; return those that are left, ascending."""
+    columns = np.flatnonzero(valid)
+    if exclude:  # groups stand together: what a block may not meet is skipped, and alike vectors share the caches
+        asking = asking[np.lexsort([codes[asking] for codes, _ in reversed(exclude)])]
+        columns = columns[np.lexsort([codes[columns] for _, codes in reversed(exclude)])]
+    there = [(mine[asking], theirs) for mine, theirs in exclude]
+    k = found.k
+
+    def settle(places: NDArray[np.int64], candidates: Candidates) -> None:
+        rows = asking[places]
+        ranked = refine(
+            candidates,
+            asked.vectors[rows],
+            searched.vectors,
+            (asked.lengths[rows], searched.lengths),
+            k=k,
+            exclusions=everywhere.of(rows),
+            valid=valid,
+        )
+        found.indices[rows], found.similarities[rows] = ranked.indices, ranked.similarities
+
+    left = coarse.search_coarse(
+        (asked, asking),
+        (searched, columns),
+        ExclusionIndex.build(there, n_queries=len(asking), n_references=len(searched), columns=columns),
+        settle,
+        width=k + EXTRA_CANDIDATES,
+        sorted_by=(there[0][0], there[0][1][columns]) if exclude else None,
+    )
+    return np.sort(asking[left])
 
 
 def _candidates(
@@ -125,7 +211,12 @@ def _candidates(
 
 
 def search_within(
-    vectors: NDArray[Any] | Prepared, *, k: int, exclude: Sequence[NDArray[np.int64]], device: str = "cpu"
+    vectors: NDArray[Any] | Prepared,
+    *,
+    k: int,
+    exclude: Sequence[NDArray[np.int64]],
+    device: str = "cpu",
+    tally: Tally | None = None,
 ) -> Neighbors:
     """The `k` nearest of each row among the others of the same set: `search` with half of its work or less.
 
@@ -136,6 +227,7 @@ def search_within(
             codes or groups that hold each row itself, or a row finds itself. The one with the fewest groups (folds)
             should come first: what it excludes is not even computed.
         device: As `search`.
+        tally: As `search`.
 
     Returns:
         What `search(vectors, vectors, k=k, exclude=...)` returns.
@@ -146,8 +238,10 @@ def search_within(
     prepared = prepare(vectors)
     array, lengths = prepared.vectors, prepared.lengths
     n, width = len(array), int(k) + EXTRA_CANDIDATES
-    if device != "cpu" or k < 1 or n < JOIN_FROM or 8 * width > n or n * Lists.row_bytes(width) > JOIN_BYTES:
-        return search(array, prepared, k=k, exclude=[(codes, codes) for codes in exclude], device=device)
+    join_fits = n >= JOIN_FROM and 8 * width <= n and n * Lists.row_bytes(width) <= JOIN_BYTES
+    if device != "cpu" or k < 1 or not join_fits or _narrow_pays(n, prepared, int(k)):
+        pairs = [(codes, codes) for codes in exclude]
+        return search(prepared, prepared, k=k, exclude=pairs, device=device, tally=tally)
     rows = np.random.default_rng(0).permutation(np.flatnonzero(lengths > 0))
     if exclude:
         rows = rows[np.argsort(exclude[0][rows], kind="stable")]
@@ -170,6 +264,8 @@ def search_within(
         found.indices[part], found.similarities[part] = ranked.indices, ranked.similarities
 
     in_threads(settle, range(0, len(rows), _ROWS_AT_ONCE))
+    if tally is not None:
+        tally.wide += n
     short = rows[lists.filled < width]
     if len(short):  # the sample misled these rows, or exclusions leave them few to meet
         again = search(array[short], prepared, k=k, exclude=[(codes[short], codes) for codes in exclude])

@@ -110,6 +110,7 @@ class SweepResult:
         n_rows: Rows that take part; each is a reference for the others, and a query once if it is asked.
         n_queries: Rows that are asked; all that take part, or those that were not seen in training.
         targets: Annotated classes of each row of `ids`, bool (n, n_classes); None unless predictions are kept.
+        products: Queries by the products that found their neighbors (`exact.Tally`).
         context: Where the vectors come from (level, encoder, ...), as `with_context` was told.
     """
 
@@ -132,6 +133,7 @@ class SweepResult:
     n_rows: int = 0
     n_queries: int = 0
     targets: NDArray[np.bool_] | None = field(default=None, repr=False)
+    products: dict[str, int] = field(default_factory=dict)
     context: dict[str, Any] = field(default_factory=dict)
 
     def with_context(self, **context: Any) -> Self:
@@ -155,6 +157,7 @@ class SweepResult:
             "results": [result.to_dict(self.classes) for result in self.results],
             "left_out": dict(self.left_out),
             "lone_labels": dict(self.lone_labels),
+            "products": dict(self.products),
             "excluded": list(self.excluded),
             "settings": dict(self.settings),
             "definitions": dict(self.definitions),

@@ -10,7 +10,7 @@ from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["in_threads", "one_blas_thread"]
+__all__ = ["in_threads", "one_blas_thread", "one_torch_thread"]
 
 _lock = threading.Lock()
 _inside = 0  # threads that are limited now
@@ -46,6 +46,32 @@ def one_blas_thread() -> Iterator[None]:
             _inside -= 1
             for library, number in zip(libraries, _original, strict=True):
                 library.set_num_threads(number)
+
+
+_torch_inside = 0
+_torch_original = 1
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Let torch use one thread in threads that start meanwhile, as `one_blas_thread` does for numpy.
+
+    A thread takes torch's number when it first calls it, so the number is set before and put back after.
+    """
+    import torch
+
+    global _torch_inside, _torch_original
+    with _lock:
+        if _torch_inside == 0:
+            _torch_original = torch.get_num_threads()
+        _torch_inside += 1
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        with _lock:
+            _torch_inside -= 1
+            torch.set_num_threads(_torch_original)
 
 
 def _n_cores() -> int:

@@ -14,12 +14,14 @@ from locatlas.query.exclude import ExclusionIndex
 from locatlas.query.threads import one_blas_thread
 from locatlas.query.unit import unit_rows
 
-__all__ = ["Candidates", "few_queries", "rank_of_threshold", "search_tiles"]
+__all__ = ["IN_RANGE", "Candidates", "few_queries", "rank_of_threshold", "search_tiles"]
+
+IN_RANGE = (1e-15, 1e15)
+"""Norms whose products with unit vectors stay clear of float32's ends."""
 
 _BLOCK = 512  # queries and
 _TILE = 4096  # references of one tile: 8 MiB of float32 scores
 _FEW = 64  # up to so many queries, one pass over the references without a copy of them
-_IN_RANGE = (1e-15, 1e15)  # norms whose products with unit vectors stay clear of float32's ends
 _ONE_THREAD = 4  # up to so many queries, reading memory is what takes the time
 _LIST_ENTRIES = 1 << 22  # places of the survivors' lists of one block (48 MiB)
 
@@ -167,7 +169,7 @@ def search_tiles(
     whole, scale = references, None
     if columns is not None:
         whole = unit_rows(references, lengths, columns)
-    elif _IN_RANGE[0] < lengths[lengths > 0].min(initial=1.0) and lengths.max() < _IN_RANGE[1]:
+    elif IN_RANGE[0] < lengths[lengths > 0].min(initial=1.0) and lengths.max() < IN_RANGE[1]:
         scale = np.divide(
             1.0, lengths, out=np.zeros(len(lengths), dtype=np.float32), where=lengths > 0, casting="same_kind"
         )

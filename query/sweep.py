@@ -260,8 +260,8 @@ def _definitions(how: How | None) -> dict[str, str]:
         "few groups; null with fewer than two groups",
         "n_queries": "rows that are scored, of n_rows that vote on each other (own group apart); fewer where rows that "
         "were seen in training only vote",
-        "products": "queries whose neighbors were found by bfloat16 products and proven to be exact, and those searched in "
-        "float32, of them those that could not be proven; the neighbors are the same by either",
+        "products": "queries whose neighbors were found by bfloat16 products and proven to be exact, those searched "
+        "in float32, and of these those that could not be proven; the neighbors are the same by either",
         "lone_labels": "rows whose class no reference outside their group or fold has; evaluated, and always wrong",
     }
     if how is not None:

@@ -18,7 +18,7 @@ __all__ = [
     "unit_vectors",
 ]
 
-Kind = Literal["flat", "ivf", "hnsw", "ivfpq"]
+Kind = Literal["flat", "rabitq", "ivf", "hnsw", "ivfpq"]
 
 AUTO_EXACT_BELOW = 50_000
 """Below this many vectors an exact look-up takes some 15 ms and no index is built (scripts/bench/lookup.py)."""
@@ -31,15 +31,19 @@ _POINTS_A_CENTROID = 39
 """Training vectors that FAISS wants for each centroid."""
 
 SPARE = 16
-REFINE = 10
-"""Candidates per wanted neighbor that a coarse code hands to the exact re-ranking."""
+REFINE = {"rabitq": 20, "ivfpq": 10}
+"""Candidates per wanted neighbor that coarse codes hand to the exact re-ranking."""
 
 
 def choose_kind(n: int) -> Kind | None:
-    """Index type for n vectors by size alone; None means that exact search needs none."""
+    """Index type for n vectors by size alone; None means that exact search needs none.
+
+    One-bit codes (RaBitQ, Gao and Long 2024) are all looked at: there are no lists that a filter could empty, and at
+    a million vectors 56 MB are read a query. Above, only some lists of an inverted file are.
+    """
     if n < AUTO_EXACT_BELOW:
         return None
-    return "ivf" if n < AUTO_PQ_ABOVE else "ivfpq"
+    return "rabitq" if n < AUTO_PQ_ABOVE else "ivfpq"
 
 
 def unit_vectors(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -60,6 +64,8 @@ def new_index(kind: Kind, n: int, d: int) -> tuple[Any, dict[str, int]]:
     inner = faiss.METRIC_INNER_PRODUCT
     if kind == "flat":
         return faiss.IndexFlatIP(d), {}
+    if kind == "rabitq":
+        return faiss.index_factory(d, "RaBitQ", inner), {"bits": 1}
     if kind == "hnsw":
         index = faiss.IndexHNSWFlat(d, 32, inner)
         index.hnsw.efConstruction = 100
@@ -143,7 +149,7 @@ def find_candidates(
         bits = np.packbits(allowed, bitorder="little")
         selector = faiss.IDSelectorBitmap(bits)
     # a few more than wanted, because float32 may order near-equal rows otherwise than the exact ranking that follows
-    wanted = min(index.ntotal, k * REFINE if kind == "ivfpq" else k + SPARE)
+    wanted = min(index.ntotal, k * REFINE[kind] if kind in REFINE else k + SPARE)
     # a filter thins every list and every path: search as many more, so that recall is not lost silently
     if kind == "hnsw":
         ef = min(index.ntotal, math.ceil(max(params["ef_search"], 2 * wanted) / share))
@@ -152,6 +158,9 @@ def find_candidates(
         n_probe = min(params["n_list"], math.ceil(params["n_probe"] / share))
         make = faiss.SearchParametersIVF if kind == "ivf" else faiss.IVFPQSearchParameters
         search = make(nprobe=n_probe, sel=selector)
+    elif kind == "rabitq":
+        search = faiss.RaBitQSearchParameters()
+        search.qb, search.sel = index.qb, selector
     else:
         search = faiss.SearchParameters(sel=selector) if selector is not None else None
     _, found = index.search(queries, wanted, params=search)

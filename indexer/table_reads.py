@@ -6,7 +6,6 @@ pylance opens the same files as lancedb, which writes them, and starts faster.
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ os.environ.setdefault("LANCE_LOG", "error")
 import lance
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from locatlas.errors import StoreDamagedError, UnknownNameError
@@ -170,8 +170,6 @@ class TableReads:
         self, table: str, ids: Sequence[str], columns: Sequence[str] | None = None, *, key: str = "id"
     ) -> pa.Table:
         """The rows whose `key` is one of these ids, sorted by id; absent ones are simply not in the answer."""
-        import pyarrow.compute as pc
-
         return self._to_table(table, columns, pc.field(key).isin(list(ids))).sort_by("id")
 
     def read_vectors(self, table: str) -> TableVectors:
@@ -184,23 +182,30 @@ class TableReads:
         dim = self._dim(table)
         n = dataset.count_rows()
         vectors = np.empty((n, dim), dtype=np.float32)
-        ids: list[str] = []
-        digests: list[str] = []
+        digests: list[pa.Array] = []
+        done = 0
         try:
+            names = dataset.to_table(columns=["id"])["id"].combine_chunks()
+            # UTF-8 bytes have the order of code points; each vector is written once, to where it belongs
+            order = pc.sort_indices(names).to_numpy()
+            place = np.empty(len(names), dtype=np.int64)
+            place[order] = np.arange(len(names))
             for batch in dataset.to_batches(columns=["id", "source_digest", "vector"], batch_size=8192):
+                upto = done + batch.num_rows
+                if not names[done:upto].equals(batch.column("id")):
+                    message = f"{self._path(table)}: two reads of version {dataset.version} differ"
+                    raise StoreDamagedError(message)
                 flat = batch.column("vector").flatten().to_numpy(zero_copy_only=True)
-                vectors[len(ids) : len(ids) + batch.num_rows] = flat.reshape(-1, dim)
-                ids.extend(batch.column("id").to_pylist())
-                digests.extend(batch.column("source_digest").to_pylist())
+                vectors[place[done:upto]] = flat.reshape(-1, dim)
+                digests.append(batch.column("source_digest"))
+                done = upto
         except (OSError, ValueError) as error:
             raise self._unreadable(table, dataset, error) from error
-        if len(ids) != n:
-            message = f"{self._path(table)}: its manifest says {n} rows, {len(ids)} can be read"
+        if done != n:
+            message = f"{self._path(table)}: its manifest says {n} rows, {done} can be read"
             raise StoreDamagedError(message)
-        held = TableVectors(table, int(dataset.version), ids, digests, vectors)
-        if all(a <= b for a, b in pairwise(ids)):
-            return held  # without a second copy of the vectors
-        return held.take(sorted(range(len(ids)), key=ids.__getitem__))
+        sources = pa.chunked_array(digests, pa.string()).take(pa.array(order))
+        return TableVectors(table, int(dataset.version), names.take(order).to_pylist(), sources.to_pylist(), vectors)
 
 
 def first_line(error: BaseException) -> str:

@@ -112,9 +112,10 @@ def search(
         tally.wide += len(asking)
     if not len(asking):
         return found
+    mine = everywhere.of(asking)
     few = [(codes[asking], reference_codes) for codes, reference_codes in exclude]
     candidates = _candidates(
-        unit_rows(query_vectors, lengths[0], asking), reference_vectors, lengths[1], valid, few, k=k, device=device
+        unit_rows(query_vectors, lengths[0], asking), searched, valid, few, mine, k=int(k), device=device
     )
     ranked = refine(
         candidates,
@@ -122,7 +123,7 @@ def search(
         reference_vectors,
         (lengths[0][asking], lengths[1]),
         k=int(k),
-        exclusions=everywhere.of(asking),
+        exclusions=mine,
         valid=valid,
     )
     found.indices[asking] = ranked.indices
@@ -184,22 +185,25 @@ def _by_narrow(
 
 def _candidates(
     unit_queries: NDArray[np.float32],
-    references: NDArray[np.float32],
-    lengths: NDArray[np.float64],
+    searched: Prepared,
     valid: NDArray[np.bool_],
     exclude: Sequence[Exclusion],
+    everywhere: ExclusionIndex,
     *,
     k: int,
     device: str,
 ) -> Candidates:
-    """A few more than `k` by float32 similarity."""
+    """A few more than `k` by float32 similarity; `everywhere` is `exclude`, built for all references in order."""
+    references, lengths = searched.vectors, searched.lengths
     n_queries, n_valid = len(unit_queries), int(np.count_nonzero(valid))
     width = min(k + EXTRA_CANDIDATES, n_valid)
     columns: NDArray[np.int64] | None = None
     if not few_queries(n_queries) or device != "cpu" or 2 * n_valid < len(references):
         # any fixed order that has nothing to do with the rows' own; the result does not depend on it
         columns = np.random.default_rng(0).permutation(np.flatnonzero(valid))
-    exclusions = ExclusionIndex.build(exclude, n_queries=n_queries, n_references=len(references), columns=columns)
+    exclusions = everywhere
+    if columns is not None:
+        exclusions = ExclusionIndex.build(exclude, n_queries=n_queries, n_references=len(references), columns=columns)
     if device != "cpu":
         from locatlas.query.tiles_torch import search_torch
 

@@ -116,20 +116,26 @@ class _Pass:
 
     def block(self, rows: NDArray[np.int64], *, sampled: bool) -> _Survivors:
         n_references = len(self.references)
-        capacity = min(2 * self.width + _TILE, max(n_references, self.width))
+        # few queries take wide tiles: what a tile costs beside its products is paid less often
+        step = max(_TILE, _BLOCK * _TILE // (16 * len(rows)))
+        capacity = min(2 * self.width + step, max(n_references, self.width))
         found = _Survivors(
             self.width,
             np.empty((len(rows), capacity), dtype=np.float32),
             np.zeros((len(rows), capacity), dtype=np.int32),
         )
-        for low in range(0, n_references, _TILE):
-            tile = self.tile(rows, low, min(low + _TILE, n_references))
+        for low in range(0, n_references, step):
+            tile = self.tile(rows, low, min(low + step, n_references))
             if low == 0 and sampled:
                 n_sample = tile.shape[1] // 2
                 rank = rank_of_threshold(self.width, n_sample, n_references)
                 if rank < n_sample:
                     sample = np.partition(tile[:, :n_sample], n_sample - rank, axis=1)
                     found.threshold = sample[:, n_sample - rank].copy()
+            elif low == 0 and tile.shape[1] > 4 * self.width:
+                # the best of this tile rather than all of it: none below them is wanted
+                at = tile.shape[1] - self.width
+                found.threshold = np.nextafter(np.partition(tile, at, axis=1)[:, at], np.float32(-np.inf))
             found.add(tile, low)
         found.shrink()
         return found

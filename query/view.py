@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from locatlas.errors import InputError, UnknownNameError
@@ -23,13 +24,24 @@ _NEVER_HIDDEN = frozenset({"annotated", "annotated_by"})
 """Columns that keep their name even where they are empty: votes rest on them."""
 
 
-def _spread(rows: list[list[dict[str, str]]], taken: set[str], prefix: str) -> dict[str, list[str | None]]:
-    """(name, value) pairs as columns; a name that is taken gets the prefix."""
-    columns: dict[str, list[str | None]] = {}
-    for i, pairs in enumerate(rows):
-        for pair in pairs:
-            name = pair["name"] if pair["name"] not in taken else f"{prefix}{pair['name']}"
-            columns.setdefault(name, [None] * len(rows))[i] = pair["value"]
+def _spread(pairs: pa.ChunkedArray, taken: set[str], prefix: str) -> dict[str, pa.Array]:
+    """A column of lists of (name, value) as a column of text for each name; a name that is taken gets the prefix.
+
+    Where a row says a name twice, the later counts.
+    """
+    n = len(pairs)
+    lists = pairs.combine_chunks()
+    row = pc.list_parent_indices(lists).to_numpy()
+    said = pc.list_flatten(lists)
+    names, values = (said.field(part) for part in ("name", "value"))
+    columns: dict[str, pa.Array] = {}
+    for name in pc.unique(names).to_pylist():
+        at = np.flatnonzero(pc.equal(names, name).to_numpy(zero_copy_only=False))
+        place = np.full(n, -1, dtype=np.int64)
+        place[row[at]] = at
+        column = values.take(pa.array(place, mask=place < 0))
+        called = name if name not in taken else f"{prefix}{name}"
+        columns[called] = pc.coalesce(column, columns[called]) if called in columns else column
     return columns
 
 
@@ -61,10 +73,13 @@ class View:
         Raises:
             KeyError: If a vector has no image row.
         """
-        place = {i: row for row, i in enumerate(images["id"].to_pylist())}
-        meta = images.take(pa.array([place[i] for i in ids], pa.int64()))
+        names = pa.array(ids, pa.string())
+        place = pc.index_in(names, images["id"])
+        if place.null_count:
+            raise KeyError(names[pc.index(place.is_null(), True).as_py()].as_py())
+        meta = images.take(place)
         fov = meta["fov_id"] if level == "cell" else meta["id"]
-        groups, metadata = meta["groups"].to_pylist(), meta["metadata"].to_pylist()
+        groups, metadata = meta["groups"], meta["metadata"]
         meta = meta.drop_columns(["groups", "metadata", *(["fov_id"] if level == "cell" else [])])
         columns = {name: meta[name] for name in meta.column_names} | {"fov": fov}
         # a column of the table that the source left empty must not hide a group of the same name
@@ -72,7 +87,7 @@ class View:
         taken |= _NEVER_HIDDEN & columns.keys()
         for prefix, rows in (("group_", groups), ("metadata_", metadata)):
             for name, values in sorted(_spread(rows, taken, prefix).items()):
-                columns[name] = pa.chunked_array([pa.array(values, pa.string())])
+                columns[name] = pa.chunked_array([values])
             taken |= set(columns)
         return cls(level, pa.table(columns), vectors)
 

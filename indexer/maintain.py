@@ -16,6 +16,7 @@ from locatlas.indexer.maps import drop_maps, maps_of
 from locatlas.indexer.store import Store
 from locatlas.indexer.tidy import old_versions, remove_versions
 from locatlas.indexer.tidy_limits import DROPPED
+from locatlas.indexer.vector_cache import cached_tables, drop_cache
 from locatlas.interrupts import unbroken
 
 __all__ = ["MaintainSummary", "SupersededVectors", "maintain"]
@@ -188,6 +189,7 @@ def _drop(store: Store, encoder: StoredEncoder) -> None:
             shutil.rmtree(away)
             for path in _index_files(store, encoder.table):
                 path.unlink(missing_ok=True)
+            drop_cache(store.folder, encoder.table)
     except OSError as error:
         message = f"{folder}: cannot be deleted ({error.strerror or error}); run maintain again"
         raise StoreDamagedError(message) from error
@@ -197,6 +199,7 @@ def _remove_remains(store: Store) -> int:
     """Folders of tables whose deletion was killed, and FAISS files without a table; how many bytes that were."""
     remains = list(store.folder.db.glob(f"{DROPPED}*"))
     remains += [path for path in store.folder.indices.glob("emb_*") if not store.has(path.name.partition(".")[0])]
+    remains += [store.folder.path / "cache" / table for table in cached_tables(store.folder) if not store.has(table)]
     freed = sum(map(_size, remains))
     try:
         for path in remains:

@@ -12,6 +12,7 @@ from locatlas.indexer.job import image_table
 from locatlas.indexer.lance_files import table_state
 from locatlas.indexer.schema import image_schema
 from locatlas.indexer.store import Store
+from locatlas.indexer.vector_cache import mapped_vectors
 from locatlas.query.outdated import digests_now
 from locatlas.query.view import NOT_READ, View
 
@@ -102,7 +103,8 @@ class Shelf:
     def _loaded(self, level: str, stored: StoredEncoder, table: str) -> Loaded:
         """Read what `load` gives."""
         # vectors first: a writer commits an image's row before its vector, so every vector read has its row
-        held, n_stale = self.store.read_vectors(stored.table), 0
+        mapped, n_stale = mapped_vectors(self.store, stored.table), 0
+        held, norms = mapped.held, mapped.norms
         columns = [c for c in image_schema("fov" if level == "fov" else "cell").names if c not in NOT_READ]
         images = self.store.read(table, columns)
         if not stored.is_imported:
@@ -110,8 +112,9 @@ class Shelf:
             fresh = [i for i, (name, digest) in enumerate(zip(held.ids, held.digests, strict=True))
                      if now.get(name) == digest]  # fmt: skip
             n_stale = len(held.ids) - len(fresh)
-            held = held.take(fresh) if n_stale else held
-        view = View.build(level, held.ids, held.vectors, images)
+            if n_stale:
+                held, norms = held.take(fresh), norms if norms is None else norms[fresh]
+        view = View.build(level, held.ids, held.vectors, images, norms)
         index, state = open_index(self.store, stored, held)
         return Loaded(stored, view, index, state, n_stale)
 

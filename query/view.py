@@ -54,14 +54,23 @@ class View:
         meta: One row each: id, dataset, protein, localizations, ... and the groups and metadata of the source as
             columns of their own.
         vectors: (n, d) float32, row i belongs to row i of `meta`.
+        norms: Their Euclidean norms, float64 (n,), where they are known already.
     """
 
     level: str
     meta: pa.Table
     vectors: NDArray[np.float32]
+    norms: NDArray[np.float64] | None = None
 
     @classmethod
-    def build(cls, level: str, ids: Sequence[str], vectors: NDArray[np.float32], images: pa.Table) -> Self:
+    def build(
+        cls,
+        level: str,
+        ids: Sequence[str],
+        vectors: NDArray[np.float32],
+        images: pa.Table,
+        norms: NDArray[np.float64] | None = None,
+    ) -> Self:
         """Join vectors and image rows by id.
 
         Args:
@@ -69,6 +78,7 @@ class View:
             ids: (n,) ascending.
             vectors: (n, d).
             images: Rows of the image table, sorted by id; may hold rows without a vector.
+            norms: (n,) of the vectors, where they are known.
 
         Raises:
             KeyError: If a vector has no image row.
@@ -89,7 +99,7 @@ class View:
             for name, values in sorted(_spread(rows, taken, prefix).items()):
                 columns[name] = pa.chunked_array([values])
             taken |= set(columns)
-        return cls(level, pa.table(columns), vectors)
+        return cls(level, pa.table(columns), vectors, norms)
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -102,7 +112,7 @@ class View:
     @cached_property
     def prepared(self) -> Prepared:
         """The vectors, checked and measured once for many searches."""
-        return prepare(self.vectors)
+        return prepare(self.vectors) if self.norms is None else Prepared(self.vectors, self.norms)
 
     @cached_property
     def _codes(self) -> dict[str, tuple[dict[str, int], NDArray[np.int64]]]:
@@ -154,4 +164,5 @@ class View:
 
     def take(self, rows: NDArray[np.int64]) -> Self:
         """Some of the rows."""
-        return type(self)(self.level, self.meta.take(pa.array(rows)), self.vectors[rows])
+        norms = None if self.norms is None else self.norms[rows]
+        return type(self)(self.level, self.meta.take(pa.array(rows)), self.vectors[rows], norms)

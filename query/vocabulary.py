@@ -32,7 +32,7 @@ def with_mapped_labels(view: View, name: str) -> View:
     if "graded" in columns:
         graded = [_mapped_grades(row or (), label_map, kept) for row in columns["graded"].to_pylist()]
         columns["graded"] = pa.array(graded, columns["graded"].type)
-    return View(view.level, pa.table(columns), view.vectors)
+    return View(view.level, pa.table(columns), view.vectors, view.norms)
 
 
 def _mapped(labels: Iterable[str], label_map: LabelMap, kept: set[str]) -> list[str]:

@@ -12,6 +12,7 @@ from locatlas.indexer.locks import Owner
 from locatlas.indexer.schema import SCHEMA_VERSION, embedding_table_name
 from locatlas.indexer.store import Store
 from locatlas.indexer.tidy_limits import DROPPED
+from locatlas.indexer.vector_cache import damaged_entries
 from locatlas.indexer.verify.declared import Declared, look_at_declared
 from locatlas.indexer.verify.file_findings import file_findings
 from locatlas.indexer.verify.files import FileState, Told, look_at_files, table_of, unknown_files
@@ -189,8 +190,14 @@ def _indices(folder: AtlasFolder, report: VerifyReport, tables: Tables, *, full:
             ids = tables.rows[name]["id"] if name in tables.rows else None
             known[name] = IndexedTable(row["fingerprint"], row["dim"], version, ids)
     found, n_bytes = look_at_indices(folder, known, full=full, store=Store(folder, as_is=True) if full else None)
+    wrong, n_more = damaged_entries(folder, full=full)
+    means = "a derived copy of vectors is not what was written: answers made from it may be wrong"
+    do = "--repair removes it; it is made again when it is next of use"
+    report.findings += [
+        finding("damage", "cache damaged", path, f"{means} ({why})", do, of=[path]) for path, why in wrong.items()
+    ]
     report.findings += found
-    report.bytes_read += n_bytes
+    report.bytes_read += n_bytes + n_more
 
 
 def _unknown(folder: AtlasFolder, state: FileState) -> list[Finding]:

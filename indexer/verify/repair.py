@@ -12,6 +12,7 @@ from locatlas.indexer.layout import FORMAT
 from locatlas.indexer.schema import FOVS
 from locatlas.indexer.store import Store
 from locatlas.indexer.upgrade import OLDEST
+from locatlas.indexer.vector_cache import drop_cache
 from locatlas.indexer.verify import losses
 from locatlas.indexer.verify.aside import Aside, addresses, drop_fragments, drop_rows, later_duplicates
 from locatlas.indexer.verify.file_findings import KEPT, PRECIOUS
@@ -222,6 +223,12 @@ class Repair:
             (self.store.folder.path / path).unlink(missing_ok=True)
         self.done.append(f"{finding.where}: index removed")
 
+    def _remove_cache(self, finding: Finding) -> None:
+        """Derived, so it is deleted for good."""
+        table = finding.where.split("/")[1]
+        drop_cache(self.store.folder, table)
+        self.done.append(f"{finding.where}: cache removed")
+
     def _set_aside(self, finding: Finding) -> None:
         self.aside.move(finding.items)
         self.done.append(f"{finding.where}: {finding.count} {finding.kind} moved to {self.aside.name}")
@@ -241,6 +248,7 @@ _MENDS: dict[str, Callable[[Repair, Finding], None]] = {
     "index damaged": Repair._remove_index,
     "index foreign": Repair._remove_index,
     "index unfinished": Repair._remove_index,
+    "cache damaged": Repair._remove_cache,
     "hint damaged": Repair._set_aside,
     "unknown files": Repair._set_aside,
 }

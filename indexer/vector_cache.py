@@ -1,0 +1,216 @@
+"""Vectors of large tables in one file, sorted by id, that is mapped into memory instead of read. I/O.
+
+Derived and always rebuildable: an entry names the table's manifest by its digest, and manifests are never written
+twice, so an entry is of exactly one state of one table or is not used. Its sizes are checked when it is opened, its
+bytes by `locatlas verify`, as those of the table itself.
+"""
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from locatlas.indexer.faiss_sidecar import blake2b
+from locatlas.indexer.file_digest import file_digest
+from locatlas.indexer.lance_files import manifests
+from locatlas.indexer.layout import AtlasFolder, write_atomically
+from locatlas.indexer.store import Store
+from locatlas.indexer.table_reads import TableVectors
+
+__all__ = ["CACHE_FROM_BYTES", "MappedVectors", "cached_tables", "damaged_entries", "drop_cache", "mapped_vectors"]
+
+CACHE_FROM_BYTES = 32 << 20
+"""Vectors below this are read faster than a file is worth."""
+
+_VERSION = 1
+_ROWS_AT_ONCE = 8192
+_PARTS = ("vectors.npy", "norms.npy", "rows.arrow")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MappedVectors:
+    """Vectors of a table, and their norms where they are known.
+
+    Attributes:
+        held: The vectors; those of a cache are mapped, and what is written to them is not kept.
+        norms: Euclidean norms, float64 (n,); None where nobody measured them.
+    """
+
+    held: TableVectors
+    norms: NDArray[np.float64] | None
+
+
+def mapped_vectors(store: Store, table: str) -> MappedVectors:
+    """All vectors of a table, from its cache if that is of this very version; else read, and cached where it pays.
+
+    An atlas that cannot be written, or a disk with little room, has no cache: reading takes longer, nothing else.
+
+    Raises:
+        StoreDamagedError: As `Store.read_vectors`.
+    """
+    folder = _folder(store.folder, table)
+    if (key := _key(store.folder, table, store.version(table))) is not None and (there := _open(folder, key, table)):
+        return there
+    held = store.read_vectors(table)
+    key = _key(store.folder, table, held.version)
+    if key is None or held.vectors.nbytes < CACHE_FROM_BYTES:
+        return MappedVectors(held, None)
+    if os.access(store.folder.path, os.W_OK) and shutil.disk_usage(store.folder.path).free > 4 * held.vectors.nbytes:
+        try:
+            return MappedVectors(held, _write(folder, key, held))
+        except OSError as error:
+            _log.debug("no cache of %s: %s", table, error)
+    return MappedVectors(held, None)
+
+
+def _folder(atlas: AtlasFolder, table: str) -> Path:
+    return atlas.path / "cache" / table
+
+
+def _key(atlas: AtlasFolder, table: str, version: int) -> str | None:
+    """Digest of the manifest of a version; None where it went away meanwhile."""
+    try:
+        return blake2b((atlas.path / manifests(atlas, table)[version]).read_bytes())
+    except (KeyError, FileNotFoundError):
+        return None
+
+
+def _open(folder: Path, key: str, table: str) -> MappedVectors | None:
+    try:
+        said = _said(folder / f"{key}.json")
+        paths = {part: folder / f"{key}.{part}" for part in _PARTS}
+        if said["table"] != table or any(path.stat().st_size != said["bytes"][part] for part, path in paths.items()):
+            return None
+        vectors: NDArray[np.float32] = np.load(paths["vectors.npy"], mmap_mode="c", allow_pickle=False)
+        norms: NDArray[np.float64] = np.load(paths["norms.npy"], allow_pickle=False)
+        with pa.memory_map(str(paths["rows.arrow"])) as source:
+            rows = pa.ipc.open_file(source).read_all()
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowInvalid):
+        return None  # absent, or not what was written: `verify` tells, and it is made again
+    ids, digests = rows["id"].to_pylist(), rows["source_digest"].to_pylist()
+    if not len(ids) == len(vectors) == len(norms) == said["n"]:
+        return None
+    return MappedVectors(TableVectors(table, said["version"], ids, digests, np.asarray(vectors)), norms)
+
+
+def _said(path: Path) -> dict[str, Any]:
+    """What an entry says of itself.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it does not match its own digest.
+    """
+    said = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(said, dict) or said.pop("sealed", None) != _sealed(said) or said["cache_version"] != _VERSION:
+        message = "not a cache entry of this version"
+        raise ValueError(message)
+    return said
+
+
+def _sealed(said: dict[str, Any]) -> str:
+    return blake2b(json.dumps(said, sort_keys=True).encode())
+
+
+def _write(folder: Path, key: str, held: TableVectors) -> NDArray[np.float64]:
+    """Write an entry, what says that it is whole last, and remove those of other versions; the norms."""
+    folder.mkdir(parents=True, exist_ok=True)
+    norms = np.empty(len(held.vectors), dtype=np.float64)
+    for low in range(0, len(norms), _ROWS_AT_ONCE):
+        wide = held.vectors[low : low + _ROWS_AT_ONCE].astype(np.float64)
+        norms[low : low + _ROWS_AT_ONCE] = np.sqrt(np.einsum("nd,nd->n", wide, wide))
+    rows = pa.table({"id": pa.array(held.ids, pa.string()), "source_digest": pa.array(held.digests, pa.string())})
+
+    def write_rows(path: Path) -> None:
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, rows.schema) as writer:
+            writer.write_table(rows)
+
+    said: dict[str, Any] = {
+        "cache_version": _VERSION,
+        "table": held.table,
+        "version": held.version,
+        "n": len(norms),
+        "bytes": {},
+        "digests": {},
+    }
+    writers: dict[str, Callable[[Path], None]] = {
+        "vectors.npy": lambda path: _save(path, held.vectors),
+        "norms.npy": lambda path: _save(path, norms),
+        "rows.arrow": write_rows,
+    }
+    for part, write in writers.items():
+        temporary = folder / f".{key}.{part}.{os.getpid()}.tmp"
+        try:
+            write(temporary)
+            said["bytes"][part], said["digests"][part] = file_digest(temporary, to_disk=True)
+            temporary.replace(folder / f"{key}.{part}")
+        finally:
+            temporary.unlink(missing_ok=True)
+    write_atomically(folder / f"{key}.json", json.dumps({**said, "sealed": _sealed(said)}, indent=1).encode())
+    for path in folder.iterdir():
+        if not path.name.startswith((key, ".")):
+            path.unlink(missing_ok=True)
+    return norms
+
+
+def _save(path: Path, array: NDArray[Any]) -> None:
+    with path.open("wb") as f:
+        np.save(f, array, allow_pickle=False)
+
+
+def cached_tables(atlas: AtlasFolder) -> list[str]:
+    """Tables that have a folder in the cache, sorted."""
+    return sorted(path.name for path in (atlas.path / "cache").glob("emb_*") if path.is_dir())
+
+
+def damaged_entries(atlas: AtlasFolder, *, full: bool) -> tuple[dict[str, str], int]:
+    """Parts of entries that are not what was written, below the atlas, with the reason; and the bytes that were read.
+
+    Args:
+        atlas: The atlas.
+        full: Also read all bytes, not only sizes.
+    """
+    wrong: dict[str, str] = {}
+    n_bytes = 0
+    for table in cached_tables(atlas):
+        folder = _folder(atlas, table)
+        for path in sorted(folder.glob("[!.]*.json")):
+            below = path.relative_to(atlas.path).as_posix()
+            try:
+                said = _said(path)
+                parts = [(part, said["bytes"][part], said["digests"][part]) for part in _PARTS]
+            except FileNotFoundError:
+                continue  # replaced by that of a newer version just now
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                wrong[below] = str(error)
+                continue
+            for part, size, digest in parts:
+                there = path.with_name(f"{path.stem}.{part}")
+                try:
+                    found = file_digest(there) if full else (there.stat().st_size, digest)
+                except OSError as error:
+                    if path.exists():
+                        wrong[below] = f"{part}: {error.strerror or error}"
+                    continue
+                n_bytes += found[0] if full else 0
+                if found != (size, digest):
+                    wrong[below] = f"{part} is not what was written"
+    return wrong, n_bytes
+
+
+def drop_cache(atlas: AtlasFolder, table: str) -> int:
+    """Delete the cache of a table; bytes that were freed. Readers that have it mapped keep what they have."""
+    folder = _folder(atlas, table)
+    freed = sum(path.stat().st_size for path in folder.glob("*") if path.is_file())
+    if folder.is_dir():
+        shutil.rmtree(folder)
+    return freed

@@ -1,0 +1,140 @@
+"""The cache of vectors: what it gives is what the table holds, of this version and no other, or it is not used."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import locatlas
+from locatlas.indexer import vector_cache
+from locatlas.indexer.encoders import StoredEncoder
+from locatlas.indexer.maintain import maintain
+from locatlas.indexer.store import Store
+from locatlas.indexer.vector_cache import mapped_vectors
+from locatlas.indexer.verify.run import verify
+from tests.indexer.verify.whole import flip
+from tests.query.made_atlas import encoder, make_atlas
+
+TABLE = StoredEncoder("cell", encoder(), "current").table
+
+
+@pytest.fixture
+def atlas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(vector_cache, "CACHE_FROM_BYTES", 1)
+    return make_atlas(tmp_path / "atlas")
+
+
+def entries(atlas: Path) -> list[str]:
+    return sorted(path.suffix for path in (atlas / "cache" / TABLE).glob("*"))
+
+
+def same(atlas: Path, *, mapped: bool) -> None:
+    """What the cache gives is what the table holds, in the same order."""
+    store = Store.open(atlas)
+    given, held = mapped_vectors(store, TABLE), store.read_vectors(TABLE)
+    assert isinstance(given.held.vectors.base, np.memmap) is mapped
+    assert (given.held.ids, given.held.digests, given.held.version) == (held.ids, held.digests, held.version)
+    np.testing.assert_array_equal(given.held.vectors, held.vectors)
+    if given.norms is not None:
+        np.testing.assert_allclose(given.norms, np.linalg.norm(held.vectors.astype(np.float64), axis=1), rtol=1e-12)
+
+
+def test_the_first_read_writes_it_and_the_second_maps_it(atlas: Path) -> None:
+    same(atlas, mapped=False)
+    assert entries(atlas) == [".arrow", ".json", ".npy", ".npy"]
+    same(atlas, mapped=True)
+
+
+def test_answers_are_the_same_with_and_without(atlas: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cached = [locatlas.open(atlas).neighbors(id="d/00/1", level="cell", k=5) for _ in range(2)]
+    monkeypatch.setattr(vector_cache, "CACHE_FROM_BYTES", 1 << 40)
+    vector_cache.drop_cache(Store.open(atlas).folder, TABLE)
+    plain = locatlas.open(atlas).neighbors(id="d/00/1", level="cell", k=5)
+    assert cached[0].equals(plain)
+    assert cached[1].equals(plain)
+
+
+def test_a_commit_makes_it_stale_and_the_new_one_takes_its_place(atlas: Path) -> None:
+    same(atlas, mapped=False)
+    store = Store.open(atlas)
+    held = store.read_vectors(TABLE)
+    with store.folder.writer("a test"):
+        store.put_embeddings("cell", encoder().fingerprint, held.ids[:1], ["y"], 2 * held.vectors[:1])
+    same(atlas, mapped=False)
+    assert entries(atlas) == [".arrow", ".json", ".npy", ".npy"], "that of the old version is gone"
+    same(atlas, mapped=True)
+
+
+def test_a_table_in_the_place_of_another_with_the_same_version_is_not_taken_for_it(atlas: Path, tmp_path: Path) -> None:
+    same(atlas, mapped=False)
+    other = make_atlas(tmp_path / "other")
+    folder = Path("db") / f"{TABLE}.lance"
+    (atlas / folder).rename(tmp_path / "away")
+    (other / folder).rename(atlas / folder)
+    same(atlas, mapped=False)
+
+
+def test_writing_into_what_is_mapped_changes_no_file(atlas: Path) -> None:
+    same(atlas, mapped=False)
+    mapped_vectors(Store.open(atlas), TABLE).held.vectors[:] = 0
+    same(atlas, mapped=True)
+
+
+@pytest.mark.parametrize("end", ["vectors.npy", "norms.npy", "rows.arrow", "json"])
+def test_a_flipped_bit_is_found_and_mended(atlas: Path, end: str) -> None:
+    same(atlas, mapped=False)
+    (path,) = (atlas / "cache" / TABLE).glob(f"*.{end}")
+    flip(path, path.stat().st_size - 9, 2)
+    (found,) = [f for f in verify(atlas=atlas).findings if f.kind == "cache damaged"]
+    assert found.severity == "damage"
+    assert path.name.split(".")[0] in found.where
+    repaired = verify(atlas=atlas, repair=True)
+    assert not [f for f in verify(atlas=atlas).findings if f.kind == "cache damaged"], repaired.findings
+    same(atlas, mapped=False)
+
+
+@pytest.mark.parametrize("end", ["vectors.npy", "norms.npy", "rows.arrow", "json"])
+def test_one_that_is_cut_short_or_gone_is_not_used_and_found_by_its_size(atlas: Path, end: str) -> None:
+    same(atlas, mapped=False)
+    (path,) = (atlas / "cache" / TABLE).glob(f"*.{end}")
+    path.write_bytes(path.read_bytes()[:-1])
+    assert [f.kind for f in verify(atlas=atlas, quick=True).findings if f.severity == "damage"] == ["cache damaged"]
+    same(atlas, mapped=False)  # and makes it anew
+    path.unlink()
+    same(atlas, mapped=False)
+    same(atlas, mapped=True)
+
+
+def test_no_cache_where_there_is_no_room_and_none_for_small_tables(
+    atlas: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        full = vector_cache.shutil.disk_usage(atlas)._replace(free=1000)
+        patched.setattr(vector_cache.shutil, "disk_usage", lambda _: full)
+        same(atlas, mapped=False)
+        assert entries(atlas) == []
+    monkeypatch.setattr(vector_cache, "CACHE_FROM_BYTES", 1 << 20)
+    same(atlas, mapped=False)
+    assert entries(atlas) == []
+
+
+def test_an_error_while_it_is_written_leaves_nothing_that_looks_whole(
+    atlas: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, array: np.ndarray) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(vector_cache, "_save", full)
+        same(atlas, mapped=False)
+    assert entries(atlas) == []
+    same(atlas, mapped=False)
+    same(atlas, mapped=True)
+
+
+def test_maintain_removes_that_of_a_table_that_is_gone(atlas: Path) -> None:
+    same(atlas, mapped=False)
+    (atlas / "cache" / TABLE).rename(atlas / "cache" / "emb_cell_000000000000")
+    maintain(atlas=atlas)
+    assert vector_cache.cached_tables(Store.open(atlas).folder) == []

@@ -27,6 +27,7 @@ from locatlas.indexer.faiss_kinds import (
     unit_vectors,
 )
 from locatlas.indexer.faiss_sidecar import SIDECAR_VERSION, Sidecar, blake2b, id_lines, rows_digest
+from locatlas.indexer.lance_files import manifest_digest
 from locatlas.indexer.layout import write_atomically
 from locatlas.indexer.store import Store
 from locatlas.indexer.table_reads import TableVectors
@@ -92,6 +93,7 @@ def build(store: Store, encoder: StoredEncoder, kind: Kind, *, seed: int = 0) ->
         faiss=faiss.__version__,
         recall_at_10=measure_recall(index, kind, params, unit, seed=seed),
         ids_digest=blake2b(lines),
+        manifest=manifest_digest(store.folder, encoder.table, held.version) or "",
     )
     store.folder.indices.mkdir(exist_ok=True)
     require_space(store.folder.indices, len(data) + len(lines))
@@ -137,6 +139,8 @@ class FaissIndex:
         mine = self.rows if mask is None else self.rows[mask]
         if len(found) < min(k, len(mine)):
             found = mine  # the lists or paths that were searched hold too few: rank them all
+        if not len(self.later):
+            return np.sort(found)
         later = self.later if allowed is None else self.later[allowed[self.later]]
         return np.union1d(found, later)
 
@@ -168,9 +172,14 @@ def open_index(store: Store, encoder: StoredEncoder, held: TableVectors) -> tupl
     if (blake2b(data.data), blake2b(lines)) != (sidecar.file_digest, sidecar.ids_digest):
         return None, "index file damaged"
     ids = lines.decode().split("\n")
-    place = {i: row for row, i in enumerate(held.ids)}
-    rows = np.array([place.get(i, -1) for i in ids], dtype=np.int64)
-    if (rows < 0).any() or rows_digest(ids, held.vectors[rows]) != sidecar.vectors_digest:
+    if ids == held.ids:
+        rows = np.arange(len(ids), dtype=np.int64)
+    else:
+        place = {i: row for row, i in enumerate(held.ids)}
+        rows = np.array([place.get(i, -1) for i in ids], dtype=np.int64)
+    # of the very manifest that is there now: then its vectors are, too
+    same = sidecar.manifest and sidecar.manifest == manifest_digest(store.folder, encoder.table, held.version)
+    if (rows < 0).any() or not (same or rows_digest(ids, held.vectors[rows]) == sidecar.vectors_digest):
         return None, "index stale: rows it holds were changed or removed"
     try:
         index = faiss.deserialize_index(data)

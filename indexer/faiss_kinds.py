@@ -18,7 +18,7 @@ __all__ = [
     "unit_vectors",
 ]
 
-Kind = Literal["flat", "rabitq", "ivf", "hnsw", "ivfpq"]
+Kind = Literal["flat", "pqfs", "ivf", "hnsw", "ivfpq"]
 
 AUTO_EXACT_BELOW = 50_000
 """Below this many vectors an exact look-up takes some 15 ms and no index is built (scripts/bench/lookup.py)."""
@@ -30,20 +30,27 @@ AUTO_LATER_SHARE = 0.05
 _POINTS_A_CENTROID = 39
 """Training vectors that FAISS wants for each centroid."""
 
+_ONE_THREAD = 4
+"""Up to so many queries are searched by one thread: a second waits for a core longer than it helps."""
+
+_SCAN_TRAINED_ON = 20_000
+"""Vectors that sixteen centroids of two numbers each are learned from."""
+
 SPARE = 16
-REFINE = {"rabitq": 20, "ivfpq": 10}
+REFINE = {"pqfs": 40, "ivfpq": 10}
 """Candidates per wanted neighbor that coarse codes hand to the exact re-ranking."""
 
 
 def choose_kind(n: int) -> Kind | None:
     """Index type for n vectors by size alone; None means that exact search needs none.
 
-    One-bit codes (RaBitQ, Gao and Long 2024) are all looked at: there are no lists that a filter could empty, and at
-    a million vectors 56 MB are read a query. Above, only some lists of an inverted file are.
+    Codes of four bits for every two numbers are all looked at, in registers (André et al. 2017, "fast scan"): there
+    are no lists that a filter could empty, and a query reads a sixteenth of the vectors' bytes. Above a million only
+    some lists of an inverted file are looked at.
     """
     if n < AUTO_EXACT_BELOW:
         return None
-    return "rabitq" if n < AUTO_PQ_ABOVE else "ivfpq"
+    return "pqfs" if n < AUTO_PQ_ABOVE else "ivfpq"
 
 
 def unit_vectors(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -64,8 +71,11 @@ def new_index(kind: Kind, n: int, d: int) -> tuple[Any, dict[str, int]]:
     inner = faiss.METRIC_INNER_PRODUCT
     if kind == "flat":
         return faiss.IndexFlatIP(d), {}
-    if kind == "rabitq":
-        return faiss.index_factory(d, "RaBitQ", inner), {"bits": 1}
+    if kind == "pqfs":
+        # among unit vectors the nearest are the most similar; distances, unlike products, are coded alike well wherever
+        # the vectors' mean lies
+        m = _largest_divisor(d, -(-d // 2))
+        return faiss.index_factory(d, f"PQ{m}x4fs", faiss.METRIC_L2), {"m": m, "bits": 4}
     if kind == "hnsw":
         index = faiss.IndexHNSWFlat(d, 32, inner)
         index.hnsw.efConstruction = 100
@@ -91,7 +101,13 @@ def train_and_add(index: Any, unit: NDArray[np.float32], kind: Kind) -> None:
         on_gpu = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, flat)
         ivf.clustering_index = on_gpu
     # a quantizer refuses fewer vectors than centroids, so few are shown to it several times
-    at_least = _POINTS_A_CENTROID * 16 if kind == "ivfpq" else 1
+    at_least = _POINTS_A_CENTROID * 16 if kind in ("ivfpq", "pqfs") else 1
+    if kind == "pqfs":
+        rows = np.random.default_rng(0).permutation(len(unit))[:_SCAN_TRAINED_ON]
+        some = unit[np.sort(rows)]
+        index.train(np.tile(some, (-(-at_least // len(some)), 1)) if len(some) < at_least else some)
+        index.add(unit)
+        return
     index.train(np.tile(unit, (-(-at_least // len(unit)), 1)) if len(unit) < at_least else unit)
     if ivf is not None and on_gpu is not None:
         ivf.clustering_index = None  # FAISS does not own it
@@ -158,10 +174,43 @@ def find_candidates(
         n_probe = min(params["n_list"], math.ceil(params["n_probe"] / share))
         make = faiss.SearchParametersIVF if kind == "ivf" else faiss.IVFPQSearchParameters
         search = make(nprobe=n_probe, sel=selector)
-    elif kind == "rabitq":
-        search = faiss.RaBitQSearchParameters()
-        search.qb, search.sel = index.qb, selector
+    elif kind == "pqfs":
+        return _scan(index, queries, wanted, allowed)
     else:
         search = faiss.SearchParameters(sel=selector) if selector is not None else None
-    _, found = index.search(queries, wanted, params=search)
+    return _search(index, queries, wanted, search)
+
+
+def _search(index: Any, queries: NDArray[np.float32], wanted: int, params: Any = None) -> NDArray[np.int64]:
+    """Rows in the index, nearest by its codes first, (n_queries, wanted); -1 where there is none."""
+    import faiss
+
+    threads = faiss.omp_get_max_threads()  # of this thread
+    if len(queries) <= _ONE_THREAD:
+        faiss.omp_set_num_threads(1)
+    try:
+        _, found = index.search(queries, wanted, params=params)
+    finally:
+        faiss.omp_set_num_threads(threads)
     return np.asarray(found, dtype=np.int64)
+
+
+def _scan(
+    index: Any, queries: NDArray[np.float32], wanted: int, allowed: NDArray[np.bool_] | None
+) -> NDArray[np.int64]:
+    """As `_search`, of the allowed rows only, which a scan of codes cannot select itself.
+
+    What a query may not meet are often the very nearest (its own protein), so more are asked for until as many as
+    wanted remain.
+    """
+    if allowed is None:
+        return _search(index, queries, wanted)
+    n_allowed = int(np.count_nonzero(allowed))
+    enough = min(wanted, n_allowed)
+    fetched = min(index.ntotal, math.ceil(wanted * max(1.0, 1.1 * len(allowed) / max(1, n_allowed))))
+    while True:
+        found = _search(index, queries, fetched)
+        kept = (found >= 0) & allowed[np.maximum(found, 0)]
+        if fetched == index.ntotal or int(kept.sum(axis=1).min()) >= enough:
+            return np.where(kept, found, -1)
+        fetched = min(index.ntotal, 4 * fetched)

@@ -33,6 +33,7 @@ class Sidecar:
         faiss: FAISS version.
         recall_at_10: Share of the exact ten nearest found, for sampled rows of the table, themselves left out.
         ids_digest: blake2b-128 of the file of ids.
+        manifest: blake2b-128 of the manifest of that version of the table; "" where it was not recorded.
     """
 
     sidecar_version: int
@@ -49,10 +50,11 @@ class Sidecar:
     faiss: str
     recall_at_10: float
     ids_digest: str
+    manifest: str = ""
 
     def to_json(self) -> str:
-        """All fields, and a digest over them."""
-        fields = asdict(self)
+        """All fields that are known, and a digest over them."""
+        fields = {name: value for name, value in asdict(self).items() if value != ""}
         return json.dumps({**fields, "sidecar_digest": _sealed(fields)}, indent=2, sort_keys=True) + "\n"
 
     @classmethod

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from locatlas.errors import StoreDamagedError
+from locatlas.indexer.file_digest import file_digest
 from locatlas.indexer.layout import AtlasFolder
 
 __all__ = [
@@ -77,6 +78,14 @@ def manifests(folder: AtlasFolder, table: str) -> dict[int, str]:
     below = f"db/{table}.lance/_versions"
     found = {manifest_version(p.name): f"{below}/{p.name}" for p in (folder.path / below).glob("*.manifest")}
     return {version: path for version, path in found.items() if version is not None}
+
+
+def manifest_digest(folder: AtlasFolder, table: str, version: int) -> str | None:
+    """blake2b-128 (hex) of the manifest of a version, which no other state of any table has; None where it is gone."""
+    try:
+        return file_digest(folder.path / manifests(folder, table)[version])[1]
+    except (KeyError, FileNotFoundError):
+        return None
 
 
 def latest_manifest(folder: AtlasFolder, table: str) -> str | None:

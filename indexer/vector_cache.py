@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from locatlas.indexer.faiss_sidecar import blake2b
 from locatlas.indexer.file_digest import file_digest
-from locatlas.indexer.lance_files import manifests
+from locatlas.indexer.lance_files import manifest_digest
 from locatlas.indexer.layout import AtlasFolder, write_atomically
 from locatlas.indexer.store import Store
 from locatlas.indexer.table_reads import TableVectors
@@ -59,10 +59,11 @@ def mapped_vectors(store: Store, table: str) -> MappedVectors:
         StoreDamagedError: As `Store.read_vectors`.
     """
     folder = _folder(store.folder, table)
-    if (key := _key(store.folder, table, store.version(table))) is not None and (there := _open(folder, key, table)):
+    key = manifest_digest(store.folder, table, store.version(table))
+    if key is not None and (there := _open(folder, key, table)) is not None:
         return there
     held = store.read_vectors(table)
-    key = _key(store.folder, table, held.version)
+    key = manifest_digest(store.folder, table, held.version)
     if key is None or held.vectors.nbytes < CACHE_FROM_BYTES:
         return MappedVectors(held, None)
     if os.access(store.folder.path, os.W_OK) and shutil.disk_usage(store.folder.path).free > 4 * held.vectors.nbytes:
@@ -75,14 +76,6 @@ def mapped_vectors(store: Store, table: str) -> MappedVectors:
 
 def _folder(atlas: AtlasFolder, table: str) -> Path:
     return atlas.path / "cache" / table
-
-
-def _key(atlas: AtlasFolder, table: str, version: int) -> str | None:
-    """Digest of the manifest of a version; None where it went away meanwhile."""
-    try:
-        return blake2b((atlas.path / manifests(atlas, table)[version]).read_bytes())
-    except (KeyError, FileNotFoundError):
-        return None
 
 
 def _open(folder: Path, key: str, table: str) -> MappedVectors | None:

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locatlas.errors import InputError
-from locatlas.query.exact import search
+from locatlas.query.exact import prepare, search
 from locatlas.query.exclude import Exclusion
+from locatlas.query.refine import rank_rows
 from locatlas.query.view import View
 from locatlas.types import Neighbors
 
@@ -153,9 +154,6 @@ def _by_index(
     for mine, theirs in exclusions:
         if mine[i] >= 0:
             may &= theirs != mine[i]
+    asked, held = prepare(query[None], "queries"), view.prepared
     rows = index.candidates(query, k, may)
-    if not len(rows):
-        return Neighbors(np.full((1, k), -1, np.int64), np.full((1, k), np.nan, np.float32))
-    ranked = search(query[None], view.vectors[rows], k=k)
-    there = ranked.indices >= 0
-    return Neighbors(np.where(there, rows[np.maximum(ranked.indices, 0)], -1), ranked.similarities)
+    return rank_rows(asked.vectors, held.vectors, (asked.lengths, held.lengths), rows, k=k)

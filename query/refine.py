@@ -7,7 +7,7 @@ from locatlas.query.exclude import ExclusionIndex
 from locatlas.query.tiles import Candidates
 from locatlas.types import Neighbors
 
-__all__ = ["EXTRA_CANDIDATES", "float32_margin", "refine"]
+__all__ = ["EXTRA_CANDIDATES", "float32_margin", "rank_rows", "refine"]
 
 EXTRA_CANDIDATES = 8
 """Candidates asked for beyond k, so that the cut at k is seldom a near tie with something unseen."""
@@ -80,6 +80,29 @@ def refine(
             again = _search_rows(queries, references, lengths, some, k=k, exclusions=exclusions, valid=valid)
             out.indices[some], out.similarities[some] = again.indices, again.similarities
     return out
+
+
+def rank_rows(
+    query: NDArray[np.float32],
+    references: NDArray[np.float32],
+    lengths: tuple[NDArray[np.float64], NDArray[np.float64]],
+    rows: NDArray[np.int64],
+    *,
+    k: int,
+) -> Neighbors:
+    """The `k` nearest among some references, by float64 similarity, ties by row.
+
+    Args:
+        query: Raw vector, float32 (1, d).
+        references: Raw vectors, float32 (n, d).
+        lengths: Norm of the query (1,) and of the references (n,); vectors of norm 0 are never found and find nothing.
+        rows: Distinct references to rank.
+        k: Neighbors wanted, >= 1.
+    """
+    rows = rows[lengths[1][rows] > 0] if lengths[0][0] > 0 else rows[:0]
+    similarities = _similarities(query, references, lengths, np.zeros(len(rows), dtype=np.int64), rows)
+    order = np.lexsort((rows, -similarities))[:k]
+    return _cut(rows[None, order], similarities[None, order], k)
 
 
 def _ranked(similarities: NDArray[np.float64], indices: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 faiss_option = click.option(
     "--faiss",
-    type=click.Choice(["auto", "none", "flat", "rabitq", "ivf", "hnsw", "ivfpq"]),
+    type=click.Choice(["auto", "none", "flat", "pqfs", "ivf", "hnsw", "ivfpq"]),
     default="auto",
     show_default=True,
     help="Index for look-ups; auto builds none below 50,000 vectors, where exact search is fast.",

@@ -21,7 +21,7 @@ from tests.indexer.test_encoders import spec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-KINDS: tuple[Kind, ...] = ("flat", "rabitq", "ivf", "hnsw", "ivfpq")
+KINDS: tuple[Kind, ...] = ("flat", "pqfs", "ivf", "hnsw", "ivfpq")
 D = 12
 N = 300
 
@@ -278,9 +278,9 @@ def test_none_builds_nothing_and_tells_what_look_ups_use(run: Callable[[str], st
 def test_auto_builds_by_size_and_lets_any_valid_index_stand(
     run: Callable[[str], str], empty: Store, encoder: StoredEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert run("auto").startswith("FAISS rabitq over 300 vectors, bits 1, recall@10 1.000")
+    assert run("auto").startswith("FAISS pqfs over 300 vectors, m 6, bits 4, recall@10 1.000")
     written = files(empty, encoder)["json"].stat().st_mtime_ns
-    assert run("auto").startswith("FAISS rabitq")
+    assert run("auto").startswith("FAISS pqfs")
     assert files(empty, encoder)["json"].stat().st_mtime_ns == written
     assert run("flat").startswith("FAISS flat over 300 vectors, recall@10 1.000")
     assert run("auto").startswith("FAISS flat")
@@ -293,9 +293,9 @@ def test_auto_completes_a_few_later_rows_exactly_and_builds_anew_for_many(
 ) -> None:
     run("auto")
     put(empty, encoder, names(15, "z/"), made(15, seed=2))
-    assert run("auto").startswith("FAISS rabitq over 300 vectors, 15 later ones searched exactly, bits")
+    assert run("auto").startswith("FAISS pqfs over 300 vectors, 15 later ones searched exactly, bits")
     put(empty, encoder, ["zz/1"], made(1, seed=3))
-    assert run("auto").startswith("FAISS rabitq over 316 vectors, bits")
+    assert run("auto").startswith("FAISS pqfs over 316 vectors, m")
 
 
 def test_a_named_kind_is_built_if_it_is_another_or_rows_came_later(
@@ -316,15 +316,15 @@ def test_a_stale_index_is_built_anew_or_told(
     run("auto")
     put(empty, encoder, ["d/00001"], made(1, seed=3))
     assert run("none") == "exact search (300 vectors; index stale: rows it holds were changed or removed)"
-    assert run("auto").startswith("FAISS rabitq over 300")
+    assert run("auto").startswith("FAISS pqfs over 300")
 
 
 def test_building_takes_the_writers_lock(run: Callable[[str], str], empty: Store) -> None:
     with empty.folder.writer("index"):
         with pytest.raises(AtlasLockedError):
             run("flat")
-        assert run("auto").startswith("exact search (300 vectors; FAISS rabitq is not built:")
-    assert run("auto").startswith("FAISS rabitq over 300")
+        assert run("auto").startswith("exact search (300 vectors; FAISS pqfs is not built:")
+    assert run("auto").startswith("FAISS pqfs over 300")
 
 
 def test_levels_without_a_complete_encoder_have_no_index(empty: Store, encoder: StoredEncoder) -> None:
@@ -332,7 +332,7 @@ def test_levels_without_a_complete_encoder_have_no_index(empty: Store, encoder: 
 
 
 def test_kinds_and_tables_that_cannot_be_built_are_refused(empty: Store, encoder: StoredEncoder) -> None:
-    with pytest.raises(InputError, match="unknown FAISS index 'annoy'; known: flat, rabitq, ivf, hnsw, ivfpq"):
+    with pytest.raises(InputError, match="unknown FAISS index 'annoy'; known: flat, pqfs, ivf, hnsw, ivfpq"):
         refresh(empty.folder.path, "annoy", levels=("fov",))
     empty.delete(encoder.table, names(N))
     with pytest.raises(InputError, match="has no vectors to index"):

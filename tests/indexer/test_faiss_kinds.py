@@ -18,7 +18,7 @@ from locatlas.indexer.faiss_kinds import (
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-KINDS: tuple[Kind, ...] = ("flat", "rabitq", "ivf", "hnsw", "ivfpq")
+KINDS: tuple[Kind, ...] = ("flat", "pqfs", "ivf", "hnsw", "ivfpq")
 
 
 def clustered(n: int, d: int, seed: int = 0) -> NDArray[np.float32]:
@@ -30,7 +30,7 @@ def clustered(n: int, d: int, seed: int = 0) -> NDArray[np.float32]:
 
 def test_small_tables_need_no_index_and_large_ones_are_compressed() -> None:
     assert choose_kind(AUTO_EXACT_BELOW - 1) is None
-    assert choose_kind(AUTO_EXACT_BELOW) == "rabitq"
+    assert choose_kind(AUTO_EXACT_BELOW) == "pqfs"
     assert choose_kind(AUTO_PQ_ABOVE) == "ivfpq"
 
 

@@ -1,10 +1,42 @@
-"""Fixtures for all tests: a seeded generator, and the real data where they are present."""
+"""Fixtures for all tests: a seeded generator, and the real data where they are present.
+
+LOCATLAS_TESTS=thorough, which `make test-all` sets, asks for whatever the default run goes without: see below.
+"""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from _pytest.doctest import DoctestModule
+from hypothesis import settings
+
+THOROUGH = os.environ.get("LOCATLAS_TESTS") == "thorough"
+
+settings.register_profile("quick", max_examples=25)
+settings.register_profile("thorough", max_examples=100)  # Hypothesis' own default
+settings.load_profile("thorough" if THOROUGH else "quick")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file() -> Iterator[Any]:
+    """No doctests here: looking for them takes seconds, and imports what else runs only in processes of its own."""
+    found = yield
+    return [collector for collector in found if not isinstance(collector, DoctestModule)]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def disk() -> Iterator[None]:
+    """Nothing waits for the disk: no test cuts the power, and what a killed process wrote is there without.
+
+    Waiting took a third of the default run. Processes that tests start do wait, and so does a thorough run.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if not THOROUGH:
+            patch.setattr(os, "fsync", os.fstat)  # which fails as well where nothing is open
+        yield
 
 
 @pytest.fixture

@@ -12,13 +12,14 @@ import pytest
 from locatlas.cli import main
 from locatlas.cli.documents import DOCUMENTS
 from locatlas.models import registry
-from tests.query.made_training import TINY, make_atlas
+from tests.query.made_training import TINY, draw_nothing, make_atlas
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def atlas(tmp_path: Path, home: Path) -> Path:
+def atlas(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    draw_nothing(monkeypatch)
     return make_atlas(tmp_path)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from locatlas.models.training.loop import train
+from locatlas.models.training import loop
 from locatlas.models.training.plan import TrainingPlan
 from tests.models.training.regression import Regression
 
@@ -22,7 +22,8 @@ def main() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     objective = Regression(**settings.get("objective", {}))
-    train(objective, TrainingPlan(**settings["plan"]), folder, progress=progress)
+    loop.draw_curve = lambda *_: None  # takes longer than the training
+    loop.train(objective, TrainingPlan(**settings["plan"]), folder, progress=progress)
     torch.save(objective.module.state_dict(), folder / f"rank{os.environ.get('RANK', '0')}.pt")
 
 

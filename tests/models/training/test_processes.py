@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from locatlas.errors import InputError
+from locatlas.models.training import loop
 from locatlas.models.training.distributed import is_first_process, processes, share
 from locatlas.models.training.log import read_log
 from locatlas.models.training.loop import train
@@ -19,6 +20,14 @@ from locatlas.models.training.plan import TrainingPlan
 from tests.models.training.regression import Regression
 
 ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(autouse=True)
+def no_curve(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes longer than everything else here."""
+    monkeypatch.setattr(loop, "draw_curve", lambda *_: None)
+
+
 PLAN = {"steps": 6, "batch_size": 10, "lr": 0.05, "workers": 1, "device": "cpu"}
 
 

@@ -1,7 +1,4 @@
-"""Fixtures for all tests: a seeded generator, and the real data where they are present.
-
-LOCATLAS_TESTS=thorough, which `make test-all` sets, asks for whatever the default run goes without: see below.
-"""
+"""Fixtures for all tests: a seeded generator, and the real data where they are present."""
 
 import os
 from collections.abc import Iterator
@@ -13,7 +10,7 @@ import pytest
 from _pytest.doctest import DoctestModule
 from hypothesis import settings
 
-THOROUGH = os.environ.get("LOCATLAS_TESTS") == "thorough"
+from tests.quick import THOROUGH, wait_for_no_disk
 
 settings.register_profile("quick", max_examples=25)
 settings.register_profile("thorough", max_examples=100)  # Hypothesis' own default
@@ -27,16 +24,7 @@ def pytest_collect_file() -> Iterator[Any]:
     return [collector for collector in found if not isinstance(collector, DoctestModule)]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def disk() -> Iterator[None]:
-    """Nothing waits for the disk: no test cuts the power, and what a killed process wrote is there without.
-
-    Waiting took a third of the default run. Processes that tests start do wait, and so does a thorough run.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        if not THOROUGH:
-            patch.setattr(os, "fsync", os.fstat)  # which fails as well where nothing is open
-        yield
+wait_for_no_disk()  # which took a third of the time
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 from _pytest.doctest import DoctestModule
 from hypothesis import settings
 
+from tests.forking import Forks
 from tests.quick import THOROUGH, wait_for_no_disk
 
 settings.register_profile("quick", max_examples=25)
@@ -40,6 +41,14 @@ def shared_data() -> Path:
     if not (folder / "README.md").is_file():
         pytest.skip(f"real data not present at {folder} (set LOCATLAS_SHARED_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """Processes that have torch and nothing else."""
+    made = Forks()
+    yield made
+    made.stop()
 
 
 @pytest.fixture(autouse=True)

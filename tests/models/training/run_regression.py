@@ -1,4 +1,4 @@
-"""A training in a process of its own: `python -m ... FOLDER`, settings as JSON in the environment."""
+"""A training in a process of its own: `main()`, the folder as its argument, settings as JSON in the environment."""
 
 import json
 import os
@@ -13,7 +13,8 @@ from locatlas.models.training.plan import TrainingPlan
 from tests.models.training.regression import Regression
 
 
-def main() -> None:
+def main(*_: str) -> None:
+    torch.set_num_threads(1)
     settings = json.loads(os.environ["RUN"])
     folder = Path(sys.argv[1])
 
@@ -25,8 +26,3 @@ def main() -> None:
     loop.draw_curve = lambda *_: None  # takes longer than the training
     loop.train(objective, TrainingPlan(**settings["plan"]), folder, progress=progress)
     torch.save(objective.module.state_dict(), folder / f"rank{os.environ.get('RANK', '0')}.pt")
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    main()

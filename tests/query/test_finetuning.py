@@ -1,10 +1,7 @@
 """Fine-tuning on an atlas, from its images to a switched atlas; what is killed continues; what is finished stays."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +27,10 @@ from locatlas.models.training.log import read_log
 from locatlas.models.weights import read_checkpoint
 from locatlas.query.atlas import open_atlas
 from locatlas.query.finetuning import finetune, pretrain
+from tests.forking import Forks
 from tests.indexer.made import contents
 from tests.query.made_training import CLASSES, TINY, draw_nothing, make_atlas
 
-ROOT = Path(__file__).resolve().parents[2]
 SMALL = DinoOptions(prototypes=16, bottleneck=8, hidden=16, n_local=1)
 SHORT: dict[str, Any] = {"steps": 3, "batch_size": 6, "validation": 0.3}
 
@@ -205,12 +202,13 @@ def test_images_that_changed_since_a_training_was_begun_are_not_mixed_into_it(
 
 
 KILLED = """
-import dataclasses, os, signal, sys
+import dataclasses, os, signal, sys, torch
 import locatlas.indexer.finetune_begin as begin
 from locatlas.indexer.finetune_request import FinetuneRequest
 from locatlas.models.training import loop
 from locatlas.query.finetuning import finetune
 
+torch.set_num_threads(int(sys.argv[2]))  # sums are rounded by how many share them
 loop.draw_curve = lambda *_: None
 settled, save = begin.settled_plan, loop.save_checkpoint
 begin.settled_plan = lambda *a, **k: dataclasses.replace(settled(*a, **k), checkpoint_every_s=1e-9)
@@ -231,11 +229,8 @@ for _ in range(2):  # each in a process of its own; forked, because importing ta
 """
 
 
-def test_a_training_that_was_killed_continues_to_the_same_weights(atlas: Path) -> None:
-    command = [sys.executable, "-c", KILLED, str(atlas)]
-    # sums are rounded by how many threads share them
-    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, cwd=ROOT)
+def test_a_training_that_was_killed_continues_to_the_same_weights(atlas: Path, forks: Forks) -> None:
+    ended = forks.run(KILLED, atlas, torch.get_num_threads())
     [killed] = registry.list_encoders("*supervised*")
     assert ended.stdout.split() == [str(-signal.SIGKILL), killed.weights_sha256, "0"], ended.stderr
     log = read_log(locatlas_home() / "runs" / killed.name / "log.jsonl")

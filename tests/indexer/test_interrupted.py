@@ -82,7 +82,7 @@ def dying(die_at: int) -> Iterator[Steps]:
 
 Survives = Callable[[Callable[[Path], Path], Callable[[Path], Any]], tuple[list[str], list[list[str]]]]
 
-SAMPLED = 2
+SAMPLED = 4
 
 
 @pytest.fixture(params=["some", pytest.param("every", marks=pytest.mark.slow)])

@@ -32,17 +32,26 @@ $(STAMP)-docs: $(STAMP)-run
 	@$(INSTALL) --group docs
 	@touch $@
 
-setup: $(STAMP)-test $(STAMP)-lint $(STAMP)-docs
+# all of it, in one go: pip looks at every package anew each time
+$(STAMP)-all: pyproject.toml constraints.txt | .venv/bin/python
+	@echo "installing locatlas and what it needs into .venv (first time only, some minutes)"
+	@$(INSTALL) -e '.[plot,serve]' --group test --group lint --group docs
+	@touch $(STAMP)-run $(STAMP)-test $(STAMP)-lint $(STAMP)-docs $@
+
+setup: $(STAMP)-all
 
 demo: $(STAMP)-run
 	@$(BIN)/locatlas demo demo
 
-# two workers on two cores: threads of each would only wait for those of the other
+# two workers on two cores: threads of each would only wait for those of the other;
+# compiled modules are kept, for the many processes that tests start
+TESTED = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 test: $(STAMP)-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
+	$(TESTED) -q -n 2 --dist worksteal
 
+# nothing left out that tests/quick.py leaves out
 test-all: $(STAMP)-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not gpu and not network"
+	LOCATLAS_TESTS=thorough $(TESTED) -q -n 2 --dist worksteal -m "not gpu and not network"
 
 lint: $(STAMP)-lint
 	$(BIN)/ruff check .
@@ -63,7 +72,7 @@ fmt: $(STAMP)-lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-check: lint types imports docs test
+check: $(STAMP)-all lint types imports docs test
 
 clean:
 	rm -rf .venv build *.egg-info demo docs/_build

@@ -5,7 +5,6 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,6 @@ from locatlas.indexer.training_run import TrainingRun
 from locatlas.indexer.trainings import known_training
 from locatlas.models import registry
 from locatlas.models.spec import EncoderSpec
-from locatlas.models.training.curve import draw_curve
 from locatlas.models.training.distributed import Processes, processes
 from locatlas.models.training.loop import train
 from locatlas.models.training.plan import TrainingPlan
@@ -166,8 +164,6 @@ def _train(
     result = train(objective, plan, run.folder, progress=progress, identity=identity)
     del objective
     if team.writes:
-        if find_spec("matplotlib") is not None:
-            draw_curve(result.log, run.folder)
         left = json.dumps(images.left_out, indent=1, sort_keys=True) + "\n"
         write_atomically(run.folder / "left_out.json", left.encode())
         metrics = end_metrics(result)

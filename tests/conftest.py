@@ -1,10 +1,31 @@
 """Fixtures for all tests: a seeded generator, and the real data where they are present."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from _pytest.doctest import DoctestModule
+from hypothesis import settings
+
+from tests.forking import Forks
+from tests.quick import THOROUGH, wait_for_no_disk
+
+settings.register_profile("quick", max_examples=25)
+settings.register_profile("thorough", max_examples=100)  # Hypothesis' own default
+settings.load_profile("thorough" if THOROUGH else "quick")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file() -> Iterator[Any]:
+    """No doctests here: looking for them takes seconds, and imports what else runs only in processes of its own."""
+    found = yield
+    return [collector for collector in found if not isinstance(collector, DoctestModule)]
+
+
+wait_for_no_disk()  # which took a third of the time
 
 
 @pytest.fixture
@@ -20,6 +41,14 @@ def shared_data() -> Path:
     if not (folder / "README.md").is_file():
         pytest.skip(f"real data not present at {folder} (set LOCATLAS_SHARED_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """Processes that have torch and nothing else."""
+    made = Forks()
+    yield made
+    made.stop()
 
 
 @pytest.fixture(autouse=True)

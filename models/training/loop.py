@@ -85,6 +85,8 @@ def train(
         if run.state.stopped is None:
             run.train()
             run.draw()
+        elif not run.is_drawn():  # killed after its last step
+            run.draw()
         return run.result()
 
 
@@ -241,6 +243,10 @@ class _Run:
             draw_curve(self._folder / "log.jsonl", self._folder)
         except InputError as error:
             _LOGGER.warning("no curve drawn: %s", error)
+
+    def is_drawn(self) -> bool:
+        """Whether the curve is there."""
+        return (self._folder / "curve.svg").is_file()
 
     def result(self) -> TrainingResult:
         """What came out."""

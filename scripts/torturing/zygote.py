@@ -16,6 +16,7 @@ def import_all() -> None:
     import faiss  # noqa: F401
     import lancedb.merge
     import lancedb.table  # noqa: F401
+    import sklearn.decomposition  # noqa: F401  # of a map
 
     import locatlas.indexer.embed
     import locatlas.indexer.faiss_index

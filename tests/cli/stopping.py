@@ -2,7 +2,7 @@
 
 Each line on stdin is a JSON object: `argv`; `step`, a key of `STEPS`, `at`, its number from 1; `signals`, what is sent
 then, in order; `stderr`, the file to write it to. Each is run in a forked child, because importing takes seconds; its
-exit code, negative where a signal ended it, is answered on stdout.
+exit code, negative where a signal ended it, is answered on stdout. `here`: no other process reads images.
 """
 
 import contextlib
@@ -20,6 +20,7 @@ from locatlas.cli import main
 from locatlas.indexer import embed, import_annotations, import_embeddings, index, job, pipeline  # noqa: F401
 from locatlas.indexer.store import Store
 from tests.indexer.made import PlainEncoder
+from tests.quick import decode_here, wait_for_no_disk
 
 STEPS: dict[str, tuple[Any, str]] = {
     "read": (PlainEncoder, "prepare"),  # in a thread
@@ -50,6 +51,9 @@ def run(asked: dict[str, Any]) -> int:
     """One command, with commits of two images; its exit code."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, where the tests run in the background
     job.load_encoder = PlainEncoder  # type: ignore[assignment]
+    wait_for_no_disk()
+    if asked["here"]:
+        decode_here()
     pipeline.BATCH_IMAGES = 2
     import_embeddings._COMMIT_ROWS = 2
     for function in (index.index, embed.embed, embed.reembed):

@@ -48,6 +48,7 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
                 "at": at,
                 "signals": [int(number) for number in signals],
                 "stderr": str(errors),
+                "here": True,
             }
             stdin.write(json.dumps(asked) + "\n")
             stdin.flush()
@@ -58,17 +59,32 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
         stdin.close()
 
 
-@pytest.fixture
-def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
-    """A source, an atlas of it, one with a second encoder half embedded, cells to annotate, and a file of vectors."""
+@pytest.fixture(autouse=True)
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is prepared in this process has the vectors of the commands."""
     monkeypatch.setattr("locatlas.indexer.job.load_encoder", PlainEncoder)
-    source = write_collection(tmp_path / "source", range(FIELDS))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A source, an atlas of it, and a file of vectors. Not to be changed."""
+    folder = tmp_path_factory.mktemp("made")
+    source = write_collection(folder / "source", range(FIELDS))
     (source / name_of(3)).write_bytes(b"no image")
-    index(source, atlas=tmp_path / "indexed", dataset="opencell", commit_rows=2)
-    file = tmp_path / "v.npz"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LOCATLAS_HOME", str(folder / "home"))
+        patch.setattr("locatlas.indexer.job.load_encoder", PlainEncoder)
+        index(source, atlas=folder / "indexed", dataset="opencell", commit_rows=2)
+    file = folder / "v.npz"
     vectors = np.random.default_rng(0).standard_normal((7, 5)).astype(np.float32)
     np.savez(file, ids=np.array([f"x{n}" for n in range(7)]), vectors=vectors)
-    return {"source": source, "indexed": tmp_path / "indexed", "file": file}
+    return {"source": source, "indexed": folder / "indexed", "file": file}
+
+
+@pytest.fixture(scope="module")
+def wholes() -> dict[str, dict[str, Any]]:
+    """What commands leave that are not stopped, by name: the same for all moments at which others are."""
+    return {}
 
 
 def check_left(atlas: Path, *, wrote: bool = True) -> Store:
@@ -90,13 +106,20 @@ def check_left(atlas: Path, *, wrote: bool = True) -> Store:
 
 def stopped(
     command: Command, argv: Callable[[Path], list[Any]], prepare: Callable[[Path], Any], folder: Path,
-    step: str, at: int, number: int = signal.SIGINT, *, wrote: bool = True,
+    step: str, at: int, number: int = signal.SIGINT, *, wrote: bool = True, whole: dict[str, Any] | None = None,
 ) -> Store:  # fmt: skip
-    """A command that is stopped once, then goes on, and one that is not stopped: they end with the same."""
-    whole, cut = folder / "whole", folder / "cut"
-    for path in (whole, cut):
-        prepare(path)
-    assert command(argv(whole))[0] == 0
+    """A command that is stopped once, then goes on, and one that is not stopped: they end with the same.
+
+    Args:
+        whole: What one left that was not stopped, to be filled by the first.
+    """
+    cut = folder / "cut"
+    whole = {} if whole is None else whole
+    if not whole:
+        prepare(folder / "whole")
+        assert command(argv(folder / "whole"))[0] == 0
+        whole.update(contents(Store.open(folder / "whole")))
+    prepare(cut)
     code, lines = command(argv(cut), step, at, number)
     assert (code, lines) == (128 + number, [TOLD.format("Ctrl-C" if number == signal.SIGINT else "SIGTERM")])
     if (cut / "atlas.json").exists():
@@ -104,7 +127,7 @@ def stopped(
     code, lines = command(argv(cut))
     assert code == 0, lines
     store = Store.open(cut)
-    assert contents(store) == contents(Store.open(whole))
+    assert contents(store) == whole
     assert {row["state"] for row in store.read("runs").to_pylist()} <= {"done", "interrupted"}
     return store
 
@@ -124,14 +147,15 @@ def stopped(
     ],
 )
 def test_an_index_run_that_is_stopped_is_told_in_one_line_and_goes_on(
-    command: Command, made: dict[str, Path], tmp_path: Path, step: str, at: int, number: int
+    command: Command, made: dict[str, Path], wholes: dict[str, Any], tmp_path: Path, step: str, at: int, number: int
 ) -> None:
     def argv(atlas: Path) -> list[Any]:
         return ["index", made["source"], "--atlas", atlas, "--dataset", "opencell", "--faiss", "none"]
 
     # what stops before the first commit, or before anything is read, has nothing to tell in the ledger
     wrote = (step, at) not in [("list", 2), ("read", 1), ("encode", 1)]
-    stopped(command, argv, lambda _: None, tmp_path, step, at, number, wrote=wrote)
+    whole = wholes.setdefault("index", {})
+    stopped(command, argv, lambda _: None, tmp_path, step, at, number, wrote=wrote, whole=whole)
 
 
 @pytest.mark.parametrize("step", ["encode", "commit"])
@@ -149,7 +173,7 @@ def test_cells_that_are_stopped_while_they_are_found_or_embedded_go_on(
 @pytest.mark.parametrize(("step", "at"), [("encode", 2), ("commit", 4)])
 @pytest.mark.parametrize("name", ["embed", "reembed"])
 def test_a_second_encoder_that_is_stopped_goes_on_and_leaves_the_first_in_use(
-    command: Command, made: dict[str, Path], tmp_path: Path, name: str, step: str, at: int
+    command: Command, made: dict[str, Path], wholes: dict[str, Any], tmp_path: Path, name: str, step: str, at: int
 ) -> None:
     plan = ["--channels", "random", "--plan-seed", "3"]
 
@@ -168,7 +192,7 @@ def test_a_second_encoder_that_is_stopped_goes_on_and_leaves_the_first_in_use(
             return ["embed", "--atlas", atlas, *plan, "--faiss", "none"]
         return ["reembed", "--atlas", atlas, "--encoder", other(Store.open(atlas)), "--faiss", "none"]
 
-    stopped(command, argv, prepare, tmp_path, step, at, signal.SIGTERM)
+    stopped(command, argv, prepare, tmp_path, step, at, signal.SIGTERM, whole=wholes.setdefault(name, {}))
 
 
 def other(store: Store) -> str:
@@ -179,12 +203,12 @@ def other(store: Store) -> str:
 
 @pytest.mark.parametrize("at", [2, 4])
 def test_an_import_of_vectors_that_is_stopped_goes_on(
-    command: Command, made: dict[str, Path], tmp_path: Path, at: int
+    command: Command, made: dict[str, Path], wholes: dict[str, Any], tmp_path: Path, at: int
 ) -> None:
     def argv(atlas: Path) -> list[Any]:
         return ["import-embeddings", made["file"], "--atlas", atlas, "--name", "elsewhere"]
 
-    stopped(command, argv, lambda _: None, tmp_path, "commit", at)
+    stopped(command, argv, lambda _: None, tmp_path, "commit", at, whole=wholes.setdefault("import", {}))
 
 
 def test_an_import_of_annotations_that_is_stopped_goes_on(command: Command, tmp_path: Path) -> None:
@@ -235,6 +259,7 @@ def test_a_whole_process_ends_with_the_code_of_its_signal(made: dict[str, Path],
         "at": 4,
         "signals": [int(signal.SIGTERM)],
         "stderr": str(tmp_path / "stderr"),
+        "here": False,
     }
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run([sys.executable, "-c", program, json.dumps(asked)], check=False, env=environment)

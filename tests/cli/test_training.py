@@ -12,13 +12,15 @@ import pytest
 from locatlas.cli import main
 from locatlas.cli.documents import DOCUMENTS
 from locatlas.models import registry
-from tests.query.made_training import TINY, make_atlas
+from tests.forking import OF_EACH_RANK, Forks, torchrun
+from tests.query.made_training import TINY, draw_nothing, make_atlas
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def atlas(tmp_path: Path, home: Path) -> Path:
+def atlas(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    draw_nothing(monkeypatch)
     return make_atlas(tmp_path)
 
 
@@ -116,14 +118,32 @@ def test_what_cannot_be_done_is_one_line(atlas: Path, capsys: pytest.CaptureFixt
         assert reason in lines[0]
 
 
-def test_two_processes_train_one_encoder_and_the_first_writes_it(atlas: Path) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+MAIN = """
+import locatlas.query.finetuning
+from locatlas.cli import main as run
+from locatlas.models.training import loop
+loop.draw_curve = lambda *_: None
+def main(*arguments):
+    run(list(arguments))
+"""
+
+
+@pytest.mark.parametrize("by", ["forks", pytest.param("torchrun", marks=pytest.mark.slow)])
+def test_two_processes_train_one_encoder_and_the_first_writes_it(by: str, atlas: Path, forks: Forks) -> None:
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d",
-        "--rdzv-endpoint", "localhost:0", "-m", "locatlas", "finetune", "--atlas", str(atlas), "--steps", "2",
-        "--batch-size", "6", "--device", "cpu", "--json",
+        "finetune", "--atlas", str(atlas), "--steps", "2", "--batch-size", "6", "--device", "cpu", "--json",
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, cwd=ROOT)
+    if by == "forks":
+        done = forks.run(MAIN + OF_EACH_RANK, *command, environment=torchrun())
+    else:
+        started = [
+            sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d",
+            "--rdzv-endpoint", "localhost:0", "-m", "locatlas",
+        ]  # fmt: skip
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [*started, *command], capture_output=True, text=True, env=environment, check=False, cwd=ROOT
+        )
     assert done.returncode == 0, done.stderr
     found = document(done.stdout, "finetune")
     assert found["embedded"]["embedded"] == 20

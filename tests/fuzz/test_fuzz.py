@@ -15,6 +15,7 @@ from tests.fuzz.targets import TARGETS, prepare
 RUNS = {"image": 150, "mask": 150, "runs": 5000, "vectors": 60, "manifest": 40, "weights": 60, "cells": 100}
 
 
+@pytest.mark.slow  # instrumenting alone takes ten seconds
 @pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris is there on Linux x86-64 only")
 def test_targets_survive_guided_mutations(tmp_path: Path) -> None:
     """All in one process, of which each target gets a copy: instrumenting takes longer than the runs."""

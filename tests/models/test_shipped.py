@@ -59,17 +59,19 @@ def agreement(vectors: NDArray[np.float32], groups: list[str], labels: list[tupl
     return float(np.mean([right[rows].mean() for rows in several]))
 
 
-@pytest.fixture(scope="module")
-def fields(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made fields of a seed that no training has seen: three proteins a class, one field of each in each look."""
-    folder = tmp_path_factory.mktemp("fields")
-    make_collection(folder, seed=2003, proteins_per_class=3, fovs_per_protein=1, hpa_proteins_per_class=3)
-    return folder
-
-
-@pytest.mark.parametrize("look", ["opencell", "hpa"])
-def test_it_sees_localizations_that_untrained_and_raw_pixels_do_not(look: str, fields: Path) -> None:
-    _, groups, labels, images = made_fields(fields, look)
+@pytest.mark.parametrize(
+    ("look", "proteins"),
+    [
+        ("opencell", 2),
+        pytest.param("opencell", 3, marks=pytest.mark.slow),
+        pytest.param("hpa", 3, marks=pytest.mark.slow),
+    ],
+)
+def test_it_sees_localizations_that_untrained_and_raw_pixels_do_not(look: str, proteins: int, tmp_path: Path) -> None:
+    """On made fields of a seed that no training has seen, one of each protein; `proteins` are those of a class."""
+    in_hpa = proteins if look == "hpa" else 0
+    make_collection(tmp_path, seed=2003, proteins_per_class=proteins, fovs_per_protein=1, hpa_proteins_per_class=in_hpa)
+    _, groups, labels, images = made_fields(tmp_path, look)
     trained, untrained = (encoded(name, images, ("protein",)) for name in (NAME, "seed:0"))
     found = {
         name: agreement(vectors, groups, labels)

@@ -1,19 +1,9 @@
-"""Each case runs in a fresh interpreter: an import can only be tried once."""
+"""Each case runs in a process of its own: an import can only be tried once."""
 
-import os
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def run(code: str, *, before: Path | None = None) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join([str(before)] * (before is not None) + [str(ROOT)])
-    environment = {**os.environ, "PYTHONPATH": path}
-    command = [sys.executable, "-c", textwrap.dedent(code)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+from tests.forking import Forks
 
 
 def packages(folder: Path, *, torchvision: str) -> Path:
@@ -32,13 +22,13 @@ CHECK_DECLARED = """
 """
 
 
-def test_timm_is_imported_beside_the_torchvision_of_this_machine() -> None:
-    done = run("from locatlas.models.torchvision_shim import import_timm; print(import_timm().__version__)")
+def test_timm_is_imported_beside_the_torchvision_of_this_machine(forks: Forks) -> None:
+    done = forks.run("from locatlas.models.torchvision_shim import import_timm; print(import_timm().__version__)")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
 
 
-def test_a_torchvision_without_its_operators_is_imported_after_they_are_declared(tmp_path: Path) -> None:
+def test_a_torchvision_without_its_operators_is_imported_after_they_are_declared(tmp_path: Path, forks: Forks) -> None:
     broken = """
         import torch
         @torch.library.register_fake("torchvision::nms")
@@ -46,18 +36,18 @@ def test_a_torchvision_without_its_operators_is_imported_after_they_are_declared
             return dets
     """
     folder = packages(tmp_path, torchvision=broken)
-    assert "operator torchvision::nms does not exist" in run("import timm", before=folder).stderr
-    done = run(CHECK_DECLARED, before=folder)
+    assert "operator torchvision::nms does not exist" in forks.run("import timm", paths=[folder]).stderr
+    done = forks.run(CHECK_DECLARED, paths=[folder])
     assert (done.returncode, done.stdout.strip()) == (0, "1"), done.stderr
 
 
-def test_nothing_is_declared_for_a_torchvision_that_works(tmp_path: Path) -> None:
-    done = run(CHECK_DECLARED, before=packages(tmp_path, torchvision="works = True"))
+def test_nothing_is_declared_for_a_torchvision_that_works(tmp_path: Path, forks: Forks) -> None:
+    done = forks.run(CHECK_DECLARED, paths=[packages(tmp_path, torchvision="works = True")])
     assert (done.returncode, done.stdout.strip()) == (0, "0"), done.stderr
 
 
-def test_another_failure_of_torchvision_is_not_hidden(tmp_path: Path) -> None:
+def test_another_failure_of_torchvision_is_not_hidden(tmp_path: Path, forks: Forks) -> None:
     folder = packages(tmp_path, torchvision="raise RuntimeError('compiled with different CUDA major versions')")
-    done = run(CHECK_DECLARED, before=folder)
+    done = forks.run(CHECK_DECLARED, paths=[folder])
     assert done.returncode == 1
     assert "RuntimeError: compiled with different CUDA major versions" in done.stderr

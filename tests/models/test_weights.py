@@ -1,8 +1,6 @@
 import argparse
 import os
 import pickle
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from locatlas.errors import WeightsError
 from locatlas.models import vit
 from locatlas.models.spec import EncoderSpec
 from locatlas.models.weights import fill, load_state, locate, read_checkpoint, save, sha256_file
+from tests.forking import Forks
 from tests.models import published
 
 RED_TO_YELLOW = ("microtubules", "protein", "nucleus", "er")
@@ -228,7 +227,7 @@ def test_weights_can_be_read_by_whom_the_users_other_files_can(tmp_path: Path) -
     assert (tmp_path / "w.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
-def test_weights_that_cannot_be_written_are_one_line_and_leave_nothing(tmp_path: Path) -> None:
+def test_weights_that_cannot_be_written_are_one_line_and_leave_nothing(tmp_path: Path, forks: Forks) -> None:
     script = (
         "import resource, signal, sys, torch\n"
         "from pathlib import Path\n"
@@ -242,10 +241,7 @@ def test_weights_that_cannot_be_written_are_one_line_and_leave_nothing(tmp_path:
         "    print(error)\n"
     )
     path = tmp_path / "w.safetensors"
-    root = Path(__file__).resolve().parents[2]
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=False, cwd=root
-    )
+    done = forks.run(script, path)
     assert done.stdout.startswith(f"{path}: cannot be written ("), done.stderr
     assert len(done.stdout.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import tifffile
 
 from locatlas.indexer.encoders import EncoderRequest
@@ -50,6 +51,11 @@ def add_tiny() -> EncoderSpec:
     path = registry.own_encoder_path(TINY).with_name("tiny.safetensors")
     save(vit.weights_module(network).state_dict(), path)
     return registry.add(TINY, weights=path, architecture="locatlas_pico", slots=spec.slots, input_px=EDGE_PX)
+
+
+def draw_nothing(patch: pytest.MonkeyPatch) -> None:
+    """No curves: pictures take most of the time of a training this short."""
+    patch.setattr("locatlas.models.training.loop.draw_curve", lambda log, folder: (log, folder))
 
 
 def make_atlas(folder: Path) -> Path:

@@ -1,10 +1,7 @@
 """Fine-tuning on an atlas, from its images to a switched atlas; what is killed continues; what is finished stays."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +27,10 @@ from locatlas.models.training.log import read_log
 from locatlas.models.weights import read_checkpoint
 from locatlas.query.atlas import open_atlas
 from locatlas.query.finetuning import finetune, pretrain
+from tests.forking import Forks
 from tests.indexer.made import contents
-from tests.query.made_training import CLASSES, TINY, make_atlas
+from tests.query.made_training import CLASSES, TINY, draw_nothing, make_atlas
 
-ROOT = Path(__file__).resolve().parents[2]
 SMALL = DinoOptions(prototypes=16, bottleneck=8, hidden=16, n_local=1)
 SHORT: dict[str, Any] = {"steps": 3, "batch_size": 6, "validation": 0.3}
 
@@ -46,9 +43,8 @@ def atlas(tmp_path: Path, home: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_curve(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures take most of the time of a training this short."""
     if request.node.name != "test_a_picture_of_the_log_is_drawn":
-        monkeypatch.setattr("locatlas.indexer.finetune.find_spec", lambda _: None)
+        draw_nothing(monkeypatch)
 
 
 def done(atlas: Path, how: dict[str, Any] | None = None, **asked: Any) -> FinetuneResult:
@@ -206,14 +202,14 @@ def test_images_that_changed_since_a_training_was_begun_are_not_mixed_into_it(
 
 
 KILLED = """
-import dataclasses, os, signal, sys
-import locatlas.indexer.finetune as module
+import dataclasses, os, signal, sys, torch
 import locatlas.indexer.finetune_begin as begin
 from locatlas.indexer.finetune_request import FinetuneRequest
 from locatlas.models.training import loop
 from locatlas.query.finetuning import finetune
 
-module.find_spec = lambda _: None
+torch.set_num_threads(int(sys.argv[2]))  # sums are rounded by how many share them
+loop.draw_curve = lambda *_: None
 settled, save = begin.settled_plan, loop.save_checkpoint
 begin.settled_plan = lambda *a, **k: dataclasses.replace(settled(*a, **k), checkpoint_every_s=1e-9)
 
@@ -224,21 +220,19 @@ def killing(path, content):
 
 loop.save_checkpoint = killing
 request = FinetuneRequest(steps=5, batch_size=6, validation=0.3)
-print(finetune(atlas=sys.argv[1], request=request, device="cpu", follow=False).encoder.weights_sha256)
+for _ in range(2):  # each in a process of its own; forked, because importing takes seconds
+    if (child := os.fork()) == 0:
+        made = finetune(atlas=sys.argv[1], request=request, device="cpu", follow=False)
+        print(made.encoder.weights_sha256, flush=True)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
-def test_a_training_that_was_killed_continues_to_the_same_weights(atlas: Path) -> None:
-    command = [sys.executable, "-c", KILLED, str(atlas)]
-    # sums are rounded by how many threads share them
-    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    outcomes = [
-        subprocess.run(command, capture_output=True, text=True, env=environment, check=False, cwd=ROOT)
-        for _ in range(2)
-    ]
-    assert [o.returncode for o in outcomes] == [-signal.SIGKILL, 0], outcomes[1].stderr
+def test_a_training_that_was_killed_continues_to_the_same_weights(atlas: Path, forks: Forks) -> None:
+    ended = forks.run(KILLED, atlas, torch.get_num_threads())
     [killed] = registry.list_encoders("*supervised*")
-    assert outcomes[1].stdout.split() == [killed.weights_sha256]
+    assert ended.stdout.split() == [str(-signal.SIGKILL), killed.weights_sha256, "0"], ended.stderr
     log = read_log(locatlas_home() / "runs" / killed.name / "log.jsonl")
     assert [line["step"] for line in log if line["kind"] == "step"] == [1, 2, 3, 4, 5]
     whole = done(atlas, {"follow": False, "name": "whole"}, steps=5)

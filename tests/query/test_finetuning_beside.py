@@ -17,7 +17,7 @@ from locatlas.indexer.store import Store
 from locatlas.indexer.training_run import TrainingRun, runs_folder
 from locatlas.models import registry
 from locatlas.query.finetuning import finetune
-from tests.query.made_training import TINY, make_atlas
+from tests.query.made_training import TINY, draw_nothing, make_atlas
 
 SHORT: dict[str, Any] = {"steps": 2, "batch_size": 6, "validation": 0.3}
 WAIT_S = 60
@@ -25,7 +25,7 @@ WAIT_S = 60
 
 @pytest.fixture
 def atlas(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(training, "find_spec", lambda _: None)  # pictures take most of the time
+    draw_nothing(monkeypatch)
     return make_atlas(tmp_path)
 
 

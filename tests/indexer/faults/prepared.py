@@ -16,6 +16,8 @@ from torturing.sources import Field, MaskedField, Sources
 from torturing.worker import Ended, Fault
 from torturing.zygote import Zygote
 
+from tests.quick import decode_here, wait_for_no_disk
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -31,6 +33,13 @@ class Prepared:
     def copied(self, path: Path) -> Path:
         shutil.rmtree(path, ignore_errors=True)
         return Path(shutil.copytree(self.atlas, path))
+
+
+def prepare() -> None:
+    """What is done in each new worker."""
+    commands.prepare()
+    wait_for_no_disk()
+    decode_here()
 
 
 def done(ended: Ended) -> Any:
@@ -174,4 +183,4 @@ class Matrix:
         return sorted({1, last, *(chance.randint(1, last) for _ in range(n))})
 
 
-__all__ = ["COMMANDS", "ERRORS", "Matrix", "Prepared", "done", "prepare_atlas", "snapshot"]
+__all__ = ["COMMANDS", "ERRORS", "Matrix", "Prepared", "done", "prepare", "prepare_atlas", "snapshot"]

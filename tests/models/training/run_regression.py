@@ -1,4 +1,4 @@
-"""A training in a process of its own: `python -m ... FOLDER`, settings as JSON in the environment."""
+"""A training in a process of its own: `main()`, the folder as its argument, settings as JSON in the environment."""
 
 import json
 import os
@@ -8,12 +8,13 @@ from pathlib import Path
 
 import torch
 
-from locatlas.models.training.loop import train
+from locatlas.models.training import loop
 from locatlas.models.training.plan import TrainingPlan
 from tests.models.training.regression import Regression
 
 
-def main() -> None:
+def main(*_: str) -> None:
+    torch.set_num_threads(1)
     settings = json.loads(os.environ["RUN"])
     folder = Path(sys.argv[1])
 
@@ -22,10 +23,6 @@ def main() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     objective = Regression(**settings.get("objective", {}))
-    train(objective, TrainingPlan(**settings["plan"]), folder, progress=progress)
+    loop.draw_curve = lambda *_: None  # takes longer than the training
+    loop.train(objective, TrainingPlan(**settings["plan"]), folder, progress=progress)
     torch.save(objective.module.state_dict(), folder / f"rank{os.environ.get('RANK', '0')}.pt")
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    main()

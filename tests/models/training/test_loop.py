@@ -154,6 +154,16 @@ def test_a_finished_run_gives_its_result_again_without_a_step(tmp_path: Path) ->
     assert second.log.read_text() == text
 
 
+def test_a_curve_that_is_missing_is_drawn_where_the_run_has_ended(tmp_path: Path, curves: list[Path]) -> None:
+    train(Regression(), plan(), tmp_path)
+    assert curves == [tmp_path / "log.jsonl"]
+    train(Regression(), plan(), tmp_path)  # killed before it was drawn
+    assert curves == [tmp_path / "log.jsonl"] * 2
+    (tmp_path / "curve.svg").touch()
+    train(Regression(), plan(), tmp_path)
+    assert len(curves) == 2
+
+
 def test_without_resume_a_run_begins_anew(tmp_path: Path) -> None:
     first = train(Regression(), plan(), tmp_path)
     lines = steps_of(first.log)

@@ -1,51 +1,44 @@
 """Trainings in processes of their own: several that train together, and one that is killed."""
 
 import json
-import os
 import signal
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from locatlas.errors import InputError
+from locatlas.models.training import loop
 from locatlas.models.training.distributed import is_first_process, processes, share
 from locatlas.models.training.log import read_log
 from locatlas.models.training.loop import train
 from locatlas.models.training.plan import TrainingPlan
+from tests.forking import OF_EACH_RANK, Forks, torchrun
 from tests.models.training.regression import Regression
 
-ROOT = Path(__file__).resolve().parents[3]
+
+@pytest.fixture(autouse=True)
+def no_curve(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes longer than everything else here."""
+    monkeypatch.setattr(loop, "draw_curve", lambda *_: None)
+
+
 PLAN = {"steps": 6, "batch_size": 10, "lr": 0.05, "workers": 1, "device": "cpu"}
 
 
-def start(folder: Path, settings: dict, **environment: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.models.training.run_regression", str(folder)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "RUN": json.dumps(settings), **environment},
-        stderr=subprocess.PIPE,
-    )
+MAIN = "from tests.models.training.run_regression import main"
 
 
 def lines_of(log: Path) -> list[dict]:
     return [{name: value for name, value in line.items() if name != "images_per_s"} for line in read_log(log)]
 
 
-def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    torchrun = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+def test_two_processes_take_the_steps_of_one(tmp_path: Path, forks: Forks) -> None:
     settings = {"plan": {**PLAN, "accumulate": 2}, "objective": {"scores": [0.1, 0.5, 0.2, 0.1, 0.1, 0.1]}}
     settings["plan"] |= {"validate_every": 1, "patience": 3}
-    both = [start(tmp_path, settings, **torchrun, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(2)]
-    for one in both:
-        _, said = one.communicate(timeout=120)
-        assert one.returncode == 0, said.decode()
+    environment = {**torchrun(), "RUN": json.dumps(settings)}
+    both = forks.run(MAIN + OF_EACH_RANK, tmp_path, environment=environment)
+    assert both.returncode == 0, both.stderr
     alone = Regression(scores=[0.1, 0.5, 0.2, 0.1, 0.1, 0.1])
     result = train(alone, TrainingPlan(**PLAN, validate_every=1, patience=3), tmp_path / "alone")
     assert result.stopped == "early"
@@ -62,11 +55,11 @@ def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
             assert mine["metrics"] == pytest.approx(theirs["metrics"], rel=1e-4, abs=1e-6)
 
 
-def test_after_kill_9_a_resumed_run_is_bit_for_bit_the_one_that_was_not_killed(tmp_path: Path) -> None:
+def test_after_kill_9_a_resumed_run_is_bit_for_bit_the_one_that_was_not_killed(tmp_path: Path, forks: Forks) -> None:
     plan = {**PLAN, "checkpoint_every_s": 0.0}
-    process = start(tmp_path / "cut", {"plan": plan, "objective": {"dropout": 0.3}, "kill_after": 4})
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == -signal.SIGKILL, said.decode()
+    settings = {"plan": plan, "objective": {"dropout": 0.3}, "kill_after": 4}
+    ended = forks.run(f"{MAIN}\nmain()", tmp_path / "cut", environment={"RUN": json.dumps(settings)})
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
     # what a kill in the middle of a line and of a checkpoint leaves
     with (tmp_path / "cut" / "log.jsonl").open("ab") as file:
         file.write(b'{"kind":"st')

@@ -17,7 +17,7 @@ from locatlas.query.atlas import open_atlas
 from locatlas.query.benchmark import run as run_module
 from locatlas.query.benchmark.grid import EncoderEntry, Grid
 from locatlas.query.benchmark.run import benchmark
-from tests.query.made_training import TINY, make_atlas
+from tests.query.made_training import TINY, draw_nothing, make_atlas
 
 PLANS = ("natural", "random", "replicate")
 
@@ -29,7 +29,7 @@ def atlas(tmp_path: Path, home: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_curve(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("locatlas.indexer.finetune.find_spec", lambda _: None)
+    draw_nothing(monkeypatch)
 
 
 def grid(**said: Any) -> Grid:

@@ -24,6 +24,7 @@ from locatlas.indexer.ledger import Run
 from locatlas.indexer.packed import Packed
 from locatlas.indexer.pipeline import COMMIT_ROWS, Progress
 from locatlas.indexer.plan import Plan, make_plan
+from locatlas.indexer.profile import Profile
 from locatlas.indexer.quarantine import Quarantine, Rejection
 from locatlas.indexer.records import ImageRecord, RejectedSource
 from locatlas.indexer.rows import STATED, image_rows
@@ -55,6 +56,7 @@ def index(
     progress: Progress | None = None,
     commit_rows: int = COMMIT_ROWS,
     prune: bool = False,
+    profile: bool = False,
 ) -> IndexSummary:
     """Bring a data set into an atlas: rows, vectors, quarantine. A second run does nothing; a killed one continues.
 
@@ -80,6 +82,7 @@ def index(
         progress: Told of what goes on.
         commit_rows: Images a commit.
         prune: Remove images of the data set whose files are gone; otherwise they are told and stay.
+        profile: Tell in the summary where the seconds of embedding went.
 
     Raises:
         InputError: If the source, the data set or the name cannot be used at all, or cells were found by another
@@ -125,6 +128,7 @@ def index(
     with store.folder.writer(f"index {source}"), Run.record(store, "index", dataset=label) as run:
         declared = {store.folder.root_name(p, prefer=label): p.resolve() for p in [*named, *known]}
         job = Job(store, run, Quarantine(store), declared, progress, commit_rows)
+        job.profile = Profile() if profile else None
         for bad in rejected:
             job.quarantine.put(
                 Rejection(dataset=label, root=next(iter(declared)), source=_below(bad.source, root), reason=bad.reason)

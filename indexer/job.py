@@ -18,6 +18,7 @@ from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.ledger import Run, versions
 from locatlas.indexer.limits import VARIABLE
 from locatlas.indexer.pipeline import COMMIT_ROWS, Pending, Progress, Throttle, embed_pending
+from locatlas.indexer.profile import Profile
 from locatlas.indexer.quarantine import Quarantine, rejection_id
 from locatlas.indexer.records import ImageRecord
 from locatlas.indexer.rows import is_cut, place_of, row_source, rows_of
@@ -77,6 +78,7 @@ class Job:
         program: Version of locatlas, and the limits it was given: another may read what this one cannot.
         beside: Whether others may write between the commits (`writing`).
         throttle: Rests after each batch.
+        profile: Takes the seconds of each stage of embedding; None for none.
     """
 
     store: Store
@@ -89,6 +91,7 @@ class Job:
     program: str = field(default_factory=_program)
     beside: bool = False
     throttle: Throttle | None = None
+    profile: Profile | None = None
     _loaded: dict[str, Encoder] = field(default_factory=dict)
 
     @contextmanager
@@ -181,6 +184,7 @@ class Job:
             commit_rows=self.commit_rows,
             crop=encoder.spec.crop,
             throttle=self.throttle,
+            profile=self.profile,
         )
 
     def commits(self, encoder: StoredEncoder) -> Commits:
@@ -289,5 +293,6 @@ class Job:
             setattr(summary, name, flags)
         summary.fovs, summary.cells = self.store.count("fovs"), self.store.count("cells")
         self.run.counts["skipped"], self.run.counts["updated"] = summary.skipped, summary.updated
+        summary.profile = None if self.profile is None else self.profile.to_dict()
         summary.timings_s = {stage: round(seconds, 3) for stage, seconds in self.run.timings_s.items()}
         return summary

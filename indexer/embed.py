@@ -24,6 +24,7 @@ from locatlas.indexer.rows import is_cut, record_from_row, row_source, rows_of, 
 from locatlas.indexer.schema import image_schema
 from locatlas.indexer.store import Store
 from locatlas.indexer.summary import IndexSummary
+from locatlas.models.runtimes import Runtime
 
 __all__ = ["check_scale", "embed", "embed_stored", "reembed"]
 
@@ -41,6 +42,7 @@ def embed(
     busy: float = 1.0,
     switch: bool = True,
     profile: bool = False,
+    runtime: Runtime = "torch",
 ) -> IndexSummary:
     """Give every image of an atlas its vector by an encoder, beside those it has, and switch when complete.
 
@@ -57,6 +59,7 @@ def embed(
             vector on, so that no `reembed` takes it for one to be current once a kill left it incomplete, and
             `maintain --drop-superseded` frees its space; one that is known keeps its state.
         profile: Tell in the summary where the seconds went.
+        runtime: What runs the encoder's network; the vectors are those of the same encoder.
 
     Raises:
         InputError: If the atlas holds no images, their folder is not there, or the encoder in use was imported.
@@ -74,7 +77,9 @@ def embed(
             message = f"{atlas}: holds no images at level {' or '.join(levels)} that could be embedded"
             raise InputError(message)
 
-    return _beside(atlas, "embed", work, progress=progress, commit_rows=commit_rows, busy=busy, profile=profile)
+    return _beside(
+        atlas, "embed", work, progress=progress, commit_rows=commit_rows, busy=busy, profile=profile, runtime=runtime
+    )
 
 
 def reembed(
@@ -86,6 +91,7 @@ def reembed(
     commit_rows: int = COMMIT_ROWS,
     busy: float = 1.0,
     profile: bool = False,
+    runtime: Runtime = "torch",
 ) -> IndexSummary:
     """Find what is stale in an atlas and embed that: images without a vector, changed ones, an encoder being built.
 
@@ -98,6 +104,7 @@ def reembed(
         commit_rows: Images a commit.
         busy: As in `embed`.
         profile: As in `embed`.
+        runtime: As in `embed`.
 
     Raises:
         InputError: If there is nothing that could be embedded, several encoders are being built and none was named, or
@@ -117,7 +124,9 @@ def reembed(
             )
             raise InputError(message)
 
-    return _beside(atlas, "reembed", work, progress=progress, commit_rows=commit_rows, busy=busy, profile=profile)
+    return _beside(
+        atlas, "reembed", work, progress=progress, commit_rows=commit_rows, busy=busy, profile=profile, runtime=runtime
+    )
 
 
 def refill(
@@ -152,13 +161,14 @@ def _beside(
     commit_rows: int,
     busy: float,
     profile: bool = False,
+    runtime: Runtime = "torch",
 ) -> IndexSummary:
     """Do some work that takes the writer lock for its commits only, and close its run."""
     throttle = Throttle(busy) if busy != 1 else None
     store = Store.open(Path(atlas))
     with Run.record_beside(store, command) as run:
         job = Job(store, run, Quarantine(store), {}, progress, commit_rows, beside=True, throttle=throttle)
-        job.profile = Profile() if profile else None
+        job.profile, job.runtime = Profile() if profile else None, runtime
         work(job)
         return job.finish()
 

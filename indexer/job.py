@@ -28,6 +28,7 @@ from locatlas.indexer.summary import IndexSummary, Maintained
 from locatlas.indexer.tidy import FREED, MERGED, REMOVED, tidy
 from locatlas.models.crops import CropPlan, window
 from locatlas.models.encode import Encoder, load_encoder
+from locatlas.models.runtimes import Runtime, runtime_version
 
 __all__ = ["PLACE_COLUMNS", "Job", "image_table", "is_dropped", "usual_channels"]
 
@@ -79,6 +80,7 @@ class Job:
         beside: Whether others may write between the commits (`writing`).
         throttle: Rests after each batch.
         profile: Takes the seconds of each stage of embedding; None for none.
+        runtime: What runs the encoder's network.
     """
 
     store: Store
@@ -92,6 +94,7 @@ class Job:
     beside: bool = False
     throttle: Throttle | None = None
     profile: Profile | None = None
+    runtime: Runtime = "torch"
     _loaded: dict[str, Encoder] = field(default_factory=dict)
 
     @contextmanager
@@ -168,7 +171,9 @@ class Job:
             if self.progress:
                 self.progress("loading encoder", 0, len(work))
             with self.run.timed("load encoder"):
-                self._loaded = {encoder.fingerprint: load_encoder(encoder.spec)}
+                options: dict[str, Any] = {} if self.runtime == "torch" else {"runtime": self.runtime}
+                self.run.runtime = runtime_version(self.runtime)
+                self._loaded = {encoder.fingerprint: load_encoder(encoder.spec, **options)}
         loaded = self._loaded[encoder.fingerprint]
         self.run.level, self.run.fingerprint = encoder.level, encoder.fingerprint
         if not self.knows(encoder):

@@ -84,7 +84,7 @@ class Profile:
             self._batch = list(batch)
 
     def measure_encoder(self, encoder: "EncoderLike") -> None:
-        """Encode the largest batch a few times more, when nothing else of the run works; its vectors are thrown away."""
+        """Encode the largest batch a few times more, when nothing else of the run works; for its time alone."""
         if not self._batch:
             return
         rates: list[float] = []
@@ -100,7 +100,7 @@ class Profile:
         """The part `profile` of the JSON document.
 
         Returns:
-            `images`, `wall_s`, `images_per_s`; `in_turn_s` adds up to `wall_s`, because these stages follow one another;
+            `images`, `wall_s`, `images_per_s`; `in_turn_s` adds up to `wall_s`, since these stages follow each other;
             `beside_s` are seconds of threads, of which several pass at once, `beside_core_s` those of them in which the
             thread had a core: a decoding process of its own is waited for without one. `encoder_images_per_s` is the
             best of the rounds on a batch that lay ready, `share_of_encoder` how much of it the whole path reached;

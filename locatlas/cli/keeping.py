@@ -1,11 +1,11 @@
 """Commands that keep an atlas current and small: reembed, maintain."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import rich_click as click
 
-from locatlas.cli.building import faiss_option, profile_option
+from locatlas.cli.building import faiss_option, profile_option, runtime_option
 from locatlas.cli.built import finish
 from locatlas.cli.common import atlas_option, emit_json, json_option
 from locatlas.cli.progress import progress_bar
@@ -36,9 +36,18 @@ busy_option = click.option(
 @busy_option
 @faiss_option
 @profile_option
+@runtime_option
 @json_option
 def reembed_command(
-    atlas: Path, encoder: str | None, level: str, busy: float, faiss: str, *, profile: bool, as_json: bool
+    atlas: Path,
+    encoder: str | None,
+    level: str,
+    busy: float,
+    faiss: str,
+    *,
+    profile: bool,
+    runtime: Literal["torch", "openvino"],
+    as_json: bool,
 ) -> None:
     """Find what is stale in an atlas and embed only that: images without a vector, changed ones, a new encoder.
 
@@ -49,7 +58,15 @@ def reembed_command(
 
     with progress_bar() as progress:
         levels = ("fov", "cell") if level == "both" else (level,)
-        summary = reembed(atlas=atlas, encoder=encoder, levels=levels, progress=progress, busy=busy, profile=profile)
+        summary = reembed(
+            atlas=atlas,
+            encoder=encoder,
+            levels=levels,
+            progress=progress,
+            busy=busy,
+            profile=profile,
+            runtime=runtime,
+        )
     finish(atlas, summary, faiss=faiss, as_json=as_json)
 
 

@@ -21,8 +21,8 @@ Runtime = Literal["torch", "openvino"]
 RUNTIMES = get_args(Runtime)
 
 LEAST_COSINE: dict[Precision, float] = {"fp32": 0.9999, "bf16": 0.9995}
-"""Below this to torch's float32 vector of the same input, a runtime is refused. On 485 real cells torch's own bf16 has a
-least cosine of 0.99977, OpenVINO's 0.99984."""
+"""Below this to torch's float32 vector of the same input, a runtime is refused. On 485 real cells torch's own bf16 has
+a least cosine of 0.99977, OpenVINO's 0.99984."""
 
 Network = Callable[[Tensor], Tensor]
 

@@ -14,13 +14,19 @@ EDGES = st.integers(1, 90)
 
 
 @settings(max_examples=60, deadline=None)
-@given(EDGES, EDGES, EDGES, EDGES, st.sampled_from(["bilinear", "bicubic"]), st.integers(0, 99))
+@given(EDGES, EDGES, EDGES, st.integers(2, 90), st.sampled_from(["bilinear", "bicubic"]), st.integers(0, 99))
 def test_products_give_torchs_antialiased_resize(h: int, w: int, height: int, width: int, mode: str, seed: int) -> None:
     planes = torch.from_numpy(np.random.default_rng(seed).random((2, h, w), dtype=np.float32))
     before = planes.clone()
     wanted = functional.interpolate(planes[None], (height, width), mode=mode, antialias=True, align_corners=False)[0]
     torch.testing.assert_close(resized(planes, height, width, mode), wanted, atol=1e-6, rtol=0)
     assert torch.equal(planes, before)
+
+
+def test_a_single_column_is_resized_too() -> None:
+    """Where torch 2.13 repeats the first row: three rows of two."""
+    column = torch.tensor([[[0.1], [0.9]]])
+    torch.testing.assert_close(resized(column, 3, 1, "bilinear"), torch.tensor([[[0.1], [0.5], [0.9]]]))
 
 
 def test_a_view_is_resized_as_its_copy() -> None:

@@ -23,7 +23,7 @@ from locatlas.indexer.tidy import tidy
 from locatlas.indexer.tidy_limits import FRAGMENTS_BEFORE_COMPACTION
 from locatlas.interrupts import unbroken
 
-__all__ = ["FROM_PIXELS", "Commits", "Done", "Loaded", "Pending", "Writing"]
+__all__ = ["FROM_PIXELS", "Commits", "Done", "Loaded", "Pending", "Writing", "same_pixels"]
 
 FROM_PIXELS = ("height", "width", "source_digest", "source_stat", "qc", "thumbnail")
 """Columns of the image tables that are known once an image was read."""
@@ -86,10 +86,11 @@ class Loaded:
     @property
     def is_new(self) -> bool:
         """Whether the row says something of the pixels that the stored one does not."""
-        return not _same(self.pending.row, self.row)
+        return not same_pixels(self.pending.row, self.row)
 
 
-def _same(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+def same_pixels(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Whether two rows say the same of an image's pixels, pictures aside, which follow from the rest."""
     return all(c in before and before[c] == after[c] for c in FROM_PIXELS if c != "thumbnail")
 
 
@@ -184,7 +185,7 @@ class Commits:
         good = [item for item, keep in zip(done.good, kept, strict=True) if keep]
         vectors = [np.concatenate(done.vectors)[kept]] if good else []
         # pixels that changed since they were indexed; whoever wrote the row meanwhile has seen newer ones
-        new = {i.row["id"]: i.row for i in good if i.is_new and _same(i.pending.row, now[i.row["id"]])}
+        new = {i.row["id"]: i.row for i in good if i.is_new and same_pixels(i.pending.row, now[i.row["id"]])}
         names = image_schema("fov" if self.level == "fov" else "cell").names
         here = self.store.read_rows(table, list(new), names).to_pylist() if new else []
         rows = [{**row, **{c: new[row["id"]][c] for c in FROM_PIXELS}} for row in here]

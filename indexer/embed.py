@@ -18,11 +18,13 @@ from locatlas.indexer.job import Job, image_table, usual_channels
 from locatlas.indexer.ledger import Run
 from locatlas.indexer.missing import Missing, check_scale, list_missing
 from locatlas.indexer.pipeline import COMMIT_ROWS, Pending, Progress, Throttle
+from locatlas.indexer.profile import Profile
 from locatlas.indexer.quarantine import Quarantine, Rejection
 from locatlas.indexer.rows import is_cut, record_from_row, row_source, rows_of, source_stat
 from locatlas.indexer.schema import image_schema
 from locatlas.indexer.store import Store
 from locatlas.indexer.summary import IndexSummary
+from locatlas.models.runtimes import Runtime
 
 __all__ = ["check_scale", "embed", "embed_stored", "reembed"]
 
@@ -39,6 +41,8 @@ def embed(
     commit_rows: int = COMMIT_ROWS,
     busy: float = 1.0,
     switch: bool = True,
+    profile: bool = False,
+    runtime: Runtime = "torch",
 ) -> IndexSummary:
     """Give every image of an atlas its vector by an encoder, beside those it has, and switch when complete.
 
@@ -54,6 +58,8 @@ def embed(
         switch: Make the encoder current once it is complete. Otherwise one that is new is superseded from its first
             vector on, so that no `reembed` takes it for one to be current once a kill left it incomplete, and
             `maintain --drop-superseded` frees its space; one that is known keeps its state.
+        profile: Tell in the summary where the seconds went.
+        runtime: What runs the encoder's network; the vectors are those of the same encoder.
 
     Raises:
         InputError: If the atlas holds no images, their folder is not there, or the encoder in use was imported.
@@ -71,7 +77,9 @@ def embed(
             message = f"{atlas}: holds no images at level {' or '.join(levels)} that could be embedded"
             raise InputError(message)
 
-    return _beside(atlas, "embed", work, progress=progress, commit_rows=commit_rows, busy=busy)
+    return _beside(
+        atlas, "embed", work, progress=progress, commit_rows=commit_rows, busy=busy, profile=profile, runtime=runtime
+    )
 
 
 def reembed(
@@ -82,6 +90,8 @@ def reembed(
     progress: Progress | None = None,
     commit_rows: int = COMMIT_ROWS,
     busy: float = 1.0,
+    profile: bool = False,
+    runtime: Runtime = "torch",
 ) -> IndexSummary:
     """Find what is stale in an atlas and embed that: images without a vector, changed ones, an encoder being built.
 
@@ -93,6 +103,8 @@ def reembed(
         progress: Told of what goes on.
         commit_rows: Images a commit.
         busy: As in `embed`.
+        profile: As in `embed`.
+        runtime: As in `embed`.
 
     Raises:
         InputError: If there is nothing that could be embedded, several encoders are being built and none was named, or
@@ -112,7 +124,9 @@ def reembed(
             )
             raise InputError(message)
 
-    return _beside(atlas, "reembed", work, progress=progress, commit_rows=commit_rows, busy=busy)
+    return _beside(
+        atlas, "reembed", work, progress=progress, commit_rows=commit_rows, busy=busy, profile=profile, runtime=runtime
+    )
 
 
 def refill(
@@ -146,12 +160,15 @@ def _beside(
     progress: Progress | None,
     commit_rows: int,
     busy: float,
+    profile: bool = False,
+    runtime: Runtime = "torch",
 ) -> IndexSummary:
     """Do some work that takes the writer lock for its commits only, and close its run."""
     throttle = Throttle(busy) if busy != 1 else None
     store = Store.open(Path(atlas))
     with Run.record_beside(store, command) as run:
         job = Job(store, run, Quarantine(store), {}, progress, commit_rows, beside=True, throttle=throttle)
+        job.profile, job.runtime = Profile() if profile else None, runtime
         work(job)
         return job.finish()
 

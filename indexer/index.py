@@ -24,12 +24,14 @@ from locatlas.indexer.ledger import Run
 from locatlas.indexer.packed import Packed
 from locatlas.indexer.pipeline import COMMIT_ROWS, Progress
 from locatlas.indexer.plan import Plan, make_plan
+from locatlas.indexer.profile import Profile
 from locatlas.indexer.quarantine import Quarantine, Rejection
 from locatlas.indexer.records import ImageRecord, RejectedSource
 from locatlas.indexer.rows import STATED, image_rows
 from locatlas.indexer.source_annotations import keep_of_records
 from locatlas.indexer.store import Store
 from locatlas.indexer.summary import IndexSummary
+from locatlas.models.runtimes import Runtime
 
 __all__ = ["index"]
 
@@ -55,6 +57,8 @@ def index(
     progress: Progress | None = None,
     commit_rows: int = COMMIT_ROWS,
     prune: bool = False,
+    profile: bool = False,
+    runtime: Runtime = "torch",
 ) -> IndexSummary:
     """Bring a data set into an atlas: rows, vectors, quarantine. A second run does nothing; a killed one continues.
 
@@ -80,6 +84,8 @@ def index(
         progress: Told of what goes on.
         commit_rows: Images a commit.
         prune: Remove images of the data set whose files are gone; otherwise they are told and stay.
+        profile: Tell in the summary where the seconds of embedding went.
+        runtime: What runs the encoder's network; the vectors are those of the same encoder.
 
     Raises:
         InputError: If the source, the data set or the name cannot be used at all, or cells were found by another
@@ -125,6 +131,7 @@ def index(
     with store.folder.writer(f"index {source}"), Run.record(store, "index", dataset=label) as run:
         declared = {store.folder.root_name(p, prefer=label): p.resolve() for p in [*named, *known]}
         job = Job(store, run, Quarantine(store), declared, progress, commit_rows)
+        job.profile, job.runtime = Profile() if profile else None, runtime
         for bad in rejected:
             job.quarantine.put(
                 Rejection(dataset=label, root=next(iter(declared)), source=_below(bad.source, root), reason=bad.reason)

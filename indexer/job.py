@@ -18,6 +18,7 @@ from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.ledger import Run, versions
 from locatlas.indexer.limits import VARIABLE
 from locatlas.indexer.pipeline import COMMIT_ROWS, Pending, Progress, Throttle, embed_pending
+from locatlas.indexer.profile import Profile
 from locatlas.indexer.quarantine import Quarantine, rejection_id
 from locatlas.indexer.records import ImageRecord
 from locatlas.indexer.rows import is_cut, place_of, row_source, rows_of
@@ -27,6 +28,7 @@ from locatlas.indexer.summary import IndexSummary, Maintained
 from locatlas.indexer.tidy import FREED, MERGED, REMOVED, tidy
 from locatlas.models.crops import CropPlan, window
 from locatlas.models.encode import Encoder, load_encoder
+from locatlas.models.runtimes import Runtime, runtime_version
 
 __all__ = ["PLACE_COLUMNS", "Job", "image_table", "is_dropped", "usual_channels"]
 
@@ -77,6 +79,8 @@ class Job:
         program: Version of locatlas, and the limits it was given: another may read what this one cannot.
         beside: Whether others may write between the commits (`writing`).
         throttle: Rests after each batch.
+        profile: Takes the seconds of each stage of embedding; None for none.
+        runtime: What runs the encoder's network.
     """
 
     store: Store
@@ -89,6 +93,8 @@ class Job:
     program: str = field(default_factory=_program)
     beside: bool = False
     throttle: Throttle | None = None
+    profile: Profile | None = None
+    runtime: Runtime = "torch"
     _loaded: dict[str, Encoder] = field(default_factory=dict)
 
     @contextmanager
@@ -165,7 +171,9 @@ class Job:
             if self.progress:
                 self.progress("loading encoder", 0, len(work))
             with self.run.timed("load encoder"):
-                self._loaded = {encoder.fingerprint: load_encoder(encoder.spec)}
+                options: dict[str, Any] = {} if self.runtime == "torch" else {"runtime": self.runtime}
+                self.run.runtime = runtime_version(self.runtime)
+                self._loaded = {encoder.fingerprint: load_encoder(encoder.spec, **options)}
         loaded = self._loaded[encoder.fingerprint]
         self.run.level, self.run.fingerprint = encoder.level, encoder.fingerprint
         if not self.knows(encoder):
@@ -181,6 +189,7 @@ class Job:
             commit_rows=self.commit_rows,
             crop=encoder.spec.crop,
             throttle=self.throttle,
+            profile=self.profile,
         )
 
     def commits(self, encoder: StoredEncoder) -> Commits:
@@ -289,5 +298,6 @@ class Job:
             setattr(summary, name, flags)
         summary.fovs, summary.cells = self.store.count("fovs"), self.store.count("cells")
         self.run.counts["skipped"], self.run.counts["updated"] = summary.skipped, summary.updated
+        summary.profile = None if self.profile is None else self.profile.to_dict()
         summary.timings_s = {stage: round(seconds, 3) for stage, seconds in self.run.timings_s.items()}
         return summary

@@ -58,6 +58,7 @@ class Run:
         counts: What was done, by word.
         commits: Commits of images, and of fields searched for cells.
         timings_s: Seconds by stage.
+        runtime: What ran the encoder, with its version; kept among the versions. None where nothing was encoded.
     """
 
     def __init__(self, store: Store, command: str, *, dataset: str | None) -> None:
@@ -71,6 +72,7 @@ class Run:
         self.counts: Counter[str] = Counter()
         self.commits = 0
         self.timings_s: defaultdict[str, float] = defaultdict(float)
+        self.runtime: str | None = None
         self._digest = hashlib.blake2b(digest_size=16)
         self._wrote = False
 
@@ -110,7 +112,7 @@ class Run:
             "level": self.level,
             "fingerprint": self.fingerprint,
             "counts": json.dumps(self.counts, sort_keys=True),
-            "versions": json.dumps(versions(), sort_keys=True),
+            "versions": json.dumps(versions() | ({"runtime": self.runtime} if self.runtime else {}), sort_keys=True),
             "timings_s": json.dumps({k: round(v, 3) for k, v in self.timings_s.items()}, sort_keys=True),
             "ids_digest": self._digest.hexdigest() if self._wrote else None,
         }

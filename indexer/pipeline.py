@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from itertools import islice
 from typing import Any, Protocol
 
@@ -17,10 +18,11 @@ from numpy.typing import NDArray
 
 from locatlas.errors import ImageRejectedError, InputError
 from locatlas.indexer.cells.rows import source_digest_of_cell
-from locatlas.indexer.commits import FROM_PIXELS, Commits, Done, Loaded, Pending
+from locatlas.indexer.commits import FROM_PIXELS, Commits, Done, Loaded, Pending, same_pixels
 from locatlas.indexer.decoding import read_image
 from locatlas.indexer.fields import SharedFields
 from locatlas.indexer.images import thumbnail
+from locatlas.indexer.profile import Profile, worked
 from locatlas.indexer.quarantine import Rejection
 from locatlas.indexer.read_ahead import read_ahead
 from locatlas.indexer.records import ImageRecord
@@ -72,29 +74,47 @@ def pixel_columns(image: ChannelImage, digest: str, stat: str) -> dict[str, Any]
         digest: Of its bytes.
         stat: Size and time of its sources, looked at before they were read.
     """
+    return {**_told_at_once(image, digest, stat), "thumbnail": thumbnail(image)}
+
+
+def _told_at_once(image: ChannelImage, digest: str, stat: str) -> dict[str, Any]:
+    """The columns `FROM_PIXELS` but for the picture, which takes as long as all else."""
     return {
         "height": image.pixels.shape[1],
         "width": image.pixels.shape[2],
         "source_digest": digest,
         "source_stat": stat,
         "qc": list(qc_flags(image)),
-        "thumbnail": thumbnail(image),
     }
 
 
-def _load(pending: Pending, encoder: EncoderLike, fields: SharedFields, crop: CropPlan | None) -> Loaded | Rejection:
+def _load(
+    pending: Pending,
+    encoder: EncoderLike,
+    fields: SharedFields,
+    crop: CropPlan | None,
+    profile: Profile | None,
+) -> Loaded | Rejection:
     try:
-        if is_cut(pending.row):
-            return Loaded(
-                pending, dict(pending.row), encoder.prepare(cut_cell(pending.record, pending.row, fields, crop))
-            )
-        image, digest = read_image(pending.record)
-        prepared = encoder.prepare(image)
+        with worked(profile, "reading and decoding"):
+            if is_cut(pending.row):
+                image, digest = cut_cell(pending.record, pending.row, fields, crop), None
+            else:
+                image, digest = read_image(pending.record)
+        with worked(profile, "preparing"):
+            prepared = encoder.prepare(image)
     except ImageRejectedError as error:
         # the network's reasons do not know the file
         path = str(pending.record.sources[0].path)
         return pending.rejected(str(error) if path in str(error) else f"{path}: {error}")
-    return Loaded(pending, {**pending.row, **pixel_columns(image, digest, pending.stat)}, prepared)
+    if digest is None:
+        return Loaded(pending, dict(pending.row), prepared)
+    with worked(profile, "describing"):
+        row = {**pending.row, **_told_at_once(image, digest, pending.stat)}
+        # an image that the atlas knows as it is keeps its row, and its picture
+        if not same_pixels(pending.row, row):
+            row["thumbnail"] = thumbnail(image)
+    return Loaded(pending, row, prepared)
 
 
 def cut_cell(record: ImageRecord, row: Mapping[str, Any], fields: SharedFields, crop: CropPlan | None) -> ChannelImage:
@@ -120,7 +140,11 @@ def cut_cell(record: ImageRecord, row: Mapping[str, Any], fields: SharedFields, 
 
 
 def _in_order(
-    work: Iterable[Pending], encoder: EncoderLike, pool: ThreadPoolExecutor, crop: CropPlan | None
+    work: Iterable[Pending],
+    encoder: EncoderLike,
+    pool: ThreadPoolExecutor,
+    crop: CropPlan | None,
+    profile: Profile | None,
 ) -> Iterator[Loaded | Rejection]:
     """Load ahead of the encoder by at most two batches, in order."""
     fields = SharedFields()
@@ -128,11 +152,11 @@ def _in_order(
     todo = iter(work)
     ahead = 2 * BATCH_IMAGES
     for pending in islice(todo, ahead):
-        waiting.append(pool.submit(_load, pending, encoder, fields, crop))
+        waiting.append(pool.submit(_load, pending, encoder, fields, crop, profile))
     while waiting:
         done = waiting.popleft().result()
         for pending in islice(todo, 1):
-            waiting.append(pool.submit(_load, pending, encoder, fields, crop))
+            waiting.append(pool.submit(_load, pending, encoder, fields, crop, profile))
         yield done
 
 
@@ -192,6 +216,7 @@ def embed_pending(
     commit_rows: int = COMMIT_ROWS,
     crop: CropPlan | None = None,
     throttle: Throttle | None = None,
+    profile: Profile | None = None,
 ) -> None:
     """Read, encode and commit records, chunk by chunk: image rows first, then vectors, then quarantine.
 
@@ -206,11 +231,28 @@ def embed_pending(
         commit_rows: Images a commit.
         crop: How cells are cut out of their fields; a field is read once, however many cells it has.
         throttle: Rests after each batch.
+        profile: Takes the seconds of each stage; None for none.
     """
+    with nullcontext() if profile is None else profile.run(commits.run.timings_s):
+        _embed(commits, work, encoder, progress, commit_rows, crop, throttle, profile)
+    if profile is not None:
+        profile.measure_encoder(encoder)
+
+
+def _embed(
+    commits: Commits,
+    work: Collection[Pending],
+    encoder: EncoderLike,
+    progress: Progress | None,
+    commit_rows: int,
+    crop: CropPlan | None,
+    throttle: Throttle | None,
+    profile: Profile | None,
+) -> None:
     run = commits.run
     done, committed_at = 0, time.monotonic()
     with read_ahead("locatlas-read") as pool:
-        loaded = _in_order(work, encoder, pool, crop)
+        loaded = _in_order(work, encoder, pool, crop, profile)
         for chunk in _chunks(work, commit_rows):
             waiting, batch = Done(), list[Loaded]()
             for left, pending in zip(reversed(range(len(chunk))), chunk, strict=True):
@@ -223,6 +265,8 @@ def embed_pending(
                 if batch and (not left or len(batch) == BATCH_IMAGES):
                     with run.timed("encode"):
                         waiting.vectors.append(encoder.encode_prepared([b.prepared for b in batch]))
+                    if profile is not None:
+                        profile.encoded([b.prepared for b in batch])
                     # the pixels of a batch are not needed once it is encoded
                     waiting.good += [Loaded(b.pending, b.row, None) for b in batch]
                     batch = []

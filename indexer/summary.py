@@ -67,6 +67,7 @@ class IndexSummary:
         cell_qc: Cells found in this run by QC flag.
         maintained: What was done so that files stay few.
         timings_s: Seconds by stage.
+        profile: Where the seconds of embedding went (`profile.Profile.to_dict`); None where nobody asked.
     """
 
     fovs: int = 0
@@ -84,6 +85,7 @@ class IndexSummary:
     cell_qc: dict[str, int] = field(default_factory=dict)
     maintained: Maintained = field(default_factory=Maintained)
     timings_s: dict[str, float] = field(default_factory=dict)
+    profile: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document of `index` and `embed`; `encoder` is the one of the FOVs where both levels have one."""
@@ -109,4 +111,5 @@ class IndexSummary:
             "cell_qc": self.cell_qc,
             "maintained": asdict(self.maintained),
             "timings_s": self.timings_s,
+            "profile": self.profile,
         }

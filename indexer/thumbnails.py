@@ -94,7 +94,9 @@ def _stretched(
     plane: NDArray[np.generic], size: tuple[int, int], limits: tuple[float, float] | None
 ) -> NDArray[np.float32]:
     """The plane at (width, height) `size`, float32 in [0, 1]."""
-    values = np.nan_to_num(plane.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    values = plane.astype(np.float32)
+    if plane.dtype.kind == "f":
+        values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
     small = np.asarray(Image.fromarray(values).resize(size, Image.Resampling.BOX), dtype=np.float64)
     low, high = np.percentile(small, (LOW_PERCENTILE, HIGH_PERCENTILE)) if limits is None else limits
     if not high > low:

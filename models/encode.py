@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +11,9 @@ from torch import Tensor, nn
 
 from locatlas.errors import ImageRejectedError, InputError, WeightsError
 from locatlas.models import registry, vit, weights
-from locatlas.models.hardware import usable_device
+from locatlas.models.hardware import native_bf16, usable_device
+from locatlas.models.precision import in_precision
+from locatlas.models.runtimes import Runtime, checked, openvino_network
 from locatlas.models.spec import EncoderSpec, Mapping, Passes, Precision
 from locatlas.models.transforms import network_input
 from locatlas.models.views import turned
@@ -22,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 _BATCH_CPU = 4
 _BATCH_CUDA = 32
+_BATCH_OPENVINO = 8
 """Images per forward pass where the caller names no number."""
 
 _PREPARED_AT_ONCE = 256
@@ -97,17 +101,19 @@ def _in_slot_order(spec: EncoderSpec, available: Sequence[str], mapping: Mapping
     return (*fitting, *others)
 
 
-def load_encoder(spec: EncoderSpec, *, device: str = "auto") -> "Encoder":
+def load_encoder(spec: EncoderSpec, *, device: str = "auto", runtime: Runtime = "torch") -> "Encoder":
     """The network of a spec with its weights, ready to encode.
 
     Args:
         spec: From `resolve`, or as stored with an atlas.
         device: `auto` (CUDA if there is one, else the CPU), or torch's name of one.
+        runtime: What runs the network; `openvino` is for the CPU.
 
     Raises:
         WeightsError: If the weights are not to be had, are not those of the spec's digest, or do not fit exactly.
-        InputError: If the device does not exist here.
+        InputError: If the device does not exist here, or the runtime is not installed or not for it.
     """
+    where = usable_device("cpu" if runtime == "openvino" and device == "auto" else device)
     network = vit.build(spec)
     digest = spec.weights_sha256
     if digest is not None and digest.startswith("seed:"):
@@ -117,7 +123,7 @@ def load_encoder(spec: EncoderSpec, *, device: str = "auto") -> "Encoder":
     if vit.embedding_dim(network) != spec.embedding_dim:
         message = f"encoder {spec.name}: gives {vit.embedding_dim(network)} numbers, its spec says {spec.embedding_dim}"
         raise WeightsError(message)
-    return Encoder(spec, network, usable_device(device))
+    return Encoder(spec, network, where, runtime)
 
 
 class Encoder:
@@ -127,19 +133,37 @@ class Encoder:
         spec: What decides the vectors.
         network: From `vit.build`, with weights.
         device: Where it runs.
+        runtime: What runs it.
 
     Attributes:
         spec: As given.
         device: As given.
+
+    Raises:
+        InputError: If the runtime is not installed, or cannot run the network there.
     """
 
-    def __init__(self, spec: EncoderSpec, network: nn.Module, device: torch.device) -> None:
+    def __init__(self, spec: EncoderSpec, network: nn.Module, device: torch.device, runtime: Runtime = "torch") -> None:
         self.spec = spec
         self.device = device
         self._fits: int | None = None  # images per forward pass, once more were too many
         self._patch_px = vit.patch_px(network)
         self._dtype = torch.bfloat16 if spec.precision == "bf16" else torch.float32
-        self._network = network.to(device=device, dtype=self._dtype).eval()
+        self._batch = _BATCH_CUDA if device.type == "cuda" else _BATCH_CPU
+        self._network: Any  # a module, or what runs one
+        if runtime == "openvino":
+            if device.type != "cpu":
+                message = f"runtime openvino is for the CPU, not for {device}"
+                raise InputError(message)
+            self._dtype, self._batch = torch.float32, _BATCH_OPENVINO  # it rounds to bf16 itself
+            network = network.float().eval()
+            self._network = checked(openvino_network(network, spec), network, spec)
+            return
+        if spec.precision == "bf16" and device.type == "cpu" and not native_bf16():
+            logger.warning(
+                "%s: this CPU has no bf16 instructions, so bf16 is slower here than fp32 would be", spec.name
+            )
+        self._network = in_precision(network, spec.precision, device)
 
     def prepare(self, image: ChannelImage) -> Tensor:
         """An image's forward passes: float32 on the CPU, (passes, slots, h, w). Safe to call from several threads.
@@ -170,7 +194,7 @@ class Encoder:
             InputError: If the memory does not take a single image.
         """
         out = np.empty((len(inputs), self.spec.dim), dtype=np.float32)
-        size = batch_size or (_BATCH_CUDA if self.device.type == "cuda" else _BATCH_CPU)
+        size = batch_size or self._batch
         by_shape: dict[torch.Size, list[int]] = {}
         for i, tensor in enumerate(inputs):
             by_shape.setdefault(tensor.shape, []).append(i)

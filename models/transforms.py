@@ -11,7 +11,9 @@ from torch.nn import functional
 
 from locatlas.errors import ImageRejectedError
 from locatlas.models.channels import assemble, plan, used_channels
+from locatlas.models.intensity import EPS, FLAT, float_planes, scale_line, scaled, standardized
 from locatlas.models.qc import check_usable
+from locatlas.models.resizing import resized
 from locatlas.models.spec import EncoderSpec
 from locatlas.types import ChannelImage
 
@@ -19,11 +21,6 @@ __all__ = ["MAX_EDGE_PX", "network_input", "pad", "pad_to_patch", "resize_and_cr
 
 MAX_EDGE_PX = 16384
 """Rescaling to the encoder's pixel size is refused beyond this edge: the pixel size is then surely wrong."""
-
-_FLAT = 1e-6
-"""A plane whose values differ relatively by less is flat: resizing a constant leaves rounding, not to be blown up."""
-
-_EPS = 1e-7  # DINO4Cells_code, self_normalize; a flat channel becomes 0 / 1e-7 = 0
 
 
 def network_input(image: ChannelImage, spec: EncoderSpec, *, patch_px: int) -> Tensor:
@@ -47,18 +44,16 @@ def network_input(image: ChannelImage, spec: EncoderSpec, *, patch_px: int) -> T
         InputError: If the spec names channels that it has no slot for.
     """
     channels = used_channels(spec, image.channels)
-    picked = image.pixels[[image.channels.index(channel) for channel in channels]]
+    rows = [image.channels.index(channel) for channel in channels]
+    picked = image.pixels if rows == list(range(len(image.channels))) else image.pixels[rows]
     used = ChannelImage(picked, channels, image.pixel_size_um)
     check_usable(used, unit_range=spec.intensity == "unit")
-    planes = torch.from_numpy(scale_intensity(used.pixels, spec))
-    planes = resize_and_crop(planes, spec, pixel_size_um=image.pixel_size_um)
-    if spec.intensity == "standardize":
-        planes = standardize(planes)
+    planes = _scaled_and_resized(used, spec)
     if spec.resize == "center_crop_pad":
         planes = pad(planes, spec.input_px, spec.input_px)
     planes = pad_to_patch(planes, patch_px)
     batch = assemble(planes, channels, plan(spec, image.channels), spec)
-    if not torch.isfinite(batch).all():
+    if not np.isfinite(batch.numpy()).all():
         low, high = float(used.pixels.min()), float(used.pixels.max())
         message = f"pixels from {low:g} to {high:g} cannot be scaled to finite numbers"
         raise ImageRejectedError(message)
@@ -66,6 +61,18 @@ def network_input(image: ChannelImage, spec: EncoderSpec, *, patch_px: int) -> T
         shown = _shown(used, spec, patch_px=patch_px)
         batch = torch.cat([batch, shown.expand(len(batch), 1, *shown.shape[1:])], dim=1)
     return batch
+
+
+def _scaled_and_resized(image: ChannelImage, spec: EncoderSpec) -> Tensor:
+    """All channels by `spec.intensity` at the size of `spec.resize`, padding left out: float32, (channels, h, w)."""
+    if image.pixels.dtype.kind == "u":
+        whole, line = float_planes(image.pixels, scale_line(image.pixels, spec))
+        small = resize_and_crop(torch.from_numpy(whole), spec, pixel_size_um=image.pixel_size_um)
+        planes = scaled(small.numpy(), line)
+    else:
+        floats = torch.from_numpy(scale_intensity(image.pixels, spec))
+        planes = resize_and_crop(floats, spec, pixel_size_um=image.pixel_size_um).numpy()
+    return torch.from_numpy(standardized(planes) if spec.intensity == "standardize" else planes)
 
 
 def _shown(image: ChannelImage, spec: EncoderSpec, *, patch_px: int) -> Tensor:
@@ -122,8 +129,8 @@ def standardize(planes: Tensor) -> Tensor:
     mean = wide.mean(dim=(-2, -1), keepdim=True)
     sd = wide.std(dim=(-2, -1), keepdim=True, correction=0)
     low, high = planes.amin(dim=(-2, -1), keepdim=True), planes.amax(dim=(-2, -1), keepdim=True)
-    flat = high - low <= _FLAT * torch.maximum(high.abs(), low.abs())
-    return torch.where(flat, 0.0, (wide - mean) / (sd + _EPS)).float()
+    flat = high - low <= FLAT * torch.maximum(high.abs(), low.abs())
+    return torch.where(flat, 0.0, (wide - mean) / (sd + EPS)).float()
 
 
 def resize_and_crop(planes: Tensor, spec: EncoderSpec, *, pixel_size_um: float | None = None) -> Tensor:
@@ -167,9 +174,7 @@ def resize_and_crop(planes: Tensor, spec: EncoderSpec, *, pixel_size_um: float |
 def _resize(planes: Tensor, height: int, width: int, spec: EncoderSpec) -> Tensor:
     if planes.shape[-2:] == (height, width):
         return planes
-    return functional.interpolate(
-        planes[None], size=(height, width), mode=spec.interpolation, antialias=True, align_corners=False
-    )[0]
+    return resized(planes, height, width, spec.interpolation)
 
 
 def _crop(planes: Tensor, edge: int) -> Tensor:

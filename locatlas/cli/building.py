@@ -24,6 +24,18 @@ faiss_option = click.option(
     help="Index for look-ups; auto builds none below 50,000 vectors, where exact search is fast.",
 )
 
+profile_option = click.option(
+    "--profile", is_flag=True, help="Tell where the seconds of embedding went, and what the encoder alone could do."
+)
+
+runtime_option = click.option(
+    "--runtime",
+    type=click.Choice(["torch", "openvino"]),
+    default="torch",
+    show_default=True,
+    help="What runs the encoder's network; openvino (an extra) is for Intel CPUs, and is compared with torch first.",
+)
+
 
 def _encoder_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(
@@ -50,6 +62,8 @@ def _encoder_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 help="Default: bf16 where hardware and network gain from it; in an atlas an encoder keeps its own.",
             ),
             faiss_option,
+            profile_option,
+            runtime_option,
         ]
     ):
         command = option(command)
@@ -128,6 +142,8 @@ def index_command(
     resegment: bool,
     prune: bool,
     strict: bool,
+    profile: bool,
+    runtime: Literal["torch", "openvino"],
     as_json: bool,
     **encoder: Any,
 ) -> None:
@@ -156,6 +172,8 @@ def index_command(
             resegment=resegment,
             progress=progress,
             prune=prune,
+            profile=profile,
+            runtime=runtime,
         )
     finish(atlas, summary, faiss=faiss, as_json=as_json)
     if summary.gone and not as_json:
@@ -171,7 +189,16 @@ def index_command(
 @_encoder_options
 @crop_options
 @json_option
-def embed_command(atlas: Path, level: str, faiss: str, *, as_json: bool, **encoder: Any) -> None:
+def embed_command(
+    atlas: Path,
+    level: str,
+    faiss: str,
+    *,
+    profile: bool,
+    runtime: Literal["torch", "openvino"],
+    as_json: bool,
+    **encoder: Any,
+) -> None:
     """Give every image of an atlas its vector by an encoder, beside those it has.
 
     Queries use the encoder before until the last vector is there; then the new one is current.
@@ -181,7 +208,9 @@ def embed_command(atlas: Path, level: str, faiss: str, *, as_json: bool, **encod
 
     with progress_bar() as progress:
         levels = ("fov", "cell") if level == "both" else (level,)
-        summary = embed(atlas=atlas, request=request, levels=levels, progress=progress)
+        summary = embed(
+            atlas=atlas, request=request, levels=levels, progress=progress, profile=profile, runtime=runtime
+        )
     finish(atlas, summary, faiss=faiss, as_json=as_json)
 
 

@@ -1,8 +1,8 @@
 """What `index`, `embed` and `reembed` say when they are done."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
@@ -55,6 +55,8 @@ def finish(atlas: Path, summary: "IndexSummary", *, faiss: str, as_json: bool) -
         )
     if summary.timings_s:
         click.echo("seconds: " + ", ".join(f"{stage} {s:.1f}" for stage, s in summary.timings_s.items()))
+    if summary.profile is not None:
+        _tell_profile(summary.profile)
     if summary.quarantined:
         _tell_quarantine(summary.quarantined)
 
@@ -65,6 +67,24 @@ def _tell_quarantine(rejections: "Sequence[Rejection]") -> None:
     more = f" ({len(groups) - SHOWN_REASONS} further kinds with --json)" if len(groups) > SHOWN_REASONS else ""
     rows = [(len(group), group[0][0], group[0][1]) for group in groups[:SHOWN_REASONS]]
     print_table(("n", "first source", "its reason"), rows, title=f"{len(rejections)} in quarantine, by reason{more}")
+
+
+def _tell_profile(profile: Mapping[str, Any]) -> None:
+    """Two rows of seconds, and what the whole path reached of the encoder's own rate."""
+    rate, alone, share = (profile[part] for part in ("images_per_s", "encoder_images_per_s", "share_of_encoder"))
+    if not profile["images"]:
+        click.echo("profile: no image was embedded")
+        return
+    click.echo(
+        f"profile: {profile['images']} images in {profile['wall_s']:.1f} s, {rate:.1f} a second; the encoder alone, on "
+        f"a batch that lay ready, {alone:.1f} a second: {share:.0%} of that was reached"
+    )
+    click.echo("  one after another: " + ", ".join(f"{stage} {s:.1f}" for stage, s in profile["in_turn_s"].items()))
+    core = profile["beside_core_s"]
+    click.echo(
+        "  beside, seconds of threads (of them with a core; decoding processes not counted): "
+        + ", ".join(f"{stage} {s:.1f} ({core[stage]:.1f})" for stage, s in profile["beside_s"].items())
+    )
 
 
 def _tell_cells(summary: "IndexSummary") -> None:

@@ -81,6 +81,23 @@ class MaintainedTables(_Document):
     freed_bytes: int = Field(ge=0)
 
 
+class EmbeddingProfile(_Document):
+    """Where the seconds of embedding went."""
+
+    images: int = Field(ge=0, description="images that were encoded")
+    wall_s: float = Field(ge=0, description="seconds from the first image asked for to the last commit")
+    images_per_s: float | None = Field(description="of the whole path")
+    in_turn_s: dict[str, float] = Field(description="seconds by what the encoding thread did; they add up to wall_s")
+    beside_s: dict[str, float] = Field(
+        description="seconds of the threads that read ahead, which pass at the same time"
+    )
+    beside_core_s: dict[str, float] = Field(
+        description="of these with a core; processes that decode are waited for without one"
+    )
+    encoder_images_per_s: float | None = Field(description="of the encoder alone, on a batch that lay ready")
+    share_of_encoder: float | None = Field(description="images_per_s over encoder_images_per_s")
+
+
 class IndexDocument(_Document):
     """What `index`, `embed` and `reembed` did."""
 
@@ -100,6 +117,7 @@ class IndexDocument(_Document):
     cell_qc: dict[str, int] = Field(description="cells found in this run by QC flag")
     maintained: MaintainedTables
     timings_s: dict[str, float] = Field(description="seconds by stage")
+    profile: EmbeddingProfile | None = Field(default=None, description="with --profile")
     indices: dict[str, str] = Field(description="what look-ups use, by level, in words")
 
 

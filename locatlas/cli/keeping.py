@@ -1,11 +1,11 @@
 """Commands that keep an atlas current and small: reembed, maintain."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import rich_click as click
 
-from locatlas.cli.building import faiss_option
+from locatlas.cli.building import faiss_option, profile_option, runtime_option
 from locatlas.cli.built import finish
 from locatlas.cli.common import atlas_option, emit_json, json_option
 from locatlas.cli.progress import progress_bar
@@ -35,8 +35,20 @@ busy_option = click.option(
 @click.option("--level", type=click.Choice(["fov", "cell", "both"]), default="both", show_default=True)
 @busy_option
 @faiss_option
+@profile_option
+@runtime_option
 @json_option
-def reembed_command(atlas: Path, encoder: str | None, level: str, busy: float, faiss: str, *, as_json: bool) -> None:
+def reembed_command(
+    atlas: Path,
+    encoder: str | None,
+    level: str,
+    busy: float,
+    faiss: str,
+    *,
+    profile: bool,
+    runtime: Literal["torch", "openvino"],
+    as_json: bool,
+) -> None:
     """Find what is stale in an atlas and embed only that: images without a vector, changed ones, a new encoder.
 
     Queries keep working on the encoder before until the last vector is there. `index` may run at the same time. A run
@@ -46,7 +58,15 @@ def reembed_command(atlas: Path, encoder: str | None, level: str, busy: float, f
 
     with progress_bar() as progress:
         levels = ("fov", "cell") if level == "both" else (level,)
-        summary = reembed(atlas=atlas, encoder=encoder, levels=levels, progress=progress, busy=busy)
+        summary = reembed(
+            atlas=atlas,
+            encoder=encoder,
+            levels=levels,
+            progress=progress,
+            busy=busy,
+            profile=profile,
+            runtime=runtime,
+        )
     finish(atlas, summary, faiss=faiss, as_json=as_json)
 
 

@@ -178,7 +178,9 @@ class SweepDocument(_Document):
     by: str | None = Field(description="what was scored: fields, proteins, ...; null for images")
     n: int = Field(description="images or units that were scored")
     n_rows: int = Field(description="images that took part")
-    n_queries: int = Field(description="of these, scored; the others only voted, since they were seen in training")
+    n_queries: int = Field(
+        description="of these, scored; the others only voted: seen in training, or not in the sample"
+    )
     n_groups: int
     classes: list[str]
     results: list[SweepPoint]

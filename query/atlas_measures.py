@@ -96,6 +96,7 @@ class AtlasMeasures(AtlasViews):
         encoder: str | None = None,
         held_out: bool = False,
         allow_training_groups: bool = False,
+        sample: int | None = None,
         keep_predictions: bool | Collection[int] = False,
         device: str = "cpu",
     ) -> SweepResult:
@@ -125,6 +126,8 @@ class AtlasMeasures(AtlasViews):
             encoder: Name or fingerprint; None for the current one.
             held_out: Score only what the encoder was not trained on; the rest votes.
             allow_training_groups: Score what it was trained on, too, as if it were new.
+            sample: Ask and score so many rows only, drawn by the seed; all vote. For atlases whose whole sweep takes
+                too long.
             keep_predictions: Keep what was predicted for each row, its scores and its annotation: at every k, or at
                 those named.
             device: Where the search runs: "cpu", or a torch device; the result is the same.
@@ -155,6 +158,7 @@ class AtlasMeasures(AtlasViews):
             exclude=exclude,
             together=Together.named(by, how, top),
             part=part_named(held_out=held_out, allow_training_groups=allow_training_groups),
+            sample=sample,
             protocol=protocol,
             folds=folds,
             seed=seed,

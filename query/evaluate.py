@@ -10,7 +10,7 @@ from locatlas.errors import InputError
 from locatlas.query.classify_units import Together, check_cells
 from locatlas.query.leakage import Part, training_overlap
 from locatlas.query.notes import mixed_vocabularies
-from locatlas.query.protocols import LabelMode, encode_labels
+from locatlas.query.protocols import LabelMode, encode_labels, hashed_order
 from locatlas.query.scope import Scope, look
 from locatlas.query.selection import filters_of, further_exclusions, known_groups
 from locatlas.query.shelf import Shelf
@@ -20,6 +20,8 @@ from locatlas.query.unit import norms
 from locatlas.query.view import View
 
 __all__ = ["evaluate"]
+
+_IMAGES = {"fov": "fields", "cell": "cells", "protein": "proteins"}
 
 
 def evaluate(
@@ -31,6 +33,7 @@ def evaluate(
     exclude: str,
     together: Together | None,
     part: Part = "unseen",
+    sample: int | None = None,
     **how: Any,
 ) -> SweepResult:
     """Score k-NN localization at every k.
@@ -43,6 +46,7 @@ def evaluate(
         exclude: What else never votes: "self", "fov" or "protein".
         together: What cells are put together to, and how; None evaluates rows.
         part: What is scored, if the encoder was trained on some of it.
+        sample: Rows that are asked and scored, drawn by the seed from those that would be; None for all.
         how: Further arguments of `sweep.sweep`.
 
     Raises:
@@ -71,6 +75,17 @@ def evaluate(
     notes += [*_dependent_groups(view, group, groups), *overlap.notes]
     could = _evaluable(view, groups, how.get("labels_mode", "single"))
     chosen = overlap.choose(could, part)
+    if sample is not None:
+        if together is not None:
+            message = f"a sample of images cannot score a {together.by}, whose images are all needed"
+            raise InputError(message)
+        if sample < (n := int(chosen.sum())):
+            notes.append(f"{sample} of {n} {_IMAGES[view.level]} are asked, drawn by the seed; all vote")
+            rows = np.flatnonzero(chosen)
+            ids = view.ids
+            drawn = hashed_order([ids[row] for row in rows], how.get("seed", 0))[:sample]
+            chosen = np.zeros_like(chosen)
+            chosen[rows[drawn]] = True
     return sweep(
         view.vectors,
         view.localizations,

@@ -74,6 +74,7 @@ from locatlas.cli.common import (
 @WHERE
 @ENCODER
 @training_options
+@click.option("--sample", type=click.IntRange(min=1), help="Ask so many images only, drawn by the seed; all vote.")
 @click.option("--device", default="cpu", show_default=True, help="Where the search runs, e.g. cuda; same result.")
 @click.option("--plot", "plot", type=click.Path(path_type=Path), help="Draw macro F1 against k (svg, png, pdf).")
 @click.option("--csv", "csv", type=click.Path(path_type=Path), help="Write the table.")

@@ -1,0 +1,121 @@
+"""An atlas of a million cells on this machine: time, memory and disk of every step, each in a process of its own.
+
+Run as `python scripts/bench/million.py --n 1000000 FOLDER`; the folder takes some 10 GB and is kept, so that steps
+that are done are not done again (`--again STEP` does). Made clustered vectors of 384 numbers with proteins, fields and
+localizations. Every step is what a user would type or call; peak memory is the resident size of its process, and of
+the processes that it starts.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+MAKE = """
+import sys, numpy as np, pyarrow as pa, pyarrow.parquet as pq
+sys.path.insert(0, {here!r})
+from sweep import clustered
+n, d, proteins = {n}, 384, max(20, {n} // 200)
+names = ["Nucleoplasm", "Cytosol", "Nucleoli", "Mitochondria", "Golgi apparatus", "Vesicles", "Plasma membrane",
+         "Nuclear membrane", "Microtubules", "Actin filaments", "Centrosome", "Endoplasmic reticulum",
+         "Nuclear speckles", "Nuclear bodies", "Intermediate filaments", "Cell Junctions", "Peroxisomes"]
+writer, done = None, 0
+vectors, protein, where = clustered(n, d, proteins, 0)
+for low in range(0, n, 50_000):
+    part = slice(low, min(low + 50_000, n))
+    flat = pa.FixedSizeListArray.from_arrays(pa.array(vectors[part].ravel()), d)
+    table = pa.table({{"id": [f"c{{i:08d}}" for i in range(part.start, part.stop)], "vector": flat,
+                      "protein": [f"P{{p:05d}}" for p in protein[part]],
+                      "localizations": [[names[c]] for c in where[part]]}})
+    writer = writer or pq.ParquetWriter({file!r}, table.schema)
+    writer.write_table(table)
+writer.close()
+"""
+
+IN_PYTHON = "import locatlas, time; atlas = locatlas.open({atlas!r}); "
+ASK = "start = time.perf_counter(); atlas.neighbors(id='imported/c{i:08d}', k=10{more}); " + (
+    "print('seconds', time.perf_counter() - start); "
+)
+
+
+def steps(folder: Path, n: int) -> dict[str, list[str]]:
+    """The commands, by name."""
+    atlas, file = str(folder / "atlas"), str(folder / "vectors.parquet")
+    python, locatlas = [sys.executable, "-c"], [sys.executable, "-m", "locatlas"]
+    asked = IN_PYTHON.format(atlas=atlas)
+    for number in range(6):
+        asked += ASK.format(i=number * (n // 7), more="")
+    exactly = IN_PYTHON.format(atlas=atlas)
+    for number in range(4):
+        exactly += ASK.format(i=number * (n // 7), more=", exact=True")
+    return {
+        "make vectors": [*python, MAKE.format(here=str(Path(__file__).parent), n=n, file=file)],
+        "import": [*locatlas, "import-embeddings", file, "--atlas", atlas, "--name", "made", "--level", "cell"],
+        "look-up, a fresh process, first": [*locatlas, "neighbors", "--atlas", atlas, "--id", "imported/c00000005"],
+        "look-up, a fresh process, again": [*locatlas, "neighbors", "--atlas", atlas, "--id", "imported/c00000005"],
+        "look-ups in a process": [*python, asked],
+        "exact look-ups in a process": [*python, exactly],
+        "sweep, 10,000 asked": [*locatlas, "sweep", "--atlas", atlas, "--sample", "10000"],
+        "map (PCA)": [*locatlas, "map", "--atlas", atlas, "--method", "pca"],
+        "verify --quick": [*locatlas, "verify", "--atlas", atlas, "--quick"],
+        "verify": [*locatlas, "verify", "--atlas", atlas],
+        "status": [*locatlas, "status", "--atlas", atlas],
+    }
+
+
+def main() -> int:
+    """Run the steps that are not done and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--n", type=int, default=1_000_000)
+    parser.add_argument("--again", action="append", default=[], help="a step that is done anew")
+    asked = parser.parse_args()
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    notes = asked.folder / "measured.json"
+    measured = json.loads(notes.read_text()) if notes.is_file() else {}
+    for name, command in steps(asked.folder, asked.n).items():
+        if name in measured and name not in asked.again:
+            continue
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        start = time.perf_counter()
+        # a child of a child: the largest size of finished children is that of this step's alone
+        script = (
+            f"import subprocess, sys, resource; r = subprocess.run({command!r}, stdout=subprocess.PIPE, text=True); "
+        )
+        script += "print(r.stdout); u = resource.getrusage(resource.RUSAGE_CHILDREN); "
+        script += "print('peak', u.ru_maxrss, u.ru_utime + u.ru_stime); sys.exit(r.returncode)"
+        ran = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=False)
+        seconds = time.perf_counter() - start
+        if ran.returncode:
+            print(f"{name} ended with {ran.returncode}", file=sys.stderr)
+            return 1
+        peak, core = ran.stdout.rstrip().splitlines()[-1].split()[1:]
+        own = [float(line.split()[1]) for line in ran.stdout.splitlines() if line.startswith("seconds ")]
+        size = sum(p.stat().st_size for p in (asked.folder / "atlas").rglob("*") if p.is_file())
+        measured[name] = {
+            "seconds": seconds,
+            "core_seconds": float(core),
+            "peak_mb": int(peak) / 1024,
+            "atlas_mb": size / 1e6,
+            "calls_ms": [1000 * one for one in own],
+        }
+        notes.write_text(json.dumps(measured, indent=1) + "\n")
+    raw = asked.n * 384 * 4 / 1e6
+    print(f"{asked.n} x 384 vectors: {raw:.0f} MB of numbers; page size {resource.getpagesize()}")
+    print(f"{'step':34s} {'s':>8s} {'core s':>8s} {'peak MB':>8s} {'x vectors':>9s} {'atlas MB':>9s}")
+    for name, one in measured.items():
+        calls = ", ".join(f"{ms:.0f}" for ms in one["calls_ms"])
+        print(
+            f"{name:34s} {one['seconds']:8.1f} {one['core_seconds']:8.1f} {one['peak_mb']:8.0f} "
+            f"{one['peak_mb'] / raw:9.2f} {one['atlas_mb']:9.0f}{'   calls ms: ' + calls if calls else ''}"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -3,6 +3,7 @@
 import { ApiError, get, part } from "./api.js";
 import { shot } from "./channels.js";
 import { choice, h, put, two } from "./dom.js";
+import { site } from "./source.js";
 
 /** Names of localizations as links to the proteins there. */
 export function places(names, none = "no localization known") {
@@ -131,6 +132,7 @@ export function levels(status, { protein = true } = {}) {
 
 /** A choice of how many neighbors are asked for; as many as there are at most. "" leaves it to the server: ten. */
 export function numberChoice(status, level, value, onchange) {
+  if (site) return null;  // ten were written
   const all = level === "protein" ? status.proteins : status.levels.find((l) => l.level === level)?.images ?? 0;
   const more = [20, 50, 100].filter((n) => n <= all);
   return choice("neighbors", [["", String(Math.min(10, all))], ...more.map((n) => [String(n), String(n)])], value, onchange);
@@ -139,7 +141,8 @@ export function numberChoice(status, level, value, onchange) {
 /** The encoder in use at a level, null where there is none. */
 export function current(status, level) {
   const wanted = level === "protein" ? status.levels.find((l) => l.vectors)?.level : level;
-  return status.encoders.find((e) => e.level === wanted && e.state === "current") ?? null;
+  const own = status.encoders.filter((e) => e.level === wanted);
+  return own.find((e) => e.state === "current") ?? (site ? own[0] : null) ?? null;  // a copy has one, whatever its state
 }
 
 /** Encoders of a level that have all vectors. */
@@ -158,8 +161,9 @@ export function encoderTitle(status, one) {
   return `${one.name}, ${plan(one)}${same ? `, ${one.fingerprint.slice(0, 6)}` : ""}`;
 }
 
-/** A choice among them; nothing to choose from gives a line of text. */
+/** A choice among them; of a copy, which has the answers of one, its name. */
 export function encoderChoice(status, level, value, onchange, label = "encoder") {
+  if (site) return h("span", { class: "choice" }, h("span", { text: label }), current(status, level)?.name ?? "none");
   const names = encodersOf(status, level).map((e) => [e.fingerprint, `${encoderTitle(status, e)}${e.state === "current" ? "" : " (earlier)"}`]);
   return choice(label, names, value ?? current(status, level)?.fingerprint, onchange);
 }

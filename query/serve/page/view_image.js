@@ -3,6 +3,7 @@
 import { ApiError, get, part, status } from "./api.js";
 import { controls, origin, shot } from "./channels.js";
 import { choice, h, put } from "./dom.js";
+import { site } from "./source.js";
 import { encoderChoice, encodersOf, failure, fillIn, goTo, hitCards, imageLink, notes, numberChoice, places, proteinLink, voters, votes } from "./parts.js";
 
 /** Show the view. */
@@ -25,7 +26,7 @@ export async function render(root, at, { signal }) {
     h("section", { "aria-labelledby": "near" }, h("h2", { id: "near", text: "Looks like" }),
       h("div", { class: "bar-of-choices" },
         numberChoice(atlas, image.level, k, (value) => goTo(at, { k: value })),
-        choice("leave out", [["protein", "the same protein"], ["fov", "the same field"], ["self", "the image itself"]], exclude,
+        !site && choice("leave out", [["protein", "the same protein"], ["fov", "the same field"], ["self", "the image itself"]], exclude,
           (value) => goTo(at, { exclude: value })),
         encoderChoice(atlas, image.level, encoder, (value) => goTo(at, { encoder: value }))),
       answers));

@@ -92,7 +92,7 @@ export function hitCard(hit, level) {
     h("a", { class: "picture", href, "aria-label": `${name}, similarity ${two(hit.similarity)}`, "data-hit": hit.id },
       protein ? proteinShot(hit.id) : h("span", { class: "frame" }, shot(hit.id, { size: 160 }))),
     h("div", { class: "line" },
-      hit.protein ? h("a", { class: "name", href: proteinLink(hit.protein), text: hit.protein }) : h("span", { class: "name", text: hit.id }),
+      hit.protein ? h("a", { class: "name", href: proteinLink(hit.protein), text: hit.protein }) : h("span", { class: "name", text: hit.id, title: hit.id }),
       h("span", { class: "number", title: "cosine similarity", text: two(hit.similarity) })),
     !protein && hit.protein && shortId(hit.id),
     places(hit.localizations));
@@ -166,6 +166,12 @@ export function encoderChoice(status, level, value, onchange, label = "encoder")
   if (site) return h("span", { class: "choice" }, h("span", { text: label }), current(status, level)?.name ?? "none");
   const names = encodersOf(status, level).map((e) => [e.fingerprint, `${encoderTitle(status, e)}${e.state === "current" ? "" : " (earlier)"}`]);
   return choice(label, names, value ?? current(status, level)?.fingerprint, onchange);
+}
+
+/** Whether the vote brings two vocabularies into one; nothing where the atlas has one, or the answers are written. */
+export function vocabularyChoice(status, value, onchange) {
+  if (!status.label_map || site) return null;
+  return h("p", {}, choice("localizations", [["", "as the sources name them"], [status.label_map, `one vocabulary, ${status.label_map.replace("->", " → ")}`]], value ?? "", onchange));
 }
 
 /** What a reader must know about an answer. */

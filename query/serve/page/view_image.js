@@ -4,7 +4,7 @@ import { ApiError, get, part, status } from "./api.js";
 import { controls, origin, shot } from "./channels.js";
 import { choice, h, put } from "./dom.js";
 import { site } from "./source.js";
-import { encoderChoice, encodersOf, failure, fillIn, goTo, hitCards, imageLink, notes, numberChoice, places, proteinLink, voters, votes } from "./parts.js";
+import { encoderChoice, encodersOf, failure, fillIn, goTo, hitCards, imageLink, notes, numberChoice, places, proteinLink, vocabularyChoice, voters, votes } from "./parts.js";
 
 /** Show the view. */
 export async function render(root, at, { signal }) {
@@ -12,6 +12,7 @@ export async function render(root, at, { signal }) {
   const k = at.parameters.get("k") ?? "";
   const encoder = at.parameters.get("encoder");
   const exclude = at.parameters.get("exclude") ?? "protein";
+  const mapLabels = at.parameters.get("map_labels");
   const answers = h("div", { class: "waiting told", text: "Looking for neighbors …" });
   const vote = h("div", { class: "waiting told", text: "Asking the neighbors …" });
   put(root,
@@ -22,7 +23,8 @@ export async function render(root, at, { signal }) {
       h("figure", { class: "large" }, controls(image.channels), origin(image.id, image.channels),
         shot(image.id, { names: image.channels, size: image.level === "fov" ? 768 : 384, alt: `${image.channels.join(", ")} of ${image.id}`, className: "shot big" })),
       h("div", {}, h("h2", { text: "Known" }), known(image),
-        h("h2", { text: "Predicted by the nearest neighbors" }), vote)),
+        h("h2", { text: "Predicted by the nearest neighbors" }),
+        vocabularyChoice(atlas, mapLabels, (value) => goTo(at, { map_labels: value })), vote)),
     h("section", { "aria-labelledby": "near" }, h("h2", { id: "near", text: "Looks like" }),
       h("div", { class: "bar-of-choices" },
         numberChoice(atlas, image.level, k, (value) => goTo(at, { k: value })),
@@ -40,7 +42,7 @@ export async function render(root, at, { signal }) {
   await Promise.all([
     fillIn(vote, async () => {
       // whatever is left out of the neighbors below: what a protein's own images vote is no evidence
-      const found = await get("classify", { ...ask, exclude: "protein" }, signal);
+      const found = await get("classify", { ...ask, exclude: "protein", map_labels: mapLabels }, signal);
       return [notes(found.notes), found.items.map((item) => [votes(item), voters(item, found.level, `${found.weights} weights, ${leftOut}`)])];
     }),
     fillIn(answers, async () => {

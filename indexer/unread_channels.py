@@ -14,7 +14,8 @@ __all__ = ["unread_channels"]
 def unread_channels(store: Store, encoder: StoredEncoder) -> dict[str, int]:
     """Channels that no pass of the encoder takes, by name, with how many images of its level have them.
 
-    An encoder whose stains were named was told so and has none. Images of which it takes no channel at all are not counted: they are in quarantine.
+    An encoder whose stains were named was told so and has none. Images of which it takes no channel at all are not
+    counted: they are in quarantine.
     """
     if encoder.spec.stains:
         return {}

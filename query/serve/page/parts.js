@@ -171,7 +171,7 @@ export function encoderChoice(status, level, value, onchange, label = "encoder")
 /** Whether the vote brings two vocabularies into one; nothing where the atlas has one, or the answers are written. */
 export function vocabularyChoice(status, value, onchange) {
   if (!status.label_map || site) return null;
-  return h("p", {}, choice("localizations", [["", "as the sources name them"], [status.label_map, `one vocabulary, ${status.label_map.replace("->", " → ")}`]], value ?? "", onchange));
+  return h("div", { class: "bar-of-choices" }, choice("localizations", [["", "as the sources name them"], [status.label_map, `one vocabulary, ${status.label_map.replace("->", " → ")}`]], value ?? "", onchange));
 }
 
 /** What a reader must know about an answer. */

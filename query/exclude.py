@@ -37,6 +37,10 @@ def encode_names(
     return queries, queries if reference_names is None else encode(reference_names)
 
 
+_FEW_CODES = 4
+"""So many codes are compared with all references one by one; more are sought by bisection, once for each reference."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ExclusionIndex:
     """Exclusions laid out so that the excluded pairs of any tile of the score matrix are found by bisection.
@@ -74,7 +78,13 @@ class ExclusionIndex:
                 raise InputError(message)
             # codes may be any integers, so they are renumbered before they are multiplied
             known = np.unique(query[query >= 0])
-            kept = (reference if columns is None else reference[columns]).astype(np.int64)
+            kept = reference if columns is None else reference[columns]
+            if len(known) <= _FEW_CODES:
+                found = [i * max(n_columns, 1) + np.flatnonzero(kept == code) for i, code in enumerate(known.tolist())]
+                codes.append(np.where(query >= 0, np.searchsorted(known, query), -1).astype(np.int64))
+                keys.append(np.concatenate([*found, np.empty(0, dtype=np.int64)]).astype(np.int64))
+                continue
+            kept = kept.astype(np.int64)
             place = np.searchsorted(known, kept)
             met = (kept >= 0) & (place < len(known))
             met[met] = known[place[met]] == kept[met]

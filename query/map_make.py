@@ -211,6 +211,7 @@ def _draw(
         model, later = {}, f"at the weighted mean of their {min(LATER_NEIGHBORS, n)} nearest drawn neighbors"
         if key.method == "umap":
             packages += ["umap-learn", "numba"]
+            tell("umap compiles itself first, about half a minute in each process, and draws then")
             xy, used = umap(vectors.unit, xy, seed=seed, **asked)
         else:
             packages += ["openTSNE"]

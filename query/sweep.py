@@ -207,7 +207,7 @@ def _neighbors(
     if k > n - largest:
         message = (
             f"k = {k} is too large: of n = {n} {kind} rows a query of the largest {block_name} ({largest} rows) "
-            f"has {n - largest} references{_at_most(n - largest)}"
+            f"has {n - largest} references{_at_most(n - largest)}{_several(rows)}"
         )
         raise InputError(message)
     codes = [blocks, *(encode_names([names[row] for row in rows.chosen])[0] for names in further.values())]
@@ -221,7 +221,7 @@ def _neighbors(
         least = rows.ids[int(np.flatnonzero(asking)[found.argmin()])]
         message = (
             f"k = {k} is too large: of n = {n} {kind} rows {least!r} may meet only "
-            f"{int(found.min())}{_at_most(int(found.min()))}"
+            f"{int(found.min())}{_at_most(int(found.min()))}{_several(rows)}"
         )
         raise InputError(message)
     return neighbors
@@ -229,6 +229,12 @@ def _neighbors(
 
 def _at_most(k: int) -> str:
     return f"; use at most {k}" if k else ""
+
+
+def _several(rows: Rows) -> str:
+    """Why there are so few, where that is why."""
+    n = rows.left_out.get("several labels", 0)
+    return f"; {n} rows with several labels were left out, which labels 'multi' takes" if n else ""
 
 
 def _evaluation(

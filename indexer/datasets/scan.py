@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import shlex
 import stat
 import unicodedata
@@ -12,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from locatlas.errors import InputError
+from locatlas.indexer.reasons import natural
 from locatlas.indexer.records import ImageRecord, RejectedSource
 
 __all__ = ["IMAGE_SUFFIXES", "Found", "file_problem", "find_files", "in_order", "make_id", "shown"]
@@ -129,9 +129,4 @@ def in_order(items: Iterable[ImageRecord | RejectedSource], root: Path) -> Itera
             reason = f"id {item.id!r} is already that of {names[1]}, which is kept"
             rejected.append(RejectedSource(names[0], reason, item.dataset))
     yield from (records[key] for key in sorted(records))
-    yield from sorted(rejected, key=lambda r: (_natural(r.source), r.reason))
-
-
-def _natural(text: str) -> list[tuple[int, str]]:
-    """Sort key that puts line 9 before line 10."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", text)]
+    yield from sorted(rejected, key=lambda r: (natural(r.source), r.reason))

@@ -22,6 +22,9 @@ SHOWN_REASONS = 12
 def finish(atlas: Path, summary: "IndexSummary", *, faiss: str, as_json: bool) -> None:
     """Build the FAISS index that was asked for, and say what was done."""
     from locatlas.indexer.faiss_index import refresh
+    from locatlas.indexer.planes import plural
+    from locatlas.indexer.store import Store
+    from locatlas.indexer.unread_channels import unread_channels
 
     indices = refresh(atlas, faiss, levels=tuple(summary.encoders))
     if as_json:
@@ -40,6 +43,12 @@ def finish(atlas: Path, summary: "IndexSummary", *, faiss: str, as_json: bool) -
         )
         if encoder.spec.weights_sha256 and encoder.spec.weights_sha256.startswith("seed:"):
             notice("note: this encoder is untrained (random weights from a seed): a baseline, not a result")
+        if unread := unread_channels(Store.open(atlas), encoder):
+            said = ", ".join(f"{name} (of {plural(n, 'image')})" for name, n in unread.items())
+            notice(
+                f"note: {encoder.spec.name} does not look at {said}: it takes {', '.join(encoder.spec.slots)}; "
+                "--channels replicate with --stains takes any"
+            )
         if encoder.spec.source == "shipped":
             notice(
                 "note: this encoder was trained on made images alone; for real ones name another with --encoder "

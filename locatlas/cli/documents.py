@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from locatlas.cli.annotation_documents import AnnotateExportDocument, AnnotateImportDocument, AnnotateReportDocument
 from locatlas.cli.backup_documents import BackupDocument, RestoreDocument
-from locatlas.cli.mapping_documents import ExportDocument, MapDocument, NapariDocument
+from locatlas.cli.mapping_documents import ExportDocument, ExportSiteDocument, MapDocument, NapariDocument
 from locatlas.cli.probing_documents import ProbeDocument
 from locatlas.cli.report_documents import ReportDocument
 from locatlas.cli.training_documents import FinetuneDocument
@@ -36,6 +36,7 @@ __all__ = [
     "CompareDocument",
     "DemoDocument",
     "ExportDocument",
+    "ExportSiteDocument",
     "FinetuneDocument",
     "ImportDocument",
     "IndexDocument",
@@ -321,6 +322,7 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "benchmark": BenchmarkDocument,
     "map": MapDocument,
     "export": ExportDocument,
+    "export-site": ExportSiteDocument,
     "napari": NapariDocument,
     "report": ReportDocument,
     "status": StatusDocument,

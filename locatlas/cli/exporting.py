@@ -1,4 +1,4 @@
-"""Commands that write files for other programs: export anndata, parquet, profiles, faiss."""
+"""Commands that write files for other programs: export anndata, parquet, profiles, faiss, site."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +8,8 @@ import rich_click as click
 
 from locatlas.cli.asking_options import ENCODER, LEVEL, WHERE
 from locatlas.cli.common import atlas_option, emit_json, json_option, notice
+from locatlas.cli.progress import progress_bar
+from locatlas.errors import InputError
 
 NEIGHBORS = click.option(
     "-k", type=click.IntRange(min=1), help="Exact nearest neighbors of each row; default: 15, or as many as there are."
@@ -90,3 +92,64 @@ def export_profiles(**asked: Any) -> None:
 def export_faiss(**asked: Any) -> None:
     """A folder with a FAISS index, its ids, and a JSON that names metric and encoder."""
     _run("faiss", **asked)
+
+
+@export_command.command("site")
+@atlas_option
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("--level", type=click.Choice(["fov", "cell"]), help="Of the images shown; default: all there are.")
+@ENCODER
+@click.option(
+    "--limit",
+    default=12,
+    show_default=True,
+    type=click.IntRange(1, 5000),
+    help="Most images of a level with a page, of each protein; 100 times as many of those without a protein's name.",
+)
+@click.option(
+    "--px", default=384, show_default=True, type=click.IntRange(32, 2048), help="Longest edge of a field's picture."
+)
+@click.option(
+    "--max-mb",
+    default=1000,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Most megabytes; what would be larger is refused.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace a site that is there.")
+@json_option
+def export_site_command(
+    atlas: Path,
+    folder: Path,
+    level: str | None,
+    encoder: str | None,
+    limit: int,
+    px: int,
+    max_mb: int,
+    *,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """The page of `serve` as a folder of files, to be put on any web server or opened from the disk (extra serve).
+
+    It has pages of proteins and images with their neighbors and votes, the maps and the stored benchmarks, as they are
+    now. What has to be computed is not in it.
+    """
+    try:
+        from locatlas.query.export.site.run import SiteRequest, export_site
+    except ModuleNotFoundError as error:
+        message = f"{error.name} is missing; install the extra: pip install 'locatlas[serve]'"
+        raise InputError(message) from error
+    request = SiteRequest(level=level, encoder=encoder, limit=limit, px=px, most_bytes=max_mb * 1_000_000)
+    with progress_bar() as progress:
+        done = export_site(atlas, folder, request, overwrite=overwrite, tell=notice, progress=progress)
+    if as_json:
+        emit_json(done.to_dict())
+        return
+    click.echo(
+        f"{done.path}: {done.proteins} proteins, {done.images} images, {done.pictures} pictures; "
+        f"{done.files:,} files, {done.bytes / 1e6:.1f} MB"
+    )
+    click.echo(f"to see it: open {done.path}/index.html, or put the folder on a web server")
+    for note in done.notes:
+        notice(f"note: {note}")

@@ -1,4 +1,4 @@
-"""The JSON documents of `map`, `export` and `napari`."""
+"""The JSON documents of `map`, `export`, `export site` and `napari`."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from pydantic import Field
 from locatlas.query.asking_documents import EncoderName
 from locatlas.query.document_base import Document
 
-__all__ = ["ExportDocument", "MapDocument", "NapariDocument"]
+__all__ = ["ExportDocument", "ExportSiteDocument", "MapDocument", "NapariDocument"]
 
 
 class MapDocument(Document):
@@ -44,6 +44,20 @@ class ExportDocument(Document):
     dim: int = Field(ge=1, description="numbers a vector")
     bytes: int = Field(ge=0, description="of all files")
     command: str | None = Field(description="what shows the file; null where that is up to the reader")
+    notes: list[str]
+
+
+class ExportSiteDocument(Document):
+    """What `export site` wrote."""
+
+    path: str = Field(description="folder")
+    encoders: dict[str, EncoderName] = Field(description="by level, those that the answers are of")
+    proteins: int = Field(ge=0, description="with a page")
+    images: int = Field(ge=0, description="with a page")
+    pictures: int = Field(ge=0, description="of images, those without a page among them")
+    maps: list[str] = Field(description="levels with a map")
+    files: int = Field(ge=1)
+    bytes: int = Field(ge=1, description="of all files")
     notes: list[str]
 
 

@@ -18,8 +18,9 @@ from locatlas.errors import InputError
 @click.option(
     "--token",
     envvar="LOCATLAS_TOKEN",
-    metavar="TEXT|auto",
-    help="What every request must show; auto makes one. Made, too, where --host or --allow-host is not this machine.",
+    metavar="TEXT|auto|none",
+    help="What every request must show; auto makes one. Made, too, where --host or --allow-host is not this machine; "
+    "only elsewhere may there be none.",
 )
 @click.option(
     "--allow-host", multiple=True, metavar="NAME", help="A further name that the server is called by, e.g. of a proxy."

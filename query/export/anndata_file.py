@@ -18,7 +18,7 @@ from locatlas.query.map import map_command, read_map
 from locatlas.query.map_rows import stored_methods
 from locatlas.types import Neighbors
 
-__all__ = ["neighbor_graphs", "vector_key", "write_anndata"]
+__all__ = ["neighbor_graphs", "spatial", "vector_key", "write_anndata"]
 
 
 def write_anndata(chosen: Chosen, path: Path, *, k: int, overwrite: bool) -> list[str]:
@@ -26,7 +26,7 @@ def write_anndata(chosen: Chosen, path: Path, *, k: int, overwrite: bool) -> lis
 
     Maps that are stored of the same vectors stand in obsm as X_pca, X_umap and X_tsne; what is not on a map is NaN
     there. An encoder of such a name has an underscore behind it, and uns["locatlas"]["representation"] says where the
-    vectors are. X is left empty: they are a representation, not counts.
+    vectors are. X is left empty: they are a representation, not counts. Of cells obsm["spatial"] has the centroids.
 
     Args:
         chosen: What is exported.
@@ -57,7 +57,9 @@ def write_anndata(chosen: Chosen, path: Path, *, k: int, overwrite: bool) -> lis
         index = pd.Index(ids.to_pylist(), dtype=object)
         obs = pd.DataFrame({name: _series(column, pd, index) for name, column in named.items()}, index=index)
         maps, notes = _maps(chosen)
-        key = vector_key(chosen, maps)
+        places, said, more = spatial(chosen)
+        notes += more
+        key = vector_key(chosen, [*maps, *places])
         distances, connectivities = neighbor_graphs(neighbors_within(view, k), len(view))
         uns = {
             "neighbors": {
@@ -70,9 +72,10 @@ def write_anndata(chosen: Chosen, path: Path, *, k: int, overwrite: bool) -> lis
                 for name, value in chosen.origin().items()
                 if value is not None
             }
-            | {"separator": SEPARATOR, "representation": key},
+            | {"separator": SEPARATOR, "representation": key}
+            | said,
         }
-        data = anndata.AnnData(obs=obs, obsm={key: view.vectors, **maps}, uns=uns)
+        data = anndata.AnnData(obs=obs, obsm={key: view.vectors, **maps, **places}, uns=uns)
         data.obsp["distances"], data.obsp["connectivities"] = distances, connectivities
         data.write_h5ad(temporary)
     return notes
@@ -81,6 +84,34 @@ def write_anndata(chosen: Chosen, path: Path, *, k: int, overwrite: bool) -> lis
 def vector_key(chosen: Chosen, maps: Iterable[str]) -> str:
     """Where the vectors stand in obsm: imported ones may be called pca, as one of the maps is, and then get another."""
     return _keys([*maps, f"X_{chosen.encoder.spec.name}"])[-1]
+
+
+def spatial(chosen: Chosen) -> tuple[dict[str, NDArray[np.float64]], dict[str, str], list[str]]:
+    """Centroids of cells as squidpy looks for them: x, y in their own field, NaN where a cell has none.
+
+    Fields lie on top of each other there, so that squidpy must be told which is which (`library_key="fov"`).
+
+    Returns:
+        obsm; what uns["locatlas"] says of it; what a reader must know. All empty at other levels, and where no cell has
+        a centroid. In micrometres where every cell has a pixel size, else in pixels, never in both.
+    """
+    meta = chosen.view.meta
+    if chosen.view.level != "cell" or "centroid" not in meta.column_names:
+        return {}, {}, []
+    rows = [row if row is not None and len(row) == 2 else (np.nan, np.nan) for row in meta["centroid"].to_pylist()]
+    xy = np.array(rows, dtype=np.float64).reshape(-1, 2)[:, ::-1]
+    if np.isnan(xy).all():
+        return {}, {}, []
+    sizes = np.array([np.nan if s is None else s for s in meta["pixel_size_um"].to_pylist()], dtype=np.float64)
+    unknown = int(np.isnan(sizes).sum())
+    unit = "px" if unknown else "um"
+    if not unknown:
+        xy = xy * sizes[:, None]
+    said = {"spatial_unit": unit, "spatial_axes": "x, y from the top left corner of the field that obs['fov'] names"}
+    notes = []
+    if 0 < unknown < len(sizes):
+        notes.append(f"obsm['spatial'] is in pixels: {unknown} of {len(sizes)} cells have no pixel size")
+    return {"spatial": np.ascontiguousarray(xy)}, said, notes
 
 
 def neighbor_graphs(found: Neighbors, n: int) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:

@@ -17,7 +17,7 @@ from locatlas.errors import LocatlasError
 from locatlas.indexer.ledger import versions
 from locatlas.query.serve.context import Context
 from locatlas.query.serve.failures import said_of, without_paths
-from locatlas.query.serve.limits import BusyError, Lane, ServeLimits, TooLongError, one_blas_thread
+from locatlas.query.serve.limits import Budget, BusyError, Lane, ServeLimits, TooLongError, one_blas_thread
 from locatlas.query.serve.reading import Desk
 from locatlas.query.serve.routes_answers import answers_router
 from locatlas.query.serve.routes_measures import measures_router
@@ -57,7 +57,7 @@ def create_app(
     desk = Desk(Path(atlas_path), kept_bytes=limits.kept_bytes)
     quick = Lane("quick", jobs=limits.quick_jobs, waiting=limits.quick_waiting, seconds=limits.quick_seconds)
     heavy = Lane("heavy", jobs=limits.heavy_jobs, waiting=limits.heavy_waiting, seconds=limits.heavy_seconds)
-    context = Context(desk, quick, heavy, limits)
+    context = Context(desk, quick, heavy, limits, Budget(limits.sending_bytes))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+import pyarrow as pa
+
 from locatlas.query.plain import plain
+from locatlas.query.serve.arrow import TableResponse
 from locatlas.query.serve.documents import ErrorDocument
-from locatlas.query.serve.limits import Lane, ServeLimits
+from locatlas.query.serve.limits import Budget, Lane, ServeLimits
 from locatlas.query.serve.reading import Desk
 
 __all__ = ["ERRORS", "MOST_TEXT", "Context"]
@@ -37,12 +40,18 @@ class Context:
         quick: Look-ups and pictures.
         heavy: Uploads, and what looks at all rows.
         limits: Of requests.
+        sending: Bytes of tables that are being sent.
     """
 
     desk: Desk
     quick: Lane
     heavy: Lane
     limits: ServeLimits
+    sending: Budget
+
+    def table(self, table: pa.Table) -> TableResponse:
+        """The answer that sends a table."""
+        return TableResponse(table, self.sending)
 
     async def ask(self, work: Callable[..., Answer], *given: Any, **asked: Any) -> Answer:
         """What a look-up gives, off the event loop."""

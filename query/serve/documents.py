@@ -77,6 +77,9 @@ class ApiStatus(Document):
     levels: list[LevelState]
     proteins: int
     localizations: dict[str, int] = Field(description="images by localization")
+    label_map: str | None = Field(
+        description="map that would bring them into one vocabulary, where two words for one place are among them"
+    )
     encoders: list[ApiEncoder] = Field(description="current ones first")
     datasets: list[ApiDataset]
     stale: list[str] = Field(description="parts that are behind the images, in words; empty where all is up to date")

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from threadpoolctl import threadpool_limits
 
-__all__ = ["BusyError", "Lane", "Places", "ServeLimits", "TooLongError", "one_blas_thread"]
+__all__ = ["Budget", "BusyError", "Lane", "Places", "ServeLimits", "TooLongError", "one_blas_thread"]
 
 Answer = TypeVar("Answer")
 
@@ -34,6 +34,7 @@ class ServeLimits:
         heavy_jobs: Uploads, sweeps and votes on all rows that run at once.
         heavy_waiting: How many more may wait. Of uploads, no more than both together come in at once.
         heavy_seconds: Longest time that one is waited for.
+        sending_bytes: Tables that are being sent, all together; a single one may be larger.
         kept_bytes: Answers that are kept until a table changes.
         kept_pixels: Decoded images that are kept for pictures of the cells in them, in pixels over all channels.
     """
@@ -47,6 +48,7 @@ class ServeLimits:
     heavy_jobs: int = max(1, _cores() // 2)
     heavy_waiting: int = 4
     heavy_seconds: float = 180
+    sending_bytes: int = 512 * 2**20
     kept_bytes: int = 64 * 2**20
     kept_pixels: int = 64 * 2**20
 
@@ -93,6 +95,32 @@ class Places:
             yield
         finally:
             self._free += 1
+
+
+class Budget:
+    """How many bytes may be held at once, on the event loop; who comes beyond is sent away.
+
+    Args:
+        most: Their number. One alone may take more, so that nothing is too large to be had at all.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most, self._taken = most, 0
+
+    @contextmanager
+    def take(self, n: int) -> Iterator[None]:
+        """So many of them for as long as the context lasts.
+
+        Raises:
+            BusyError: If others leave too few.
+        """
+        if self._taken and self._taken + n > self._most:
+            raise BusyError
+        self._taken += n
+        try:
+            yield
+        finally:
+            self._taken -= n
 
 
 class Lane:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 from locatlas.query import answers
 from locatlas.query.asking_documents import ClassifyDocument, NeighborsDocument
 from locatlas.query.plain import plain
-from locatlas.query.serve.arrow import ARROW, arrow_response, wants_arrow
+from locatlas.query.serve.arrow import ARROW, wants_arrow
 from locatlas.query.serve.asked import ClassifyAsked, NeighborsAsked
 from locatlas.query.serve.context import ERRORS, Context
 
@@ -28,13 +28,13 @@ def answers_router(context: Context) -> APIRouter:
     async def neighbors(request: Request, asked: Annotated[NeighborsAsked, Query()]) -> Any:
         """The k images, or at level protein the proteins, most similar to a protein or an image, nearest first."""
         table = await context.ask(kept_table, context, "neighbors", atlas.neighbors, asked.arguments())
-        return arrow_response(table) if wants_arrow(request) else plain(answers.neighbors_document(table))
+        return context.table(table) if wants_arrow(request) else plain(answers.neighbors_document(table))
 
     @router.get("/classify", response_model=ClassifyDocument, responses=AS_ARROW)
     async def classify(request: Request, asked: Annotated[ClassifyAsked, Query()]) -> Any:
         """Where a protein or an image is localized, by the vote of its k nearest labelled neighbors."""
         table = await context.ask(kept_table, context, "classify", atlas.classify, asked.arguments())
-        return arrow_response(table) if wants_arrow(request) else plain(answers.classify_document(table))
+        return context.table(table) if wants_arrow(request) else plain(answers.classify_document(table))
 
     return router
 

@@ -18,7 +18,7 @@ from locatlas.query.benchmark.rows import from_row
 from locatlas.query.benchmark.scored import Scored
 from locatlas.query.benchmark.summary import Summary, summarize
 from locatlas.query.plain import plain
-from locatlas.query.serve.arrow import arrow_response, wants_arrow
+from locatlas.query.serve.arrow import wants_arrow
 from locatlas.query.serve.asked import ResemblanceAsked, SweepAsked
 from locatlas.query.serve.context import ERRORS, Context
 from locatlas.query.serve.measured_documents import MeasuredDocument, StoredBenchmarks, StoredSweeps
@@ -73,7 +73,7 @@ def measures_router(context: Context) -> APIRouter:
         """How much the images of each protein resemble each other, against those of other proteins."""
         arguments = asked.arguments()
         table = await context.heavy.run(lambda: kept_table(context, "resemblance", desk.atlas.proteins, arguments))
-        return arrow_response(table) if wants_arrow(request) else plain(answers.proteins_document(table))
+        return context.table(table) if wants_arrow(request) else plain(answers.proteins_document(table))
 
     return router
 

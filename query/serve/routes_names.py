@@ -18,6 +18,7 @@ from locatlas.query.serve.catalogue import COLUMNS, Catalogue
 from locatlas.query.serve.context import ERRORS, MOST_TEXT, Context
 from locatlas.query.serve.documents import ApiStatus, ImageDocument, ProteinDocument, ProteinPage, Suggestion
 from locatlas.query.serve.reading import Desk
+from locatlas.query.vocabulary import mixed
 
 __all__ = ["catalogue", "image_row", "names_router"]
 
@@ -141,6 +142,7 @@ def _status(context: Context) -> dict[str, Any]:
         ],
         "proteins": len(names.proteins),
         "localizations": names.localizations,
+        "label_map": mixed(names.localizations),
         "encoders": [{**e, "imported": e["fingerprint"] in imported} for e in said["encoders"]],
         "datasets": _datasets(desk, said, names, present),
         "stale": [

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from locatlas.errors import InputError
 from locatlas.query import answers
 from locatlas.query.plain import plain
-from locatlas.query.serve.arrow import ARROW, arrow_response
+from locatlas.query.serve.arrow import ARROW
 from locatlas.query.serve.asked import CompareAsked, ConfidenceAsked, EmbeddingsAsked, PointsAsked
 from locatlas.query.serve.context import ERRORS, Context
 from locatlas.query.serve.documents import CompareQueriesDocument
@@ -46,7 +46,7 @@ def points_router(context: Context) -> APIRouter:
         table = await context.ask(desk.once, key, made, size=lambda found: found.nbytes)
         # notes name the command with the atlas' folder, which is nobody's business
         told = {name: without_paths(value.decode(), desk.hidden()) for name, value in table.schema.metadata.items()}
-        return arrow_response(table.replace_schema_metadata(told))
+        return context.table(table.replace_schema_metadata(told))
 
     @router.get("/points/confidence", response_class=Response, responses=_TABLE)
     async def confidence(asked: Annotated[ConfidenceAsked, Query()]) -> Response:
@@ -59,12 +59,12 @@ def points_router(context: Context) -> APIRouter:
         table = await context.heavy.run(
             lambda: desk.once(key, lambda: _confidence(desk, asked), size=lambda found: found.nbytes)
         )
-        return arrow_response(table)
+        return context.table(table)
 
     @router.get("/embeddings", response_class=Response, responses=_TABLE)
     async def embeddings(asked: Annotated[EmbeddingsAsked, Query()]) -> Response:
         """All ids, ascending, and their vectors, float32 and not normalised. An Arrow IPC stream."""
-        return arrow_response(await context.heavy.run(lambda: _embeddings(desk, asked)))
+        return context.table(await context.heavy.run(lambda: _embeddings(desk, asked)))
 
     @router.get("/compare", response_model=CompareQueriesDocument)
     async def compare(asked: Annotated[CompareAsked, Query()]) -> Any:

@@ -18,7 +18,7 @@ from locatlas.interrupts import StopRequested
 from locatlas.query.serve.app import create_app
 from locatlas.query.serve.connection import PatientProtocol
 from locatlas.query.serve.limits import ServeLimits
-from locatlas.query.serve.security import LOOPBACK, is_loopback, made_token
+from locatlas.query.serve.security import LOOPBACK, allowed_name, is_loopback, made_token
 
 __all__ = ["Listening", "listening"]
 
@@ -101,17 +101,25 @@ def listening(
         host: Name or address to listen on.
         port: 0 for one that is free.
         token: What requests must show; "auto" makes one, as does None where others than this machine can ask: by the
-            address, or by a name of which only a proxy or a tunnel knows.
+            address, or by a name of which only a proxy or a tunnel knows. "none" says that there is none, and is
+            refused there.
         names: Further names that the server is called by.
         limits: Of requests.
 
     Raises:
         InputError: If there is no atlas, the token is no good one, or the address cannot be had.
     """
+    names = [allowed_name(name) for name in names]
     open_to_others = not is_loopback(host)
     of_others = [name for name in names if not is_loopback(name)]
     if token == "auto" or (token is None and (open_to_others or of_others)):  # noqa: S105 (no secret but the word)
         token = made_token()
+    if token == "none":  # noqa: S105
+        if open_to_others or of_others:
+            at = host if open_to_others else of_others[0]
+            message = f"--token none: others than this machine can ask at {at}; leave it out, and a token is made"
+            raise InputError(message)
+        token = None
     # an address that stands for all of this machine's is no name to ask by
     own = [socket.gethostname(), socket.getfqdn()] if _is_any(host) else [host]
     hosts = [*LOOPBACK, *own, *names]

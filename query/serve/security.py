@@ -11,9 +11,9 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from locatlas.errors import InputError
+from locatlas.errors import InputError, one_line
 
-__all__ = ["HEADERS", "LEAST_TOKEN", "LOOPBACK", "Guard", "host_name", "is_loopback", "made_token"]
+__all__ = ["HEADERS", "LEAST_TOKEN", "LOOPBACK", "Guard", "allowed_name", "host_name", "is_loopback", "made_token"]
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """Names under which a server on this machine alone is asked."""
@@ -65,6 +65,25 @@ def host_name(header: str) -> str | None:
         return parts.hostname
     except ValueError:
         return None
+
+
+def allowed_name(given: str) -> str:
+    """A name that a user allows, without a port: the server answers a name whatever the port that a proxy has.
+
+    >>> allowed_name("atlas.example.org:443"), allowed_name("[fe80::1]:80"), allowed_name("fe80::1")
+    ('atlas.example.org', 'fe80::1', 'fe80::1')
+
+    Raises:
+        InputError: If it is no host name.
+    """
+    try:
+        return str(ipaddress.ip_address(given.strip("[]")))
+    except ValueError:
+        name = host_name(given)
+    if name is None:
+        message = f"--allow-host {one_line(given)}: no host name; name one as in atlas.example.org, without http://"
+        raise InputError(message)
+    return name
 
 
 class Guard:
@@ -119,8 +138,13 @@ class Guard:
         if (refusal := self._refusal(scope, headers)) is not None:
             await _answer(guarded, *refusal)
             return
+        if await self._took_token(scope, headers, guarded):
+            return
         if self._token is not None and not self._shown(headers):
-            await self._ask_for_token(scope, guarded)
+            reason = (
+                "a token is needed: open the address that `locatlas serve` printed, or send Authorization: Bearer TOKEN"
+            )
+            await _answer(guarded, 401, reason, **{"www-authenticate": 'Bearer realm="locatlas"'})
             return
         await self._app(scope, receive, guarded)
 
@@ -171,21 +195,26 @@ class Guard:
     def _is_cookie(self, name: str, value: str) -> bool:
         return self._cookie is not None and name == self._cookie[0] and _equal(value, self._cookie[1])
 
-    async def _ask_for_token(self, scope: Scope, send: Send) -> None:
-        """Take the token from the page's address into a cookie, or say that one is needed."""
-        query = parse_qsl(scope["query_string"].decode("latin-1"))
+    async def _took_token(self, scope: Scope, headers: Headers, send: Send) -> bool:
+        """Take a token out of the page's address, into a cookie; whoever may ask anyway loses it from the address, too.
+
+        Returns:
+            Whether the browser was sent on.
+        """
+        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         given = [value for name, value in query if name == "token"]
-        if scope["path"] == "/" and scope["method"] == "GET" and len(given) == 1 and self._fits(given[0]):
-            rest = urlencode([(name, value) for name, value in query if name != "token"])
+        if scope["path"] != "/" or scope["method"] != "GET" or not given:
+            return False
+        fits = len(given) == 1 and self._fits(given[0])
+        if not fits and self._token is not None and not self._shown(headers):
+            return False
+        rest = urlencode([(name, value) for name, value in query if name != "token"])
+        moved = {"location": f"/?{rest}" if rest else "/"}
+        if fits:
             assert self._cookie is not None
-            cookie = f"{'='.join(self._cookie)}; Path=/; HttpOnly; SameSite=Strict; Max-Age=2592000"
-            moved = {"location": f"/?{rest}" if rest else "/", "set-cookie": cookie}
-            await _answer(send, 303, "a cookie stands for the token from now on", **moved)
-            return
-        reason = (
-            "a token is needed: open the address that `locatlas serve` printed, or send Authorization: Bearer TOKEN"
-        )
-        await _answer(send, 401, reason, **{"www-authenticate": 'Bearer realm="locatlas"'})
+            moved["set-cookie"] = f"{'='.join(self._cookie)}; Path=/; HttpOnly; SameSite=Strict; Max-Age=2592000"
+        await _answer(send, 303, "the address needs no token from now on", **moved)
+        return True
 
 
 def _is_from(origin: str, host: str) -> bool:

@@ -21,7 +21,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import numpy as np
-from bench.lookup import write_atlas
+from lookup import write_atlas
 
 ROOT = Path(__file__).resolve().parents[2]
 

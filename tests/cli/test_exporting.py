@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from locatlas.cli.documents import ExportDocument
+from locatlas.cli.documents import ExportDocument, ExportSiteDocument
 from tests.cli.asking import run
 from tests.query.made_atlas import make_atlas
 
@@ -42,3 +42,16 @@ def test_parquet_prints_the_command_that_shows_it(atlas: Path, tmp_path: Path) -
 def test_wrong_usage_ends_with_2(atlas: Path, tmp_path: Path) -> None:
     assert run("export", "csv", "--atlas", atlas, "--out", tmp_path / "x").exit_code == 2
     assert run("export", "faiss", "--atlas", atlas).exit_code == 2
+
+
+def test_a_site_prints_one_document_and_says_its_size_before(atlas: Path, tmp_path: Path) -> None:
+    pytest.importorskip("fastapi", reason="the extra serve is not installed")
+    done = run("export", "site", "--atlas", atlas, tmp_path / "site", "--limit", 2, "--json")
+    document = ExportSiteDocument.model_validate_json(done.stdout)
+    assert (document.proteins, document.images, document.pictures) == (6, 12, 0)
+    assert document.bytes == sum(p.stat().st_size for p in (tmp_path / "site").rglob("*") if p.is_file())
+    assert "6 proteins and 12 images with a page each, about" in done.stderr
+    assert (tmp_path / "site" / "index.html").is_file()
+    again = run("export", "site", "--atlas", atlas, tmp_path / "site")
+    assert again.exit_code == 1
+    assert "a site is there; --overwrite replaces it" in str(again.exception)

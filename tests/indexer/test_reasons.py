@@ -21,6 +21,12 @@ def test_the_same_of_many_files_is_one_kind() -> None:
     ]
 
 
+def test_the_first_source_is_the_first_by_number() -> None:
+    rejected = [(f"t.csv line {n}: x", "no file of that name") for n in (10, 100, 9, 11)]
+    ((first, *_),) = by_reason(rejected)
+    assert first[0] == "t.csv line 9: x"
+
+
 @given(st.lists(st.tuples(st.text(min_size=1), st.text())))
 def test_nothing_is_lost_and_larger_groups_come_first(rejected: list[tuple[str, str]]) -> None:
     groups = by_reason(rejected)

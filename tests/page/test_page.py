@@ -568,3 +568,33 @@ def test_views_fit_a_phone_and_axe_finds_no_serious_fault(opened: Opener, view: 
             if one["impact"] in ("serious", "critical")
         ]
         assert serious == []
+
+
+def test_two_vocabularies_can_be_brought_into_one(opened: Opener, served: Served) -> None:
+    page = opened("#/protein/LMNB1")
+    assert page.get_by_label("localizations").count() == 0  # this atlas has one
+    known = asked(served, "status")
+    assert known["label_map"] is None
+    page.route("**/api/v1/status", lambda route: route.fulfill(json=known | {"label_map": "hpa->opencell"}))
+    page.reload()
+    with page.expect_request(lambda one: "/classify?" in one.url and "map_labels=hpa-%3Eopencell" in one.url):
+        page.get_by_label("localizations").select_option("hpa->opencell")
+    page.wait_for_selector(".votes tbody tr")
+    assert page.get_by_label("localizations").input_value() == "hpa->opencell"
+    page.goto(f"{served.address}/#/image/manifest/f00?map_labels=hpa-%3Eopencell")
+    page.wait_for_selector(".votes tbody tr")
+    assert page.get_by_label("localizations").input_value() == "hpa->opencell"
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_long_ids_are_cut_and_told_by_their_title(opened: Opener, width: int) -> None:
+    page = opened("#/protein/LMNB1", width=width)
+    before = page.locator(".gallery.fov li").first.bounding_box()
+    page.eval_on_selector_all(
+        ".gallery .under span, .card .id, .card .name, h1",
+        "all => all.forEach(one => { one.textContent = 'plate'.repeat(60); })",
+    )
+    after = page.locator(".gallery.fov li").first.bounding_box()
+    assert (after["width"], after["height"]) == (before["width"], before["height"])
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator(".gallery.fov .id").first.get_attribute("title") == "manifest/f00"

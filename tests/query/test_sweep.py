@@ -207,6 +207,12 @@ def test_k_beyond_the_references_is_refused_with_n(made: dict[str, Any]) -> None
         sweep(**made, ks=[1], exclude={"plate": ["one"] * 240})
 
 
+def test_the_refusal_of_a_k_says_that_rows_with_several_labels_are_missing(made: dict[str, Any]) -> None:
+    labels = [names | {"another"} if i % 2 else names for i, names in enumerate(made["labels"])]
+    with pytest.raises(InputError, match=r"120 rows with several labels were left out, which labels 'multi' takes$"):
+        sweep(**made | {"labels": labels}, ks=[200])
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [

@@ -2,6 +2,7 @@
 
 import { choice, h, later } from "./dom.js";
 import { CHANNEL_SETS, SET_NAMES, channelColour } from "./palette.js";
+import * as source from "./source.js";
 
 const KEY = "locatlas.channels";
 const SHOWN_AT_FIRST = ["nucleus", "protein"];
@@ -55,23 +56,23 @@ function channelsOf(id) {
   return found?.length ? found : null;
 }
 
-/** Address of a picture of an image in at most so many pixels. Where no channels are known the server chooses. */
+/** Address of a picture of an image in at most so many pixels, null where there is none. Where no channels are known the
+    server chooses. */
 export function picture(id, { names = channelsOf(id), size = 128 } = {}) {
   const query = new URLSearchParams();
   if (names) query.set("channels", shownOf(names).map((n) => `${n}:${colourOf(n).slice(1)}`).join(","));
   query.set("low", state.low);
   query.set("high", state.high);
   query.set("size", size);
-  return `/thumb/${id.split("/").map(encodeURIComponent).join("/")}?${query}`;
+  return source.picture(id, query);
 }
 
 /** A line that says why an image is shown as its stored thumbnail; empty, and hidden, where it is shown itself. */
 export function origin(id, names) {
   const line = h("p", { class: "notes", hidden: true });
-  // an <img> does not tell the headers of its answer
-  fetch(picture(id, { names, size: 96 })).then((answer) => {
-    if (answer.headers.get("X-Locatlas-Pixels") !== "thumbnail") return;
-    line.textContent = `Shown by stored thumbnails in colours of their own: ${answer.headers.get("X-Locatlas-Reason") ?? "the images are not at hand"}`;
+  source.replaced(picture(id, { names, size: 96 })).then((reason) => {
+    if (reason === null) return;
+    line.textContent = `Shown by stored thumbnails in colours of their own: ${reason}`;
     line.hidden = false;
   }, () => {});  // the picture itself shows that the server does not answer
   return line;
@@ -80,22 +81,32 @@ export function origin(id, names) {
 /** A picture that follows the choice of channels while it is in the document. */
 export function shot(id, { names = undefined, size = 128, alt = "", className = "shot" } = {}) {
   const image = h("img", { class: className, alt, loading: "lazy", decoding: "async", "data-id": id });
-  const show = () => {
-    const src = picture(id, { names, size });
-    if (image.getAttribute("src") !== src) image.src = src;
-  };
-  image.addEventListener("error", () => {
+  const lack = () => {
     image.classList.add("missing");
     image.alt = `no picture of ${id}`;
-  });
+  };
+  const show = () => {
+    const src = picture(id, { names, size });
+    if (src === null) lack();
+    else if (image.getAttribute("src") !== src) image.src = src;
+  };
+  image.addEventListener("error", lack);
   image.addEventListener("load", () => image.classList.remove("missing"));
   show();
   const stop = onChange(() => (image.isConnected ? show() : stop()));
   return image;
 }
 
+/** Channels with their colours, of pictures that are files and stay as they are. */
+function key(names) {
+  const shown = source.site.look.filter(([name]) => names.includes(name));
+  return h("p", { class: "channels" }, shown.map(([name, colour]) =>
+    h("span", { class: "channel" }, h("i", { class: "dot", style: { background: colour } }), name)));
+}
+
 /** The controls: a switch and a colour for each channel, contrast, sets of colours. */
 export function controls(names) {
+  if (source.site) return key(names);
   const box = h("div", { class: "channels", role: "group", "aria-label": "Channels and contrast" });
   const build = () => {
     const shown = shownOf(names);

@@ -5,6 +5,7 @@ import { learn } from "./channels.js";
 import { announce, h, put } from "./dom.js";
 import { failure } from "./parts.js";
 import { combobox } from "./search.js";
+import { site } from "./source.js";
 import { chosen, next } from "./theme.js";
 import * as benchmarks from "./view_benchmarks.js";
 import * as compare from "./view_compare.js";
@@ -15,6 +16,8 @@ import * as proteins from "./view_proteins.js";
 import * as query from "./view_query.js";
 import * as state from "./view_status.js";
 
+/** Views that have something computed. */
+const SERVED = ["query", "compare"];
 const VIEWS = { "": proteins, protein, image, map, query, benchmarks, compare, status: state };
 const main = document.getElementById("main");
 let leave = () => {};
@@ -41,9 +44,9 @@ async function show({ first = false } = {}) {
     if (here) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  const view = VIEWS[at.view];
+  const view = site && SERVED.includes(at.view) ? null : VIEWS[at.view];
   if (!view) {
-    put(main, h("h1", { text: "No such view" }), h("p", {}, h("a", { href: "#/", text: "All proteins" })));
+    put(main, h("h1", { text: view === null ? "Not in a copy" : "No such view" }), view === null && h("p", { class: "told", text: NOT_HERE }), h("p", {}, h("a", { href: "#/", text: "All proteins" })));
     return;
   }
   const root = h("div", { class: `view view-${at.view || "proteins"}` });
@@ -78,8 +81,21 @@ function themeButton() {
   say();
 }
 
+const NOT_HERE = "What has to be computed is not here: queries by image, two encoders side by side, sweeps, other colours of pictures, other numbers of neighbors, other filters. A server has them: locatlas serve.";
+
+/** Of a copy: what it is, and what it cannot do. */
+function tellOfCopy() {
+  for (const link of document.querySelectorAll("#views a")) {
+    if (SERVED.includes(link.getAttribute("href").replace(/^#\/?/, ""))) link.remove();
+  }
+  const most = site.beyond ? ` Of each protein it has pages of the first ${site.limit} images of a level, and answers from all.` : "";
+  document.body.append(h("footer", { class: "copy told" },
+    `A copy of an atlas, written ${site.made.slice(0, 10)} by locatlas ${site.status.locatlas}.${most} ${NOT_HERE}`));
+}
+
 async function start() {
   themeButton();
+  if (site) tellOfCopy();
   combobox(document.getElementById("search"));
   addEventListener("hashchange", () => {
     scrollTo(0, 0);

@@ -5,6 +5,7 @@ import { count, download, h, later, plural, put, s, two } from "./dom.js";
 import { membersOf } from "./map_colours.js";
 import { proteinShot } from "./parts.js";
 import { shade } from "./palette.js";
+import { site } from "./source.js";
 import { isDark } from "./theme.js";
 
 const SHAPES = [
@@ -96,7 +97,7 @@ export function selected(data, chosen, { level, open, clear }) {
     h("p", { class: "exports" },
       h("button", { type: "button", text: "Export ids", on: { click: () => download(`${level}-ids.txt`, "text/plain", idsOf(data, rows)) } }),
       h("button", { type: "button", text: "Export CSV", on: { click: () => download(`${level}-selection.csv`, "text/csv", csvOf(data, rows)) } }),
-      level !== "protein" && rows.length <= 12 && h("a", { href: `#/compare?${new URLSearchParams([["level", level], ...rows.map((row) => ["ids", data.id.at(row)])])}`, text: "Compare encoders" })),
+      !site && level !== "protein" && rows.length <= 12 && h("a", { href: `#/compare?${new URLSearchParams([["level", level], ...rows.map((row) => ["ids", data.id.at(row)])])}`, text: "Compare encoders" })),
     h("ul", { class: "top" }, top.map(([name, n]) => h("li", {}, h("span", { text: name }), h("span", { class: "n", text: count(n) })))),
     h("ol", { class: "strip" }, rows.slice(0, 24).map((row) => {
       const id = data.id.at(row);

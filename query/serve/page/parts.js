@@ -3,6 +3,7 @@
 import { ApiError, get, part } from "./api.js";
 import { shot } from "./channels.js";
 import { choice, h, put, two } from "./dom.js";
+import { site } from "./source.js";
 
 /** Names of localizations as links to the proteins there. */
 export function places(names, none = "no localization known") {
@@ -91,7 +92,7 @@ export function hitCard(hit, level) {
     h("a", { class: "picture", href, "aria-label": `${name}, similarity ${two(hit.similarity)}`, "data-hit": hit.id },
       protein ? proteinShot(hit.id) : h("span", { class: "frame" }, shot(hit.id, { size: 160 }))),
     h("div", { class: "line" },
-      hit.protein ? h("a", { class: "name", href: proteinLink(hit.protein), text: hit.protein }) : h("span", { class: "name", text: hit.id }),
+      hit.protein ? h("a", { class: "name", href: proteinLink(hit.protein), text: hit.protein }) : h("span", { class: "name", text: hit.id, title: hit.id }),
       h("span", { class: "number", title: "cosine similarity", text: two(hit.similarity) })),
     !protein && hit.protein && shortId(hit.id),
     places(hit.localizations));
@@ -131,6 +132,7 @@ export function levels(status, { protein = true } = {}) {
 
 /** A choice of how many neighbors are asked for; as many as there are at most. "" leaves it to the server: ten. */
 export function numberChoice(status, level, value, onchange) {
+  if (site) return null;  // ten were written
   const all = level === "protein" ? status.proteins : status.levels.find((l) => l.level === level)?.images ?? 0;
   const more = [20, 50, 100].filter((n) => n <= all);
   return choice("neighbors", [["", String(Math.min(10, all))], ...more.map((n) => [String(n), String(n)])], value, onchange);
@@ -139,7 +141,8 @@ export function numberChoice(status, level, value, onchange) {
 /** The encoder in use at a level, null where there is none. */
 export function current(status, level) {
   const wanted = level === "protein" ? status.levels.find((l) => l.vectors)?.level : level;
-  return status.encoders.find((e) => e.level === wanted && e.state === "current") ?? null;
+  const own = status.encoders.filter((e) => e.level === wanted);
+  return own.find((e) => e.state === "current") ?? (site ? own[0] : null) ?? null;  // a copy has one, whatever its state
 }
 
 /** Encoders of a level that have all vectors. */
@@ -158,10 +161,17 @@ export function encoderTitle(status, one) {
   return `${one.name}, ${plan(one)}${same ? `, ${one.fingerprint.slice(0, 6)}` : ""}`;
 }
 
-/** A choice among them; nothing to choose from gives a line of text. */
+/** A choice among them; of a copy, which has the answers of one, its name. */
 export function encoderChoice(status, level, value, onchange, label = "encoder") {
+  if (site) return h("span", { class: "choice" }, h("span", { text: label }), current(status, level)?.name ?? "none");
   const names = encodersOf(status, level).map((e) => [e.fingerprint, `${encoderTitle(status, e)}${e.state === "current" ? "" : " (earlier)"}`]);
   return choice(label, names, value ?? current(status, level)?.fingerprint, onchange);
+}
+
+/** Whether the vote brings two vocabularies into one; nothing where the atlas has one, or the answers are written. */
+export function vocabularyChoice(status, value, onchange) {
+  if (!status.label_map || site) return null;
+  return h("div", { class: "bar-of-choices" }, choice("localizations", [["", "as the sources name them"], [status.label_map, `one vocabulary, ${status.label_map.replace("->", " → ")}`]], value ?? "", onchange));
 }
 
 /** What a reader must know about an answer. */

@@ -5,6 +5,7 @@ import { lines } from "./chart.js";
 import { confusion } from "./confusion.js";
 import { announce, choice, count, h, plural, put, two } from "./dom.js";
 import { encoderChoice, failure, goTo, levels, notes } from "./parts.js";
+import { site } from "./source.js";
 
 const SCORES = { macro_f1: "macro F1", micro_f1: "micro F1", accuracy: "accuracy", balanced_accuracy: "balanced accuracy" };
 
@@ -30,7 +31,7 @@ export async function render(root, at, { signal }) {
       h("p", { class: "told", text: "How often the vote of the nearest neighbors names the annotated localization, by the number of neighbors k. The query's own group never votes." })),
     h("div", { class: "bar-of-choices" }, choice("score", Object.entries(SCORES), score, (value) => goTo(at, { score: value }))),
     kept(stored, score, at, signal),
-    sweepNow(atlas, score, at, signal, now));
+    !site && sweepNow(atlas, score, at, signal, now));
 }
 
 /** Curves under one protocol stand in one chart where the same groups were scored, with as many rows of each class.

@@ -3,7 +3,8 @@
 import { ApiError, get, part, status } from "./api.js";
 import { controls, origin, shot } from "./channels.js";
 import { choice, h, put } from "./dom.js";
-import { encoderChoice, encodersOf, failure, fillIn, goTo, hitCards, imageLink, notes, numberChoice, places, proteinLink, voters, votes } from "./parts.js";
+import { site } from "./source.js";
+import { encoderChoice, encodersOf, failure, fillIn, goTo, hitCards, imageLink, notes, numberChoice, places, proteinLink, vocabularyChoice, voters, votes } from "./parts.js";
 
 /** Show the view. */
 export async function render(root, at, { signal }) {
@@ -11,6 +12,7 @@ export async function render(root, at, { signal }) {
   const k = at.parameters.get("k") ?? "";
   const encoder = at.parameters.get("encoder");
   const exclude = at.parameters.get("exclude") ?? "protein";
+  const mapLabels = at.parameters.get("map_labels");
   const answers = h("div", { class: "waiting told", text: "Looking for neighbors …" });
   const vote = h("div", { class: "waiting told", text: "Asking the neighbors …" });
   put(root,
@@ -21,11 +23,12 @@ export async function render(root, at, { signal }) {
       h("figure", { class: "large" }, controls(image.channels), origin(image.id, image.channels),
         shot(image.id, { names: image.channels, size: image.level === "fov" ? 768 : 384, alt: `${image.channels.join(", ")} of ${image.id}`, className: "shot big" })),
       h("div", {}, h("h2", { text: "Known" }), known(image),
-        h("h2", { text: "Predicted by the nearest neighbors" }), vote)),
+        h("h2", { text: "Predicted by the nearest neighbors" }),
+        vocabularyChoice(atlas, mapLabels, (value) => goTo(at, { map_labels: value })), vote)),
     h("section", { "aria-labelledby": "near" }, h("h2", { id: "near", text: "Looks like" }),
       h("div", { class: "bar-of-choices" },
         numberChoice(atlas, image.level, k, (value) => goTo(at, { k: value })),
-        choice("leave out", [["protein", "the same protein"], ["fov", "the same field"], ["self", "the image itself"]], exclude,
+        !site && choice("leave out", [["protein", "the same protein"], ["fov", "the same field"], ["self", "the image itself"]], exclude,
           (value) => goTo(at, { exclude: value })),
         encoderChoice(atlas, image.level, encoder, (value) => goTo(at, { encoder: value }))),
       answers));
@@ -39,7 +42,7 @@ export async function render(root, at, { signal }) {
   await Promise.all([
     fillIn(vote, async () => {
       // whatever is left out of the neighbors below: what a protein's own images vote is no evidence
-      const found = await get("classify", { ...ask, exclude: "protein" }, signal);
+      const found = await get("classify", { ...ask, exclude: "protein", map_labels: mapLabels }, signal);
       return [notes(found.notes), found.items.map((item) => [votes(item), voters(item, found.level, `${found.weights} weights, ${leftOut}`)])];
     }),
     fillIn(answers, async () => {

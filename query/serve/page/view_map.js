@@ -3,6 +3,7 @@
 import KDBush from "./vendor/kdbush.js";
 
 import { ApiError, status, table } from "./api.js";
+import { picture } from "./channels.js";
 import { announce, choice, count, h, later, plural, put, s } from "./dom.js";
 import { byClass, byShare, classStyle, coded, inside, looksOf, membersCounted, SEVERAL } from "./map_colours.js";
 import { PointCloud } from "./map_gl.js";
@@ -133,7 +134,7 @@ function build(root, head, data, { level, colour, atlas }) {
   const state = { lassoing: false, hovered: -1, chosen: new Set(), rows: new Uint32Array(), tree: null,
     filter: { hidden: new Set(), place: "", dataset: -1, text: "", above: 0 } };
   const cloud = new PointCloud(canvas);
-  const shots = new Shots(layer, cloud, { x: data.x, y: data.y, idOf: (row) => (level === "protein" ? null : data.id.at(row)) });
+  const shots = new Shots(layer, cloud, { x: data.x, y: data.y, idOf: (row) => (level === "protein" || picture(data.id.at(row)) === null ? null : data.id.at(row)) });
   pictures.hidden = level === "protein";
   cloud.drawn = () => {
     shots.update();

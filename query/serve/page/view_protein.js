@@ -3,7 +3,7 @@
 import { get, part, status } from "./api.js";
 import { controls, origin, shot } from "./channels.js";
 import { choice, h, plural, put } from "./dom.js";
-import { encoderChoice, fillIn, goTo, hitCards, imageLink, levels, notes, numberChoice, places, shortId, voters, votes } from "./parts.js";
+import { encoderChoice, fillIn, goTo, hitCards, imageLink, levels, notes, numberChoice, places, shortId, vocabularyChoice, voters, votes } from "./parts.js";
 
 /** Images shown at once; the others on demand. */
 const SHOWN = { fov: 9, cell: 24 };
@@ -15,6 +15,7 @@ export async function render(root, at, { signal }) {
   const level = askable.includes(at.parameters.get("level")) ? at.parameters.get("level") : askable[0];
   const k = at.parameters.get("k") ?? "";
   const encoder = at.parameters.get("encoder");
+  const mapLabels = at.parameters.get("map_labels");
   const channels = [...new Set(protein.images.flatMap((image) => image.channels))];
   const predicted = h("div", { class: "waiting told", text: "Asking the neighbors …" });
   const near = h("div", { class: "waiting told", text: "Looking for neighbors …" });
@@ -25,7 +26,8 @@ export async function render(root, at, { signal }) {
         protein.images.length > 0 && origin(protein.images[0].id, protein.images[0].channels), gallery(protein)),
       h("section", { "aria-label": "Localization" },
         h("h2", { text: "Annotated" }), annotated(protein),
-        h("h2", { text: "Predicted by the nearest neighbors" }), predicted)),
+        h("h2", { text: "Predicted by the nearest neighbors" }),
+        vocabularyChoice(atlas, mapLabels, (value) => goTo(at, { map_labels: value })), predicted)),
     askable.length > 0 && h("section", { "aria-labelledby": "near" },
       h("h2", { id: "near", text: "Looks like" }),
       h("div", { class: "bar-of-choices" },
@@ -41,7 +43,7 @@ export async function render(root, at, { signal }) {
   const ask = { protein: protein.protein, level, encoder };
   await Promise.all([
     // one answer for the protein, whatever the neighbors below are: by the mean vector of its fields or cells
-    fillIn(predicted, async () => prediction(await get("classify", { ...ask, level: "protein", of: level === "protein" ? null : level }, signal))),
+    fillIn(predicted, async () => prediction(await get("classify", { ...ask, level: "protein", of: level === "protein" ? null : level, map_labels: mapLabels }, signal))),
     fillIn(near, async () => neighbors(await get("neighbors", { ...ask, k }, signal))),
   ]);
 }

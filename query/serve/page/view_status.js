@@ -3,6 +3,7 @@
 import { forget, status } from "./api.js";
 import { count, h, put } from "./dom.js";
 import { bar } from "./parts.js";
+import { site } from "./source.js";
 
 /** Show the view. */
 export async function render(root) {
@@ -20,8 +21,9 @@ export async function render(root) {
       [e.channels, e.passes, e.stains.join(", ")].filter(Boolean).join(", ") || "imported", h("code", { text: e.fingerprint.slice(0, 12), title: e.fingerprint })])),
     block("Levels", ["level", "images", "with a localization", "can be asked"], atlas.levels.map((l) => [
       l.level === "fov" ? "fields of view" : "cells", count(l.images), count(l.labelled), l.vectors ? "yes" : "no vectors"])),
-    block("Data sets", ["name", "fields of view", "cells", "channels", "images"], atlas.datasets.map((d) => [
-      d.name, count(d.fovs), count(d.cells), d.channels.map((c) => c.join(", ")).join("; "), d.images_at_hand ? "at hand" : "away: stored thumbnails are shown"])),
+    block("Data sets", ["name", "fields of view", "cells", "channels", !site && "images"].filter(Boolean), atlas.datasets.map((d) => [
+      d.name, count(d.fovs), count(d.cells), d.channels.map((c) => c.join(", ")).join("; "),
+      ...(site ? [] : [d.images_at_hand ? "at hand" : "away: stored thumbnails are shown"])])),
     h("section", {}, h("h2", { text: "Images by localization" }), h("ul", { class: "tall" },
       Object.entries(atlas.localizations).sort((a, b) => b[1] - a[1]).map(([name, n]) => h("li", {},
         h("a", { href: `#/?localization=${encodeURIComponent(name)}`, text: name }), h("span", { class: "n", text: count(n) }))))),

@@ -11,6 +11,7 @@ from typing import Any
 
 import faiss
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
@@ -86,6 +87,38 @@ def test_anndata_has_vectors_metadata_and_the_exact_neighbor_graph(atlas: Atlas,
     assert data.uns["locatlas"]["fingerprint"] == encoder().fingerprint
     assert json.loads(data.uns["locatlas"]["spec"]) == json.loads(encoder().to_json())
     assert "numpy" in json.loads(data.uns["locatlas"]["versions"])
+
+
+def test_centroids_of_cells_are_where_squidpy_looks_for_them(atlas: Atlas, tmp_path: Path) -> None:
+    chosen = choose(atlas._shelf, Scope(level="cell"))
+
+    def of(centroids: list[list[float] | None], sizes: list[float | None]) -> Any:
+        meta = chosen.view.meta.slice(0, 3)
+        for name, values in (("centroid", centroids), ("pixel_size_um", sizes)):
+            at = meta.column_names.index(name)
+            meta = meta.set_column(at, name, pa.array(values, meta.schema.field(name).type))
+        view = View("cell", meta, chosen.view.vectors[:3])
+        return anndata_file.spatial(dataclasses.replace(chosen, view=view))
+
+    # y, x in pixels becomes x, y in micrometres
+    places, said, notes = of([[10.0, 20.0], [1.0, 2.0], None], [0.5, 0.25, 0.5])
+    np.testing.assert_array_equal(places["spatial"], [[10.0, 5.0], [0.5, 0.25], [np.nan, np.nan]])
+    assert (said["spatial_unit"], notes) == ("um", [])
+    # one unknown scale, and all are in pixels: a column has one unit
+    places, said, notes = of([[10.0, 20.0], [1.0, 2.0], [3.0, 4.0]], [0.5, None, 0.5])
+    np.testing.assert_array_equal(places["spatial"], [[20.0, 10.0], [2.0, 1.0], [4.0, 3.0]])
+    assert said["spatial_unit"] == "px"
+    assert notes == ["obsm['spatial'] is in pixels: 1 of 3 cells have no pixel size"]
+    assert of([None, None, None], [0.5] * 3) == ({}, {}, [])
+    # in the file; fields have none
+    anndata = installed("anndata")
+    atlas.export("anndata", tmp_path / "cells.h5ad", level="cell")
+    data = anndata.read_h5ad(tmp_path / "cells.h5ad")
+    assert data.obsm["spatial"].tolist() == [[2.0, 2.0]] * 72
+    assert data.uns["locatlas"]["spatial_unit"] == "px"
+    assert data.obs["fov"].nunique() == 18
+    atlas.export("anndata", tmp_path / "fields.h5ad", level="fov")
+    assert "spatial" not in anndata.read_h5ad(tmp_path / "fields.h5ad").obsm
 
 
 def renamed(path: Path, name: str) -> Atlas:

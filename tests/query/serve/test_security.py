@@ -343,3 +343,45 @@ def test_the_guard_refuses_everything_that_is_not_http(made: Path) -> None:
     guard = Guard(app, hosts=["localhost"])
     asyncio.run(guard({"type": "websocket", "headers": []}, None, send))  # type: ignore[arg-type]
     assert sent == [{"type": "websocket.close", "code": 1008}]
+
+
+def test_the_token_leaves_the_address_of_who_may_ask_already(made: Path) -> None:
+    client = TestClient(create_app(made, token=TOKEN), base_url="http://localhost", follow_redirects=False)
+    cookie = client.get("/", params={"token": TOKEN}).headers["set-cookie"].partition(";")[0]
+    for given, renewed in ((TOKEN, True), ("of-another-server-1", False)):
+        again = client.get("/", params={"token": given, "a": "1"}, headers={"cookie": cookie})
+        assert (again.status_code, again.headers["location"]) == (303, "/?a=1")
+        assert ("set-cookie" in again.headers) == renewed
+    assert client.get("/", headers={"cookie": cookie}).status_code == 200
+    client.cookies.clear()
+    assert client.get("/", params={"token": "of-another-server-1"}).status_code == 401
+    # a server without a token, opened by the address of one that had one
+    bare = TestClient(create_app(made), base_url="http://localhost", follow_redirects=False)
+    assert bare.get("/", params={"token": TOKEN}).headers["location"] == "/"
+
+
+def test_a_name_is_allowed_with_the_port_of_a_proxy_and_no_address(made: Path) -> None:
+    with listening(made, host="127.0.0.1", port=0, names=["atlas.lab:443", "[::1]:80"]) as proxied:
+        assert proxied.token is not None
+        headers = {"authorization": f"Bearer {proxied.token}"}
+        for base in ("https://atlas.lab", "http://atlas.lab:8080"):
+            assert TestClient(proxied._app, base_url=base, headers=headers).get("/api/v1/status").status_code == 200
+    with listening(made, host="127.0.0.1", port=0, names=["localhost:9000"]) as alone:
+        assert alone.token is None
+    for name in ("https://atlas.lab", "atlas lab", "a/b", "", "atlas.lab:port"):
+        with (
+            pytest.raises(InputError, match=r"--allow-host .*: no host name"),
+            listening(made, host="127.0.0.1", port=0, names=[name]),
+        ):
+            pass
+
+
+def test_no_token_can_be_asked_for_where_nobody_else_can_ask(made: Path) -> None:
+    with listening(made, host="127.0.0.1", port=0, token="none") as alone:
+        assert alone.token is None
+    for how in ({"host": "0.0.0.0"}, {"host": "127.0.0.1", "names": ["atlas.lab"]}):
+        with (
+            pytest.raises(InputError, match="--token none: others than this machine can ask at"),
+            listening(made, port=0, token="none", **how),
+        ):
+            pass

@@ -1,0 +1,160 @@
+"""The copy of the page that needs no server, in a real browser: from a plain file server, and from the disk."""
+
+import functools
+import http.server
+import json
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from locatlas.query.export.site.run import LOOK, SiteRequest, export_site
+from tests.page.conftest import Served
+from tests.page.made_images import HOSTILE
+from tests.page.test_page import asked, hits_of, until
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def site(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("copy") / "site"
+    # the browser's driver has an event loop in this thread
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(export_site, served.atlas, out, SiteRequest(), overwrite=False, tell=lambda _: None).result()
+    return out
+
+
+@pytest.fixture(scope="module", params=["http", "file"])
+def base(site: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where the site is opened."""
+    if request.param == "file":
+        yield f"file://{site}/index.html"
+        return
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(site)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    thread.join(10)
+    server.server_close()
+
+
+@pytest.fixture
+def copied(chromium: Any, base: str) -> Iterator[Callable[..., Any]]:
+    """Open a view of the site; at the end no error was told, nothing thrown, and nothing asked of anybody else."""
+    faults: list[str] = []
+    contexts: list[Any] = []
+
+    def opener(at: str = "#/", *, width: int = 1280, height: int = 800) -> Any:
+        context = chromium.new_context(viewport={"width": width, "height": height})
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("console", lambda message: message.type == "error" and faults.append(message.text))
+        page.on("pageerror", lambda error: faults.append(f"thrown: {error}"))
+        own = base.removesuffix("index.html")
+        page.on("request", lambda asking: asking.url.startswith((own, "data:")) or faults.append(asking.url))
+        page.goto(f"{base}{at}")
+        page.wait_for_selector("#main h1")
+        page.wait_for_selector(".waiting", state="detached")
+        return page
+
+    yield opener
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+def test_the_search_completes_as_the_server_does(copied: Callable[..., Any], served: Served) -> None:
+    page = copied()
+    for typed in ("lmn", "LAMIN b", "mitoch", "manifest/f4", "f00", "<img", "e", "nothing such"):
+        page.fill("#search-box", "")
+        page.fill("#search-box", typed)
+        wanted = [one["text"] for one in asked(served, "suggest", q=typed, limit=12)]
+        until(
+            page,
+            f"""JSON.stringify([...document.querySelectorAll('#search-list .match')].map(one => one.textContent))
+                === {json.dumps(json.dumps(wanted, separators=(",", ":")))}""",
+        )
+    page.fill("#search-box", "lamin")
+    page.locator("#search-list [role=option]").first.click()
+    page.wait_for_selector("h1:has-text('LMNB1')")
+
+
+def test_a_protein_shows_what_the_server_shows(copied: Callable[..., Any], served: Served) -> None:
+    page = copied("#/protein/LMNB1")
+    known = asked(served, "proteins/LMNB1")
+    ids = page.eval_on_selector_all(".gallery img", "all => all.map(one => one.dataset.id)")
+    assert ids == [one["id"] for one in known["images"]]
+    until(page, "[...document.querySelectorAll('.gallery img')].every(i => i.naturalWidth > 0)")
+    vote = asked(served, "classify", protein="LMNB1", level="protein")["items"][0]
+    best = page.locator(".votes tbody tr").first
+    assert best.locator("b").inner_text() == f"{vote['scores'][0]['score']:.2f}"
+    assert page.locator(".voters a").count() == len(vote["neighbors"])
+    near = asked(served, "neighbors", protein="LMNB1", level="protein")
+    assert hits_of(page) == [hit["id"] for hit in near["hits"]]
+    page.locator("label:has-text('nearest') select").select_option("cell")
+    until(page, "location.hash.includes('level=cell')")
+    page.wait_for_selector("[data-hit^='manifest/']")
+    assert hits_of(page) == [h["id"] for h in asked(served, "neighbors", protein="LMNB1", level="cell")["hits"]]
+    page.locator("[data-hit]").first.click()
+    page.wait_for_selector("h1 .thin")
+    assert page.locator("dl.known").is_visible()
+
+
+def test_the_map_shows_the_picture_under_the_pointer_and_opens_it(copied: Callable[..., Any]) -> None:
+    page = copied("#/map?level=cell&colour=predicted")
+    page.wait_for_selector(".view-map[data-usable]")
+    box = page.locator("canvas.cloud").bounding_box()
+    page.locator("canvas.cloud").focus()
+    for key in ("ArrowLeft", "ArrowRight", "+"):
+        page.keyboard.press(key)
+    hovered = None
+    for step in range(400):
+        page.mouse.move(box["x"] + 20 + (step % 40) * (box["width"] - 40) / 40, box["y"] + 20 + (step // 40) * 55)
+        if hovered := page.locator(".map").get_attribute("data-hovered"):
+            break
+    if not hovered:  # the points of a class lie close together: the one next to the middle is found by keyboard
+        page.keyboard.press("0")
+        page.keyboard.press("ArrowRight")
+        hovered = page.locator(".map").get_attribute("data-hovered")
+    assert hovered
+    until(page, "document.querySelector('.tip img')?.naturalWidth > 0")
+    assert page.locator(".tip .id").inner_text() == hovered
+    page.locator("canvas.cloud").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("h1 .thin")
+
+
+def test_stored_benchmarks_are_there_and_what_is_computed_is_not(copied: Callable[..., Any]) -> None:
+    page = copied("#/benchmarks")
+    page.wait_for_selector("table.confusion, .confusion")
+    assert page.get_by_role("button", name="Measure").count() == 0
+    assert page.locator("#views a").all_inner_texts() == ["Proteins", "Map", "Benchmarks", "Status"]
+    assert "What has to be computed is not here" in page.locator("footer").inner_text()
+    page = copied("#/compare?protein=LMNA")
+    assert page.locator("h1").inner_text() == "Not in a copy"
+    page = copied("#/protein/LMNA?k=50")
+    assert "another choice of k needs a server" in page.locator(".failure").inner_text()
+
+
+def test_names_from_outside_are_text(copied: Callable[..., Any]) -> None:
+    page = copied("#/")
+    assert HOSTILE in page.locator(".card .name").all_inner_texts()
+
+
+def test_pictures_are_those_that_the_page_shows_first(served: Served, chromium: Any) -> None:
+    page = chromium.new_page()
+    page.goto(f"{served.address}/#/image/manifest/f00")
+    page.wait_for_selector("img.big")
+    src = page.get_attribute("img.big", "src")
+    page.close()
+    wanted = "%2C".join(f"{name}%3A{code}" for name, code in LOOK.items())
+    assert f"channels={wanted}&low=1&high=99.8&" in src

@@ -22,6 +22,7 @@ from urllib.parse import urlencode
 
 import numpy as np
 from lookup import write_atlas
+from sweep import clustered
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -106,7 +107,9 @@ def main() -> None:
         folder = given.keep or Path(name)
         if not (folder / "atlas").is_dir():
             folder.mkdir(exist_ok=True)
-            write_atlas(folder, given.n, given.d)
+            vectors, protein, _ = clustered(given.n, given.d, max(20, given.n // 40), 0)
+            write_atlas(folder, vectors, protein)
+            del vectors
         command = [sys.executable, "-m", "locatlas", "serve", "--atlas", str(folder / "atlas"), "--port", "0"]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:

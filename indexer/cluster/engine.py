@@ -187,10 +187,12 @@ def check_machines(sight: Sight) -> None:
     from ray.exceptions import RayError, RayTaskError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    look = ray.remote(Sight.check).options(num_cpus=0, max_retries=0)
+    look = ray.remote(Sight.check)
     nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0)]
     asked = [
-        look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(sight)
+        look.options(
+            num_cpus=0, max_retries=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
+        ).remote(sight)
         for node in nodes
     ]
     for ref in asked:

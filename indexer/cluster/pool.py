@@ -45,11 +45,13 @@ class _Actor:
     Attributes:
         handle: Ray's.
         node: Ray's name of its machine, once it is ready.
+        process: Number of its process there.
         parts: What it was given, by Ray's reference of the answer.
     """
 
     handle: Any
     node: str | None = None
+    process: int | None = None
     parts: dict[Any, Part] = field(default_factory=dict)
 
     @property
@@ -123,7 +125,7 @@ class RayPool:
     def _started(self, ref: Any) -> None:
         actor = self._starting.pop(ref)
         try:
-            actor.node, _ = ray.get(ref)
+            actor.node, actor.process = ray.get(ref)
         except RayTaskError as error:
             cause = error.cause
             if not isinstance(cause, LocatlasError):

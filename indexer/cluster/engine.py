@@ -1,10 +1,13 @@
 """Embedding on the workers of a Ray cluster. Connects to one, or starts one on this machine. Uses Ray."""
 
+import logging
 import os
 import signal
 import socket
 import sys
-from collections.abc import Collection, Iterable
+import warnings
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -121,7 +124,10 @@ class RayEngine:
         options = {"include_dashboard": False} if address == "local" else {}
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            ray.init(address=address, log_to_driver=False, configure_logging=False, **options)
+            with warnings.catch_warnings(), _quiet("ray"):
+                # Ray forks to start its processes, which do nothing with the store before they are another program
+                warnings.filterwarnings("ignore", message=".*fork")
+                ray.init(address=address, log_to_driver=False, configure_logging=False, **options)
         except (OSError, RuntimeError, ValueError) as error:
             message = f"Ray at {address}: {str(error).splitlines()[0]}"
             raise InputError(message) from error
@@ -130,6 +136,18 @@ class RayEngine:
             for number, handler in before.items():
                 signal.signal(number, handler)
         self._connected_here = True
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Errors only from a logger."""
+    log = logging.getLogger(name)
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def _ray(*, local: bool) -> Any:

@@ -7,24 +7,29 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from locatlas import __version__
 from locatlas.errors import InputError, LocatlasError
 from locatlas.indexer.cluster.parts import Answer, unpacked
 from locatlas.indexer.commits import FROM_PIXELS
 from locatlas.indexer.fields import SharedFields
+from locatlas.indexer.ledger import versions
 from locatlas.indexer.limits import VARIABLE
 from locatlas.indexer.pipeline import encoded
 from locatlas.indexer.reading import EncoderLike, in_order
 from locatlas.models.spec import EncoderSpec
 
 __all__ = ["Sight", "Worker"]
+
+
+def program() -> str:
+    """Version of locatlas that is installed here."""
+    return versions().get("locatlas", "not installed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ class Sight:
 
     folders: tuple[str, ...]
     files: tuple[tuple[str, int], ...]
-    version: str = __version__
+    version: str = field(default_factory=program)
     limits: str = ""
 
     def check(self) -> None:
@@ -50,8 +55,8 @@ class Sight:
             InputError: Naming this machine and what it does not see.
         """
         node = platform.node()
-        if self.version != __version__:
-            message = f"worker {node} has locatlas {__version__}, this run is of {self.version}; install the same there"
+        if self.version != (here := program()):
+            message = f"worker {node} has locatlas {here}, this run is of {self.version}; install the same there"
             raise InputError(message)
         for folder in self.folders:
             if not os.path.isdir(folder):

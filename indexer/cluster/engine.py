@@ -129,12 +129,9 @@ class RayEngine:
                 warnings.filterwarnings("ignore", message=".*fork")
                 ray.init(address=address, log_to_driver=False, configure_logging=False, **options)
         except (OSError, RuntimeError, ValueError) as error:
-            hint = (
-                ""
-                if address == "local"
-                else "; one that wants a token needs RAY_AUTH_MODE=token and the token here too"
-            )
-            message = f"Ray at {address}: {str(error).splitlines()[0]}{hint}"
+            message = f"Ray at {address}: {str(error).splitlines()[0]}"
+            if address != "local":
+                message += "; a cluster that wants a token needs RAY_AUTH_MODE=token and the token here too"
             raise InputError(message) from error
         finally:
             # Ray puts its own in the place of those that finish a commit first

@@ -49,8 +49,9 @@ TESTED = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 test: $(STAMP)-test
 	$(TESTED) -q -n 2 --dist worksteal
 
-# nothing left out that tests/quick.py leaves out
+# nothing left out that tests/quick.py leaves out; Ray is large, and its tests take minutes: only here
 test-all: $(STAMP)-test
+	@$(INSTALL) -e '.[ray]'
 	LOCATLAS_TESTS=thorough $(TESTED) -q -n 2 --dist worksteal -m "not gpu and not network"
 
 lint: $(STAMP)-lint

@@ -108,6 +108,15 @@ class Done:
     vectors: list[NDArray[np.float32]] = field(default_factory=list)
     bad: list[tuple[Mapping[str, Any], Rejection]] = field(default_factory=list)
 
+    def __len__(self) -> int:
+        return len(self.good) + len(self.bad)
+
+    def take(self, more: "Done") -> None:
+        """Add what was done after it."""
+        self.good += more.good
+        self.vectors += more.vectors
+        self.bad += more.bad
+
 
 @dataclass(frozen=True, slots=True)
 class Commits:

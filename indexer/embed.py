@@ -14,7 +14,7 @@ from locatlas.errors import ImageRejectedError, InputError
 from locatlas.indexer import encoders
 from locatlas.indexer.commits import Done
 from locatlas.indexer.encoders import EncoderRequest, StoredEncoder
-from locatlas.indexer.job import Job, image_table, usual_channels
+from locatlas.indexer.job import Engine, Job, image_table, require_local, usual_channels
 from locatlas.indexer.ledger import Run
 from locatlas.indexer.missing import Missing, check_scale, list_missing
 from locatlas.indexer.pipeline import COMMIT_ROWS, Pending, Progress, Throttle
@@ -43,6 +43,7 @@ def embed(
     switch: bool = True,
     profile: bool = False,
     runtime: Runtime = "torch",
+    engine: Engine | None = None,
 ) -> IndexSummary:
     """Give every image of an atlas its vector by an encoder, beside those it has, and switch when complete.
 
@@ -60,6 +61,7 @@ def embed(
             `maintain --drop-superseded` frees its space; one that is known keeps its state.
         profile: Tell in the summary where the seconds went.
         runtime: What runs the encoder's network; the vectors are those of the same encoder.
+        engine: Embeds elsewhere (`locatlas.indexer.cluster`); None for here.
 
     Raises:
         InputError: If the atlas holds no images, their folder is not there, or the encoder in use was imported.
@@ -78,7 +80,15 @@ def embed(
             raise InputError(message)
 
     return _beside(
-        atlas, "embed", work, progress=progress, commit_rows=commit_rows, busy=busy, profile=profile, runtime=runtime
+        atlas,
+        "embed",
+        work,
+        progress=progress,
+        commit_rows=commit_rows,
+        busy=busy,
+        profile=profile,
+        runtime=runtime,
+        engine=engine,
     )
 
 
@@ -92,6 +102,7 @@ def reembed(
     busy: float = 1.0,
     profile: bool = False,
     runtime: Runtime = "torch",
+    engine: Engine | None = None,
 ) -> IndexSummary:
     """Find what is stale in an atlas and embed that: images without a vector, changed ones, an encoder being built.
 
@@ -105,6 +116,7 @@ def reembed(
         busy: As in `embed`.
         profile: As in `embed`.
         runtime: As in `embed`.
+        engine: As in `embed`.
 
     Raises:
         InputError: If there is nothing that could be embedded, several encoders are being built and none was named, or
@@ -125,7 +137,15 @@ def reembed(
             raise InputError(message)
 
     return _beside(
-        atlas, "reembed", work, progress=progress, commit_rows=commit_rows, busy=busy, profile=profile, runtime=runtime
+        atlas,
+        "reembed",
+        work,
+        progress=progress,
+        commit_rows=commit_rows,
+        busy=busy,
+        profile=profile,
+        runtime=runtime,
+        engine=engine,
     )
 
 
@@ -162,12 +182,16 @@ def _beside(
     busy: float,
     profile: bool = False,
     runtime: Runtime = "torch",
+    engine: Engine | None = None,
 ) -> IndexSummary:
     """Do some work that takes the writer lock for its commits only, and close its run."""
+    require_local(engine, profile=profile, runtime=runtime, busy=busy)
     throttle = Throttle(busy) if busy != 1 else None
     store = Store.open(Path(atlas))
     with Run.record_beside(store, command) as run:
-        job = Job(store, run, Quarantine(store), {}, progress, commit_rows, beside=True, throttle=throttle)
+        job = Job(
+            store, run, Quarantine(store), {}, progress, commit_rows, beside=True, throttle=throttle, engine=engine
+        )
         job.profile, job.runtime = Profile() if profile else None, runtime
         work(job)
         return job.finish()
@@ -293,8 +317,9 @@ def _drop(job: Job, encoder: StoredEncoder, missing: Missing) -> None:
 def _embed_missing(job: Job, encoder: StoredEncoder, missing: Missing) -> None:
     table = image_table(encoder.level)
     names = [name for name in image_schema("fov" if encoder.level == "fov" else "cell").names if name != "thumbnail"]
-    for start in range(0, len(missing.todo), SLAB_ROWS):
-        slab = {i: position for position, i in missing.todo[start : start + SLAB_ROWS]}
+    rows = SLAB_ROWS if job.engine is None else job.engine.slab_rows
+    for start in range(0, len(missing.todo), rows):
+        slab = {i: position for position, i in missing.todo[start : start + rows]}
         full = job.store.read_rows(table, list(slab), names).to_pylist()
         _check_masks(full, encoder)
         job.embed(encoder, _pending(job, encoder, [(slab[row["id"]], row) for row in full]))

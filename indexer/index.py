@@ -18,7 +18,7 @@ from locatlas.indexer.cells.stage import find_cells
 from locatlas.indexer.datasets import read_records
 from locatlas.indexer.embed import check_scale, embed_stored
 from locatlas.indexer.encoders import EncoderRequest
-from locatlas.indexer.job import Job, image_table, usual_channels
+from locatlas.indexer.job import Engine, Job, image_table, require_local, usual_channels
 from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.ledger import Run
 from locatlas.indexer.packed import Packed
@@ -59,6 +59,7 @@ def index(
     prune: bool = False,
     profile: bool = False,
     runtime: Runtime = "torch",
+    engine: Engine | None = None,
 ) -> IndexSummary:
     """Bring a data set into an atlas: rows, vectors, quarantine. A second run does nothing; a killed one continues.
 
@@ -86,6 +87,7 @@ def index(
         prune: Remove images of the data set whose files are gone; otherwise they are told and stay.
         profile: Tell in the summary where the seconds of embedding went.
         runtime: What runs the encoder's network; the vectors are those of the same encoder.
+        engine: Embeds elsewhere (`locatlas.indexer.cluster`); None for here. Cells are found here in any case.
 
     Raises:
         InputError: If the source, the data set or the name cannot be used at all, or cells were found by another
@@ -93,6 +95,7 @@ def index(
         EncoderMismatchError: If another encoder than the atlas' own is asked for.
         AtlasLockedError: If another process writes.
     """
+    require_local(engine, profile=profile, runtime=runtime)
     source, atlas = Path(source).expanduser().resolve(), Path(atlas)
     if not source.exists():
         message = f"{source}: no such file or folder"
@@ -130,7 +133,7 @@ def index(
     store = Store.create(atlas)
     with store.folder.writer(f"index {source}"), Run.record(store, "index", dataset=label) as run:
         declared = {store.folder.root_name(p, prefer=label): p.resolve() for p in [*named, *known]}
-        job = Job(store, run, Quarantine(store), declared, progress, commit_rows)
+        job = Job(store, run, Quarantine(store), declared, progress, commit_rows, engine=engine)
         job.profile, job.runtime = Profile() if profile else None, runtime
         for bad in rejected:
             job.quarantine.put(

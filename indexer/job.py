@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from locatlas.errors import ImageRejectedError, InputError
 from locatlas.indexer import encoders
@@ -29,11 +29,49 @@ from locatlas.indexer.tidy import FREED, MERGED, REMOVED, tidy
 from locatlas.models.crops import CropPlan, window
 from locatlas.models.encode import Encoder, load_encoder
 from locatlas.models.runtimes import Runtime, runtime_version
+from locatlas.models.spec import EncoderSpec
 
-__all__ = ["PLACE_COLUMNS", "Job", "image_table", "is_dropped", "usual_channels"]
+__all__ = ["PLACE_COLUMNS", "Engine", "Job", "image_table", "is_dropped", "require_local", "usual_channels"]
 
 PLACE_COLUMNS = ("box", "centroid", "nucleus_centroid", "touches_border", "height", "width", "pixel_size_um")
 """Columns of `cells` that decide where a cell is cut, but for its mask."""
+
+
+class Engine(Protocol):
+    """What embeds in place of this process, e.g. `cluster.engine.RayEngine`.
+
+    Attributes:
+        slab_rows: Rows that it is given at once, at most; a multiple of a commit.
+    """
+
+    slab_rows: int
+
+    def embed(
+        self,
+        commits: Commits,
+        work: Collection[Pending],
+        spec: EncoderSpec,
+        *,
+        roots: Iterable[Path],
+        progress: Progress | None = None,
+    ) -> None:
+        """As `pipeline.embed_pending`, with an encoder that it loads."""
+
+
+def require_local(engine: Engine | None, *, profile: bool, runtime: Runtime, busy: float = 1.0) -> None:
+    """Refuse what an engine elsewhere does not do.
+
+    Raises:
+        InputError: Naming it.
+    """
+    if engine is None:
+        return
+    if busy != 1:
+        message = "a share of the time (busy) is for one machine; a cluster is left to others by fewer workers"
+        raise InputError(message)
+    if profile or runtime != "torch":
+        message = f"{'a profile' if profile else f'the runtime {runtime}'} is for one machine (--engine local)"
+        raise InputError(message)
 
 
 def usual_channels(channels: Iterable[Sequence[str]]) -> tuple[str, ...]:
@@ -81,6 +119,7 @@ class Job:
         throttle: Rests after each batch.
         profile: Takes the seconds of each stage of embedding; None for none.
         runtime: What runs the encoder's network.
+        engine: Embeds elsewhere; None for here.
     """
 
     store: Store
@@ -95,6 +134,7 @@ class Job:
     throttle: Throttle | None = None
     profile: Profile | None = None
     runtime: Runtime = "torch"
+    engine: Engine | None = None
     _loaded: dict[str, Encoder] = field(default_factory=dict)
 
     @contextmanager
@@ -167,22 +207,21 @@ class Job:
             message = f"encoder {encoder.spec.name} was imported, so no image can be embedded with it; name another"
             raise InputError(message)
         require_space(self.store.folder.path, bytes_of_images(len(work), encoder.spec.dim))
-        if encoder.fingerprint not in self._loaded:
-            if self.progress:
-                self.progress("loading encoder", 0, len(work))
-            with self.run.timed("load encoder"):
-                options: dict[str, Any] = {} if self.runtime == "torch" else {"runtime": self.runtime}
-                self.run.runtime = runtime_version(self.runtime)
-                self._loaded = {encoder.fingerprint: load_encoder(encoder.spec, **options)}
-        loaded = self._loaded[encoder.fingerprint]
+        self.run.runtime = runtime_version(self.runtime)
+        loaded = None if self.engine is not None else self._load(encoder, len(work))
         self.run.level, self.run.fingerprint = encoder.level, encoder.fingerprint
         if not self.knows(encoder):
             with self.writing():
                 if not self.knows(encoder):
                     self.run.touched()
                     encoders.put(self.store, encoder)
+        commits = self.commits(encoder)
+        if loaded is None:
+            assert self.engine is not None
+            self.engine.embed(commits, work, encoder.spec, roots=self.roots.values(), progress=self.progress)
+            return
         embed_pending(
-            self.commits(encoder),
+            commits,
             work,
             loaded,
             progress=self.progress,
@@ -191,6 +230,15 @@ class Job:
             throttle=self.throttle,
             profile=self.profile,
         )
+
+    def _load(self, encoder: StoredEncoder, n: int) -> Encoder:
+        if encoder.fingerprint not in self._loaded:
+            if self.progress:
+                self.progress("loading encoder", 0, n)
+            with self.run.timed("load encoder"):
+                options: dict[str, Any] = {} if self.runtime == "torch" else {"runtime": self.runtime}
+                self._loaded = {encoder.fingerprint: load_encoder(encoder.spec, **options)}
+        return self._loaded[encoder.fingerprint]
 
     def commits(self, encoder: StoredEncoder) -> Commits:
         """Commits of an encoder's vectors."""

@@ -16,11 +16,20 @@ from locatlas.indexer.atomic import write_atomically
 from locatlas.indexer.digest_lines import seal
 from locatlas.indexer.disk import require_links
 from locatlas.indexer.locks import NotedLock, Owner
+from locatlas.indexer.published.objects import uri_of
 
 __all__ = ["AtlasFolder", "info_bytes", "write_atomically"]
 
 FORMAT = "locatlas atlas"
 CREATION_TIMEOUT_S = 5.0
+
+PUBLISHED = "published.json"
+"""Beside the copies of an atlas that is published in an object store."""
+
+READ_ONLY = (
+    "an atlas in an object store can only be read; write the atlas that it was published from, back it up and "
+    "publish it again"
+)
 
 _LEFT_BY_A_KILL = re.compile(r"\.lock|\.lock-owner|\.\.lock-owner\.\d+\.tmp|\.atlas\.json\.\d+\.tmp")
 
@@ -73,6 +82,9 @@ class AtlasFolder:
                 system on which tables cannot be committed.
             StoreDamagedError: If there are tables but no `atlas.json`.
         """
+        if (uri := uri_of(path)) is not None:
+            message = f"{uri}: {READ_ONLY}"
+            raise InputError(message)
         folder = cls(path.expanduser().resolve())
         if folder.info_path.is_file():
             return folder
@@ -110,11 +122,15 @@ class AtlasFolder:
 
     @classmethod
     def open(cls, path: Path) -> "AtlasFolder":
-        """The atlas at `path`.
+        """The atlas at `path`, or a copy on this machine of one that is published in an object store, e.g. `s3://...`.
 
         Raises:
             InputError: If there is none.
         """
+        if (uri := uri_of(path)) is not None:
+            from locatlas.indexer.published.mirror import mirrored  # which is built on this module
+
+            path = mirrored(uri)
         folder = cls(path.expanduser().resolve())
         if not folder.info_path.is_file():
             why = "no such folder" if not folder.path.exists() else "no atlas.json in it"
@@ -217,6 +233,9 @@ class AtlasFolder:
     def _held(
         self, noted: NotedLock, owner: Owner, refuse: Callable[[Owner | None], Exception], *, patient: bool = False
     ) -> Iterator[None]:
+        if (self.path.parent / PUBLISHED).is_file():
+            message = f"{self.path}: {READ_ONLY}"
+            raise InputError(message)
         try:
             if noted.path.parent != self.path:
                 noted.path.parent.mkdir(exist_ok=True)

@@ -8,7 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from locatlas.indexer.pipeline import EncoderLike
+    from locatlas.indexer.reading import EncoderLike
 
 __all__ = ["Profile", "worked"]
 

@@ -13,7 +13,8 @@ from locatlas.errors import ImageRejectedError, InputError
 from locatlas.indexer.decoding import read_image
 from locatlas.indexer.fields import SharedFields
 from locatlas.indexer.job import is_dropped
-from locatlas.indexer.pipeline import Progress, cut_cell
+from locatlas.indexer.pipeline import Progress
+from locatlas.indexer.reading import cut_cell
 from locatlas.indexer.records import ImageRecord
 from locatlas.indexer.rows import is_cut, record_from_row
 from locatlas.indexer.schema import image_schema, image_table

@@ -29,7 +29,7 @@ from locatlas.indexer.disk import SPARE_BYTES, require_space
 from locatlas.indexer.file_digest import sync_folder
 from locatlas.indexer.layout import AtlasFolder
 
-__all__ = ["RestoreSummary", "check_backup", "restore", "states"]
+__all__ = ["RestoreSummary", "check_backup", "restore", "settle_digests", "states", "try_out"]
 
 logger = logging.getLogger(__name__)
 
@@ -148,8 +148,8 @@ def restore(
         raise InputError(f"{target}: cannot be written ({error.strerror or error})") from error
     try:
         _fill(folder, record, files, staging, strip, progress)
-        _settle_digests(AtlasFolder(staging), before_upgrade=table is None and is_before_upgrade(folder))
-        _try_out(staging / ("db" if table is None else ""), {name: t.version for name, t in tables.items()}, record)
+        settle_digests(AtlasFolder(staging), before_upgrade=table is None and is_before_upgrade(folder))
+        try_out(staging / ("db" if table is None else ""), {name: t.version for name, t in tables.items()}, record)
         staging.chmod(0o777 & ~_umask())
         _require_absent(target)
         staging.rename(target)
@@ -198,7 +198,7 @@ def _fill(
         sync_folder(parent)
 
 
-def _settle_digests(atlas: AtlasFolder, *, before_upgrade: bool) -> None:
+def settle_digests(atlas: AtlasFolder, *, before_upgrade: bool) -> None:
     """Let the journal of digests name the files that are there: older versions of tables are not in a backup.
 
     An upgrade keeps no journal: what it kept is an atlas without digests, and is not to say that it has some.
@@ -210,7 +210,7 @@ def _settle_digests(atlas: AtlasFolder, *, before_upgrade: bool) -> None:
         atlas.write_info({key: value for key, value in info.items() if key != "digests_since"})
 
 
-def _try_out(db: Path, expected: dict[str, int], record: BackupRecord) -> None:
+def try_out(db: Path, expected: dict[str, int], record: BackupRecord) -> None:
     """Tables open at the version and with the rows that were copied."""
     os.environ.setdefault("LANCE_LOG", "error")
     import lance

@@ -23,9 +23,10 @@ from locatlas.indexer.cells.segmenters import SegmenterSpec, segment
 from locatlas.indexer.cells.thumbnails import cell_thumbnails
 from locatlas.indexer.decoding import read_image
 from locatlas.indexer.job import Job
-from locatlas.indexer.pipeline import COMMIT_S, pixel_columns
+from locatlas.indexer.pipeline import COMMIT_S
 from locatlas.indexer.quarantine import Rejection, rejection_id
 from locatlas.indexer.read_ahead import read_ahead
+from locatlas.indexer.reading import pixel_columns
 from locatlas.indexer.rows import image_rows, row_source
 from locatlas.indexer.schema import CELLS, SEGMENTERS
 from locatlas.indexer.source_annotations import check_annotators, keep_annotations

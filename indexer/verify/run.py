@@ -5,6 +5,7 @@ from pathlib import Path
 from locatlas.errors import InputError, LocatlasError, StoreDamagedError
 from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.pipeline import Progress
+from locatlas.indexer.published.objects import uri_of
 from locatlas.indexer.store import Store
 from locatlas.indexer.verify import losses
 from locatlas.indexer.verify.aside import Aside
@@ -88,6 +89,8 @@ def verify(
 
 def _folder(path: Path) -> AtlasFolder:
     """The folder, whose `atlas.json` may be what is damaged."""
+    if uri_of(path) is not None:
+        return AtlasFolder.open(path)  # the copy on this machine; what was fetched was compared with what was published
     folder = AtlasFolder(path.expanduser().resolve())
     if folder.info_path.exists() or folder.journal_path.exists() or any(folder.db.glob("*.lance")):
         return folder

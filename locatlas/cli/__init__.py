@@ -44,6 +44,7 @@ _COMMANDS = {
     "verify": "locatlas.cli.verifying",
     "backup": "locatlas.cli.backing_up",
     "restore": "locatlas.cli.backing_up",
+    "publish": "locatlas.cli.backing_up",
 }
 
 

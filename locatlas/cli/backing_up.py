@@ -115,5 +115,31 @@ def _list(backup: Path, *, as_json: bool) -> None:
     print_table(columns, shown)
 
 
+@click.command("publish")
+@click.argument("backup", type=click.Path(path_type=Path))
+@click.option("--to", required=True, metavar="URI", help="s3://BUCKET/PREFIX, gs://... or az://...")
+@json_option
+def publish_command(backup: Path, to: str, *, as_json: bool) -> None:
+    """Publish the newest state of a backup in an object store, where `--atlas s3://BUCKET/PREFIX` reads it.
+
+    Only what is new is sent. Whoever reads sees the state before or this one. Credentials and endpoint come from the
+    environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, ...).
+    """
+    from locatlas.indexer.published.publish import publish
+
+    with progress_bar() as progress:
+        done = publish(backup, to=to, progress=progress)
+    if as_json:
+        emit_json(done.to_dict())
+        return
+    if not done.new:
+        click.echo(f"{done.uri}: state {done.state} is published already; nothing was sent")
+        return
+    click.echo(
+        f"{done.uri}: state {done.state} of {done.files} files, {_megabytes(done.bytes)}; {done.sent_files} of them, "
+        f"{_megabytes(done.sent_bytes)}, were new and sent"
+    )
+
+
 def _megabytes(n_bytes: int) -> str:
     return f"{n_bytes / 1e6:.1f} MB"

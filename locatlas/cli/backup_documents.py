@@ -4,7 +4,7 @@ from pydantic import Field
 
 from locatlas.query.document_base import Document
 
-__all__ = ["BackupDocument", "RestoreDocument"]
+__all__ = ["BackupDocument", "PublishDocument", "RestoreDocument"]
 
 
 class BackupDocument(Document):
@@ -21,6 +21,18 @@ class BackupDocument(Document):
     freed_bytes: int = Field(ge=0, description="of what only states needed that are not kept any more")
     tables: dict[str, int] = Field(description="rows by table")
     states: list[str] = Field(description="that can be restored, the newest first")
+
+
+class PublishDocument(Document):
+    """What `publish` did."""
+
+    uri: str
+    state: str = Field(description="name of the state of the backup that is published")
+    new: bool = Field(description="published now; false: it was already")
+    files: int = Field(ge=0, description="in the state")
+    bytes: int = Field(ge=0)
+    sent_files: int = Field(ge=0, description="that were not there before")
+    sent_bytes: int = Field(ge=0)
 
 
 class BackupState(Document):

@@ -10,6 +10,7 @@ from click.exceptions import Exit
 from locatlas.cli.built import finish
 from locatlas.cli.cell_options import crop_options, crop_plan, finding_options
 from locatlas.cli.common import atlas_option, emit_json, json_option, name_list, notice
+from locatlas.cli.engine_options import engine_of, engine_options
 from locatlas.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ def _request(
 @_encoder_options
 @crop_options
 @finding_options
+@engine_options
 @click.option("--name", help="Name of the data set in the atlas, first part of its ids; default: the reader's.")
 @click.option(
     "--option",
@@ -138,6 +140,10 @@ def index_command(
     cells: Path | None,
     segmenter: str | None,
     segmenter_options: tuple[str, ...],
+    engine: Literal["local", "ray"],
+    ray_address: str | None,
+    worker_cpus: int | None,
+    workers: int | None,
     *,
     resegment: bool,
     prune: bool,
@@ -154,7 +160,7 @@ def index_command(
     request = _request(**encoder)
     from locatlas.indexer.index import index
 
-    with progress_bar() as progress:
+    with progress_bar() as progress, engine_of(engine, ray_address, worker_cpus, workers) as where:
         summary = index(
             source,
             atlas=atlas,
@@ -174,6 +180,7 @@ def index_command(
             prune=prune,
             profile=profile,
             runtime=runtime,
+            engine=where,
         )
     finish(atlas, summary, faiss=faiss, as_json=as_json)
     if summary.gone and not as_json:
@@ -188,11 +195,16 @@ def index_command(
 @click.option("--level", type=click.Choice(["fov", "cell", "both"]), default="both", show_default=True)
 @_encoder_options
 @crop_options
+@engine_options
 @json_option
 def embed_command(
     atlas: Path,
     level: str,
     faiss: str,
+    engine: Literal["local", "ray"],
+    ray_address: str | None,
+    worker_cpus: int | None,
+    workers: int | None,
     *,
     profile: bool,
     runtime: Literal["torch", "openvino"],
@@ -206,10 +218,16 @@ def embed_command(
     request = _request(**encoder)
     from locatlas.indexer.embed import embed
 
-    with progress_bar() as progress:
+    with progress_bar() as progress, engine_of(engine, ray_address, worker_cpus, workers) as where:
         levels = ("fov", "cell") if level == "both" else (level,)
         summary = embed(
-            atlas=atlas, request=request, levels=levels, progress=progress, profile=profile, runtime=runtime
+            atlas=atlas,
+            request=request,
+            levels=levels,
+            progress=progress,
+            profile=profile,
+            runtime=runtime,
+            engine=where,
         )
     finish(atlas, summary, faiss=faiss, as_json=as_json)
 

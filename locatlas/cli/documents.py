@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from locatlas.cli.annotation_documents import AnnotateExportDocument, AnnotateImportDocument, AnnotateReportDocument
-from locatlas.cli.backup_documents import BackupDocument, RestoreDocument
+from locatlas.cli.backup_documents import BackupDocument, PublishDocument, RestoreDocument
 from locatlas.cli.mapping_documents import ExportDocument, ExportSiteDocument, MapDocument, NapariDocument
 from locatlas.cli.probing_documents import ProbeDocument
 from locatlas.cli.report_documents import ReportDocument
@@ -46,6 +46,7 @@ __all__ = [
     "NeighborsDocument",
     "ProbeDocument",
     "ProteinsDocument",
+    "PublishDocument",
     "ReportDocument",
     "RestoreDocument",
     "ServeDocument",
@@ -310,6 +311,7 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "verify": VerifyDocument,
     "backup": BackupDocument,
     "restore": RestoreDocument,
+    "publish": PublishDocument,
     "finetune": FinetuneDocument,
     "pretrain": FinetuneDocument,
     "import-embeddings": ImportDocument,

@@ -8,6 +8,7 @@ import rich_click as click
 from locatlas.cli.building import faiss_option, profile_option, runtime_option
 from locatlas.cli.built import finish
 from locatlas.cli.common import atlas_option, emit_json, json_option
+from locatlas.cli.engine_options import engine_of, engine_options
 from locatlas.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ busy_option = click.option(
 @faiss_option
 @profile_option
 @runtime_option
+@engine_options
 @json_option
 def reembed_command(
     atlas: Path,
@@ -44,6 +46,10 @@ def reembed_command(
     level: str,
     busy: float,
     faiss: str,
+    engine: Literal["local", "ray"],
+    ray_address: str | None,
+    worker_cpus: int | None,
+    workers: int | None,
     *,
     profile: bool,
     runtime: Literal["torch", "openvino"],
@@ -56,7 +62,7 @@ def reembed_command(
     """
     from locatlas.indexer.embed import reembed
 
-    with progress_bar() as progress:
+    with progress_bar() as progress, engine_of(engine, ray_address, worker_cpus, workers) as where:
         levels = ("fov", "cell") if level == "both" else (level,)
         summary = reembed(
             atlas=atlas,
@@ -66,6 +72,7 @@ def reembed_command(
             busy=busy,
             profile=profile,
             runtime=runtime,
+            engine=where,
         )
     finish(atlas, summary, faiss=faiss, as_json=as_json)
 

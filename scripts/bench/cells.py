@@ -42,8 +42,8 @@ from locatlas.indexer.datasets import read_records
 from locatlas.indexer.images import read_image
 from locatlas.indexer.job import Job
 from locatlas.indexer.ledger import Run
-from locatlas.indexer.pipeline import pixel_columns
 from locatlas.indexer.quarantine import Quarantine
+from locatlas.indexer.reading import pixel_columns
 from locatlas.indexer.records import ImageRecord
 from locatlas.indexer.store import Store
 from locatlas.indexer.synthetic import make_collection

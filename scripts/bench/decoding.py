@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from locatlas.indexer import decoding, images, pipeline
+from locatlas.indexer import decoding, images
+from locatlas.indexer import reading as path_of_index
 from locatlas.indexer.encoders import EncoderRequest
 from locatlas.indexer.index import index
 from locatlas.indexer.records import ImageRecord, Source
@@ -81,7 +82,7 @@ def indexing(folder: Path, encoder: str, read: Callable[[ImageRecord], Any], kee
     """Index into a new atlas with a reader of images."""
     import locatlas
 
-    before, pipeline.read_image = pipeline.read_image, read
+    before, path_of_index.read_image = path_of_index.read_image, read
     try:
         with tempfile.TemporaryDirectory() as target:
             atlas = Path(target) / "atlas"
@@ -89,7 +90,7 @@ def indexing(folder: Path, encoder: str, read: Callable[[ImageRecord], Any], kee
             ids, vectors = locatlas.open(atlas).embeddings(level="fov")
             keep[read.__module__] = (tuple(ids), vectors.tobytes())
     finally:
-        pipeline.read_image = before
+        path_of_index.read_image = before
 
 
 def main() -> None:

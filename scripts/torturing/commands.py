@@ -38,13 +38,13 @@ def prepare() -> None:
     import faiss
 
     import locatlas.indexer.import_embeddings as importing
-    from locatlas.indexer import job, pipeline, store
+    from locatlas.indexer import commits, job, store
     from locatlas.indexer.cells import stage
 
     warnings.simplefilter("ignore")
     faiss.omp_set_num_threads(1)
     job.load_encoder = StubEncoder  # type: ignore[assignment]
-    store.FRAGMENTS_BEFORE_COMPACTION = pipeline.FRAGMENTS_BEFORE_COMPACTION = COMPACT_FROM
+    store.FRAGMENTS_BEFORE_COMPACTION = commits.FRAGMENTS_BEFORE_COMPACTION = COMPACT_FROM
     stage.COMMIT_FIELDS = 2
     importing._COMMIT_ROWS = 3
 

@@ -14,7 +14,7 @@ from locatlas.errors import InputError
 from locatlas.indexer import pipeline
 from locatlas.indexer.commits import Commits
 from locatlas.indexer.ledger import Run
-from locatlas.indexer.pipeline import Pending, Throttle, _chunks, embed_pending
+from locatlas.indexer.pipeline import Pending, Throttle, chunks, embed_pending
 from locatlas.indexer.quarantine import Quarantine
 from locatlas.indexer.records import ImageRecord, Source
 from locatlas.indexer.rows import described, source_stat
@@ -147,10 +147,10 @@ def test_an_error_of_the_encoder_ends_the_run_and_keeps_what_was_committed(
 @given(st.sets(st.integers(0, 60)), st.integers(1, 9))
 def test_chunks_are_the_runs_of_equal_quotients(positions: set[int], commit_rows: int) -> None:
     work = [Pending(n, None, {}, "", "") for n in sorted(positions)]  # type: ignore[arg-type]
-    chunks = [[p.position for p in chunk] for chunk in _chunks(work, commit_rows)]
-    assert [n for chunk in chunks for n in chunk] == sorted(positions)
-    assert all(len({n // commit_rows for n in chunk}) == 1 for chunk in chunks)
-    assert len(chunks) == len({n // commit_rows for n in positions})
+    cut = [[p.position for p in chunk] for chunk in chunks(work, commit_rows)]
+    assert [n for chunk in cut for n in chunk] == sorted(positions)
+    assert all(len({n // commit_rows for n in chunk}) == 1 for chunk in cut)
+    assert len(cut) == len({n // commit_rows for n in positions})
 
 
 @pytest.mark.parametrize(("share", "rest_s"), [(1.0, 0.0), (0.5, 2.0), (0.2, 8.0)])

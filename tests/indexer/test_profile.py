@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from locatlas.indexer import pipeline
+from locatlas.indexer import reading
 from locatlas.indexer.embed import embed, reembed
 from locatlas.indexer.encoders import EncoderRequest
 from locatlas.indexer.index import index
@@ -81,7 +81,7 @@ def test_a_second_encoder_draws_no_pictures_again_but_those_of_changed_pixels(
     source, atlas = write_collection(tmp_path / "images"), tmp_path / "atlas"
     index(source, atlas=atlas, dataset="opencell")
     drawn: list[Any] = []
-    monkeypatch.setattr(pipeline, "thumbnail", lambda image: drawn.append(image) or b"picture")
+    monkeypatch.setattr(reading, "thumbnail", lambda image: drawn.append(image) or b"picture")
     request = EncoderRequest(name="locatlas_pico.untrained")
     assert embed(atlas=atlas, request=request).embedded == 6
     assert drawn == []

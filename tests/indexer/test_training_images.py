@@ -11,7 +11,7 @@ import torch
 from locatlas.errors import ImageRejectedError, InputError
 from locatlas.indexer.fields import SharedFields
 from locatlas.indexer.index import index
-from locatlas.indexer.pipeline import cut_cell
+from locatlas.indexer.reading import cut_cell
 from locatlas.indexer.rows import record_from_row
 from locatlas.indexer.store import Store
 from locatlas.indexer.training_images import StoredImages, default_cache_bytes

@@ -1,0 +1,127 @@
+"""Publish a backup in an object store: what is not there yet, then the record, if nobody else wrote one. I/O."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from locatlas.errors import InputError, StoreDamagedError
+from locatlas.indexer.backup.files import open_regular
+from locatlas.indexer.backup.record import BackupRecord
+from locatlas.indexer.backup.states import BackupFolder
+from locatlas.indexer.file_digest import file_digest
+from locatlas.indexer.published.objects import Objects, uri_of
+
+__all__ = ["RECORD", "PublishSummary", "name_of", "publish"]
+
+RECORD = "backup.json"
+"""Object that says which state is published."""
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishSummary:
+    """What `publish` did.
+
+    Attributes:
+        uri: Where it is published.
+        state: Name of the state.
+        new: Whether it was not published before.
+        files: In the state.
+        bytes: Of these.
+        sent_files: That were not there before.
+        sent_bytes: Of these.
+    """
+
+    uri: str
+    state: str
+    new: bool
+    files: int
+    bytes: int
+    sent_files: int
+    sent_bytes: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document of `publish`."""
+        return asdict(self)
+
+
+def name_of(digest: str) -> str:
+    """Object that holds the bytes of a digest."""
+    return f"files/{digest[:2]}/{digest}"
+
+
+def publish(backup: str | Path, *, to: str, progress: Progress | None = None) -> PublishSummary:
+    """Make the newest state of a backup readable at an address.
+
+    Objects are named by the digest of their bytes, and are there before the record that names them: who reads sees the
+    state before or this one. Nothing is deleted, since somebody may read the state before.
+
+    Args:
+        backup: Folder of the backup.
+        to: Address, e.g. "s3://bucket/prefix".
+        progress: Told of bytes.
+
+    Raises:
+        InputError: If it is no backup or no address, another atlas or a newer state is published there, or the store
+            refuses.
+        StoreDamagedError: If a file of the backup is not what was copied.
+        AtlasLockedError: If somebody else published there meanwhile; what is there is theirs.
+    """
+    folder = BackupFolder(Path(backup))
+    record = folder.state(None)
+    uri = uri_of(to)
+    if uri is None:
+        message = f"{to}: s3://BUCKET/PREFIX, gs://... or az://... needed"
+        raise InputError(message)
+    objects = Objects.at(uri)
+    found = objects.read(RECORD)
+    if found is not None:
+        before = BackupRecord.from_json(found[0].decode(errors="replace"), where=f"{uri}/{RECORD}")
+        if before.is_same_state(record):
+            return _summary(uri, before, new=False, sent=[])
+        _check_same_atlas(uri, before, record)
+    there = objects.sizes("files")
+    sizes = {file.digest: file.size for file in record.files}
+    todo = sorted(digest for digest, size in sizes.items() if there.get(name_of(digest)) != size)
+    total, done = sum(sizes[digest] for digest in todo), 0
+    for digest in todo:
+        path = folder.held.path(digest)
+        try:
+            if file_digest(path) != (sizes[digest], digest):
+                message = f"{path}: other bytes than were copied; `locatlas restore {folder.path} --check` finds all"
+                raise StoreDamagedError(message)
+            with open_regular(path) as source:
+                objects.write(name_of(digest), source)
+        except FileNotFoundError as error:
+            message = f"{path}: missing; `locatlas restore {folder.path} --check` finds all that is bad"
+            raise StoreDamagedError(message) from error
+        done += sizes[digest]
+        if progress:
+            progress("publishing", done, total)
+    objects.replace(RECORD, record.to_json().encode(), tag=None if found is None else found[1])
+    return _summary(uri, record, new=True, sent=[sizes[digest] for digest in todo])
+
+
+def _check_same_atlas(uri: str, before: BackupRecord, record: BackupRecord) -> None:
+    if before.number >= record.number:
+        message = f"{uri}: holds state {before.name}, which is not older than {record.name}; publish elsewhere"
+        raise InputError(message)
+    # their names are never used again, while the bytes of two atlases of the same images may be the same
+    data = [{file.path for file in one.files if "/data/" in file.path} for one in (before, record)]
+    if before.atlas != record.atlas and data[0] and not data[0] & data[1]:
+        message = f"{uri}: holds another atlas, {before.atlas}; publish elsewhere"
+        raise InputError(message)
+
+
+def _summary(uri: str, record: BackupRecord, *, new: bool, sent: list[int]) -> PublishSummary:
+    return PublishSummary(
+        uri=uri,
+        state=record.name,
+        new=new,
+        files=len(record.files),
+        bytes=record.bytes,
+        sent_files=len(sent),
+        sent_bytes=sum(sent),
+    )

@@ -1,0 +1,264 @@
+"""An atlas that is published to a real S3 server on this machine and read from there."""
+
+import logging
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+import locatlas
+from locatlas.cli import group
+from locatlas.errors import AtlasLockedError, InputError, LocatlasError, StoreDamagedError
+from locatlas.indexer.backup.run import backup
+from locatlas.indexer.embed import embed, reembed
+from locatlas.indexer.encoders import EncoderRequest
+from locatlas.indexer.index import index
+from locatlas.indexer.layout import AtlasFolder
+from locatlas.indexer.maintain import maintain
+from locatlas.indexer.published.mirror import mirrored
+from locatlas.indexer.published.objects import Objects, uri_of
+from locatlas.indexer.published.publish import RECORD, publish
+from locatlas.indexer.store import Store
+from tests.indexer.made import contents, id_of, write_field
+
+BUCKET = "atlases"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Any]:
+    """A client of an S3 server (moto)."""
+    pytest.importorskip("obstore", reason="obstore is not installed (pip install 'locatlas[s3]')")
+    moto = pytest.importorskip("moto.server", reason="moto is not installed")
+    import boto3
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    running = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
+    client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1", **keys)
+    client.create_bucket(Bucket=BUCKET)
+    yield client
+    running.stop()
+
+
+@pytest.fixture
+def client(server: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.meta.endpoint_url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    return server
+
+
+@pytest.fixture
+def uri(client: Any, request: pytest.FixtureRequest) -> str:
+    """An address of its own for each test."""
+    return f"s3://{BUCKET}/{request.node.name[:60]}"
+
+
+@pytest.fixture
+def saved(client: Any, atlas: Path, tmp_path: Path) -> Path:
+    """A backup of the atlas of six fields."""
+    backup(atlas=atlas, to=tmp_path / "backup")
+    return tmp_path / "backup"
+
+
+def keys(client: Any, uri: str) -> list[str]:
+    prefix = uri.removeprefix(f"s3://{BUCKET}/")
+    return [one["Key"] for one in client.list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", [])]
+
+
+def test_what_is_published_answers_as_the_atlas_does(atlas: Path, saved: Path, uri: str) -> None:
+    done = publish(saved, to=uri)
+    assert done.new
+    assert done.sent_files == done.files
+    here, there = locatlas.open(atlas), locatlas.open(uri)
+    assert contents(there.store) == contents(here.store)
+    assert there.neighbors(id=id_of(2), k=3).equals(here.neighbors(id=id_of(2), k=3))
+    assert there.classify(protein="GENE1", k=3).equals(here.classify(protein="GENE1", k=3))
+    again = publish(saved, to=uri)
+    assert (again.new, again.sent_files) == (False, 0)
+
+
+def test_the_commands_that_read_take_the_address(
+    atlas: Path, saved: Path, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def said(*words: str) -> str:
+        result = CliRunner().invoke(group, [*words], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    assert f"{uri}: state" in said("publish", str(saved), "--to", uri)
+    monkeypatch.chdir(tmp_path)
+    for words in (
+        ("neighbors", "--id", id_of(2), "-k", "3", "--json"),
+        ("classify", "--id", id_of(2), "-k", "3", "--json"),
+        ("sweep", "--ks", "1,2", "--json"),
+    ):
+        assert said(words[0], "--atlas", uri, *words[1:]) == said(words[0], "--atlas", str(atlas), *words[1:])
+    assert "6" in said("status", "--atlas", uri)
+    for words in (("verify", "--quick"), ("verify",)):
+        said(*words, "--atlas", uri)
+    assert not (tmp_path / "s3:").exists()
+
+
+def test_only_what_is_new_is_sent_and_fetched(
+    atlas: Path, source: Path, saved: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(saved, to=uri)
+    before = Store.open(Path(uri))
+    held = contents(before)
+    write_field(source, 11)
+    index(source, atlas=atlas, dataset="opencell")
+    backup(atlas=atlas, to=saved)
+    second = publish(saved, to=uri)
+    assert 0 < second.sent_bytes < second.bytes
+    fetched: list[str] = []
+    blocks = Objects.blocks
+
+    def noted(self: Objects, name: str) -> Iterator[bytes]:
+        fetched.append(name)
+        yield from blocks(self, name)
+
+    monkeypatch.setattr(Objects, "blocks", noted)
+    now = Store.open(Path(uri))
+    assert now.count("fovs") == 7
+    assert contents(now) == contents(Store.open(atlas))
+    assert 0 < len(fetched) < second.files
+    assert contents(before) == held  # whoever reads the state before goes on
+
+
+def test_of_two_who_publish_at_once_one_is_refused(
+    atlas: Path, source: Path, saved: Path, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes, calls = Objects.sizes, []
+
+    def meanwhile(self: Objects, below: str) -> dict[str, int]:
+        if not calls:
+            calls.append(below)
+            publish(saved, to=uri)  # between the look at what is there and the record
+        return sizes(self, below)
+
+    for _ in range(2):  # where nothing was there, and where something was
+        calls.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(Objects, "sizes", meanwhile)
+            with pytest.raises(AtlasLockedError, match="meanwhile"):
+                publish(saved, to=uri)
+        assert contents(Store.open(Path(uri))) == contents(Store.open(atlas))
+        write_field(source, 12)
+        index(source, atlas=atlas, dataset="opencell")
+        backup(atlas=atlas, to=saved)
+
+
+def test_another_atlas_and_an_older_state_are_refused(
+    plain: None, atlas: Path, source: Path, saved: Path, uri: str, tmp_path: Path
+) -> None:
+    write_field(source, 11)
+    early = tmp_path / "early"
+    shutil.copytree(saved, early)
+    index(source, atlas=atlas, dataset="opencell")
+    backup(atlas=atlas, to=saved)
+    publish(saved, to=uri)
+    with pytest.raises(InputError, match="not older"):
+        publish(early, to=uri)
+    index(source, atlas=tmp_path / "other", dataset="opencell")
+    for n in range(3):
+        write_field(source, 20 + n)
+        index(source, atlas=tmp_path / "other", dataset="opencell")
+        backup(atlas=tmp_path / "other", to=tmp_path / "other backup")
+    with pytest.raises(InputError, match="another atlas"):
+        publish(tmp_path / "other backup", to=uri)
+
+
+def test_a_changed_or_missing_object_is_told_and_nothing_of_it_is_read(
+    client: Any, saved: Path, uri: str, home: Path
+) -> None:
+    publish(saved, to=uri)
+    key = next(key for key in keys(client, uri) if "/files/" in key)
+    data = client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+    client.put_object(Bucket=BUCKET, Key=key, Body=data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(StoreDamagedError, match="other bytes than were published"):
+        mirrored(uri)
+    client.delete_object(Bucket=BUCKET, Key=key)
+    with pytest.raises(StoreDamagedError, match="missing, though"):
+        mirrored(uri)
+    assert not [path for path in home.glob("mirrors/*/*") if path.is_dir() and not path.name.startswith(".")]
+    publish(saved, to=f"{uri}/elsewhere")
+    record = client.get_object(Bucket=BUCKET, Key=f"{uri.removeprefix(f's3://{BUCKET}/')}/{RECORD}")["Body"].read()
+    client.put_object(
+        Bucket=BUCKET, Key=f"{uri.removeprefix(f's3://{BUCKET}/')}/{RECORD}", Body=record.replace(b"fovs", b"fovz")
+    )
+    with pytest.raises(InputError, match="changed or damaged"):
+        mirrored(uri)
+
+
+def test_a_file_of_the_backup_that_rotted_is_not_sent(saved: Path, uri: str, client: Any) -> None:
+    path = next(path for path in (saved / "files").glob("*/*") if path.stat().st_size > 100)
+    data = path.read_bytes()
+    path.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+    with pytest.raises(StoreDamagedError, match="other bytes than were copied"):
+        publish(saved, to=uri)
+    assert not any(key.endswith(RECORD) for key in keys(client, uri))
+
+
+def test_nothing_is_written_to_an_address(
+    source: Path, saved: Path, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(saved, to=uri)
+    monkeypatch.chdir(tmp_path)
+    for write in (
+        lambda: index(source, atlas=uri, dataset="opencell"),
+        lambda: embed(atlas=uri, request=EncoderRequest(stains=("protein",))),
+        lambda: reembed(atlas=uri),
+        lambda: maintain(atlas=uri),
+        lambda: AtlasFolder.create(Path(f"{uri}/new"), {}),
+    ):
+        with pytest.raises(InputError, match="can only be read"):
+            write()
+    assert not (tmp_path / "s3:").exists()
+
+
+def test_where_nothing_can_be_read_one_line_says_why(
+    client: Any, uri: str, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match="no atlas is published there"):
+        locatlas.open(uri)
+    with pytest.raises(InputError, match="no such bucket"):
+        publish(saved, to="s3://no-such-bucket/x")
+    with pytest.raises(InputError, match="s3://BUCKET/PREFIX"):
+        publish(saved, to="ftp://x/y")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr("locatlas.indexer.published.objects.RETRIES", 1)
+    with pytest.raises(LocatlasError) as error:
+        locatlas.open(uri)
+    assert "\n" not in str(error.value)
+
+
+def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "obstore.store", None)
+    with pytest.raises(InputError, match=r"pip install 'locatlas\[s3\]'"):
+        locatlas.open("s3://bucket/atlas")
+
+
+@pytest.mark.parametrize(
+    ("path", "uri"),
+    [
+        ("s3://b/p", "s3://b/p"),
+        (Path("s3://b/p/"), "s3://b/p"),
+        ("gs://b/p", "gs://b/p"),
+        ("az://b/p", "az://b/p"),
+        ("s3/b", None),
+        ("/s3:/b", None),
+        (Path("atlas"), None),
+        ("s3:", None),
+    ],
+)
+def test_an_address_is_known_also_where_it_became_a_path(path: str | Path, uri: str | None) -> None:
+    assert uri_of(path) == uri

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from locatlas.query.bfloat16 import LEAST, Coded, code, floats, half_unit, true_places
 from locatlas.query.exclude import ExclusionIndex
 from locatlas.query.threads import in_threads, one_torch_thread
 from locatlas.query.tiles import Candidates
@@ -32,8 +33,6 @@ _BLOCK = 512  # queries and
 _TILE = 4096  # references of one tile: 4 MiB of bfloat16 scores
 _SAMPLE = 4096  # references that tell how near the best are
 _SPARE = 64  # kept beyond the wanted, so that their worst is below the wanted's worst by more than the error
-_LEAST = np.int16(-0x8000)  # below the bits of every score above zero
-_CODED_AT_ONCE = 8192
 _WORK_FROM = 2e11  # additions and multiplications in float32 that take longer than importing torch
 
 
@@ -49,48 +48,6 @@ def pays(n_queries: int, n_references: int, dim: int, width: int) -> bool:
 
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Coded:
-    """References in bfloat16, a mean taken out.
-
-    Attributes:
-        codes: Torch bfloat16 (n, d).
-        mean: float32 (d,).
-        error: Largest norm of what coding lost.
-        norm: Largest norm of a coded vector before coding.
-    """
-
-    codes: Any
-    mean: NDArray[np.float32]
-    error: float
-    norm: float
-
-
-def _code(searched: Prepared, columns: NDArray[np.int64]) -> _Coded:
-    import torch
-
-    references, lengths = searched.vectors, searched.lengths
-    n, d = len(columns), references.shape[1]
-    some = columns[np.sort(np.random.default_rng(0).choice(n, min(n, _CODED_AT_ONCE), replace=False))]
-    mean = unit_rows(references, lengths, some).mean(axis=0, dtype=np.float64).astype(np.float32)
-    codes = torch.empty((n, d), dtype=torch.bfloat16)
-    worst = np.zeros((len(range(0, n, _CODED_AT_ONCE)), 2))
-
-    def part(low: int) -> None:
-        vectors = unit_rows(references, lengths, columns[low : low + _CODED_AT_ONCE])
-        vectors -= mean
-        there = codes[low : low + len(vectors)]
-        there.copy_(torch.from_numpy(vectors))
-        longest = float(np.einsum("nd,nd->n", vectors, vectors).max())
-        vectors -= there.float().numpy()
-        worst[low // _CODED_AT_ONCE] = longest, float(np.einsum("nd,nd->n", vectors, vectors).max())
-
-    with one_torch_thread():
-        in_threads(part, range(0, n, _CODED_AT_ONCE))
-    norm, error = np.sqrt(worst.max(axis=0)) * (1 + 1e-4)  # the float32 sums that measured them
-    return _Coded(codes, mean, float(error), float(norm))
 
 
 def search_coarse(
@@ -117,7 +74,7 @@ def search_coarse(
     Returns:
         Places among the asking that are not proven, ascending. Where most are not, the rest is not even tried.
     """
-    coded = _code(searched[0], searched[1])
+    coded = code(searched[0], searched[1])
     search = _Search(*asked, *searched, exclusions, coded, width)
     n_queries = len(asked[1])
     bounds, skipped = _blocks(n_queries, len(searched[1]), sorted_by)
@@ -179,7 +136,7 @@ class _Search:
     searched: Prepared
     columns: NDArray[np.int64]
     exclusions: ExclusionIndex
-    coded: _Coded
+    coded: Coded
     width: int
 
     def block(self, rows: NDArray[np.int64], skipped: tuple[int, int]) -> tuple[Candidates, NDArray[np.bool_]]:
@@ -204,11 +161,11 @@ class _Search:
         offset = wide @ self.coded.mean
         # the bound is checked where both scores are known: a machine that rounds otherwise proves nothing
         exact = fine - offset[:, None]
-        observed = np.where(there, np.abs(exact - _floats(coarse)) - _half_unit(coarse), -np.inf)
+        observed = np.where(there, np.abs(exact - floats(coarse)) - half_unit(coarse), -np.inf)
         order = np.argsort(-scores, axis=1)[:, : self.width]  # equal ones are put in order later
         scores = np.take_along_axis(scores, order, axis=1)
         last = scores[:, -1].astype(np.float64) - offset
-        proven = (last > _floats(cut) + _half_unit(cut) + bound) & (observed.max(axis=1) <= bound)
+        proven = (last > floats(cut) + half_unit(cut) + bound) & (observed.max(axis=1) <= bound)
         there = np.take_along_axis(there, order, axis=1)
         return Candidates(np.where(there, np.take_along_axis(names, order, axis=1), -1), scores), proven
 
@@ -226,7 +183,7 @@ class _Search:
         threshold = self._threshold(rows, codes, skipped)
         out = torch.empty(n_rows * _TILE, dtype=torch.bfloat16)
         room = 2 * wanted + _BLOCK
-        scores = np.full((n_rows, room), _LEAST, dtype=np.int16)
+        scores = np.full((n_rows, room), LEAST, dtype=np.int16)
         columns = np.full((n_rows, room), -1, dtype=np.int64)
         filled = np.zeros(n_rows, dtype=np.int64)
         for low, high in _tiles(len(self.columns), skipped):
@@ -235,12 +192,12 @@ class _Search:
             torch.mm(codes, self.coded.codes[low:high].T, out=tile)
             # the bits of bfloat16 numbers above zero are ordered as they are; those below are below every threshold
             bits = tile.view(torch.int16).numpy()
-            bits[self.exclusions.pairs(rows, low, high)] = _LEAST
-            flat = _true_places(bits > threshold[:, None])
+            bits[self.exclusions.pairs(rows, low, high)] = LEAST
+            flat = true_places(bits > threshold[:, None])
             row = flat // size
             counts = np.bincount(row, minlength=n_rows)
             if int((filled + counts).max()) > room:
-                more = np.full((n_rows, int((filled + counts).max()) + room), _LEAST, dtype=np.int16)
+                more = np.full((n_rows, int((filled + counts).max()) + room), LEAST, dtype=np.int16)
                 more[:, :room], scores = scores, more
                 names = np.full(more.shape, -1, dtype=np.int64)
                 names[:, :room], columns = columns, names
@@ -276,7 +233,7 @@ class _Search:
             at = np.searchsorted(sample, column + low)
             met = at < n_sample
             met[met] = sample[at[met]] == column[met] + low
-            scores[row[met], at[met]] = _LEAST
+            scores[row[met], at[met]] = LEAST
         expected = (self.width + _SPARE) * n_sample / (n - n_skipped)
         rank = int(np.ceil(expected + 2 * np.sqrt(expected) + 1))
         if rank >= n_sample:
@@ -304,22 +261,3 @@ def _tiles(n: int, skipped: tuple[int, int]) -> Iterator[tuple[int, int]]:
     for start, stop in ((0, skipped[0]), (skipped[1], n)):
         for low in range(start, stop, _TILE):
             yield low, min(low + _TILE, stop)
-
-
-def _true_places(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """`np.flatnonzero`, but faster where few are true: eight at once."""
-    if mask.size % 8:
-        return np.flatnonzero(mask)
-    words = np.flatnonzero(mask.reshape(-1).view(np.uint64))
-    inside = np.flatnonzero(mask.reshape(-1, 8)[words])
-    return words[inside >> 3] * 8 + (inside & 7)
-
-
-def _floats(bits: NDArray[np.int16]) -> NDArray[np.float64]:
-    """The numbers that bits of bfloat16 stand for."""
-    return (bits.astype(np.int32) << 16).view(np.float32).astype(np.float64)
-
-
-def _half_unit(bits: NDArray[np.int16]) -> NDArray[np.float64]:
-    """What rounding to bfloat16 may have taken from numbers >= 0 of these bits: half the way to the next one."""
-    return (_floats(bits + np.int16(1)) - _floats(bits)) / 2

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from locatlas.query import coarse, exact
 from locatlas.query.exact import Tally, search, search_within
-from locatlas.query.unit import prepare
 
 Make = Callable[[np.random.Generator, int], np.ndarray]
 
@@ -135,21 +134,6 @@ def test_a_machine_that_multiplies_worse_than_the_bound_proves_nothing(
     found = search_within(vectors, k=5, exclude=[np.arange(500)], tally=tally)
     assert tally.narrow == 0
     np.testing.assert_array_equal(found.indices, expected.indices)
-
-
-def test_errors_of_coding_are_measured(rng: np.random.Generator) -> None:
-    prepared = prepare(clustered(rng, 300).astype(np.float32))
-    coded = coarse._code(prepared, np.arange(300))
-    unit = prepared.vectors / prepared.lengths[:, None]
-    lost = np.linalg.norm(unit - coded.mean - coded.codes.double().numpy(), axis=1)
-    assert lost.max() <= coded.error <= 1.01 * lost.max() + 1e-7
-    assert np.linalg.norm(unit - coded.mean, axis=1).max() <= coded.norm
-
-
-def test_true_places(rng: np.random.Generator) -> None:
-    for shape in ((16, 24), (5, 7)):
-        mask = rng.random(shape) < 0.1
-        np.testing.assert_array_equal(coarse._true_places(mask), np.flatnonzero(mask))
 
 
 def test_torch_has_its_threads_back(rng: np.random.Generator) -> None:

@@ -1,0 +1,31 @@
+"""Coding in bfloat16: what it loses is measured, and its bits are compared as numbers are."""
+
+import numpy as np
+import torch
+
+from locatlas.query.bfloat16 import code, floats, half_unit, true_places
+from locatlas.query.unit import prepare
+
+
+def test_errors_of_coding_are_measured(rng: np.random.Generator) -> None:
+    prepared = prepare((rng.normal(size=(300, 24)) + 2).astype(np.float32))
+    coded = code(prepared, np.arange(300))
+    unit = prepared.vectors / prepared.lengths[:, None]
+    lost = np.linalg.norm(unit - coded.mean - coded.codes.double().numpy(), axis=1)
+    assert lost.max() <= coded.error <= 1.01 * lost.max() + 1e-7
+    assert np.linalg.norm(unit - coded.mean, axis=1).max() <= coded.norm
+
+
+def test_true_places(rng: np.random.Generator) -> None:
+    for shape in ((16, 24), (5, 7)):
+        mask = rng.random(shape) < 0.1
+        np.testing.assert_array_equal(true_places(mask), np.flatnonzero(mask))
+
+
+def test_bits_are_ordered_as_numbers_and_rounding_takes_half_a_unit_at_most(rng: np.random.Generator) -> None:
+    numbers = np.sort(np.abs(rng.normal(size=500))).astype(np.float32)
+    bits = torch.from_numpy(numbers).bfloat16().view(torch.int16).numpy()
+    assert (np.diff(bits.astype(int)) >= 0).all()
+    lost = np.abs(numbers - floats(bits))
+    assert (lost <= half_unit(bits)).all()
+    assert lost.max() > 0

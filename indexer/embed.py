@@ -5,31 +5,27 @@ changed since is left out and listed again, until nothing is missing; then the e
 lock, so that no image comes between.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from locatlas.errors import ImageRejectedError, InputError
+from locatlas.errors import InputError
 from locatlas.indexer import encoders
-from locatlas.indexer.commits import Done
 from locatlas.indexer.encoders import EncoderRequest, StoredEncoder
-from locatlas.indexer.job import Engine, Job, image_table, require_local, usual_channels
+from locatlas.indexer.engines import Engine, require_local
+from locatlas.indexer.follow import drop_outdated, embed_missing, follow
+from locatlas.indexer.job import Job, image_table, usual_channels
 from locatlas.indexer.ledger import Run
-from locatlas.indexer.missing import Missing, check_scale, list_missing
-from locatlas.indexer.pipeline import COMMIT_ROWS, Pending, Progress, Throttle
+from locatlas.indexer.missing import check_scale, list_missing
+from locatlas.indexer.pipeline import COMMIT_ROWS, Progress, Throttle
 from locatlas.indexer.profile import Profile
-from locatlas.indexer.quarantine import Quarantine, Rejection
-from locatlas.indexer.rows import is_cut, record_from_row, row_source, rows_of, source_stat
-from locatlas.indexer.schema import image_schema
+from locatlas.indexer.quarantine import Quarantine
+from locatlas.indexer.rows import rows_of
 from locatlas.indexer.store import Store
 from locatlas.indexer.summary import IndexSummary
 from locatlas.models.runtimes import Runtime
 
 __all__ = ["check_scale", "embed", "embed_stored", "reembed"]
-
-SLAB_ROWS = 16 * COMMIT_ROWS
-"""Rows that are held whole at once; a multiple of a commit, so that chunks are cut as if there were no slabs."""
 
 
 def embed(
@@ -74,7 +70,7 @@ def embed(
             if (encoder := _asked_for(job.store, level, request, adding=True)) is not None:
                 if not switch and not job.knows(encoder):
                     encoder = replace(encoder, state="superseded")
-                _follow(job, encoder, searched_too=True, switch=switch)
+                follow(job, encoder, searched_too=True, switch=switch)
         if not job.summary.encoders:
             message = f"{atlas}: holds no images at level {' or '.join(levels)} that could be embedded"
             raise InputError(message)
@@ -128,7 +124,7 @@ def reembed(
 
     def work(job: Job) -> None:
         for target in _targets(job.store, levels, encoder):
-            _follow(job, target, searched_too=False)
+            follow(job, target, searched_too=False)
         if not job.summary.encoders:
             message = (
                 f"{atlas}: no encoder at level {' or '.join(levels)} whose images could be embedded; "
@@ -167,7 +163,7 @@ def refill(
     """
 
     def work(job: Job) -> None:
-        _follow(job, _named(job.store, level, fingerprint), searched_too=False, switch=False, needed=needed)
+        follow(job, _named(job.store, level, fingerprint), searched_too=False, switch=False, needed=needed)
 
     return _beside(atlas, "reembed", work, progress=progress, commit_rows=COMMIT_ROWS, busy=1.0)
 
@@ -259,96 +255,6 @@ def embed_stored(job: Job, level: str, request: EncoderRequest, *, dataset: str)
     missing = list_missing(job, encoder, dataset=dataset, cut_only=True)
     job.summary.skipped += missing.fresh
     job.summary.dropped += missing.dropped
-    _drop(job, encoder, missing)
-    _embed_missing(job, encoder, missing)
+    drop_outdated(job, encoder, missing)
+    embed_missing(job, encoder, missing)
     job.complete(encoder)
-
-
-def _follow(
-    job: Job,
-    encoder: StoredEncoder,
-    *,
-    searched_too: bool,
-    switch: bool = True,
-    needed: Collection[str] | None = None,
-) -> None:
-    """Embed what is missing until nothing is, though others write, and make the encoder current if it was not.
-
-    Args:
-        job: The run, beside others.
-        encoder: As the atlas knew it when it was chosen: one that was current then and is not any more stays so.
-        searched_too: Whether to embed fields that were only searched for cells, too.
-        switch: Whether it is to be current.
-        needed: Of fields that were only searched for cells those to embed; None for those that the encoder in use has.
-    """
-
-    def look() -> Missing:
-        job.roots = {name: Path(path) for name, path in job.store.folder.info()["roots"].items()}
-        before = None if searched_too or needed is not None else encoders.current(job.store, encoder.level)
-        held = None if searched_too else {} if before is None else job.digests(before)
-        return list_missing(job, encoder, needed=held if needed is None else needed, tried=job.quarantine.seen)
-
-    job.summary.encoders[encoder.level] = encoder
-    missing = look()
-    job.summary.skipped += missing.fresh
-    job.summary.dropped += missing.dropped
-    while True:
-        while missing.todo:
-            _embed_missing(job, encoder, missing)
-            missing = look() if encoder.state == "current" else Missing()
-        if encoder.state == "current" and not missing.outdated:
-            return
-        with job.writing():
-            missing = look()
-            if not missing.todo:
-                _drop(job, encoder, missing)
-                if switch and encoder.state != "current" and job.store.has(encoder.table):
-                    job.switch_to(encoder)
-                return
-
-
-def _drop(job: Job, encoder: StoredEncoder, missing: Missing) -> None:
-    """Delete vectors of cells that are not to have any; the writer lock is held."""
-    if missing.outdated:
-        job.run.touched()
-        job.store.delete(encoder.table, missing.outdated)
-
-
-def _embed_missing(job: Job, encoder: StoredEncoder, missing: Missing) -> None:
-    table = image_table(encoder.level)
-    names = [name for name in image_schema("fov" if encoder.level == "fov" else "cell").names if name != "thumbnail"]
-    rows = SLAB_ROWS if job.engine is None else job.engine.slab_rows
-    for start in range(0, len(missing.todo), rows):
-        slab = {i: position for position, i in missing.todo[start : start + rows]}
-        full = job.store.read_rows(table, list(slab), names).to_pylist()
-        _check_masks(full, encoder)
-        job.embed(encoder, _pending(job, encoder, [(slab[row["id"]], row) for row in full]))
-
-
-def _pending(job: Job, encoder: StoredEncoder, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> list[Pending]:
-    work, refused = [], Done()
-    for position, row in rows:
-        try:
-            record = record_from_row(row, level=encoder.level, roots=job.roots)
-            pending = job.pending(position, record, row, source_stat(record.sources), encoder)
-        except ImageRejectedError as error:
-            rejection = Rejection(dataset=row["dataset"], root=row["root"], source=row_source(row), reason=str(error))
-            refused.bad.append((row, rejection))
-            continue
-        if not job.quarantine.still(pending.key, pending.tried):
-            work.append(pending)
-    if refused.bad:
-        job.commits(encoder).put(refused)
-    return work
-
-
-def _check_masks(rows: Sequence[Mapping[str, Any]], encoder: StoredEncoder) -> None:
-    """Refuse at once what would put every cell in quarantine for the same reason."""
-    crop = encoder.spec.crop
-    bare = [row for row in rows if is_cut(row) and row["region"] is None]
-    if crop is not None and crop.blank and bare:
-        message = (
-            f"{bare[0]['id']}: only its box or centre is known, so neighbors cannot be blanked; name a crop that "
-            f"leaves them, e.g. --crop {crop.size.replace(' ', '')} --no-blank"
-        )
-        raise InputError(message)

@@ -18,7 +18,8 @@ from locatlas.indexer.cells.stage import find_cells
 from locatlas.indexer.datasets import read_records
 from locatlas.indexer.embed import check_scale, embed_stored
 from locatlas.indexer.encoders import EncoderRequest
-from locatlas.indexer.job import Engine, Job, image_table, require_local, usual_channels
+from locatlas.indexer.engines import Engine, require_local
+from locatlas.indexer.job import Job, image_table, usual_channels
 from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.ledger import Run
 from locatlas.indexer.packed import Packed

@@ -8,13 +8,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from locatlas.errors import ImageRejectedError, InputError
 from locatlas.indexer import encoders
 from locatlas.indexer.commits import Commits
 from locatlas.indexer.disk import bytes_of_images, require_space
 from locatlas.indexer.encoders import StoredEncoder
+from locatlas.indexer.engines import Engine
 from locatlas.indexer.ledger import Run, versions
 from locatlas.indexer.limits import VARIABLE
 from locatlas.indexer.pipeline import COMMIT_ROWS, Pending, Progress, Throttle, embed_pending
@@ -29,49 +30,11 @@ from locatlas.indexer.tidy import FREED, MERGED, REMOVED, tidy
 from locatlas.models.crops import CropPlan, window
 from locatlas.models.encode import Encoder, load_encoder
 from locatlas.models.runtimes import Runtime, runtime_version
-from locatlas.models.spec import EncoderSpec
 
-__all__ = ["PLACE_COLUMNS", "Engine", "Job", "image_table", "is_dropped", "require_local", "usual_channels"]
+__all__ = ["PLACE_COLUMNS", "Job", "image_table", "is_dropped", "usual_channels"]
 
 PLACE_COLUMNS = ("box", "centroid", "nucleus_centroid", "touches_border", "height", "width", "pixel_size_um")
 """Columns of `cells` that decide where a cell is cut, but for its mask."""
-
-
-class Engine(Protocol):
-    """What embeds in place of this process, e.g. `cluster.engine.RayEngine`.
-
-    Attributes:
-        slab_rows: Rows that it is given at once, at most; a multiple of a commit.
-    """
-
-    slab_rows: int
-
-    def embed(
-        self,
-        commits: Commits,
-        work: Collection[Pending],
-        spec: EncoderSpec,
-        *,
-        roots: Iterable[Path],
-        progress: Progress | None = None,
-    ) -> None:
-        """As `pipeline.embed_pending`, with an encoder that it loads."""
-
-
-def require_local(engine: Engine | None, *, profile: bool, runtime: Runtime, busy: float = 1.0) -> None:
-    """Refuse what an engine elsewhere does not do.
-
-    Raises:
-        InputError: Naming it.
-    """
-    if engine is None:
-        return
-    if busy != 1:
-        message = "a share of the time (busy) is for one machine; a cluster is left to others by fewer workers"
-        raise InputError(message)
-    if profile or runtime != "torch":
-        message = f"{'a profile' if profile else f'the runtime {runtime}'} is for one machine (--engine local)"
-        raise InputError(message)
 
 
 def usual_channels(channels: Iterable[Sequence[str]]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import rich_click as click
 
 if TYPE_CHECKING:
-    from locatlas.indexer.job import Engine
+    from locatlas.indexer.engines import Engine
 
 __all__ = ["engine_of", "engine_options"]
 

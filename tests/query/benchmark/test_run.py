@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from locatlas.errors import InputError, UnknownNameError
-from locatlas.indexer import embed as embed_module
 from locatlas.indexer import encoders
+from locatlas.indexer import follow as follow_module
 from locatlas.indexer.embed import reembed
 from locatlas.indexer.ledger import versions
 from locatlas.indexer.store import Store
@@ -176,13 +176,13 @@ def test_a_killed_run_leaves_nothing_that_reembed_would_make_current(atlas: Path
 
 
 def test_an_encoder_that_others_made_current_meanwhile_stays_so(atlas: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    drop = embed_module._drop
+    drop = follow_module.drop_outdated
 
     def late(job: Any, encoder: Any, missing: Any) -> None:
         encoders.switch_to(job.store, encoder)  # what `locatlas embed` of the same encoder leaves
         drop(job, encoder, missing)
 
-    monkeypatch.setattr(embed_module, "_drop", late)
+    monkeypatch.setattr(follow_module, "drop_outdated", late)
     one = grid(encoders=(EncoderEntry(name=TINY, passes=("separate",)),))
     result = benchmark(atlas=atlas, grid=one, n_bootstrap=0)
     now = encoders.current(Store.open(atlas), "fov")

@@ -1,0 +1,50 @@
+"""What may embed in place of this process, and what it does not do. Pure."""
+
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Protocol
+
+from locatlas.errors import InputError
+from locatlas.indexer.commits import Commits
+from locatlas.indexer.pipeline import Pending, Progress
+from locatlas.models.runtimes import Runtime
+from locatlas.models.spec import EncoderSpec
+
+__all__ = ["Engine", "require_local"]
+
+
+class Engine(Protocol):
+    """What embeds in place of this process, e.g. `cluster.engine.RayEngine`.
+
+    Attributes:
+        slab_rows: Rows that it is given at once, at most; a multiple of a commit.
+    """
+
+    slab_rows: int
+
+    def embed(
+        self,
+        commits: Commits,
+        work: Collection[Pending],
+        spec: EncoderSpec,
+        *,
+        roots: Iterable[Path],
+        progress: Progress | None = None,
+    ) -> None:
+        """As `pipeline.embed_pending`, with an encoder that it loads."""
+
+
+def require_local(engine: Engine | None, *, profile: bool, runtime: Runtime, busy: float = 1.0) -> None:
+    """Refuse what an engine elsewhere does not do.
+
+    Raises:
+        InputError: Naming it.
+    """
+    if engine is None:
+        return
+    if busy != 1:
+        message = "a share of the time (busy) is for one machine; a cluster is left to others by fewer workers"
+        raise InputError(message)
+    if profile or runtime != "torch":
+        message = f"{'a profile' if profile else f'the runtime {runtime}'} is for one machine (--engine local)"
+        raise InputError(message)

@@ -24,12 +24,21 @@ VALUES: dict[str, Any] = {
     "faiss": "1.15.1",
     "recall_at_10": 0.975,
     "ids_digest": "c" * 32,
+    "manifest": "d" * 32,
 }
 
 
 def test_a_sidecar_comes_back_from_its_text() -> None:
     assert set(VALUES) == {f.name for f in fields(Sidecar)}
     assert Sidecar.from_json(Sidecar(**VALUES).to_json()) == Sidecar(**VALUES)
+
+
+def test_a_sidecar_of_before_manifests_were_noted_is_read() -> None:
+    old = {name: value for name, value in VALUES.items() if name != "manifest"}
+    text = Sidecar(**old).to_json()
+    assert "manifest" not in text
+    assert Sidecar.from_json(text) == Sidecar(**old)
+    assert Sidecar.from_json(text).to_json() == text
 
 
 def test_every_flipped_bit_is_found() -> None:

@@ -211,7 +211,7 @@ def refresh(atlas: Path, kind: str, *, levels: Sequence[str]) -> dict[str, str]:
             said[level] = "no index: encoder not complete"
             continue
         n = store.count(encoder.table)
-        wanted = choose_kind(n) if kind == "auto" else (None if kind == "none" else kind)
+        wanted = choose_kind(n, encoder.spec.embedding_dim) if kind == "auto" else (None if kind == "none" else kind)
         index, state = None, "no index"
         if wanted is not None or _paths(store, encoder.table)[1].is_file():
             index, state = open_index(store, encoder, store.read_vectors(encoder.table))

@@ -41,8 +41,8 @@ REFINE = {"pqfs": 40, "ivfpq": 10}
 """Candidates per wanted neighbor that coarse codes hand to the exact re-ranking."""
 
 
-def choose_kind(n: int) -> Kind | None:
-    """Index type for n vectors by size alone; None means that exact search needs none.
+def choose_kind(n: int, d: int) -> Kind | None:
+    """Index type for n vectors of d numbers; None means that exact search needs none.
 
     Codes of four bits for every two numbers are all looked at, in registers (André et al. 2017, "fast scan"): there
     are no lists that a filter could empty, and a query reads a sixteenth of the vectors' bytes. Above a million only
@@ -50,7 +50,14 @@ def choose_kind(n: int) -> Kind | None:
     """
     if n < AUTO_EXACT_BELOW:
         return None
-    return "pqfs" if n < AUTO_PQ_ABOVE else "ivfpq"
+    if n >= AUTO_PQ_ABOVE:
+        return "ivfpq"
+    return "pqfs" if scan_parts(d) >= d / 4 else "ivf"
+
+
+def scan_parts(d: int) -> int:
+    """Parts of equal length, of two numbers or more, that the codes of `pqfs` stand for; few where d hardly divides."""
+    return _largest_divisor(d, -(-d // 2))
 
 
 def unit_vectors(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -74,7 +81,7 @@ def new_index(kind: Kind, n: int, d: int) -> tuple[Any, dict[str, int]]:
     if kind == "pqfs":
         # among unit vectors the nearest are the most similar; distances, unlike products, are coded alike well wherever
         # the vectors' mean lies
-        m = _largest_divisor(d, -(-d // 2))
+        m = scan_parts(d)
         return faiss.index_factory(d, f"PQ{m}x4fs", faiss.METRIC_L2), {"m": m, "bits": 4}
     if kind == "hnsw":
         index = faiss.IndexHNSWFlat(d, 32, inner)
@@ -121,15 +128,15 @@ def measure_recall(index: Any, kind: Kind, params: dict[str, int], unit: NDArray
     """
     import faiss
 
-    n = len(unit)
-    k = min(10, n - 1)
-    if not k:
+    there: NDArray[np.bool_] = np.any(unit != 0, axis=1)  # zero vectors neither find nor are found
+    k = min(10, int(np.count_nonzero(there)) - 1)
+    if k < 1:
         return 1.0
-    sample = np.random.default_rng(seed).choice(n, min(n, 200), replace=False)
+    sample = np.random.default_rng(seed).permutation(np.flatnonzero(there))[:200]
     exact, nearest = faiss.knn(unit[sample], unit, k + 1, metric=faiss.METRIC_INNER_PRODUCT)
     exact = np.where(nearest == sample[:, None], -np.inf, exact)
     kth = -np.sort(-exact, axis=1)[:, k - 1 : k]
-    found = find_candidates(index, kind, params, unit[sample], k + 1, None)
+    found = find_candidates(index, kind, params, unit[sample], k + 1, there)
     # by similarity, not by id: equal vectors must not lower recall
     sims = np.einsum("qd,qkd->qk", unit[sample], unit[np.maximum(found, 0)])
     best = -np.sort(-np.where((found < 0) | (found == sample[:, None]), -np.inf, sims), axis=1)[:, :k]

@@ -186,6 +186,9 @@ class TableReads:
         done = 0
         try:
             names = dataset.to_table(columns=["id"])["id"].combine_chunks()
+            if len(names) != n:
+                message = f"{self._path(table)}: its manifest says {n} rows, {len(names)} can be read"
+                raise StoreDamagedError(message)
             # UTF-8 bytes have the order of code points; each vector is written once, to where it belongs
             order = pc.sort_indices(names).to_numpy()
             place = np.empty(len(names), dtype=np.int64)

@@ -1,5 +1,7 @@
 """Vectors of large tables in one file, sorted by id, that is mapped into memory instead of read. I/O.
 
+An entry is a folder that is written under another name and renamed, so that it is there whole or not at all.
+
 Derived and always rebuildable: an entry names the table's manifest by its digest, and manifests are never written
 twice, so an entry is of exactly one state of one table or is not used. Its sizes are checked when it is opened, its
 bytes by `locatlas verify`, as those of the table itself.
@@ -9,7 +11,8 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +36,8 @@ CACHE_FROM_BYTES = 32 << 20
 _VERSION = 1
 _ROWS_AT_ONCE = 8192
 _PARTS = ("vectors.npy", "norms.npy", "rows.arrow")
+_SAID = "entry.json"
+_ABANDONED_S = 3600
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +65,7 @@ def mapped_vectors(store: Store, table: str) -> MappedVectors:
     """
     folder = _folder(store.folder, table)
     key = manifest_digest(store.folder, table, store.version(table))
-    if key is not None and (there := _open(folder, key, table)) is not None:
+    if key is not None and (there := _open(folder / key, table)) is not None:
         return there
     held = store.read_vectors(table)
     key = manifest_digest(store.folder, table, held.version)
@@ -78,15 +83,14 @@ def _folder(atlas: AtlasFolder, table: str) -> Path:
     return atlas.path / "cache" / table
 
 
-def _open(folder: Path, key: str, table: str) -> MappedVectors | None:
+def _open(entry: Path, table: str) -> MappedVectors | None:
     try:
-        said = _said(folder / f"{key}.json")
-        paths = {part: folder / f"{key}.{part}" for part in _PARTS}
-        if said["table"] != table or any(path.stat().st_size != said["bytes"][part] for part, path in paths.items()):
+        said = _said(entry / _SAID)
+        if said["table"] != table or any((entry / part).stat().st_size != said["bytes"][part] for part in _PARTS):
             return None
-        vectors: NDArray[np.float32] = np.load(paths["vectors.npy"], mmap_mode="c", allow_pickle=False)
-        norms: NDArray[np.float64] = np.load(paths["norms.npy"], allow_pickle=False)
-        with pa.memory_map(str(paths["rows.arrow"])) as source:
+        vectors: NDArray[np.float32] = np.load(entry / "vectors.npy", mmap_mode="c", allow_pickle=False)
+        norms: NDArray[np.float64] = np.load(entry / "norms.npy", allow_pickle=False)
+        with pa.memory_map(str(entry / "rows.arrow")) as source:
             rows = pa.ipc.open_file(source).read_all()
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowInvalid):
         return None  # absent, or not what was written: `verify` tells, and it is made again
@@ -115,44 +119,56 @@ def _sealed(said: dict[str, Any]) -> str:
 
 
 def _write(folder: Path, key: str, held: TableVectors) -> NDArray[np.float64]:
-    """Write an entry, what says that it is whole last, and remove those of other versions; the norms."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write an entry and remove those of older versions and what killed writers left; the norms."""
     norms = np.empty(len(held.vectors), dtype=np.float64)
     for low in range(0, len(norms), _ROWS_AT_ONCE):
         wide = held.vectors[low : low + _ROWS_AT_ONCE].astype(np.float64)
         norms[low : low + _ROWS_AT_ONCE] = np.sqrt(np.einsum("nd,nd->n", wide, wide))
     rows = pa.table({"id": pa.array(held.ids, pa.string()), "source_digest": pa.array(held.digests, pa.string())})
-
-    def write_rows(path: Path) -> None:
-        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, rows.schema) as writer:
+    said: dict[str, Any] = {"cache_version": _VERSION, "table": held.table, "version": held.version, "n": len(norms)}
+    begun = folder / f".{key}.{os.getpid()}.{threading.get_ident()}"
+    begun.mkdir(parents=True)
+    try:
+        _save(begun / "vectors.npy", held.vectors)
+        _save(begun / "norms.npy", norms)
+        with pa.OSFile(str(begun / "rows.arrow"), "wb") as sink, pa.ipc.new_file(sink, rows.schema) as writer:
             writer.write_table(rows)
-
-    said: dict[str, Any] = {
-        "cache_version": _VERSION,
-        "table": held.table,
-        "version": held.version,
-        "n": len(norms),
-        "bytes": {},
-        "digests": {},
-    }
-    writers: dict[str, Callable[[Path], None]] = {
-        "vectors.npy": lambda path: _save(path, held.vectors),
-        "norms.npy": lambda path: _save(path, norms),
-        "rows.arrow": write_rows,
-    }
-    for part, write in writers.items():
-        temporary = folder / f".{key}.{part}.{os.getpid()}.tmp"
-        try:
-            write(temporary)
-            said["bytes"][part], said["digests"][part] = file_digest(temporary, to_disk=True)
-            temporary.replace(folder / f"{key}.{part}")
-        finally:
-            temporary.unlink(missing_ok=True)
-    write_atomically(folder / f"{key}.json", json.dumps({**said, "sealed": _sealed(said)}, indent=1).encode())
-    for path in folder.iterdir():
-        if not path.name.startswith((key, ".")):
-            path.unlink(missing_ok=True)
+        of = {part: file_digest(begun / part, to_disk=True) for part in _PARTS}
+        said |= {"bytes": {part: size for part, (size, _) in of.items()}}
+        said |= {"digests": {part: digest for part, (_, digest) in of.items()}}
+        write_atomically(begun / _SAID, json.dumps({**said, "sealed": _sealed(said)}, indent=1).encode())
+        _remove(folder / key)  # one that could not be opened
+        begun.rename(folder / key)
+    except OSError:
+        if not (folder / key / _SAID).is_file():  # else another reader was first, with the same bytes
+            raise
+    finally:
+        _remove(begun)
+    for entry in folder.iterdir():
+        if entry.name.startswith("."):
+            if time.time() - entry.stat().st_mtime > _ABANDONED_S:
+                _remove(entry)
+        elif _version_of(entry) < held.version:
+            _remove(entry)
     return norms
+
+
+def _version_of(entry: Path) -> int:
+    """Of the table that an entry is of; -1 where it does not say."""
+    try:
+        return int(_said(entry / _SAID)["version"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return -1
+
+
+def _remove(entry: Path) -> None:
+    """Delete an entry, out of sight first: who has it mapped keeps what it has, and nobody opens half of it."""
+    away = entry.with_name(f".{entry.name.lstrip('.')}.{os.getpid()}.gone")
+    try:
+        entry.rename(away)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(away, ignore_errors=True)  # what stays is out of sight, and removed later
 
 
 def _save(path: Path, array: NDArray[Any]) -> None:
@@ -166,7 +182,7 @@ def cached_tables(atlas: AtlasFolder) -> list[str]:
 
 
 def damaged_entries(atlas: AtlasFolder, *, full: bool) -> tuple[dict[str, str], int]:
-    """Parts of entries that are not what was written, below the atlas, with the reason; and the bytes that were read.
+    """Entries that are not what was written, below the atlas, with the reason; and the bytes that were read.
 
     Args:
         atlas: The atlas.
@@ -175,35 +191,25 @@ def damaged_entries(atlas: AtlasFolder, *, full: bool) -> tuple[dict[str, str], 
     wrong: dict[str, str] = {}
     n_bytes = 0
     for table in cached_tables(atlas):
-        folder = _folder(atlas, table)
-        for path in sorted(folder.glob("[!.]*.json")):
-            below = path.relative_to(atlas.path).as_posix()
+        for entry in sorted(_folder(atlas, table).glob("[!.]*")):
             try:
-                said = _said(path)
-                parts = [(part, said["bytes"][part], said["digests"][part]) for part in _PARTS]
-            except FileNotFoundError:
-                continue  # replaced by that of a newer version just now
+                said = _said(entry / _SAID)
+                for part in _PARTS:
+                    size, digest = said["bytes"][part], said["digests"][part]
+                    found = file_digest(entry / part) if full else ((entry / part).stat().st_size, digest)
+                    n_bytes += found[0] if full else 0
+                    if found != (size, digest):
+                        message = f"{part} is not what was written"
+                        raise ValueError(message)
             except (OSError, ValueError, KeyError, TypeError) as error:
-                wrong[below] = str(error)
-                continue
-            for part, size, digest in parts:
-                there = path.with_name(f"{path.stem}.{part}")
-                try:
-                    found = file_digest(there) if full else (there.stat().st_size, digest)
-                except OSError as error:
-                    if path.exists():
-                        wrong[below] = f"{part}: {error.strerror or error}"
-                    continue
-                n_bytes += found[0] if full else 0
-                if found != (size, digest):
-                    wrong[below] = f"{part} is not what was written"
+                if entry.exists():  # else it was replaced by that of a newer version just now
+                    wrong[entry.relative_to(atlas.path).as_posix()] = str(error)
     return wrong, n_bytes
 
 
 def drop_cache(atlas: AtlasFolder, table: str) -> int:
     """Delete the cache of a table; bytes that were freed. Readers that have it mapped keep what they have."""
     folder = _folder(atlas, table)
-    freed = sum(path.stat().st_size for path in folder.glob("*") if path.is_file())
-    if folder.is_dir():
-        shutil.rmtree(folder)
+    freed = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    _remove(folder)
     return freed

@@ -5,7 +5,7 @@ import torch
 from locatlas.errors import InputError
 from locatlas.models.spec import EncoderSpec, Precision
 
-__all__ = ["helpful_precision", "native_bf16", "usable_device"]
+__all__ = ["helpful_precision", "native_bf16", "native_cpu_bf16", "usable_device"]
 
 _WIDE = 384
 """From ViT-S on, matrix products dominate; narrower networks gain nothing from bf16."""
@@ -15,8 +15,13 @@ def native_bf16() -> bool:
     """Whether bfloat16 is multiplied in hardware here: by the GPU if there is one, else by the CPU."""
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
+    return native_cpu_bf16()
+
+
+def native_cpu_bf16() -> bool:
+    """Whether the processor multiplies bfloat16 in hardware; False where this torch cannot tell."""
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def usable_device(name: str) -> torch.device:

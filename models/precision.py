@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from locatlas.models.spec import Precision
 
-__all__ = ["in_precision"]
+__all__ = ["for_autocast", "in_precision"]
 
 
 class _WideConv(nn.Module):
@@ -23,6 +23,28 @@ class _WideConv(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         found: Tensor = self.conv(images.float())
         return found.to(torch.bfloat16)
+
+
+class _AutocastConv(nn.Conv2d):
+    """The same for networks that are trained under autocast: float32 in, float32 out, whatever the context says."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        with torch.autocast(images.device.type, enabled=False):
+            return super().forward(images.float())
+
+
+def for_autocast(network: nn.Module, device: torch.device) -> None:
+    """Let convolutions of a network that runs under bfloat16 autocast be believed; weights and their names stay.
+
+    Args:
+        network: Changed in place.
+        device: Where it runs; only processors are concerned.
+    """
+    if device.type != "cpu":
+        return
+    for one in network.modules():
+        if type(one) is nn.Conv2d:
+            one.__class__ = _AutocastConv
 
 
 def in_precision(network: nn.Module, precision: Precision, device: torch.device) -> nn.Module:

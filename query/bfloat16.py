@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from locatlas.query.threads import in_threads, one_torch_thread
+from locatlas.query.threads import in_threads
 from locatlas.query.unit import Prepared, unit_rows
 
 __all__ = ["LEAST", "Coded", "code", "floats", "half_unit", "true_places"]
@@ -57,8 +57,7 @@ def code(searched: Prepared, columns: NDArray[np.int64]) -> Coded:
         vectors -= there.float().numpy()
         worst[low // _ROWS_AT_ONCE] = longest, float(np.einsum("nd,nd->n", vectors, vectors).max())
 
-    with one_torch_thread():
-        in_threads(part, range(0, n, _ROWS_AT_ONCE))
+    in_threads(part, range(0, n, _ROWS_AT_ONCE), torch_too=True)
     norm, error = np.sqrt(worst.max(axis=0)) * (1 + 1e-4)  # the float32 sums that measured them
     return Coded(codes, mean, float(error), float(norm))
 

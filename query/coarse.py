@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from locatlas.query.bfloat16 import LEAST, Coded, code, floats, half_unit, true_places
 from locatlas.query.exclude import ExclusionIndex
-from locatlas.query.threads import in_threads, one_torch_thread
+from locatlas.query.threads import in_threads
 from locatlas.query.tiles import Candidates
 from locatlas.query.unit import Prepared, unit_rows
 
@@ -44,10 +44,9 @@ def pays(n_queries: int, n_references: int, dim: int, width: int) -> bool:
     """Whether the machine multiplies bfloat16 itself and the search is long enough for it."""
     if 2.0 * n_queries * n_references * dim < _WORK_FROM or 8 * (width + _SPARE) > n_references:
         return False
-    import torch
+    from locatlas.models.hardware import native_cpu_bf16
 
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
+    return native_cpu_bf16()
 
 
 def search_coarse(
@@ -75,7 +74,7 @@ def search_coarse(
         Places among the asking that are not proven, ascending. Where most are not, the rest is not even tried.
     """
     coded = code(searched[0], searched[1])
-    search = _Search(*asked, *searched, exclusions, coded, width)
+    search = _Search(*asked, *searched, _quiet_tensor(searched[0].vectors), exclusions, coded, width)
     n_queries = len(asked[1])
     bounds, skipped = _blocks(n_queries, len(searched[1]), sorted_by)
     proven = np.zeros(n_queries, dtype=np.bool_)
@@ -92,9 +91,7 @@ def search_coarse(
         proven[low:high] = fine
         n_tried += high - low
 
-    with one_torch_thread():
-        _quiet_sparse()
-        in_threads(block, range(len(bounds)))
+    in_threads(block, range(len(bounds)), torch_too=True)
     return np.flatnonzero(~proven)
 
 
@@ -118,13 +115,18 @@ def _blocks(
     return bounds, skipped
 
 
-def _quiet_sparse() -> None:
-    """Torch says once in a process that its sparse matrices are new; said here, where no thread runs yet."""
+def _quiet_tensor(vectors: NDArray[np.float32]) -> Any:
+    """The vectors as torch sees them, without a copy.
+
+    That they may be read-only, and that sparse matrices are new, torch says once in a process: here, where no thread
+    runs yet, it is kept quiet. Nothing is written to them.
+    """
     import torch
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.sparse_csr_tensor(torch.tensor([0, 1]), torch.tensor([0]), torch.zeros(1), size=(1, 1))
+        return torch.from_numpy(vectors)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,6 +137,7 @@ class _Search:
     asking: NDArray[np.int64]
     searched: Prepared
     columns: NDArray[np.int64]
+    references: Any
     exclusions: ExclusionIndex
     coded: Coded
     width: int
@@ -252,7 +255,7 @@ class _Search:
             size=(n_rows, len(self.searched)),
             check_invariants=False,
         )
-        found = torch.sparse.sampled_addmm(wanted, queries, torch.from_numpy(self.searched.vectors).T, beta=0.0)
+        found = torch.sparse.sampled_addmm(wanted, queries, self.references.T, beta=0.0)
         return (found.values().numpy().reshape(names.shape) / self.searched.lengths[names]).astype(np.float32)
 
 

@@ -135,7 +135,9 @@ def look_up(
     else:
         exclusions = _exclusions(queries, view, exclude)
     selective = allowed is not None and allowed.mean() < EXACT_BELOW_SELECTIVITY
-    if index is None or selective or len(queries.names) > EXACT_FROM_QUERIES:
+    # what an index could not answer is refused there
+    unusable = k < 1 or queries.vectors.shape[1] != view.vectors.shape[1]
+    if index is None or selective or unusable or len(queries.names) > EXACT_FROM_QUERIES:
         return search(queries.vectors, view.prepared, k=k, exclude=exclusions, allowed=allowed), True
     found = [_by_index(queries.vectors[i], i, view, index, k, exclusions, allowed) for i in range(len(queries.names))]
     return Neighbors(np.concatenate([f.indices for f in found]), np.concatenate([f.similarities for f in found])), False
@@ -150,10 +152,11 @@ def _by_index(
     exclusions: Sequence[Exclusion],
     allowed: NDArray[np.bool_] | None,
 ) -> Neighbors:
-    may = np.ones(len(view), dtype=np.bool_) if allowed is None else allowed.copy()
+    asked, held = prepare(query[None], "queries"), view.prepared
+    # codes do not tell that a zero vector has no direction
+    may = held.lengths > 0 if allowed is None else allowed & (held.lengths > 0)
     for mine, theirs in exclusions:
         if mine[i] >= 0:
             may &= theirs != mine[i]
-    asked, held = prepare(query[None], "queries"), view.prepared
     rows = index.candidates(query, k, may)
     return rank_rows(asked.vectors, held.vectors, (asked.lengths, held.lengths), rows, k=k)

@@ -10,7 +10,7 @@ from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["in_threads", "one_blas_thread", "one_torch_thread"]
+__all__ = ["in_threads", "one_blas_thread"]
 
 _lock = threading.Lock()
 _inside = 0  # threads that are limited now
@@ -48,39 +48,43 @@ def one_blas_thread() -> Iterator[None]:
                 library.set_num_threads(number)
 
 
-_torch_inside = 0
-_torch_original = 1
-
-
-@contextmanager
-def one_torch_thread() -> Iterator[None]:
-    """Let torch use one thread in threads that start meanwhile, as `one_blas_thread` does for numpy.
-
-    A thread takes torch's number when it first calls it, so the number is set before and put back after.
-    """
-    import torch
-
-    global _torch_inside, _torch_original
-    with _lock:
-        if _torch_inside == 0:
-            _torch_original = torch.get_num_threads()
-        _torch_inside += 1
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        with _lock:
-            _torch_inside -= 1
-            torch.set_num_threads(_torch_original)
-
-
 def _n_cores() -> int:
     """Cores this process may use; not every system can tell, then all."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_threads(work: Callable[[int], None], starts: range) -> None:
-    """Call `work` with each start, in as many threads as this process has cores; the first error is raised."""
-    with one_blas_thread(), ThreadPoolExecutor(_n_cores()) as pool:
+def in_threads(work: Callable[[int], None], starts: range, *, torch_too: bool = False) -> None:
+    """Call `work` with each start, in as many threads as this process has cores; the first error is raised.
+
+    Args:
+        work: Multiplies with one thread of numpy's library.
+        starts: What it is called with.
+        torch_too: It also calls torch, which is to use one thread in each of them.
+    """
+    n = _n_cores()
+    with one_blas_thread(), ThreadPoolExecutor(n) as pool:
+        if torch_too:
+            _one_torch_thread(pool, n)
         for _ in pool.map(work, starts):
             pass
+
+
+def _one_torch_thread(pool: ThreadPoolExecutor, n: int) -> None:
+    """Let the pool's n threads, and no others, call torch with one thread.
+
+    Torch keeps a number for each thread that has called it and one for those to come, and setting the first sets the
+    second, which is put back as soon as all threads of the pool have taken theirs.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    all_have = threading.Barrier(n)
+
+    def take(_: int) -> None:
+        torch.set_num_threads(1)
+        all_have.wait()
+
+    with _lock:
+        for _ in pool.map(take, range(n)):
+            pass
+        torch.set_num_threads(before)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from locatlas.errors import InputError
+from locatlas.models.precision import for_autocast
 from locatlas.models.training.distributed import Processes, share
 from locatlas.models.training.objective import Objective
 from locatlas.models.training.plan import TrainingPlan
@@ -74,6 +75,8 @@ class Stepper:
             raise InputError(message)
         objective.module.to(team.device)
         objective.module.train()
+        if plan.precision == "bf16":
+            for_autocast(objective.module, team.device)
         self._parameters = [one for one in objective.module.parameters() if one.requires_grad]
         if not self._parameters:
             message = f"training: objective {objective.name} has no parameter to train"

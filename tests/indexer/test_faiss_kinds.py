@@ -29,9 +29,10 @@ def clustered(n: int, d: int, seed: int = 0) -> NDArray[np.float32]:
 
 
 def test_small_tables_need_no_index_and_large_ones_are_compressed() -> None:
-    assert choose_kind(AUTO_EXACT_BELOW - 1) is None
-    assert choose_kind(AUTO_EXACT_BELOW) == "pqfs"
-    assert choose_kind(AUTO_PQ_ABOVE) == "ivfpq"
+    assert choose_kind(AUTO_EXACT_BELOW - 1, 384) is None
+    assert choose_kind(AUTO_EXACT_BELOW, 384) == "pqfs"
+    assert choose_kind(AUTO_PQ_ABOVE, 384) == "ivfpq"
+    assert choose_kind(AUTO_EXACT_BELOW, 509) == "ivf", "a prime: one code of four bits for the whole vector"
 
 
 def test_unit_vectors_have_length_one_and_zero_stays_zero() -> None:
@@ -107,3 +108,21 @@ def test_an_index_of_many_vectors_has_more_bits_and_lists() -> None:
     lists = [new_index("ivf", n, 4)[1]["n_list"] for n in (1, 100, 10_000, 1_000_000)]
     assert lists == [1, 2, 256, 4000]
     assert new_index("ivfpq", 100, 386)[1]["m"] == 2  # divides 386 = 2 x 193
+
+
+def test_a_scan_drops_what_may_not_be_met_until_enough_remain() -> None:
+    """The very nearest, as a query's own protein is, and vectors of zeros, which are near to all."""
+    rng = np.random.default_rng(0)
+    unit = unit_vectors(rng.normal(size=(3000, 8)).astype(np.float32))
+    unit[:1500] = 0
+    query = unit[[2000]]
+    order = np.argsort(-(unit @ query[0]), kind="stable")
+    allowed = unit.any(axis=1)
+    allowed[order[:900]] = False
+    index, params = new_index("pqfs", 3000, 8)
+    train_and_add(index, unit, "pqfs")
+    found = find_candidates(index, "pqfs", params, query, 5, allowed)[0]
+    assert allowed[found[found >= 0]].all()
+    best = [row for row in order if allowed[row]][:5]
+    assert set(best) <= set(found.tolist())
+    assert 0.9 < measure_recall(index, "pqfs", params, unit, seed=0) <= 1

@@ -1,5 +1,6 @@
 """The cache of vectors: what it gives is what the table holds, of this version and no other, or it is not used."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from tests.indexer.verify.whole import flip
 from tests.query.made_atlas import encoder, make_atlas
 
 TABLE = StoredEncoder("cell", encoder(), "current").table
+ENTRY = ["entry.json", "norms.npy", "rows.arrow", "vectors.npy"]
 
 
 @pytest.fixture
@@ -25,7 +27,8 @@ def atlas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def entries(atlas: Path) -> list[str]:
-    return sorted(path.suffix for path in (atlas / "cache" / TABLE).glob("*"))
+    """Files of all entries, those that were begun included."""
+    return sorted(path.name for path in (atlas / "cache" / TABLE).rglob("*") if path.is_file())
 
 
 def same(atlas: Path, *, mapped: bool) -> None:
@@ -41,7 +44,7 @@ def same(atlas: Path, *, mapped: bool) -> None:
 
 def test_the_first_read_writes_it_and_the_second_maps_it(atlas: Path) -> None:
     same(atlas, mapped=False)
-    assert entries(atlas) == [".arrow", ".json", ".npy", ".npy"]
+    assert entries(atlas) == ENTRY
     same(atlas, mapped=True)
 
 
@@ -61,7 +64,7 @@ def test_a_commit_makes_it_stale_and_the_new_one_takes_its_place(atlas: Path) ->
     with store.folder.writer("a test"):
         store.put_embeddings("cell", encoder().fingerprint, held.ids[:1], ["y"], 2 * held.vectors[:1])
     same(atlas, mapped=False)
-    assert entries(atlas) == [".arrow", ".json", ".npy", ".npy"], "that of the old version is gone"
+    assert entries(atlas) == ENTRY, "that of the old version is gone"
     same(atlas, mapped=True)
 
 
@@ -80,23 +83,23 @@ def test_writing_into_what_is_mapped_changes_no_file(atlas: Path) -> None:
     same(atlas, mapped=True)
 
 
-@pytest.mark.parametrize("end", ["vectors.npy", "norms.npy", "rows.arrow", "json"])
+@pytest.mark.parametrize("end", ENTRY)
 def test_a_flipped_bit_is_found_and_mended(atlas: Path, end: str) -> None:
     same(atlas, mapped=False)
-    (path,) = (atlas / "cache" / TABLE).glob(f"*.{end}")
+    (path,) = (atlas / "cache" / TABLE).glob(f"*/{end}")
     flip(path, path.stat().st_size - 9, 2)
     (found,) = [f for f in verify(atlas=atlas).findings if f.kind == "cache damaged"]
     assert found.severity == "damage"
-    assert path.name.split(".")[0] in found.where
+    assert path.parent.name in found.where
     repaired = verify(atlas=atlas, repair=True)
     assert not [f for f in verify(atlas=atlas).findings if f.kind == "cache damaged"], repaired.findings
     same(atlas, mapped=False)
 
 
-@pytest.mark.parametrize("end", ["vectors.npy", "norms.npy", "rows.arrow", "json"])
+@pytest.mark.parametrize("end", ENTRY)
 def test_one_that_is_cut_short_or_gone_is_not_used_and_found_by_its_size(atlas: Path, end: str) -> None:
     same(atlas, mapped=False)
-    (path,) = (atlas / "cache" / TABLE).glob(f"*.{end}")
+    (path,) = (atlas / "cache" / TABLE).glob(f"*/{end}")
     path.write_bytes(path.read_bytes()[:-1])
     assert [f.kind for f in verify(atlas=atlas, quick=True).findings if f.severity == "damage"] == ["cache damaged"]
     same(atlas, mapped=False)  # and makes it anew
@@ -131,6 +134,31 @@ def test_an_error_while_it_is_written_leaves_nothing_that_looks_whole(
     assert entries(atlas) == []
     same(atlas, mapped=False)
     same(atlas, mapped=True)
+
+
+def test_what_killed_writers_left_goes_with_the_next_entry(atlas: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = atlas / "cache" / TABLE
+    for name in (".old.1.1", ".new.2.2"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "vectors.npy").write_bytes(b"half")
+    os.utime(folder / ".old.1.1", (1, 1))
+    same(atlas, mapped=False)
+    left = sorted(path.name for path in folder.iterdir() if path.name.startswith("."))
+    assert left == [".new.2.2"], "another may be writing it now"
+    assert not [f for f in verify(atlas=atlas).findings if f.severity == "damage"]
+
+
+def test_a_reader_of_an_older_version_does_not_remove_the_entry_of_a_newer_one(atlas: Path) -> None:
+    store = Store.open(atlas)
+    old = store.read_vectors(TABLE)
+    key = vector_cache.manifest_digest(store.folder, TABLE, old.version)
+    with store.folder.writer("a test"):
+        store.put_embeddings("cell", encoder().fingerprint, old.ids[:1], ["y"], 2 * old.vectors[:1])
+    same(atlas, mapped=False)
+    assert key is not None
+    vector_cache._write(atlas / "cache" / TABLE, key, old)
+    same(atlas, mapped=True)
+    assert not [f for f in verify(atlas=atlas).findings if f.severity == "damage"]
 
 
 def test_maintain_removes_that_of_a_table_that_is_gone(atlas: Path) -> None:

@@ -36,6 +36,12 @@ def test_a_sample_asks_some_and_lets_all_vote(atlas: Atlas) -> None:
     assert set(atlas.sweep(level="cell", ks=[1], sample=10**6).ids) == set(whole.ids)
 
 
+def test_classes_that_a_sample_lost_are_told(atlas: Atlas) -> None:
+    notes = atlas.sweep(level="cell", ks=[1], sample=1).to_dict()["notes"]
+    assert any("2 of 3 classes have no image in the sample" in note for note in notes)
+    assert not any("have no image in the sample" in n for n in atlas.sweep(level="cell", ks=[1]).to_dict()["notes"])
+
+
 def test_a_sample_of_images_cannot_score_what_needs_all_of_them(atlas: Atlas) -> None:
     with pytest.raises(InputError, match="cannot score a protein"):
         atlas.sweep(level="cell", ks=[1], by="protein", sample=5)

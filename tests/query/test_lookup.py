@@ -127,3 +127,28 @@ def test_classifying_without_labels_says_so(view: View) -> None:
     allowed[5] = True
     with pytest.raises(InputError, match="none of the images that may answer has a localization"):
         localize(Queries.from_rows(view, np.array([0])), view, k=1, exclude="self", allowed=allowed)
+
+
+def test_an_index_is_not_offered_vectors_without_direction(view: View) -> None:
+    """Codes do not tell: among unit vectors zero is as near as a cosine of a half."""
+    view.vectors[[4, 8]] = 0
+    offered = []
+
+    class Watch(Half):
+        def candidates(
+            self, query: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None
+        ) -> NDArray[np.int64]:
+            offered.append(allowed)
+            return super().candidates(query, k, allowed)
+
+    found, _ = look_up(Queries.from_rows(view, np.array([0])), view, k=20, exclude="none", index=Watch())
+    assert not offered[0][[4, 8]].any()
+    assert not {4, 8} & set(found.indices[0].tolist())
+
+
+def test_what_an_index_cannot_answer_is_refused_in_words(view: View) -> None:
+    wrong = Queries(["q"], np.ones((1, 3), np.float32), [frozenset()])
+    with pytest.raises(InputError, match="queries have 3 numbers a vector, references 5"):
+        look_up(wrong, view, k=1, exclude="none", index=Half())
+    with pytest.raises(InputError, match="k = 0"):
+        look_up(Queries.from_rows(view, np.array([0])), view, k=0, exclude="none", index=Half())

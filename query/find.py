@@ -5,7 +5,7 @@ import pyarrow as pa
 
 from locatlas.query import answers
 from locatlas.query.lookup import look_up
-from locatlas.query.notes import beyond_filters
+from locatlas.query.notes import beyond_filters, unknown_proteins
 from locatlas.query.resemblance import similarity_context
 from locatlas.query.scope import Scope, look
 from locatlas.query.selection import check_k, usable_index
@@ -52,6 +52,8 @@ def find(shelf: Shelf, subject: Subject, scope: Scope, *, k: int | None, exclude
         exclude=exclude,
         **seen.said(),
         notes=seen.notes(
-            subject.notes(seen.loaded), beyond_filters(seen.passing, own, "images that the query is made of")
+            subject.notes(seen.loaded),
+            beyond_filters(seen.passing, own, "images that the query is made of"),
+            unknown_proteins(queries, exclude),
         ),
     )

@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locatlas.query.localize import Localized
+from locatlas.query.lookup import Queries
 from locatlas.query.view import View
 from locatlas.query.vocabulary import mixed
 
-__all__ = ["beyond_filters", "mixed_vocabularies", "too_few_voters"]
+__all__ = ["beyond_filters", "mixed_vocabularies", "too_few_voters", "unknown_proteins"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,17 @@ def too_few_voters(items: Sequence[Localized], k: int) -> list[str]:
     """How many items had fewer than k neighbors to vote."""
     few = sum(len(item.neighbors) < k for item in items)
     return [f"{few} of {len(items)} had fewer than {k} labelled neighbors left to vote"] if few else []
+
+
+def unknown_proteins(queries: Queries, exclude: str) -> list[str]:
+    """That other images of a query's protein, or of what it was cut from, could not be left out."""
+    if exclude != "protein" or (queries.rows is None and queries.made_of is None):
+        return []
+    n = sum(name is None for name in queries.column("protein"))
+    if not n or queries.made_of is not None:
+        return []
+    whose = "its protein is" if len(queries.names) == 1 else f"the proteins of {n} of {len(queries.names)} are"
+    return [f"{whose} not known, so only itself and its field are left out; --exclude COLUMN leaves out more"]
 
 
 def mixed_vocabularies(view: View, allowed: NDArray[np.bool_] | None) -> list[str]:

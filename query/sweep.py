@@ -266,8 +266,9 @@ def _definitions(how: How | None) -> dict[str, str]:
         "few groups; null with fewer than two groups",
         "n_queries": "rows that are scored, of n_rows that vote on each other (own group apart); fewer where rows that "
         "were seen in training only vote",
-        "products": "queries whose neighbors were found by bfloat16 products and proven to be exact, those searched "
-        "in float32, and of these those that could not be proven; the neighbors are the same by either",
+        "products": "how many queries were searched by matrix products of bfloat16 numbers, whose result was proven to "
+        "be the exact one, and how many by products of float32 numbers, among them those that the first could not "
+        "prove; the neighbors are the same. Narrow numbers are for long searches on processors that have them",
         "lone_labels": "rows whose class no reference outside their group or fold has; evaluated, and always wrong",
     }
     if how is not None:

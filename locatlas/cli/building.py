@@ -22,11 +22,15 @@ faiss_option = click.option(
     type=click.Choice(["auto", "none", "flat", "pqfs", "ivf", "hnsw", "ivfpq"]),
     default="auto",
     show_default=True,
-    help="Index for look-ups; auto builds none below 50,000 vectors, where exact search is fast.",
+    help="Index for look-ups; auto builds none below 50,000 vectors, where exact search is fast, codes that are all "
+    "scanned (pqfs) below a million, and lists of codes (ivfpq) from there on.",
 )
 
 profile_option = click.option(
-    "--profile", is_flag=True, help="Tell where the seconds of embedding went, and what the encoder alone could do."
+    "--profile",
+    is_flag=True,
+    help="Tell where the seconds of embedding went, and what the encoder alone could do: its largest batch is encoded "
+    "a few times more for that.",
 )
 
 runtime_option = click.option(
@@ -256,9 +260,18 @@ def _key_values(flag: str, options: tuple[str, ...]) -> dict[str, str]:
     metavar="NAME,...",
     help="Names of a DINO4Cells feature file's label columns, in order; default: HPA's 28, sorted.",
 )
+@faiss_option
 @json_option
 def import_embeddings_command(
-    file: Path, atlas: Path, encoder_name: str, dataset: str, level: str, label_names: tuple[str, ...], *, as_json: bool
+    file: Path,
+    atlas: Path,
+    encoder_name: str,
+    dataset: str,
+    level: str,
+    label_names: tuple[str, ...],
+    faiss: str,
+    *,
+    as_json: bool,
 ) -> None:
     """Bring vectors that were made elsewhere into an atlas: Parquet, npz, or a DINO4Cells feature .pth."""
     from locatlas.indexer.import_embeddings import import_embeddings
@@ -268,7 +281,7 @@ def import_embeddings_command(
     )
     from locatlas.indexer.faiss_index import refresh
 
-    summary["indices"] = refresh(atlas, "auto", levels=(level,))
+    summary["indices"] = refresh(atlas, faiss, levels=(level,))
     if as_json:
         emit_json(summary)
         return

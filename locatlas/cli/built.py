@@ -84,9 +84,14 @@ def _tell_profile(profile: Mapping[str, Any]) -> None:
     if not profile["images"]:
         click.echo("profile: no image was embedded")
         return
+    reached = (
+        f"{share:.0%} of that was reached"
+        if share <= 1
+        else "slower than the run itself, so the machine did other things meanwhile and this says nothing"
+    )
     click.echo(
-        f"profile: {profile['images']} images in {profile['wall_s']:.1f} s, {rate:.1f} a second; the encoder alone, on "
-        f"a batch that lay ready, {alone:.1f} a second: {share:.0%} of that was reached"
+        f"profile: {profile['images']} images in {profile['wall_s']:.1f} s, {rate:.1f} a second; afterwards "
+        f"the encoder alone, on a batch that lay ready, {alone:.1f} a second: {reached}"
     )
     click.echo("  one after another: " + ", ".join(f"{stage} {s:.1f}" for stage, s in profile["in_turn_s"].items()))
     core = profile["beside_core_s"]

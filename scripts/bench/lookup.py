@@ -113,7 +113,7 @@ def main() -> None:
             return look_up(query(rows), view, k=K, exclude="none", allowed=may, index=index)[0].indices
 
         one["locatlas, exact"] = lambda rows: ask(rows, None)
-        one["locatlas, one-bit codes, ranked exactly"] = lambda rows: ask(rows, "pqfs")
+        one["locatlas, four-bit codes, ranked exactly"] = lambda rows: ask(rows, "pqfs")
         one["locatlas, IVF, ranked exactly"] = lambda rows: ask(rows, "ivf")
         one["FAISS flat"] = lambda rows: by_faiss(rows, 1 if rows.stop - rows.start == 1 else threads)
         few["locatlas (exact)"] = lambda rows: ask(rows, "pqfs", allowed)
@@ -138,19 +138,19 @@ def main() -> None:
             def by_lance(rows: slice, where: str | None = None) -> NDArray[np.int64]:
                 found = []
                 for vector in asked[rows]:
-                    search = copy.search(vector).distance_type("cosine").nprobes(given.n_probes).refine_factor(10)
-                    search = search.select(["number", "_distance"]).limit(K)
+                    search = copy.search(vector).distance_type("cosine").nprobes(given.n_probes)
+                    search = search.refine_factor(given.refine).select(["number", "_distance"]).limit(K)
                     answer = (search.where(where, prefilter=True) if where else search).to_arrow()
                     found.append(np.resize(answer["number"].to_numpy(), K))
                 return np.array(found)
 
-            # its recall must be comparable: as many lists as give 0.99
-            for given.n_probes in (20, 40, 80, 160, 320):
+            # its recall must be comparable: as many lists and candidates as give 0.99
+            for given.n_probes, given.refine in ((20, 10), (40, 20), (80, 40), (160, 80), (320, 160), (320, 640)):
                 numbers = by_lance(slice(0, n_queries))
                 truth = brute_force(asked[:n_queries], vectors, everything)
                 if np.mean([len(t & set(f)) / K for t, f in zip(truth, numbers.tolist(), strict=True)]) >= 0.99:
                     break
-            built["LanceDB IVF_PQ"]["nprobes"] = given.n_probes
+            built["LanceDB IVF_PQ"] |= {"nprobes": given.n_probes, "refine_factor": given.refine}
             one["LanceDB IVF_PQ, refined"] = by_lance
             few["LanceDB IVF_PQ, prefilter"] = lambda rows: by_lance(rows, "few")
         measured = {

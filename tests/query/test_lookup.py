@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from locatlas.errors import InputError, UnknownNameError
 from locatlas.query.localize import localize
 from locatlas.query.lookup import Queries, look_up
+from locatlas.query.notes import unknown_proteins
 from locatlas.query.view import View
 
 
@@ -152,3 +153,12 @@ def test_what_an_index_cannot_answer_is_refused_in_words(view: View) -> None:
         look_up(wrong, view, k=1, exclude="none", index=Half())
     with pytest.raises(InputError, match="k = 0"):
         look_up(Queries.from_rows(view, np.array([0])), view, k=0, exclude="none", index=Half())
+
+
+@pytest.mark.parametrize(("row", "exclude", "told"), [(3, "protein", False), (3, "fov", False), (5, "protein", True)])
+def test_a_query_whose_protein_is_unknown_is_told(view: View, row: int, exclude: str, told: bool) -> None:
+    proteins = pa.array([None if i == 5 else f"P{i // 6}" for i in range(24)])
+    unknown = View("cell", view.meta.set_column(2, "protein", proteins), view.vectors)
+    notes = unknown_proteins(Queries.from_rows(unknown, np.array([row])), exclude)
+    assert bool(notes) is told
+    assert all("not known, so only itself and its field" in note for note in notes)

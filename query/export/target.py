@@ -1,13 +1,13 @@
 """Where an export goes: refused if it is there, written under a temporary name, renamed when it is whole. I/O."""
 
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from locatlas.errors import InputError
 from locatlas.indexer.file_digest import sync_folder
+from locatlas.query.export.replaced_folder import replaced_folder
 
 __all__ = ["check_target", "whole_file", "whole_folder"]
 
@@ -72,24 +72,10 @@ def whole_folder(path: Path, names: Sequence[str], *, overwrite: bool) -> Iterat
         InputError: As `check_target`.
     """
     check_target(path, overwrite=overwrite, folder_of=names)
-    temporary, before = (path.with_name(f".{path.name}.{os.getpid()}.{word}") for word in ("tmp", "old"))
-    for left in (temporary, before):
-        shutil.rmtree(left, ignore_errors=True)
-    try:
-        temporary.mkdir()
+    with replaced_folder(path, lambda: check_target(path, overwrite=overwrite, folder_of=names)) as temporary:
         yield temporary
         for name in names:
-            _to_disk(temporary / name)
-        check_target(path, overwrite=overwrite, folder_of=names)
-        if path.exists():
-            path.rename(before)
-        temporary.rename(path)
-        sync_folder(path.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if before.exists() and not path.exists():
-            before.rename(path)
-        shutil.rmtree(before, ignore_errors=True)
+            (temporary / name).stat()  # one that was not written is an error
 
 
 def _to_disk(path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from locatlas.errors import InputError
-from locatlas.indexer.file_digest import sync_folder
+from locatlas.query.export.replaced_folder import replaced_folder
 
 __all__ = ["MARK", "MOST_FILES", "Folder", "check_site_target", "whole_site"]
 
@@ -129,32 +129,11 @@ def whole_site(path: Path, *, most_bytes: int, overwrite: bool, said: dict[str, 
     """
     check_site_target(path, overwrite=overwrite)
     _remove_left(path)
-    temporary, before = (path.with_name(f".{path.name}.{os.getpid()}.{word}") for word in ("site-tmp", "site-old"))
-    try:
-        temporary.mkdir()
+    with replaced_folder(path, lambda: check_site_target(path, overwrite=overwrite), word="site-") as temporary:
         folder = Folder(temporary, most_bytes)
         yield folder
         mark = {"kind": KIND, **said, "files": folder.files + 1, "bytes": folder.bytes}
         folder.write(MARK, (json.dumps(mark, indent=2, sort_keys=True) + "\n").encode())
-        _to_disk(temporary)
-        check_site_target(path, overwrite=overwrite)
-        if path.exists():
-            path.rename(before)
-        temporary.rename(path)
-        sync_folder(path.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if before.exists() and not path.exists():
-            before.rename(path)
-        shutil.rmtree(before, ignore_errors=True)
-
-
-def _to_disk(folder: Path) -> None:
-    for at, _, names in os.walk(folder):
-        for name in names:
-            with (Path(at) / name).open("rb") as f:
-                os.fsync(f.fileno())
-        sync_folder(Path(at))
 
 
 def _remove_left(path: Path) -> None:

@@ -1,18 +1,13 @@
 """Connections on which no whole request comes."""
 
 import socket
-import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 
 pytest.importorskip("fastapi", reason="extra serve is not installed")
-
-import uvicorn
-
-from locatlas.query.serve import connection
-from locatlas.query.serve.connection import PatientProtocol
+from tests.query.serve.patient import patient_server
 
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
 
@@ -27,15 +22,8 @@ async def app(scope, receive, send) -> None:  # type: ignore[no-untyped-def]
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     """A server that waits 0.3 s for a head."""
-    with pytest.MonkeyPatch.context() as patch, socket.create_server(("127.0.0.1", 0)) as bound:
-        patch.setattr(connection, "HEAD_S", 0.3)
-        config = uvicorn.Config(app, http=PatientProtocol, lifespan="off", ws="none", log_level="warning")
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
-        thread.start()
-        yield bound.getsockname()[1]
-        server.should_exit = True
-        thread.join(10)
+    with patient_server(app, HEAD_S=0.3) as bound:
+        yield bound
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import threading
 import time
 from collections.abc import Iterator
 
@@ -12,13 +11,11 @@ import pytest
 
 pytest.importorskip("fastapi", reason="extra serve is not installed")
 
-import uvicorn
 from starlette.responses import JSONResponse
 
-from locatlas.query.serve import connection
 from locatlas.query.serve.arrow import TableResponse
-from locatlas.query.serve.connection import PatientProtocol
 from locatlas.query.serve.limits import Budget, BusyError
+from tests.query.serve.patient import patient_server
 
 TABLE = pa.table({"x": np.arange(4_000_000, dtype=np.int64)})  # 32 MB: more than the buffers of two sockets hold
 BUDGET = Budget(TABLE.nbytes + 1000)
@@ -34,15 +31,8 @@ async def app(scope, receive, send) -> None:  # type: ignore[no-untyped-def]
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     """A server that gives a reader half a second for 64 KiB."""
-    with pytest.MonkeyPatch.context() as patch, socket.create_server(("127.0.0.1", 0)) as bound:
-        patch.setattr(connection, "SEND_S", 0.5)
-        config = uvicorn.Config(app, http=PatientProtocol, lifespan="off", ws="none", log_level="warning")
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
-        thread.start()
-        yield bound.getsockname()[1]
-        server.should_exit = True
-        thread.join(10)
+    with patient_server(app, SEND_S=0.5) as bound:
+        yield bound
 
 
 def asking(port: int) -> socket.socket:

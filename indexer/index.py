@@ -19,6 +19,7 @@ from locatlas.indexer.datasets import read_records
 from locatlas.indexer.embed import check_scale, embed_stored
 from locatlas.indexer.encoders import EncoderRequest
 from locatlas.indexer.engines import Engine, require_local
+from locatlas.indexer.gone import look_for_gone
 from locatlas.indexer.job import Job, image_table, usual_channels
 from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.ledger import Run
@@ -153,7 +154,7 @@ def index(
             apply_annotations(store, run=run)
         for one_level in ("fov", "cell"):
             if level in (None, "both", one_level) or (one_level == "fov" and cuts):
-                job.look_for_gone(one_level, label, prune=prune)
+                look_for_gone(job, one_level, label, prune=prune)
         if level in (None, "both"):
             # other tables in the same folder have sources of their own
             begins = "" if source.is_dir() else f"{source.name} "

@@ -248,37 +248,6 @@ class Job:
         encoders.switch_to(self.store, encoder)
         self.summary.encoders[encoder.level] = replace(encoder, state="current")
 
-    def look_for_gone(self, level: str, dataset: str, *, prune: bool) -> None:
-        """Images of a data set whose files are gone, once those that moved have their new place: tell, or remove them.
-
-        Cells that are cut out of a field go with it.
-
-        Args:
-            level: "fov" or "cell".
-            dataset: Name of the data set.
-            prune: Delete them, with their vectors by every encoder.
-        """
-        columns = ["id", "dataset", "root", "sources", *(["box"] if level == "cell" else [])]
-        gone = []
-        for row in rows_of(self.store.read(image_table(level), columns)):
-            if row["dataset"] == dataset and row["sources"] and not is_cut(row):
-                folder = self.store.folder.root_path(row["root"])
-                if not all((folder / source["path"]).exists() for source in row["sources"]):
-                    gone.append(row["id"])
-        if gone and prune:
-            self.run.touched()
-            if level == "fov" and self.store.has("cells"):
-                cells = self.store.read_rows("cells", gone, ["id", "box"], key="fov_id").to_pylist()
-                self._remove("cell", [row["id"] for row in cells if is_cut(row)])
-            self._remove(level, gone)
-        self.summary.gone += gone
-
-    def _remove(self, level: str, ids: Sequence[str]) -> None:
-        for encoder in encoders.stored_encoders(self.store, level):
-            self.store.delete(encoder.table, ids)
-        self.store.delete(image_table(level), ids)
-        self.run.counts["pruned"] += len(ids)
-
     def finish(self) -> IndexSummary:
         """Commit the quarantine, tidy tables that are above a limit, and fill in the summary.
 

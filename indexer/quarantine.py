@@ -96,6 +96,13 @@ class Quarantine:
         if key in self._known and key not in self.seen:
             self._drop.add(key)
 
+    def withdraw(self, key: str) -> None:
+        """The image of this source is not to be in the atlas any more: whatever was met of it, in this run too."""
+        self.seen.pop(key, None)
+        self._put.pop(key, None)
+        if key in self._known:
+            self._drop.add(key)
+
     def forget(self, dataset: str, root: str, *, begins: str = "") -> None:
         """After a whole data set below a root was looked at: what it did not meet is repaired or gone.
 

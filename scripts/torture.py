@@ -38,6 +38,8 @@ DISK_MB = 192
 def main(argv: list[str] | None = None) -> int:
     """Torture; the exit code."""
     args = _arguments(argv)
+    if args.folder is not None:
+        Path(args.folder).mkdir(parents=True, exist_ok=True)
     base = Path(tempfile.mkdtemp(prefix="torture-", dir=args.folder))
     report, began = Report(args.seed), time.monotonic()
     import_all()

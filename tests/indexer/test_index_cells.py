@@ -270,6 +270,31 @@ def test_cells_of_a_field_that_is_gone_go_with_it_when_pruned(masked: Path, tmp_
     assert opened(tmp_path).read("fovs", ["id"])["id"].to_pylist() == ["manifest/b", "manifest/c"]
 
 
+@pytest.mark.parametrize("fails_at", [1, 2, 3, 4])
+def test_a_prune_that_failed_half_way_leaves_nothing_in_quarantine_once_it_is_done(
+    masked: Path, tmp_path: Path, fails_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(masked, tmp_path)
+    lines = (masked / "manifest.csv").read_text().splitlines()
+    (masked / "manifest.csv").write_text("\n".join(line for line in lines if not line.startswith("a,")) + "\n")
+    (masked / "a.tif").unlink()
+    delete, calls = Store.delete, []
+
+    def failing(self: Store, table: str, ids: Any) -> Any:
+        calls.append(table)
+        if len(calls) == fails_at:
+            raise OSError(5, "Input/output error")
+        return delete(self, table, ids)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "delete", failing)
+        with pytest.raises(OSError, match="Input/output"):
+            run(masked, tmp_path, request=None, prune=True)
+    summary = run(masked, tmp_path, request=None, prune=True)
+    assert summary.quarantined == [] == opened(tmp_path).read("quarantine").to_pylist()
+    assert set(cells_of(tmp_path)) == set(cell_vectors(tmp_path)) == {"manifest/b/1"}
+
+
 def test_a_crop_needs_cells_to_cut(tmp_path: Path, source: Path) -> None:
     with pytest.raises(InputError, match="--level cell"):
         index(source, atlas=tmp_path / "atlas", dataset="opencell", request=REQUEST)

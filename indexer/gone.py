@@ -1,0 +1,49 @@
+"""Images whose files are not there any more: told, or removed with all that was made of them. I/O."""
+
+from collections.abc import Sequence
+
+from locatlas.indexer import encoders
+from locatlas.indexer.job import Job, image_table
+from locatlas.indexer.quarantine import rejection_id
+from locatlas.indexer.rows import is_cut, row_source, rows_of
+
+__all__ = ["look_for_gone"]
+
+
+def look_for_gone(job: Job, level: str, dataset: str, *, prune: bool) -> None:
+    """Images of a data set whose files are gone, once those that moved have their new place: tell, or remove them.
+
+    Cells that are cut out of a field go with it.
+
+    Args:
+        job: The run.
+        level: "fov" or "cell".
+        dataset: Name of the data set.
+        prune: Delete them, with their vectors by every encoder.
+    """
+    columns = ["id", "dataset", "root", "sources", *(["box"] if level == "cell" else [])]
+    gone = []
+    for row in rows_of(job.store.read(image_table(level), columns)):
+        if row["dataset"] == dataset and row["sources"] and not is_cut(row):
+            folder = job.store.folder.root_path(row["root"])
+            if not all((folder / source["path"]).exists() for source in row["sources"]):
+                gone.append(row["id"])
+    if gone and prune:
+        job.run.touched()
+        if level == "fov" and job.store.has("cells"):
+            columns = ["id", "dataset", "root", "sources", "row", "cell", "box"]
+            held = rows_of(job.store.read_rows("cells", gone, columns, key="fov_id"))
+            cells = [row for row in held if is_cut(row)]
+            _remove(job, "cell", [row["id"] for row in cells])
+            for row in cells:
+                # a prune that was killed leaves cells without vectors, which this run has tried to embed
+                job.quarantine.withdraw(rejection_id(row["dataset"], row["root"], row_source(row)))
+        _remove(job, level, gone)
+    job.summary.gone += gone
+
+
+def _remove(job: Job, level: str, ids: Sequence[str]) -> None:
+    for encoder in encoders.stored_encoders(job.store, level):
+        job.store.delete(encoder.table, ids)
+    job.store.delete(image_table(level), ids)
+    job.run.counts["pruned"] += len(ids)

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from locatlas.errors import AtlasLockedError, InputError
+from locatlas.indexer.aligned import rows_in
 from locatlas.indexer.disk import require_space
 from locatlas.indexer.encoders import StoredEncoder, current
 from locatlas.indexer.faiss_kinds import (
@@ -74,8 +76,7 @@ def build(store: Store, encoder: StoredEncoder, kind: Kind, *, seed: int = 0) ->
         message = f"{store.folder.path}: table {encoder.table} has no vectors to index"
         raise InputError(message)
     index, params = new_index(kind, n, d)
-    unit = unit_vectors(held.vectors)
-    train_and_add(index, unit, kind)
+    train_and_add(index, held.vectors, kind)
     faiss_path, json_path, ids_path = _paths(store, encoder.table)
     data, lines = faiss.serialize_index(index).tobytes(), id_lines(held.ids)
     sidecar = Sidecar(
@@ -91,7 +92,7 @@ def build(store: Store, encoder: StoredEncoder, kind: Kind, *, seed: int = 0) ->
         vectors_digest=rows_digest(held.ids, held.vectors),
         file_digest=blake2b(data),
         faiss=faiss.__version__,
-        recall_at_10=measure_recall(index, kind, params, unit, seed=seed),
+        recall_at_10=measure_recall(index, kind, params, held.vectors, seed=seed),
         ids_digest=blake2b(lines),
         manifest=manifest_digest(store.folder, encoder.table, held.version) or "",
     )
@@ -111,13 +112,14 @@ class FaissIndex:
     Attributes:
         sidecar: What it was made from.
         index: The FAISS index.
-        rows: (count,) row in the table's current vectors (sorted by id) of each row of the file.
+        rows: (count,) row in the table's current vectors (sorted by id) of each row of the file; None where they are
+            the same.
         later: Rows of the table that the file does not hold; they are always candidates.
     """
 
     sidecar: Sidecar
     index: Any
-    rows: NDArray[np.int64]
+    rows: NDArray[np.int64] | None
     later: NDArray[np.int64]
 
     def candidates(self, query: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None) -> NDArray[np.int64]:
@@ -133,12 +135,14 @@ class FaissIndex:
             allowed.
         """
         unit = unit_vectors(query[None].astype(np.float32))
-        mask = None if allowed is None else allowed[self.rows]
+        mask = allowed if allowed is None or self.rows is None else allowed[self.rows]
         found = find_candidates(self.index, self.sidecar.kind, self.sidecar.params, unit, k, mask)[0]
-        found = self.rows[found[found >= 0]]
-        mine = self.rows if mask is None else self.rows[mask]
-        if len(found) < min(k, len(mine)):
-            found = mine  # the lists or paths that were searched hold too few: rank them all
+        found = found[found >= 0]
+        if len(found) < k:  # perhaps the lists or paths that were searched hold too few: then rank them all
+            there = np.arange(self.index.ntotal) if mask is None else np.flatnonzero(mask)
+            found = there if len(found) < min(k, len(there)) else found
+        if self.rows is not None:
+            found = self.rows[found]
         if not len(self.later):
             return np.sort(found)
         later = self.later if allowed is None else self.later[allowed[self.later]]
@@ -171,21 +175,21 @@ def open_index(store: Store, encoder: StoredEncoder, held: TableVectors) -> tupl
         return None, "index of another table or encoder"
     if (blake2b(data.data), blake2b(lines)) != (sidecar.file_digest, sidecar.ids_digest):
         return None, "index file damaged"
-    ids = lines.decode().split("\n")
-    if ids == held.ids:
-        rows = np.arange(len(ids), dtype=np.int64)
-    else:
-        place = {i: row for row, i in enumerate(held.ids)}
-        rows = np.array([place.get(i, -1) for i in ids], dtype=np.int64)
-    # of the very manifest that is there now: then its vectors are, too
+    rows: NDArray[np.int64] | None = None
+    # of the very manifest that is there now: then its ids and vectors are, too (some may have been left out since)
     same = sidecar.manifest and sidecar.manifest == manifest_digest(store.folder, encoder.table, held.version)
-    if (rows < 0).any() or not (same or rows_digest(ids, held.vectors[rows]) == sidecar.vectors_digest):
-        return None, "index stale: rows it holds were changed or removed"
+    if not (same and len(held) == sidecar.count):
+        ids = lines.decode().split("\n")
+        rows = rows_in(pa.array(ids, pa.string()), held.names)
+        if (rows < 0).any() or not (same or rows_digest(ids, held.vectors[rows]) == sidecar.vectors_digest):
+            return None, "index stale: rows it holds were changed or removed"
     try:
         index = faiss.deserialize_index(data)
     except RuntimeError as error:  # our own bytes, so it is another FAISS
         return None, f"index of FAISS {sidecar.faiss}, which {faiss.__version__} does not read ({error})"
-    later = np.setdiff1d(np.arange(len(held.ids), dtype=np.int64), rows)
+    in_file = np.zeros(len(held), dtype=np.bool_)
+    in_file[slice(None) if rows is None else rows] = True
+    later = np.flatnonzero(~in_file)
     return FaissIndex(sidecar, index, rows, later), f"{len(later)} rows later" if len(later) else "up to date"
 
 

@@ -23,7 +23,6 @@ Kind = Literal["flat", "pqfs", "ivf", "hnsw", "ivfpq"]
 AUTO_EXACT_BELOW = 50_000
 """Below this many vectors an exact look-up takes some 15 ms and no index is built (scripts/bench/lookup.py)."""
 
-AUTO_PQ_ABOVE = 1_000_000
 AUTO_LATER_SHARE = 0.05
 """Share of rows later than the index from which "auto" builds it anew; below, they are searched exactly."""
 
@@ -36,27 +35,30 @@ _ONE_THREAD = 4
 _SCAN_TRAINED_ON = 20_000
 """Vectors that sixteen centroids of two numbers each are learned from."""
 
+_LISTS_TRAINED_ON = 64
+"""Vectors a list that the centres of lists are learned from."""
+
+_ROWS_AT_ONCE = 1 << 14
+"""Vectors normalised at a time, so that no second copy of all is held."""
+
 SPARE = 16
-REFINE = {"pqfs": 40, "ivfpq": 10}
+REFINE = {"pqfs": 40, "ivfpq": 20}
 """Candidates per wanted neighbor that coarse codes hand to the exact re-ranking."""
 
 
 def choose_kind(n: int, d: int) -> Kind | None:
     """Index type for n vectors of d numbers; None means that exact search needs none.
 
-    Codes of four bits for every two numbers are all looked at, in registers (André et al. 2017, "fast scan"): there
-    are no lists that a filter could empty, and a query reads a sixteenth of the vectors' bytes. Above a million only
-    some lists of an inverted file are looked at.
+    Codes of four bits for every two numbers are compared in registers (André et al. 2017, "fast scan") and take a
+    sixteenth of the vectors' bytes, of which a query reads those of a twelfth of the lists.
     """
     if n < AUTO_EXACT_BELOW:
         return None
-    if n >= AUTO_PQ_ABOVE:
-        return "ivfpq"
-    return "pqfs" if scan_parts(d) >= d / 4 else "ivf"
+    return "ivfpq" if scan_parts(d) >= d / 4 else "ivf"
 
 
 def scan_parts(d: int) -> int:
-    """Parts of equal length, of two numbers or more, that the codes of `pqfs` stand for; few where d hardly divides."""
+    """Parts of equal length, two numbers or more, with a code of four bits each; few where d hardly divides."""
     return _largest_divisor(d, -(-d // 2))
 
 
@@ -87,60 +89,78 @@ def new_index(kind: Kind, n: int, d: int) -> tuple[Any, dict[str, int]]:
         index = faiss.IndexHNSWFlat(d, 32, inner)
         index.hnsw.efConstruction = 100
         return index, {"m": 32, "ef_construction": 100, "ef_search": 128}
-    n_list = max(1, min(round(4 * math.sqrt(n)), n // _POINTS_A_CENTROID))
-    params = {"n_list": n_list, "n_probe": max(1, min(n_list, max(8, n_list // 16)))}
     if kind == "ivf":
+        n_list = max(1, min(round(4 * math.sqrt(n)), n // _POINTS_A_CENTROID))
+        params = {"n_list": n_list, "n_probe": max(1, min(n_list, max(8, n_list // 16)))}
         return faiss.index_factory(d, f"IVF{n_list},Flat", inner), params
-    m = _largest_divisor(d, d // 4)
-    bits = 8 if n >= _POINTS_A_CENTROID * 256 else 4
-    return faiss.index_factory(d, f"IVF{n_list},PQ{m}x{bits}", inner), {**params, "m": m, "bits": bits}
+    n_list = max(1, min(round(2 * math.sqrt(n)), n // _POINTS_A_CENTROID))
+    m = scan_parts(d)
+    params = {"n_list": n_list, "n_probe": min(n_list, max(8, n_list // 12)), "m": m, "bits": 4}
+    return faiss.index_factory(d, f"IVF{n_list},PQ{m}x4fs", faiss.METRIC_L2), params
 
 
-def train_and_add(index: Any, unit: NDArray[np.float32], kind: Kind) -> None:
-    """Train a new index and fill it with (n, d) unit vectors, n >= 1, with k-means on the GPU where there is one."""
+def train_and_add(index: Any, vectors: NDArray[np.float32], kind: Kind) -> None:
+    """Train a new index and fill it with unit vectors, with k-means on the GPU where there is one.
+
+    Args:
+        index: Of `new_index`.
+        vectors: (n, d) of any length, n >= 1; normalised here, some at a time.
+        kind: Of the index.
+    """
     import faiss
 
     ivf = faiss.extract_index_ivf(index) if kind in ("ivf", "ivfpq") else None
     on_gpu = None
     if ivf is not None and faiss.get_num_gpus() > 0:
         # k-means is what takes long; the index itself stays on the CPU, where it is searched
-        flat = faiss.IndexFlat(unit.shape[1], faiss.METRIC_INNER_PRODUCT)
+        flat = faiss.IndexFlat(vectors.shape[1], index.metric_type)
         on_gpu = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, flat)
         ivf.clustering_index = on_gpu
-    # a quantizer refuses fewer vectors than centroids, so few are shown to it several times
-    at_least = _POINTS_A_CENTROID * 16 if kind in ("ivfpq", "pqfs") else 1
-    if kind == "pqfs":
-        rows = np.random.default_rng(0).permutation(len(unit))[:_SCAN_TRAINED_ON]
-        some = unit[np.sort(rows)]
+    if not index.is_trained:
+        n_shown = _SCAN_TRAINED_ON if ivf is None else max(_SCAN_TRAINED_ON, _LISTS_TRAINED_ON * ivf.nlist)
+        rows = np.random.default_rng(0).permutation(len(vectors))[:n_shown]
+        some = unit_vectors(vectors[np.sort(rows)])
+        # a quantizer refuses fewer vectors than centroids, so few are shown to it several times
+        at_least = _POINTS_A_CENTROID * 16 if kind in ("ivfpq", "pqfs") else 1
         index.train(np.tile(some, (-(-at_least // len(some)), 1)) if len(some) < at_least else some)
-        index.add(unit)
-        return
-    index.train(np.tile(unit, (-(-at_least // len(unit)), 1)) if len(unit) < at_least else unit)
     if ivf is not None and on_gpu is not None:
         ivf.clustering_index = None  # FAISS does not own it
-    index.add(unit)
+    for low in range(0, len(vectors), _ROWS_AT_ONCE):
+        index.add(unit_vectors(vectors[low : low + _ROWS_AT_ONCE]))
 
 
-def measure_recall(index: Any, kind: Kind, params: dict[str, int], unit: NDArray[np.float32], *, seed: int) -> float:
+def measure_recall(index: Any, kind: Kind, params: dict[str, int], vectors: NDArray[np.float32], *, seed: int) -> float:
     """Share of the exact ten nearest that a search finds, in [0, 1], for up to 200 sampled rows, themselves left out.
 
     A row that is in the index finds itself too easily to count. 1 where there is but one row.
-    """
-    import faiss
 
-    there: NDArray[np.bool_] = np.any(unit != 0, axis=1)  # zero vectors neither find nor are found
+    Args:
+        index: Trained and filled.
+        kind: Of the index.
+        params: As `new_index` gave them.
+        vectors: (n, d) that it was filled with, of any length.
+        seed: Of the sample.
+    """
+    there: NDArray[np.bool_] = np.any(vectors != 0, axis=1)  # zero vectors neither find nor are found
     k = min(10, int(np.count_nonzero(there)) - 1)
     if k < 1:
         return 1.0
     sample = np.random.default_rng(seed).permutation(np.flatnonzero(there))[:200]
-    exact, nearest = faiss.knn(unit[sample], unit, k + 1, metric=faiss.METRIC_INNER_PRODUCT)
-    exact = np.where(nearest == sample[:, None], -np.inf, exact)
-    kth = -np.sort(-exact, axis=1)[:, k - 1 : k]
-    found = find_candidates(index, kind, params, unit[sample], k + 1, there)
-    # by similarity, not by id: equal vectors must not lower recall
-    sims = np.einsum("qd,qkd->qk", unit[sample], unit[np.maximum(found, 0)])
-    best = -np.sort(-np.where((found < 0) | (found == sample[:, None]), -np.inf, sims), axis=1)[:, :k]
-    return float((best >= kth - 1e-6).mean())
+    asked = unit_vectors(vectors[sample])
+    best = np.full((len(sample), k), -np.inf, dtype=np.float32)
+    for low in range(0, len(vectors), _ROWS_AT_ONCE):
+        sims = asked @ unit_vectors(vectors[low : low + _ROWS_AT_ONCE]).T
+        here = (sample >= low) & (sample < low + sims.shape[1])
+        sims[np.flatnonzero(here), sample[here] - low] = -np.inf
+        best = -np.sort(-np.concatenate([best, -np.partition(-sims, min(k, sims.shape[1] - 1), axis=1)[:, :k]], axis=1))
+        best = best[:, :k]
+    found = find_candidates(index, kind, params, asked, k + 1, there)
+    hits = 0
+    for query, rows, row, kth in zip(asked, found, sample, best[:, -1], strict=True):
+        rows = rows[(rows >= 0) & (rows != row)]
+        # by similarity, not by id: equal vectors must not lower recall
+        hits += min(k, int(np.count_nonzero(unit_vectors(vectors[rows]) @ query >= kth - 1e-6)))
+    return hits / (k * len(sample))
 
 
 def find_candidates(
@@ -179,7 +199,8 @@ def find_candidates(
         search = faiss.SearchParametersHNSW(efSearch=ef, sel=selector)
     elif kind in ("ivf", "ivfpq"):
         n_probe = min(params["n_list"], math.ceil(params["n_probe"] / share))
-        make = faiss.SearchParametersIVF if kind == "ivf" else faiss.IVFPQSearchParameters
+        wide_codes = kind == "ivfpq" and params["bits"] == 8  # as they were made before
+        make = faiss.IVFPQSearchParameters if wide_codes else faiss.SearchParametersIVF
         search = make(nprobe=n_probe, sel=selector)
     elif kind == "pqfs":
         return _scan(index, queries, wanted, allowed)

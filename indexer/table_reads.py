@@ -6,6 +6,7 @@ pylance opens the same files as lancedb, which writes them, and starts faster.
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from locatlas.errors import StoreDamagedError, UnknownNameError
+from locatlas.indexer.aligned import is_ascending, one_array
 from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.schema import (
     ANNOTATIONS,
@@ -50,28 +52,42 @@ FIXED = {
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class TableVectors:
     """All vectors of an embedding table, sorted by id.
 
     Attributes:
         table: Table name.
         version: Lance version that was read.
-        ids: (n,) ids as Python strings, ascending by code point.
-        digests: (n,) digest of the source that each vector was made from.
-        vectors: (n, d) float32, row i belongs to ids[i].
+        names: Ids (n,), text, ascending by code point.
+        sources: Digest of the source that each vector was made from (n,), text.
+        vectors: (n, d) float32, row i belongs to names[i].
     """
 
     table: str
     version: int
-    ids: list[str]
-    digests: list[str]
+    names: pa.Array
+    sources: pa.Array
     vectors: NDArray[np.float32]
 
-    def take(self, rows: Sequence[int]) -> "TableVectors":
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """`names` as Python strings."""
+        return list(self.names.to_pylist())
+
+    @cached_property
+    def digests(self) -> list[str]:
+        """`sources` as Python strings."""
+        return list(self.sources.to_pylist())
+
+    def take(self, rows: Sequence[int] | NDArray[np.int64]) -> "TableVectors":
         """Some of the rows, in the order given."""
-        ids, digests = [self.ids[i] for i in rows], [self.digests[i] for i in rows]
-        return TableVectors(self.table, self.version, ids, digests, self.vectors[list(rows)])
+        some = np.asarray(rows, dtype=np.int64)
+        names, sources = self.names.take(pa.array(some)), self.sources.take(pa.array(some))
+        return TableVectors(self.table, self.version, names, sources, self.vectors[some])
 
 
 class TableReads:
@@ -138,7 +154,9 @@ class TableReads:
             rows = schema.empty_table()
             return rows if columns is None else rows.select(list(columns))
         rows = self._to_table(table, columns, None)
-        return rows.sort_by("id") if "id" in rows.column_names else rows
+        if "id" not in rows.column_names or is_ascending(rows["id"]):
+            return rows
+        return rows.sort_by("id")
 
     def _to_table(self, table: str, columns: Sequence[str] | None, only: Any) -> pa.Table:
         dataset = self._dataset(table)
@@ -207,8 +225,8 @@ class TableReads:
         if done != n:
             message = f"{self._path(table)}: its manifest says {n} rows, {done} can be read"
             raise StoreDamagedError(message)
-        sources = pa.chunked_array(digests, pa.string()).take(pa.array(order))
-        return TableVectors(table, int(dataset.version), names.take(order).to_pylist(), sources.to_pylist(), vectors)
+        sources = one_array(pa.chunked_array(digests, pa.string()).take(pa.array(order)))
+        return TableVectors(table, int(dataset.version), names.take(order), sources, vectors)
 
 
 def first_line(error: BaseException) -> str:

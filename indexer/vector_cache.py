@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from locatlas.indexer.aligned import one_array
 from locatlas.indexer.faiss_sidecar import blake2b
 from locatlas.indexer.file_digest import file_digest
 from locatlas.indexer.lance_files import manifest_digest
@@ -94,10 +95,10 @@ def _open(entry: Path, table: str) -> MappedVectors | None:
             rows = pa.ipc.open_file(source).read_all()
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowInvalid):
         return None  # absent, or not what was written: `verify` tells, and it is made again
-    ids, digests = rows["id"].to_pylist(), rows["source_digest"].to_pylist()
-    if not len(ids) == len(vectors) == len(norms) == said["n"]:
+    if not len(rows) == len(vectors) == len(norms) == said["n"]:
         return None
-    return MappedVectors(TableVectors(table, said["version"], ids, digests, np.asarray(vectors)), norms)
+    names, sources = one_array(rows["id"]), one_array(rows["source_digest"])
+    return MappedVectors(TableVectors(table, said["version"], names, sources, np.asarray(vectors)), norms)
 
 
 def _said(path: Path) -> dict[str, Any]:
@@ -124,7 +125,7 @@ def _write(folder: Path, key: str, held: TableVectors) -> NDArray[np.float64]:
     for low in range(0, len(norms), _ROWS_AT_ONCE):
         wide = held.vectors[low : low + _ROWS_AT_ONCE].astype(np.float64)
         norms[low : low + _ROWS_AT_ONCE] = np.sqrt(np.einsum("nd,nd->n", wide, wide))
-    rows = pa.table({"id": pa.array(held.ids, pa.string()), "source_digest": pa.array(held.digests, pa.string())})
+    rows = pa.table({"id": held.names, "source_digest": held.sources})
     said: dict[str, Any] = {"cache_version": _VERSION, "table": held.table, "version": held.version, "n": len(norms)}
     begun = folder / f".{key}.{os.getpid()}.{threading.get_ident()}"
     begun.mkdir(parents=True)

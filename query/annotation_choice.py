@@ -168,7 +168,7 @@ def _eligible(store: Store, level: str, request: SheetRequest) -> tuple[View, di
     table = image_table(level)
     names = [c for c in image_schema("fov" if level == "fov" else "cell").names if c not in {*NOT_READ, "region"}]
     images = store.read(table, names)
-    view = View.build(level, images["id"].to_pylist(), np.empty((len(images), 0), np.float32), images)
+    view = View.build(level, images["id"], np.empty((len(images), 0), np.float32), images)
     has_image = pc.greater(pc.list_value_length(store.read(table, ["id", "sources"])["sources"]), 0)
     kept = np.asarray(has_image.to_pylist(), dtype=np.bool_)
     left_out = {"without an image (vectors made elsewhere)": int((~kept).sum())}

@@ -80,14 +80,13 @@ def _exclusions(queries: Queries, view: View, exclude: str) -> list[Exclusion]:
     """
     exclusions = []
     for column in _columns(view, exclude):
-        known, codes = view.coded(column)
+        coding = view.coded(column)
         names = queries.column(column)
         if exclude not in STEPS and column == exclude and None in names:
             message = f"{column} of {queries.names[names.index(None)]} is unknown, so its equals cannot be excluded"
             raise InputError(message)
         # a name that no reference has excludes nothing
-        asked = [known.get(name, -1) if name is not None else -1 for name in names]
-        exclusions.append((np.array(asked, dtype=np.int64), codes))
+        exclusions.append((coding.codes(names), coding.of_row))
     return exclusions
 
 
@@ -95,11 +94,11 @@ def _may_meet(made_of: View, view: View, exclude: str) -> NDArray[np.bool_]:
     """Rows of the view that share nothing excluded with any row that the query was made of."""
     may = np.ones(len(view), dtype=np.bool_)
     for column in _columns(view, exclude):
-        known, codes = view.coded(column)
+        coding = view.coded(column)
         # a row of the proteins' view is named by the protein
         source = "protein" if view.level == "protein" and column == "id" else column
-        mine = [known[name] for name in set(made_of.column(source)) if name in known]
-        may &= ~np.isin(codes, mine)
+        mine = coding.codes(sorted({name for name in made_of.column(source) if name is not None}))
+        may &= ~np.isin(coding.of_row, mine[mine >= 0])
     return may
 
 
@@ -154,9 +153,9 @@ def _by_index(
 ) -> Neighbors:
     asked, held = prepare(query[None], "queries"), view.prepared
     # codes do not tell that a zero vector has no direction
-    may = held.lengths > 0 if allowed is None else allowed & (held.lengths > 0)
+    may = allowed if held.all_directed else (held.lengths > 0) & (True if allowed is None else allowed)
     for mine, theirs in exclusions:
         if mine[i] >= 0:
-            may &= theirs != mine[i]
+            may = theirs != mine[i] if may is None else may & (theirs != mine[i])
     rows = index.candidates(query, k, may)
     return rank_rows(asked.vectors, held.vectors, (asked.lengths, held.lengths), rows, k=k)

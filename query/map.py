@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from locatlas.errors import InputError, UnknownNameError
 from locatlas.indexer import encoders
+from locatlas.indexer.aligned import rows_in
 from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.maps import MapKey, StoredMap, map_rows, stored_map, vector_digests
 from locatlas.indexer.schema import image_table
@@ -178,9 +179,9 @@ def points_of(store: Store, found: StoredMap) -> MapPoints:
 def _changed(store: Store, key: MapKey, ids: Sequence[str], drawn_from: NDArray[np.int64]) -> int:
     """How many points were made from another vector than their image has now."""
     held = store.read_vectors(encoders.find(store, key.level, key.fingerprint).table)
-    place = {i: row for row, i in enumerate(held.ids)}
-    rows = np.array([place[i] for i in ids if i in place], dtype=np.int64)
-    there = np.array([i in place for i in ids], dtype=np.bool_)
+    rows = rows_in(pa.array(ids, pa.string()), held.names)
+    there = rows >= 0
+    rows = rows[there]
     now = vector_digests(unit_rows(held.vectors, norms(held.vectors), rows))
     return int(np.count_nonzero(now != drawn_from[there]))
 

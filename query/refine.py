@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locatlas.query.exclude import ExclusionIndex
-from locatlas.query.tiles import Candidates
+from locatlas.query.tiles import IN_RANGE, Candidates
 from locatlas.types import Neighbors
 
 __all__ = ["EXTRA_CANDIDATES", "float32_margin", "rank_rows", "refine"]
@@ -100,6 +100,14 @@ def rank_rows(
         k: Neighbors wanted, >= 1.
     """
     rows = rows[lengths[1][rows] > 0] if lengths[0][0] > 0 else rows[:0]
+    if len(rows) > k:
+        measured = lengths[1][rows]
+        if IN_RANGE[0] < measured.min() and measured.max() < IN_RANGE[1]:
+            # those that float32 leaves a chance; without BLAS, which may wake a second thread for this little
+            unit = (query[0] / lengths[0][0]).astype(np.float32)
+            coarse = np.einsum("nd,d->n", references[rows], unit) / measured
+            kth = np.partition(coarse, len(rows) - k)[len(rows) - k]
+            rows = rows[coarse >= kth - 2 * float32_margin(query.shape[1])]
     similarities = _similarities(query, references, lengths, np.zeros(len(rows), dtype=np.int64), rows)
     order = np.lexsort((rows, -similarities))[:k]
     return _cut(rows[None, order], similarities[None, order], k)

@@ -30,8 +30,9 @@ def rows_from_files(store: Store, view: View, files: Sequence[Path], digest: str
     same = _images(store, view.level, files, digest)
     found = np.isin(np.array(view.ids, dtype=object), list(same)) if same else np.zeros(len(view), dtype=np.bool_)
     if view.level == "cell":
-        known, codes = view.coded("fov")
-        found |= np.isin(codes, [known[i] for i in _images(store, "fov", files, digest) if i in known])
+        coding = view.coded("fov")
+        fields = coding.codes(sorted(_images(store, "fov", files, digest)))
+        found |= np.isin(coding.of_row, fields[fields >= 0])
     return np.flatnonzero(found).astype(np.int64)
 
 

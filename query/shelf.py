@@ -4,8 +4,13 @@ import threading
 from collections.abc import Hashable
 from dataclasses import dataclass
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from locatlas.errors import InputError
 from locatlas.indexer import encoders
+from locatlas.indexer.aligned import rows_in
 from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.faiss_index import FaissIndex, open_index
 from locatlas.indexer.job import image_table
@@ -109,12 +114,13 @@ class Shelf:
         images = self.store.read(table, columns)
         if not stored.is_imported:
             now = digests_now(self.store, level, images)
-            fresh = [i for i, (name, digest) in enumerate(zip(held.ids, held.digests, strict=True))
-                     if now.get(name) == digest]  # fmt: skip
-            n_stale = len(held.ids) - len(fresh)
+            place = rows_in(held.names, images["id"])
+            same = pc.equal(now.take(pa.array(place, mask=place < 0)), held.sources)
+            fresh = np.flatnonzero(pc.fill_null(same, fill_value=False).to_numpy(zero_copy_only=False))
+            n_stale = len(held) - len(fresh)
             if n_stale:
                 held, norms = held.take(fresh), norms if norms is None else norms[fresh]
-        view = View.build(level, held.ids, held.vectors, images, norms)
+        view = View.build(level, held.names, held.vectors, images, norms)
         index, state = open_index(self.store, stored, held)
         return Loaded(stored, view, index, state, n_stale)
 

@@ -7,9 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from locatlas.indexer import encoders
+from locatlas.indexer.aligned import rows_in
 from locatlas.indexer.cells.segmenters import SegmenterSpec
 from locatlas.indexer.ledger import versions
 from locatlas.indexer.lineage import lineage
@@ -53,7 +56,9 @@ def status(store: Store) -> dict[str, Any]:
         "datasets": {level: dict(sorted(Counter(t["dataset"].to_pylist()).items())) for level, t in images.items()},
         "labelled": {level: _labelled(t) for level, t in images.items()},
         "cells": _cells(store),
-        "encoders": [_encoder(store, e, digests[e.level]) | _descent(e, known, trainings) for e in known],
+        "encoders": [
+            _encoder(store, e, images[e.level]["id"], digests[e.level]) | _descent(e, known, trainings) for e in known
+        ],
         "reembedding": None if owner is None else {**asdict(owner), "for_s": owner.age_s},
         "quarantine": dict(sorted(reasons.items())),
         "quarantined": held[:_QUARANTINED_SHOWN],
@@ -65,13 +70,15 @@ def status(store: Store) -> dict[str, Any]:
     }
 
 
-def _encoder(store: Store, encoder: encoders.StoredEncoder, digests: dict[str, str]) -> dict[str, Any]:
+def _encoder(store: Store, encoder: encoders.StoredEncoder, ids: pa.ChunkedArray, digests: pa.Array) -> dict[str, Any]:
     """An encoder with how many images of its level have their vector, and how many of those are of older pixels."""
     embedded = stale = 0
     if store.has(encoder.table):
-        for row in store.read(encoder.table, ["id", "source_digest"]).to_pylist():
-            embedded += row["id"] in digests
-            stale += digests.get(row["id"], row["source_digest"]) != row["source_digest"]
+        held = store.read(encoder.table, ["id", "source_digest"])
+        place = rows_in(held["id"], ids)
+        embedded = int(np.count_nonzero(place >= 0))
+        same = pc.equal(digests.take(pa.array(place, mask=place < 0)), held["source_digest"])
+        stale = embedded - (pc.sum(same).as_py() or 0)
     spec = encoder.spec
     imported = spec.architecture == "imported"
     return {

@@ -84,8 +84,8 @@ class Subject:
     def is_in(self, view: View) -> bool:
         """Whether the named protein or id occurs in a view; a new image and everything fit any."""
         if self.protein is not None:
-            return self.protein in view.column("protein")
-        return self.id is None or self.id in view.column("id")
+            return view.has("protein", self.protein)
+        return self.id is None or view.has("id", self.id)
 
     def notes(self, loaded: Loaded) -> list[str]:
         """What an answer must say of a new image: other channels than those it is compared with, what it is taken as.
@@ -162,15 +162,16 @@ def rows_of(view: View, column: str, value: str) -> NDArray[np.int64]:
         UnknownNameError: If none has; lists the values there are.
         InputError: If a cell is needed and the id is that of a field of some.
     """
-    codes, of_row = view.coded(column)
-    if value not in codes:
+    coding = view.coded(column)
+    code = coding.code(value)
+    if code < 0:
         if column == "id" and view.level == "cell":
             _refuse_field(view, value)
-        known = set(codes)
+        known = set(coding.known.to_pylist())
         close = [v for v in known if v.lower() == value.lower()]
         hint = f"did you mean {close[0]}?" if close else ""
         raise UnknownNameError(f"{view.level} id" if column == "id" else column, value, known, hint)
-    return np.flatnonzero(of_row == codes[value]).astype(np.int64)
+    return np.flatnonzero(coding.of_row == code).astype(np.int64)
 
 
 def _refuse_field(cells: View, value: str) -> None:

@@ -51,7 +51,7 @@ def training_rows(
         message = f"{store.folder.path}: no images at level {level}"
         raise InputError(message)
     spread = {pair["name"] for pairs in images["groups"].to_pylist() for pair in pairs}
-    view = View.build(level, images["id"].to_pylist(), np.empty((len(images), 0), dtype=np.float32), images)
+    view = View.build(level, images["id"], np.empty((len(images), 0), dtype=np.float32), images)
     view = with_label_source(view, label_source)
     if map_labels is not None:
         view = with_mapped_labels(view, map_labels)

@@ -1,6 +1,7 @@
 """Unit vectors: checks, norms and L2-normalised copies. Pure."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,7 @@ def normalize(vectors: NDArray[Any]) -> NDArray[np.float32]:
     return unit_rows(array, norms(array), slice(None))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Prepared:
     """Checked vectors with their norms, to be searched many times.
 
@@ -85,6 +86,11 @@ class Prepared:
 
     def __len__(self) -> int:
         return len(self.vectors)
+
+    @cached_property
+    def all_directed(self) -> bool:
+        """Whether no vector is zero."""
+        return bool((self.lengths > 0).all())
 
 
 def prepare(vectors: "NDArray[Any] | Prepared", name: str = "vectors") -> Prepared:

@@ -11,6 +11,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from locatlas.errors import InputError, UnknownNameError
+from locatlas.indexer.aligned import rows_in
+from locatlas.query.coding import Coding
 from locatlas.query.unit import Prepared, prepare
 
 __all__ = ["NOT_READ", "View"]
@@ -66,7 +68,7 @@ class View:
     def build(
         cls,
         level: str,
-        ids: Sequence[str],
+        ids: Sequence[str] | pa.Array | pa.ChunkedArray,
         vectors: NDArray[np.float32],
         images: pa.Table,
         norms: NDArray[np.float64] | None = None,
@@ -83,11 +85,11 @@ class View:
         Raises:
             KeyError: If a vector has no image row.
         """
-        names = pa.array(ids, pa.string())
-        place = pc.index_in(names, images["id"])
-        if place.null_count:
-            raise KeyError(names[pc.index(place.is_null(), True).as_py()].as_py())
-        meta = images.take(place)
+        names = ids if isinstance(ids, pa.Array | pa.ChunkedArray) else pa.array(ids, pa.string())
+        place = rows_in(names, images["id"])
+        if (place < 0).any():
+            raise KeyError(names[int(np.argmin(place))].as_py())
+        meta = images if np.array_equal(place, np.arange(len(images))) else images.take(pa.array(place))
         fov = meta["fov_id"] if level == "cell" else meta["id"]
         groups, metadata = meta["groups"], meta["metadata"]
         meta = meta.drop_columns(["groups", "metadata", *(["fov_id"] if level == "cell" else [])])
@@ -115,22 +117,19 @@ class View:
         return prepare(self.vectors) if self.norms is None else Prepared(self.vectors, self.norms)
 
     @cached_property
-    def _codes(self) -> dict[str, tuple[dict[str, int], NDArray[np.int64]]]:
+    def _codings(self) -> dict[str, Coding]:
         return {}
 
-    def coded(self, column: str) -> tuple[dict[str, int], NDArray[np.int64]]:
-        """A group's names as integers, kept for many searches: name to code, and the code of each row, -1 for none.
+    def coded(self, column: str) -> Coding:
+        """A group's names as integers, kept for many searches.
 
         Raises:
             UnknownNameError: If there is no such column.
             InputError: If it is no group.
         """
-        if column not in self._codes:
-            names = self.names(column)
-            known = {name: code for code, name in enumerate(sorted({n for n in names if n is not None}))}
-            codes = np.fromiter((-1 if n is None else known[n] for n in names), dtype=np.int64, count=len(names))
-            self._codes[column] = (known, codes)
-        return self._codes[column]
+        if column not in self._codings:
+            self._codings[column] = Coding.of(self._group(column))
+        return self._codings[column]
 
     @property
     def localizations(self) -> list[frozenset[str]]:
@@ -143,9 +142,12 @@ class View:
         Raises:
             UnknownNameError: If there is no such column.
         """
+        return list(self._column(name).to_pylist())
+
+    def _column(self, name: str) -> pa.ChunkedArray:
         for candidate in (name, f"group_{name}", name.removeprefix("group_")):
             if candidate in self.meta.column_names:
-                return list(self.meta[candidate].to_pylist())
+                return self.meta[candidate]
         raise UnknownNameError("column", name, self.meta.column_names)
 
     def names(self, column: str) -> list[str | None]:
@@ -155,12 +157,24 @@ class View:
             UnknownNameError: If there is no such column.
             InputError: If it holds lists or numbers.
         """
-        values = self.column(column)
-        wrong = next((v for v in values if v is not None and not isinstance(v, str)), None)
-        if wrong is not None:
+        return list(self._group(column).to_pylist())
+
+    def has(self, column: str, name: str) -> bool:
+        """Whether a column of names has this one.
+
+        Raises:
+            UnknownNameError: If there is no such column.
+            InputError: If it holds lists or numbers.
+        """
+        return bool(pc.index(self._group(column), pa.scalar(name, pa.string())).as_py() >= 0)
+
+    def _group(self, column: str) -> pa.ChunkedArray:
+        values = self._column(column)
+        if not pa.types.is_string(values.type) and values.null_count < len(values):
+            wrong = values.drop_null()[0].as_py()
             message = f"column {column!r} holds {type(wrong).__name__} values; a group needs names"
             raise InputError(message)
-        return values
+        return values.cast(pa.string()) if pa.types.is_null(values.type) else values
 
     def take(self, rows: NDArray[np.int64]) -> Self:
         """Some of the rows."""

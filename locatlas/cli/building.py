@@ -22,8 +22,8 @@ faiss_option = click.option(
     type=click.Choice(["auto", "none", "flat", "pqfs", "ivf", "hnsw", "ivfpq"]),
     default="auto",
     show_default=True,
-    help="Index for look-ups; auto builds none below 50,000 vectors, where exact search is fast, codes that are all "
-    "scanned (pqfs) below a million, and lists of codes (ivfpq) from there on.",
+    help="Index for look-ups; auto builds none below 50,000 vectors, where exact search is fast, and lists of "
+    "four-bit codes (ivfpq) from there on.",
 )
 
 profile_option = click.option(

@@ -278,9 +278,9 @@ def test_none_builds_nothing_and_tells_what_look_ups_use(run: Callable[[str], st
 def test_auto_builds_by_size_and_lets_any_valid_index_stand(
     run: Callable[[str], str], empty: Store, encoder: StoredEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert run("auto").startswith("FAISS pqfs over 300 vectors, m 6, bits 4, recall@10 1.000")
+    assert run("auto").startswith("FAISS ivfpq over 300 vectors, n_list 7, n_probe 7, m 6, bits 4, recall@10 1.000")
     written = files(empty, encoder)["json"].stat().st_mtime_ns
-    assert run("auto").startswith("FAISS pqfs")
+    assert run("auto").startswith("FAISS ivfpq")
     assert files(empty, encoder)["json"].stat().st_mtime_ns == written
     assert run("flat").startswith("FAISS flat over 300 vectors, recall@10 1.000")
     assert run("auto").startswith("FAISS flat")
@@ -293,9 +293,9 @@ def test_auto_completes_a_few_later_rows_exactly_and_builds_anew_for_many(
 ) -> None:
     run("auto")
     put(empty, encoder, names(15, "z/"), made(15, seed=2))
-    assert run("auto").startswith("FAISS pqfs over 300 vectors, 15 later ones searched exactly, bits")
+    assert run("auto").startswith("FAISS ivfpq over 300 vectors, 15 later ones searched exactly, bits")
     put(empty, encoder, ["zz/1"], made(1, seed=3))
-    assert run("auto").startswith("FAISS pqfs over 316 vectors, m")
+    assert run("auto").startswith("FAISS ivfpq over 316 vectors, n_list")
 
 
 def test_a_named_kind_is_built_if_it_is_another_or_rows_came_later(
@@ -316,15 +316,15 @@ def test_a_stale_index_is_built_anew_or_told(
     run("auto")
     put(empty, encoder, ["d/00001"], made(1, seed=3))
     assert run("none") == "exact search (300 vectors; index stale: rows it holds were changed or removed)"
-    assert run("auto").startswith("FAISS pqfs over 300")
+    assert run("auto").startswith("FAISS ivfpq over 300")
 
 
 def test_building_takes_the_writers_lock(run: Callable[[str], str], empty: Store) -> None:
     with empty.folder.writer("index"):
         with pytest.raises(AtlasLockedError):
             run("flat")
-        assert run("auto").startswith("exact search (300 vectors; FAISS pqfs is not built:")
-    assert run("auto").startswith("FAISS pqfs over 300")
+        assert run("auto").startswith("exact search (300 vectors; FAISS ivfpq is not built:")
+    assert run("auto").startswith("FAISS ivfpq over 300")
 
 
 def test_levels_without_a_complete_encoder_have_no_index(empty: Store, encoder: StoredEncoder) -> None:

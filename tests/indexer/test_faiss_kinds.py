@@ -1,12 +1,12 @@
 """Kinds of index: choice, tiny sizes, recall, and searches among few allowed rows."""
 
+import faiss
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from locatlas.indexer.faiss_kinds import (
     AUTO_EXACT_BELOW,
-    AUTO_PQ_ABOVE,
     Kind,
     choose_kind,
     find_candidates,
@@ -30,8 +30,7 @@ def clustered(n: int, d: int, seed: int = 0) -> NDArray[np.float32]:
 
 def test_small_tables_need_no_index_and_large_ones_are_compressed() -> None:
     assert choose_kind(AUTO_EXACT_BELOW - 1, 384) is None
-    assert choose_kind(AUTO_EXACT_BELOW, 384) == "pqfs"
-    assert choose_kind(AUTO_PQ_ABOVE, 384) == "ivfpq"
+    assert choose_kind(AUTO_EXACT_BELOW, 384) == "ivfpq"
     assert choose_kind(AUTO_EXACT_BELOW, 509) == "ivf", "a prime: one code of four bits for the whole vector"
 
 
@@ -102,12 +101,11 @@ def test_only_allowed_rows_are_found_and_few_of_them_cost_little_recall(kind: Ki
     assert recall > 0.85
 
 
-def test_an_index_of_many_vectors_has_more_bits_and_lists() -> None:
-    assert new_index("ivfpq", 9983, 16)[1]["bits"] == 4
-    assert new_index("ivfpq", 9984, 16)[1]["bits"] == 8
+def test_an_index_of_many_vectors_has_more_lists() -> None:
     lists = [new_index("ivf", n, 4)[1]["n_list"] for n in (1, 100, 10_000, 1_000_000)]
     assert lists == [1, 2, 256, 4000]
-    assert new_index("ivfpq", 100, 386)[1]["m"] == 2  # divides 386 = 2 x 193
+    assert new_index("ivfpq", 1_000_000, 384)[1] == {"n_list": 2000, "n_probe": 166, "m": 192, "bits": 4}
+    assert new_index("ivfpq", 100, 386)[1]["m"] == 193  # of 386 numbers
 
 
 def test_a_scan_drops_what_may_not_be_met_until_enough_remain() -> None:
@@ -126,3 +124,34 @@ def test_a_scan_drops_what_may_not_be_met_until_enough_remain() -> None:
     best = [row for row in order if allowed[row]][:5]
     assert set(best) <= set(found.tolist())
     assert 0.9 < measure_recall(index, "pqfs", params, unit, seed=0) <= 1
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_codes_as_they_were_made_before_are_searched_as_before(bits: int) -> None:
+    """Lists of product quantizer codes that are no fast scan: files of older versions have them."""
+    unit = clustered(3000, 16)
+    index = faiss.index_factory(16, f"IVF16,PQ4x{bits}", faiss.METRIC_INNER_PRODUCT)
+    index.train(unit)
+    index.add(unit)
+    params = {"n_list": 16, "n_probe": 8, "m": 4, "bits": bits}
+    allowed = np.random.default_rng(0).random(3000) < 0.5
+    found = find_candidates(index, "ivfpq", params, unit[:3], 10, allowed)
+    assert allowed[found[found >= 0]].all()
+    assert measure_recall(index, "ivfpq", params, unit, seed=0) > 0.9
+
+
+def test_the_own_protein_fills_the_nearest_lists_and_others_are_found_all_the_same() -> None:
+    """Questions leave out the query's protein, whose images are its nearest: recall must not hang on their lists."""
+    rng = np.random.default_rng(3)
+    proteins = rng.standard_normal((60, 24)).astype(np.float32)
+    of = np.repeat(np.arange(60), 200)
+    unit = unit_vectors(proteins[of] + 0.35 * rng.standard_normal((len(of), 24)).astype(np.float32))
+    index, params = new_index("ivfpq", len(unit), 24)
+    train_and_add(index, unit, "ivfpq")
+    hits = []
+    for row in rng.choice(len(unit), 40, replace=False):
+        allowed = of != of[row]
+        found = find_candidates(index, "ivfpq", params, unit[[row]], 10, allowed)[0]
+        best = np.argsort(-np.where(allowed, unit @ unit[row], -2), kind="stable")[:10]
+        hits.append(len(set(best.tolist()) & set(found.tolist())) / 10)
+    assert np.mean(hits) > 0.97

@@ -12,10 +12,11 @@ from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from locatlas.errors import AtlasLockedError, InputError
-from locatlas.indexer.aligned import rows_in
+from locatlas.indexer.aligned import one_array, rows_in
 from locatlas.indexer.disk import require_space
 from locatlas.indexer.encoders import StoredEncoder, current
 from locatlas.indexer.faiss_kinds import (
@@ -23,14 +24,15 @@ from locatlas.indexer.faiss_kinds import (
     Kind,
     choose_kind,
     find_candidates,
-    measure_recall,
     new_index,
     train_and_add,
     unit_vectors,
 )
+from locatlas.indexer.faiss_recall import truth_of, tuned
 from locatlas.indexer.faiss_sidecar import SIDECAR_VERSION, Sidecar, blake2b, id_lines, rows_digest
 from locatlas.indexer.lance_files import manifest_digest
 from locatlas.indexer.layout import write_atomically
+from locatlas.indexer.schema import image_table
 from locatlas.indexer.store import Store
 from locatlas.indexer.table_reads import TableVectors
 
@@ -60,7 +62,7 @@ def build(store: Store, encoder: StoredEncoder, kind: Kind, *, seed: int = 0) ->
         store: The atlas.
         encoder: Whose vectors.
         kind: Index type.
-        seed: Of the sample on which recall is measured.
+        seed: Of the sample on which recall is measured, and search made as thorough as it must be.
 
     Raises:
         InputError: If the kind is unknown, the table is empty or the disk has no room for the file.
@@ -77,6 +79,8 @@ def build(store: Store, encoder: StoredEncoder, kind: Kind, *, seed: int = 0) ->
         raise InputError(message)
     index, params = new_index(kind, n, d)
     train_and_add(index, held.vectors, kind)
+    truth = truth_of(held.vectors, _proteins(store, encoder.level, held), seed=seed)
+    params, recall = tuned(index, kind, params, held.vectors, truth)
     faiss_path, json_path, ids_path = _paths(store, encoder.table)
     data, lines = faiss.serialize_index(index).tobytes(), id_lines(held.ids)
     sidecar = Sidecar(
@@ -92,7 +96,7 @@ def build(store: Store, encoder: StoredEncoder, kind: Kind, *, seed: int = 0) ->
         vectors_digest=rows_digest(held.ids, held.vectors),
         file_digest=blake2b(data),
         faiss=faiss.__version__,
-        recall_at_10=measure_recall(index, kind, params, held.vectors, seed=seed),
+        recall_at_10=recall,
         ids_digest=blake2b(lines),
         manifest=manifest_digest(store.folder, encoder.table, held.version) or "",
     )
@@ -103,6 +107,15 @@ def build(store: Store, encoder: StoredEncoder, kind: Kind, *, seed: int = 0) ->
     write_atomically(ids_path, lines)
     write_atomically(json_path, sidecar.to_json().encode())
     return sidecar
+
+
+def _proteins(store: Store, level: str, held: TableVectors) -> NDArray[np.int64]:
+    """Code of each vector's protein, which a question leaves out; -1 where it is not known."""
+    images = store.read(image_table(level), ["id", "protein"])
+    place = rows_in(held.names, images["id"])
+    names = one_array(images["protein"]).take(pa.array(place, mask=place < 0))
+    codes: Any = pc.fill_null(names.dictionary_encode().indices, -1).to_numpy(zero_copy_only=False)
+    return np.asarray(codes, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -237,7 +250,8 @@ def refresh(atlas: Path, kind: str, *, levels: Sequence[str]) -> dict[str, str]:
         params = "".join(f", {key} {value}" for key, value in sidecar.params.items())
         more = f", {later} later ones searched exactly" if later else ""
         said[level] = (
-            f"FAISS {sidecar.kind} over {sidecar.count} vectors{more}{params}, recall@10 {sidecar.recall_at_10:.3f}"
+            f"FAISS {sidecar.kind} over {sidecar.count} vectors{more}{params}, recall@10 {sidecar.recall_at_10:.3f} "
+            "among other proteins"
         )
     return said
 

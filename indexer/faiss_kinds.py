@@ -1,6 +1,7 @@
-"""The kinds of FAISS index: choice by size, parameters, training, search, recall. Needs no store."""
+"""The kinds of FAISS index: choice by size, parameters, training, search. Needs no store."""
 
 import math
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ __all__ = [
     "Kind",
     "choose_kind",
     "find_candidates",
-    "measure_recall",
+    "ladder",
     "new_index",
     "train_and_add",
     "unit_vectors",
@@ -42,15 +43,15 @@ _ROWS_AT_ONCE = 1 << 14
 """Vectors normalised at a time, so that no second copy of all is held."""
 
 SPARE = 16
-REFINE = {"pqfs": 40, "ivfpq": 20}
-"""Candidates per wanted neighbor that coarse codes hand to the exact re-ranking."""
+REFINE = {"pqfs": 40, "ivfpq": 10}
+"""Candidates per wanted neighbor that coarse codes hand to the exact re-ranking, where the file does not say it."""
 
 
 def choose_kind(n: int, d: int) -> Kind | None:
     """Index type for n vectors of d numbers; None means that exact search needs none.
 
     Codes of four bits for every two numbers are compared in registers (André et al. 2017, "fast scan") and take a
-    sixteenth of the vectors' bytes, of which a query reads those of a twelfth of the lists.
+    sixteenth of the vectors' bytes, of which a query reads those of a few lists.
     """
     if n < AUTO_EXACT_BELOW:
         return None
@@ -84,19 +85,46 @@ def new_index(kind: Kind, n: int, d: int) -> tuple[Any, dict[str, int]]:
         # among unit vectors the nearest are the most similar; distances, unlike products, are coded alike well wherever
         # the vectors' mean lies
         m = scan_parts(d)
-        return faiss.index_factory(d, f"PQ{m}x4fs", faiss.METRIC_L2), {"m": m, "bits": 4}
+        return faiss.index_factory(d, f"PQ{m}x4fs", faiss.METRIC_L2), {"m": m, "bits": 4, "refine": 20}
     if kind == "hnsw":
         index = faiss.IndexHNSWFlat(d, 32, inner)
         index.hnsw.efConstruction = 100
         return index, {"m": 32, "ef_construction": 100, "ef_search": 128}
     if kind == "ivf":
         n_list = max(1, min(round(4 * math.sqrt(n)), n // _POINTS_A_CENTROID))
-        params = {"n_list": n_list, "n_probe": max(1, min(n_list, max(8, n_list // 16)))}
+        params = {"n_list": n_list, "n_probe": min(n_list, max(8, n_list // 16))}
         return faiss.index_factory(d, f"IVF{n_list},Flat", inner), params
     n_list = max(1, min(round(2 * math.sqrt(n)), n // _POINTS_A_CENTROID))
     m = scan_parts(d)
-    params = {"n_list": n_list, "n_probe": min(n_list, max(8, n_list // 12)), "m": m, "bits": 4}
+    params = {"n_list": n_list, "n_probe": min(n_list, max(8, n_list // 16)), "m": m, "bits": 4, "refine": 20}
     return faiss.index_factory(d, f"IVF{n_list},PQ{m}x4fs", faiss.METRIC_L2), params
+
+
+def ladder(kind: Kind, params: Mapping[str, int]) -> Iterator[dict[str, int]]:
+    """Parameters of search, from the quickest to the most thorough; those of building stay.
+
+    Args:
+        kind: Of the index.
+        params: As `new_index` gave them.
+    """
+    steps: dict[str, tuple[dict[str, int], ...]] = {
+        "ivf": ({}, {"n_probe": 2}, {"n_probe": 4}, {"n_probe": 8}),
+        "ivfpq": (
+            {},
+            {"refine": 2},
+            {"refine": 2, "n_probe": 2},
+            {"refine": 4, "n_probe": 2},
+            {"refine": 4, "n_probe": 4},
+            {"refine": 8, "n_probe": 8},
+        ),
+        "pqfs": ({}, {"refine": 2}, {"refine": 4}, {"refine": 8}),
+        "hnsw": ({}, {"ef_search": 2}, {"ef_search": 4}),
+    }
+    for times in steps.get(kind, ({},)):
+        found = {name: value * times.get(name, 1) for name, value in params.items()}
+        if "n_probe" in found:
+            found["n_probe"] = min(found["n_probe"], found["n_list"])
+        yield found
 
 
 def train_and_add(index: Any, vectors: NDArray[np.float32], kind: Kind) -> None:
@@ -129,40 +157,6 @@ def train_and_add(index: Any, vectors: NDArray[np.float32], kind: Kind) -> None:
         index.add(unit_vectors(vectors[low : low + _ROWS_AT_ONCE]))
 
 
-def measure_recall(index: Any, kind: Kind, params: dict[str, int], vectors: NDArray[np.float32], *, seed: int) -> float:
-    """Share of the exact ten nearest that a search finds, in [0, 1], for up to 200 sampled rows, themselves left out.
-
-    A row that is in the index finds itself too easily to count. 1 where there is but one row.
-
-    Args:
-        index: Trained and filled.
-        kind: Of the index.
-        params: As `new_index` gave them.
-        vectors: (n, d) that it was filled with, of any length.
-        seed: Of the sample.
-    """
-    there: NDArray[np.bool_] = np.any(vectors != 0, axis=1)  # zero vectors neither find nor are found
-    k = min(10, int(np.count_nonzero(there)) - 1)
-    if k < 1:
-        return 1.0
-    sample = np.random.default_rng(seed).permutation(np.flatnonzero(there))[:200]
-    asked = unit_vectors(vectors[sample])
-    best = np.full((len(sample), k), -np.inf, dtype=np.float32)
-    for low in range(0, len(vectors), _ROWS_AT_ONCE):
-        sims = asked @ unit_vectors(vectors[low : low + _ROWS_AT_ONCE]).T
-        here = (sample >= low) & (sample < low + sims.shape[1])
-        sims[np.flatnonzero(here), sample[here] - low] = -np.inf
-        best = -np.sort(-np.concatenate([best, -np.partition(-sims, min(k, sims.shape[1] - 1), axis=1)[:, :k]], axis=1))
-        best = best[:, :k]
-    found = find_candidates(index, kind, params, asked, k + 1, there)
-    hits = 0
-    for query, rows, row, kth in zip(asked, found, sample, best[:, -1], strict=True):
-        rows = rows[(rows >= 0) & (rows != row)]
-        # by similarity, not by id: equal vectors must not lower recall
-        hits += min(k, int(np.count_nonzero(unit_vectors(vectors[rows]) @ query >= kth - 1e-6)))
-    return hits / (k * len(sample))
-
-
 def find_candidates(
     index: Any,
     kind: str,
@@ -192,7 +186,7 @@ def find_candidates(
         bits = np.packbits(allowed, bitorder="little")
         selector = faiss.IDSelectorBitmap(bits)
     # a few more than wanted, because float32 may order near-equal rows otherwise than the exact ranking that follows
-    wanted = min(index.ntotal, k * REFINE[kind] if kind in REFINE else k + SPARE)
+    wanted = min(index.ntotal, k * params.get("refine", REFINE[kind]) if kind in REFINE else k + SPARE)
     # a filter thins every list and every path: search as many more, so that recall is not lost silently
     if kind == "hnsw":
         ef = min(index.ntotal, math.ceil(max(params["ef_search"], 2 * wanted) / share))

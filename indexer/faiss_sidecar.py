@@ -31,7 +31,7 @@ class Sidecar:
         vectors_digest: blake2b-128 over ids and float32 vectors, in file order.
         file_digest: blake2b-128 of the FAISS file.
         faiss: FAISS version.
-        recall_at_10: Share of the exact ten nearest found, for sampled rows of the table, themselves left out.
+        recall_at_10: Share of the exact ten nearest found, for sampled rows of the table, their own protein left out.
         ids_digest: blake2b-128 of the file of ids.
         manifest: blake2b-128 of the manifest of that version of the table; "" where it was not recorded.
     """

@@ -278,7 +278,9 @@ def test_none_builds_nothing_and_tells_what_look_ups_use(run: Callable[[str], st
 def test_auto_builds_by_size_and_lets_any_valid_index_stand(
     run: Callable[[str], str], empty: Store, encoder: StoredEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert run("auto").startswith("FAISS ivfpq over 300 vectors, n_list 7, n_probe 7, m 6, bits 4, recall@10 1.000")
+    assert run("auto").startswith(
+        "FAISS ivfpq over 300 vectors, n_list 7, n_probe 7, m 6, bits 4, refine 20, recall@10 1.000 among"
+    )
     written = files(empty, encoder)["json"].stat().st_mtime_ns
     assert run("auto").startswith("FAISS ivfpq")
     assert files(empty, encoder)["json"].stat().st_mtime_ns == written

@@ -1,7 +1,7 @@
 """The kinds of FAISS index: choice by size, parameters, training, search. Needs no store."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -138,23 +138,46 @@ def train_and_add(index: Any, vectors: NDArray[np.float32], kind: Kind) -> None:
     import faiss
 
     ivf = faiss.extract_index_ivf(index) if kind in ("ivf", "ivfpq") else None
-    on_gpu = None
-    if ivf is not None and faiss.get_num_gpus() > 0:
-        # k-means is what takes long; the index itself stays on the CPU, where it is searched
-        flat = faiss.IndexFlat(vectors.shape[1], index.metric_type)
-        on_gpu = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, flat)
-        ivf.clustering_index = on_gpu
     if not index.is_trained:
         n_shown = _SCAN_TRAINED_ON if ivf is None else max(_SCAN_TRAINED_ON, _LISTS_TRAINED_ON * ivf.nlist)
         rows = np.random.default_rng(0).permutation(len(vectors))[:n_shown]
         some = unit_vectors(vectors[np.sort(rows)])
         # a quantizer refuses fewer vectors than centroids, so few are shown to it several times
         at_least = _POINTS_A_CENTROID * 16 if kind in ("ivfpq", "pqfs") else 1
-        index.train(np.tile(some, (-(-at_least // len(some)), 1)) if len(some) < at_least else some)
-    if ivf is not None and on_gpu is not None:
-        ivf.clustering_index = None  # FAISS does not own it
+        some = np.tile(some, (-(-at_least // len(some)), 1)) if len(some) < at_least else some
+        if ivf is not None:
+            _centre_lists(ivf, some)
+        # thousands of rounds over a few numbers each, at whose ends threads would wait for each other
+        _on_one_thread(index.train, some)
     for low in range(0, len(vectors), _ROWS_AT_ONCE):
         index.add(unit_vectors(vectors[low : low + _ROWS_AT_ONCE]))
+
+
+def _centre_lists(ivf: Any, some: NDArray[np.float32]) -> None:
+    """k-means for the centres of lists, on the GPU where there is one: of training, what takes long."""
+    import faiss
+
+    if faiss.get_num_gpus() > 0:
+        flat = faiss.IndexFlat(some.shape[1], ivf.metric_type)
+        # the index itself stays on the CPU, where it is searched
+        on_gpu = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, flat)
+        clustering = faiss.Clustering(some.shape[1], ivf.nlist, ivf.cp)
+        clustering.train(some, on_gpu)
+        ivf.quantizer.add(faiss.vector_to_array(clustering.centroids).reshape(ivf.nlist, -1))
+    else:
+        faiss.Clustering(some.shape[1], ivf.nlist, ivf.cp).train(some, ivf.quantizer)
+
+
+def _on_one_thread(do: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """What FAISS does, by this thread alone."""
+    import faiss
+
+    threads = faiss.omp_get_max_threads()  # of this thread
+    faiss.omp_set_num_threads(1)
+    try:
+        return do(*args, **options)
+    finally:
+        faiss.omp_set_num_threads(threads)
 
 
 def find_candidates(
@@ -205,15 +228,10 @@ def find_candidates(
 
 def _search(index: Any, queries: NDArray[np.float32], wanted: int, params: Any = None) -> NDArray[np.int64]:
     """Rows in the index, nearest by its codes first, (n_queries, wanted); -1 where there is none."""
-    import faiss
-
-    threads = faiss.omp_get_max_threads()  # of this thread
     if len(queries) <= _ONE_THREAD:
-        faiss.omp_set_num_threads(1)
-    try:
+        _, found = _on_one_thread(index.search, queries, wanted, params=params)
+    else:
         _, found = index.search(queries, wanted, params=params)
-    finally:
-        faiss.omp_set_num_threads(threads)
     return np.asarray(found, dtype=np.int64)
 
 

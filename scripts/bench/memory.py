@@ -228,8 +228,9 @@ def draw(found: dict[str, Any], path: Path) -> None:
         lines = [line for line in found[run] if line["stage"] == "embedding"]
         records = [line["records"] for line in lines]
         panels[0][0].plot(records, [line["rss_mb"] for line in lines], label=run)
+        panels[0][0].plot(records, [line["anonymous_mb"] for line in lines], label=f"{run}: no file's")
         panels[1][0].plot(records, [line["files"] for line in lines], label=run)
-    for axes, name in ((panels[0][0], "resident memory (MB)"), (panels[1][0], "files in the atlas")):
+    for axes, name in ((panels[0][0], "memory (MB)"), (panels[1][0], "files in the atlas")):
         axes.set_ylabel(name)
         axes.set_ylim(bottom=0)
     panels[0][0].legend(frameon=False)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from locatlas.indexer import allocator
 from locatlas.indexer.ledger import Run
 from locatlas.indexer.quarantine import Quarantine, Rejection, rejection_id
 from locatlas.indexer.records import ImageRecord
@@ -155,6 +156,8 @@ class Commits:
         self.run.commits += 1
         if self.run.commits % FRAGMENTS_BEFORE_COMPACTION == 0:
             tidy(self.store, (image_table(self.level), embedding_table_name(self.level, self.fingerprint)), self.run)
+        if self.run.commits % allocator.COMMITS_BETWEEN == 0:
+            allocator.give_back()
 
     def _put(self, done: Done, new_rows: Sequence[Mapping[str, Any]]) -> None:
         if done.good:

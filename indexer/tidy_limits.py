@@ -13,8 +13,9 @@ FRAGMENTS_BEFORE_COMPACTION = 64
 """Small fragments of a table, above which they are merged. Each commit adds a fragment; scans slow down from about a
 hundred (measured by LanceDB's own documentation)."""
 
-COMPACTED_ROWS = 131_072
-"""Fragments of this many rows are left alone, so that compaction during a long run does not rewrite all each time."""
+COMPACTED_ROWS = 32_768
+"""Fragments of this many rows are left alone: a merge decodes all that it merges, so the memory that it takes does not
+grow with the table, and a long run does not rewrite all each time."""
 
 VERSIONS_BEFORE_CLEANING = 128
 """Versions of a table, above which those that nobody reads any more are removed. Each commit adds one: three files."""

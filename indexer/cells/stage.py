@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from locatlas.errors import ImageRejectedError
-from locatlas.indexer import encoders
+from locatlas.indexer import allocator, encoders
 from locatlas.indexer.cells.given import GivenCells
 from locatlas.indexer.cells.plan import GIVEN, CellPlan, CellRequest, FieldWork
 from locatlas.indexer.cells.provenance import cells_digest
@@ -87,6 +87,8 @@ def find_cells(job: Job, plan: CellPlan, request: CellRequest) -> None:
                 job.run.commits += 1
                 if job.run.commits % FRAGMENTS_BEFORE_COMPACTION == 0:
                     tidy(job.store, ("cells", "fovs"), job.run)  # each commit looks at all fragments
+                if job.run.commits % allocator.COMMITS_BETWEEN == 0:
+                    allocator.give_back()
             if job.progress:
                 job.progress("finding cells", done, len(plan.work))
     _commit(job, chunk, before)

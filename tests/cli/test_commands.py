@@ -101,6 +101,16 @@ def test_two_vocabularies_in_one_vote_are_told_and_can_be_mapped(made: Path) -> 
         "mitochondria",
         "cytoskeleton",
     }
+    near = ("neighbors", "--atlas", made / "atlas", "--protein", proteins(made)[0], "-k", 15)
+    shown = {name for hit in document(*near)["hits"] for name in hit["localizations"]}
+    assert shown & {"Nucleoplasm", "Mitochondria", "Endoplasmic reticulum", "Golgi apparatus", "Cytosol"}
+    hits = document(*near, "--map-labels", "hpa:opencell")["hits"]
+    assert [hit["id"] for hit in hits] == [hit["id"] for hit in document(*near)["hits"]]
+    assert not {name for hit in hits for name in hit["localizations"] if name[0].isupper()}
+    # filters are on what is shown
+    place = hits[0]["localizations"][0]
+    found = document(*near[:-2], "--map-labels", "hpa:opencell", "--where", f"localizations={place}")["hits"]
+    assert {place} == set.intersection(*(set(hit["localizations"]) for hit in found))
     sweep = document("sweep", "--atlas", made / "atlas", "--ks", 1, "--map-labels", "hpa:opencell", "--labels", "multi")
     assert sweep["n"] == 18
 

@@ -55,3 +55,18 @@ def test_a_site_prints_one_document_and_says_its_size_before(atlas: Path, tmp_pa
     again = run("export", "site", "--atlas", atlas, tmp_path / "site")
     assert again.exit_code == 1
     assert "a site is there; --overwrite replaces it" in str(again.exception)
+
+
+def test_a_site_of_two_vocabularies_takes_the_map_it_asks_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("fastapi", reason="the extra serve is not installed")
+    two = make_atlas(tmp_path / "two", levels=("fov",), two_vocabularies=True)
+    export = ("export", "site", "--atlas", two, tmp_path / "site", "--limit", 1, "--overwrite")
+    assert run(*export).exit_code == 0
+    assert [r.getMessage().split(": ")[1] for r in caplog.records if r.name == "locatlas.query.notes"] == [
+        "map them (hpa->opencell) or filter by data set"
+    ]
+    caplog.clear()
+    assert run(*export, "--map-labels", "hpa:opencell").exit_code == 0
+    assert [r for r in caplog.records if r.name == "locatlas.query.notes"] == []
+    refused = run(*export, "--map-labels", "a:b")
+    assert (refused.exit_code, str(refused.exception)) == (1, "unknown label map 'a->b'; known: hpa->opencell")

@@ -87,7 +87,7 @@ def make_atlas(
     annotated: bool = True,
     two_vocabularies: bool = False,
 ) -> Path:
-    """Write the atlas; without annotations, nobody looked at a cell; of two vocabularies, P3 to P5 are named as HPA does."""
+    """Write the atlas; without annotations, nobody looked at a cell; of two vocabularies, P3 to P5 have HPA's words."""
     fovs, cells = made_rows()
     if not annotated:
         cells = [r | {"annotated": None, "annotated_by": None} for r in cells]

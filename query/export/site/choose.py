@@ -26,7 +26,7 @@ class SiteRequest:
         encoder: Name or fingerprint; None for the current one of each level.
         limit: Most images of a level that have a page, of each protein; of those without a protein's name 100 times as
             many.
-        map_labels: Map that brings the localizations of neighbors, votes and maps into one vocabulary; None leaves them.
+        map_labels: Map that brings the localizations of neighbors, votes and maps into one vocabulary; None for none.
         px: Longest edge of the picture of a field; of a cell, half of it.
         most_bytes: Of all files.
     """

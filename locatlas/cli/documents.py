@@ -119,7 +119,7 @@ class IndexDocument(_Document):
     cell_qc: dict[str, int] = Field(description="cells found in this run by QC flag")
     maintained: MaintainedTables
     timings_s: dict[str, float] = Field(description="seconds by stage")
-    profile: EmbeddingProfile | None = Field(default=None, description="with --profile")
+    profile: EmbeddingProfile | None = Field(default=None, description="with --profile-time")
     indices: dict[str, str] = Field(description="what look-ups use, by level, in words")
 
 

@@ -46,6 +46,15 @@ def test_a_second_index_run_does_nothing_and_says_so(made: Path) -> None:
     assert (found["fovs"], found["cells"]) == (18, 0)
 
 
+@pytest.mark.parametrize("command", ["embed", "reembed"])
+def test_where_the_time_went_is_told_by_the_old_name_of_the_option_too(made: Path, command: str) -> None:
+    for option, told in ((), False), (("--profile-time",), True), (("--profile",), True):
+        assert (document(command, "--atlas", made / "atlas", *option)["profile"] is not None) == told
+    described = run(command, "--help").output
+    assert "--profile-time" in described
+    assert "--profile " not in described
+
+
 def test_neighbors_of_a_protein_are_not_its_own_images(made: Path) -> None:
     protein = proteins(made)[0]
     found = document("neighbors", "--atlas", made / "atlas", "--protein", protein, "-k", 5)

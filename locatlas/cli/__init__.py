@@ -38,7 +38,7 @@ _COMMANDS = {
     "annotate": "locatlas.cli.annotating",
     "encoders": "locatlas.cli.listing",
     "datasets": "locatlas.cli.listing",
-    "status": "locatlas.cli.listing",
+    "status": "locatlas.cli.status",
     "maintain": "locatlas.cli.keeping",
     "serve": "locatlas.cli.serving",
     "verify": "locatlas.cli.verifying",

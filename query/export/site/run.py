@@ -241,7 +241,7 @@ class _Writer:
 
     def told(self, out: Path, maps: dict[str, list[str]]) -> SiteExported:
         """What was written, once it is."""
-        choice, notes = self._choice, []
+        choice, notes = self._choice, list(self._api.notes)
         if choice.left_out:
             notes.append(f"{choice.left_out} images have no page of their own; --limit sets how many of a protein have")
         if self._n_stored:

@@ -97,15 +97,16 @@ def test_the_map_shows_the_picture_under_the_pointer_and_opens_it(copied: Opener
     page.locator("canvas.cloud").focus()
     for key in ("ArrowLeft", "ArrowRight", "+"):
         page.keyboard.press(key)
-    hovered = None
-    for step in range(400):
-        page.mouse.move(box["x"] + 20 + (step % 40) * (box["width"] - 40) / 40, box["y"] + 20 + (step // 40) * 55)
-        if hovered := page.locator(".map").get_attribute("data-hovered"):
-            break
-    if not hovered:  # the points of a class lie close together: the one next to the middle is found by keyboard
-        page.keyboard.press("0")
-        page.keyboard.press("ArrowRight")
-        hovered = page.locator(".map").get_attribute("data-hovered")
+    # where a point lies is told by the ring around the one that the keyboard marks
+    page.keyboard.press("0")
+    page.keyboard.press("ArrowRight")
+    marked = page.locator(".ring").bounding_box()
+    page.keyboard.press("Escape")
+    page.mouse.move(box["x"] + 2, box["y"] + 2)
+    until(page, "!document.querySelector('.map').dataset.hovered")
+    page.mouse.move(marked["x"] + marked["width"] / 2, marked["y"] + marked["height"] / 2)
+    until(page, "document.querySelector('.map').dataset.hovered")
+    hovered = page.locator(".map").get_attribute("data-hovered")
     assert hovered
     until(page, "document.querySelector('.tip img')?.naturalWidth > 0")
     assert page.locator(".tip .id").inner_text() == hovered

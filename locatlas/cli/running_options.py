@@ -41,6 +41,7 @@ def _either(ctx: click.Context, param: click.Parameter, value: bool) -> bool:  #
 
 def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options that `taken` takes."""
+    command = engine_options(command)
     for option in reversed(
         [
             click.option(
@@ -63,7 +64,6 @@ def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 help="What runs the encoder's network; openvino (an extra) is for Intel CPUs, and is compared with "
                 "torch first.",
             ),
-            engine_options,
         ]
     ):
         command = option(command)

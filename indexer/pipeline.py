@@ -178,6 +178,8 @@ def _embed(
 ) -> None:
     run = commits.run
     done, committed_at = 0, time.monotonic()
+    if progress:
+        progress("embedding", 0, len(work))
     with read_ahead("locatlas-read") as pool:
         loaded = in_order(work, encoder, pool, crop, profile=profile)
         for chunk in chunks(work, commit_rows):

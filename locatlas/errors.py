@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from locatlas.near_names import near_names
+
 __all__ = [
     "AtlasLockedError",
     "EncoderMismatchError",
@@ -16,6 +18,9 @@ __all__ = [
     "WeightsError",
     "one_line",
 ]
+
+LISTED = 30
+"""As many names are listed; of more, the nearest."""
 
 _SHOWN = 200
 
@@ -36,7 +41,7 @@ class LocatlasError(Exception):
 
 
 class UnknownNameError(LocatlasError, KeyError):
-    """A name that nothing carries; lists those that exist.
+    """A name that nothing carries; tells the nearest ones, and lists those that exist or, of many, says how many.
 
     Args:
         kind: What was looked for, e.g. "encoder".
@@ -49,10 +54,16 @@ class UnknownNameError(LocatlasError, KeyError):
         self.kind = kind
         self.name = name
         self.known = sorted(known)
-        shown = ", ".join(map(one_line, self.known[:30]))
-        shown += f", ... ({len(self.known)} in all)" if len(self.known) > 30 else ""
-        message = f"unknown {kind} {one_line(repr(name))}{f' ({hint})' if hint else ''}; known: {shown or 'none'}"
-        super().__init__(message)
+        # of so few that all could be meant, the list says as much
+        near = [one_line(repr(one)) for one in near_names(name, self.known)] if len(self.known) > 3 else []
+        meant = f"; did you mean {' or '.join(filter(None, (', '.join(near[:-1]), near[-1])))}?" if near else ""
+        after = " " if near else "; "
+        if len(self.known) <= LISTED:
+            said = f"{after}known: {', '.join(map(one_line, self.known)) or 'none'}"
+        else:
+            some = "" if near else f", e.g. {', '.join(one_line(repr(one)) for one in self.known[:3])}"
+            said = f"{after}{len(self.known):,} are known{some}"
+        super().__init__(f"unknown {kind} {one_line(repr(name))}{f' ({hint})' if hint else ''}{meant}{said}")
 
     def __str__(self) -> str:  # KeyError would show the repr
         return str(self.args[0])

@@ -72,6 +72,7 @@ class Atlas(AtlasMeasures, AtlasProbe, AtlasMap):
         level: Level | None = None,
         k: int | None = None,
         exclude: str = "protein",
+        map_labels: str | None = None,
         where: Where = (),
         label_source: LabelSource = "inherited",
         profile: Profile | None = None,
@@ -92,6 +93,8 @@ class Atlas(AtlasMeasures, AtlasProbe, AtlasMap):
             k: Neighbors, 1 <= k <= number of rows that may answer; None for 10, or as many as there are.
             exclude: What the query must not meet: "none", "self", "fov" or "protein", each with those before it, or a
                 column, e.g. "plate": itself, its FOV and its equals.
+            map_labels: Map that brings the localizations, which are shown and filtered by, into one vocabulary, e.g.
+                "hpa->opencell".
             where: Filters on the images that may answer, or that a protein is made of.
             label_source: Localizations that are shown: "inherited" from the protein, field or data set, or "annotated"
                 ones of the very cells; these belong to cells only.
@@ -112,7 +115,15 @@ class Atlas(AtlasMeasures, AtlasProbe, AtlasMap):
             InputError: If the query is not exactly one of protein, id and image, or k does not fit.
         """
         subject = Subject.named(protein, id, image, channels, pixel_size_um, at)
-        scope = Scope(level=level, encoder=encoder, where=where, label_source=label_source, profile=profile, of=of)
+        scope = Scope(
+            level=level,
+            encoder=encoder,
+            where=where,
+            label_source=label_source,
+            map_labels=map_labels,
+            profile=profile,
+            of=of,
+        )
         return find(self._shelf, subject, scope, k=k, exclude=exclude, exact=exact)
 
     def classify(

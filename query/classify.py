@@ -8,7 +8,7 @@ import pyarrow as pa
 from locatlas.query import answers
 from locatlas.query.leakage import training_notes
 from locatlas.query.localize import localize
-from locatlas.query.notes import mixed_vocabularies, too_few_voters, unknown_proteins
+from locatlas.query.notes import mixed_vocabularies, shares_above_one, too_few_voters, unknown_proteins
 from locatlas.query.scope import Scope, Seen, look
 from locatlas.query.selection import usable_index
 from locatlas.query.shelf import Shelf
@@ -88,6 +88,7 @@ def classify(shelf: Shelf, subject: Subject, scope: Scope, vote: Vote) -> pa.Tab
             training_notes(shelf.store, seen.loaded.encoder.spec, seen.view, queries.names, seen.loaded.view),
             too_few_voters(items, vote.k) if vote.k else [],
             unknown_proteins(queries, vote.exclude),
+            shares_above_one((share for _, share in item.scores) for item in items),
             mixed_vocabularies(seen.view, seen.allowed),
         ),
     )

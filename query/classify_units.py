@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,7 @@ from locatlas.query.classify import Vote
 from locatlas.query.leakage import training_notes
 from locatlas.query.localize import Ballot, cast
 from locatlas.query.lookup import Queries
-from locatlas.query.notes import beyond_filters, mixed_vocabularies
+from locatlas.query.notes import beyond_filters, mixed_vocabularies, shares_above_one
 from locatlas.query.protocols import hashed_order
 from locatlas.query.scope import Scope, Seen, look
 from locatlas.query.selection import known_groups, usable_index
@@ -99,8 +100,9 @@ def classify_units(shelf: Shelf, subject: Subject, scope: Scope, vote: Vote, tog
     units = sorted({name for name in names if name is not None})
     place = {name: number for number, name in enumerate(units)}
     of_cell = np.array([-1 if name is None else place[name] for name in names], dtype=np.int64)
+    items = _items(queries, ballot, units, of_cell, k, vote.threshold, together)
     return answers.units_table(
-        _items(queries, ballot, units, of_cell, k, vote.threshold, together),
+        items,
         by=together.by,
         how=together.how,
         top=together.top if together.how == "top" else None,
@@ -115,6 +117,7 @@ def classify_units(shelf: Shelf, subject: Subject, scope: Scope, vote: Vote, tog
             beyond_filters(seen.passing, rows, "cells put together"),
             training_notes(shelf.store, seen.loaded.encoder.spec, seen.view, queries.names, seen.loaded.view),
             _notes(seen, ballot, units, of_cell, together.by),
+            shares_above_one((one["score"] for one in item["scores"]) for item in items),
             mixed_vocabularies(seen.view, seen.allowed),
         ),
     )
@@ -147,7 +150,7 @@ def _items(
     k: int,
     threshold: float,
     together: Together,
-) -> list[dict[str, object]]:
+) -> list[dict[str, Any]]:
     """Rows of the answer, in the order of the units."""
     tops = predict_single(ballot.scores, ballot.neighbors, ballot.labels, k=k)
     order = hashed_order(queries.names)
@@ -160,7 +163,7 @@ def _items(
     for unit, protein, own in zip(of_cell.tolist(), queries.column("protein"), queries.localizations, strict=True):
         proteins[unit].add(protein)
         labels[unit] |= own
-    items: list[dict[str, object]] = []
+    items: list[dict[str, Any]] = []
     for i, name in enumerate(units):
         ranked = [int(c) for c in np.argsort(-found.scores[i], kind="stable") if found.scores[i, c] > 0]
         scores = [{"localization": ballot.classes[c], "score": float(found.scores[i, c])} for c in ranked]

@@ -75,8 +75,8 @@ def _row(store: Store, image_id: str) -> tuple[Literal["fov", "cell"], dict[str,
         table = image_table(level)
         if store.has(table) and len(rows := store.read_rows(table, [image_id], image_schema(level).names)):
             return level, rows.to_pylist()[0]
-    some = [name for t in ("fovs", "cells") for name in store.read(t, ["id"])["id"].slice(0, 5).to_pylist()]
-    raise UnknownNameError("image", image_id, some, hint="ids that there are, among others")
+    ids = [name for table in ("fovs", "cells") for name in store.read(table, ["id"])["id"].to_pylist()]
+    raise UnknownNameError("image", image_id, ids)
 
 
 def _scale(pixel_size_um: float | None) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What a reader of an answer must know beside it, in one line each. Pure."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from locatlas.query.lookup import Queries
 from locatlas.query.view import View
 from locatlas.query.vocabulary import mixed
 
-__all__ = ["beyond_filters", "mixed_vocabularies", "too_few_voters", "unknown_proteins"]
+__all__ = ["beyond_filters", "mixed_vocabularies", "shares_above_one", "too_few_voters", "unknown_proteins"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,17 @@ def too_few_voters(items: Sequence[Localized], k: int) -> list[str]:
     """How many items had fewer than k neighbors to vote."""
     few = sum(len(item.neighbors) < k for item in items)
     return [f"{few} of {len(items)} had fewer than {k} labelled neighbors left to vote"] if few else []
+
+
+def shares_above_one(scores: Iterable[Iterable[float]]) -> list[str]:
+    """That shares of a vote are no parts of one whole, where they add up to more.
+
+    Args:
+        scores: Of each item, the shares of its localizations.
+    """
+    if not any(sum(shares) > 1 + 1e-9 for shares in scores):
+        return []
+    return ["a neighbor with several localizations votes for each of them: shares of a vote can add up to more than 1"]
 
 
 def unknown_proteins(queries: Queries, exclude: str) -> list[str]:

@@ -96,7 +96,7 @@ class RemoteAtlas:
             k: As there, at most 1000.
             exclude: As there.
             encoder: As there.
-            further: where, label_source, profile, of, exact; not with an image.
+            further: map_labels, where, label_source, profile, of, exact; not with an image.
 
         Raises:
             UnknownNameError: If the server knows no such name.

@@ -159,7 +159,7 @@ def rows_of(view: View, column: str, value: str) -> NDArray[np.int64]:
     """Rows of a view whose column has the value.
 
     Raises:
-        UnknownNameError: If none has; lists the values there are.
+        UnknownNameError: If none has; tells the nearest values.
         InputError: If a cell is needed and the id is that of a field of some.
     """
     coding = view.coded(column)
@@ -167,10 +167,7 @@ def rows_of(view: View, column: str, value: str) -> NDArray[np.int64]:
     if code < 0:
         if column == "id" and view.level == "cell":
             _refuse_field(view, value)
-        known = set(coding.known.to_pylist())
-        close = [v for v in known if v.lower() == value.lower()]
-        hint = f"did you mean {close[0]}?" if close else ""
-        raise UnknownNameError(f"{view.level} id" if column == "id" else column, value, known, hint)
+        raise UnknownNameError(f"{view.level} id" if column == "id" else column, value, coding.known.to_pylist())
     return np.flatnonzero(coding.of_row == code).astype(np.int64)
 
 

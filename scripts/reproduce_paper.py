@@ -217,6 +217,10 @@ def reproduce(
 ) -> None:
     """Fetch, index, measure the paper's grids in WORK, and write one page of tables."""
     wanted = list(grids) or [name for name in list_grids() if name.startswith("paper-")]
+    named = [Path(name).stem for name in wanted]
+    if twice := sorted({name for name in named if named.count(name) > 1}):
+        message = f"{twice[0]}: two grids of this name would share {work / 'results' / twice[0]}; rename one file"
+        raise InputError(message)
     small = {}
     if synthetic:
         known = {spec.name for spec in registry.list_encoders()}

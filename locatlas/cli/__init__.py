@@ -1,9 +1,12 @@
 """The `locatlas` command: a group whose commands are imported when they are called, and errors told in one line."""
 
 import importlib
+import logging
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import click
@@ -15,6 +18,9 @@ from locatlas.errors import LocatlasError
 from locatlas.interrupts import StopRequested, asked_to_stop, stop_on_signals
 
 __all__ = ["group", "main"]
+
+NOTES = "locatlas.query.notes"
+"""The logger of what a reader of an answer must know: for those who ask from Python."""
 
 _COMMANDS = {
     "demo": "locatlas.cli.demo",
@@ -38,7 +44,7 @@ _COMMANDS = {
     "annotate": "locatlas.cli.annotating",
     "encoders": "locatlas.cli.listing",
     "datasets": "locatlas.cli.listing",
-    "status": "locatlas.cli.listing",
+    "status": "locatlas.cli.status",
     "maintain": "locatlas.cli.keeping",
     "serve": "locatlas.cli.serving",
     "verify": "locatlas.cli.verifying",
@@ -93,6 +99,22 @@ def group(progress: Style) -> None:
     Start with `locatlas demo`, or with your own images: `locatlas index FOLDER --atlas ATLAS --dataset NAME`.
     """
     choose_style(progress)
+    click.get_current_context().with_resource(_notes_told_by_commands())
+
+
+@contextmanager
+def _notes_told_by_commands() -> Iterator[None]:
+    """Keep the log from saying what every command says itself, beside its answer."""
+    logger = logging.getLogger(NOTES)
+
+    def none(_: logging.LogRecord) -> bool:
+        return False
+
+    logger.addFilter(none)
+    try:
+        yield
+    finally:
+        logger.removeFilter(none)
 
 
 def main(argv: list[str] | None = None) -> Any:

@@ -16,6 +16,7 @@ _SHOWN = 50
 @atlas_option
 @query_options
 @click.option("-k", type=click.IntRange(min=1), help="How many; default: 10, or as many as there are.")
+@MAP_LABELS
 @json_option
 def neighbors_command(
     atlas: Path, image_id: str | None, image: tuple[Path, ...], *, as_json: bool, **asked: Any

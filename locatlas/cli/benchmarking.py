@@ -1,6 +1,5 @@
 """The command that measures a grid: benchmark."""
 
-import re
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from click.core import ParameterSource
 from locatlas.cli.asking_options import LABEL_SOURCE, MAP_LABELS, WHERE
 from locatlas.cli.common import emit_json, interval, json_option, notice, print_table
 from locatlas.cli.progress import progress_bar
+from locatlas.cli.result_folder import result_folder, sign
 
 if TYPE_CHECKING:
     from locatlas.query.benchmark.grid import Grid
@@ -102,20 +102,17 @@ def benchmark_command(
         raise click.UsageError(message)
     from locatlas.query.benchmark.run import benchmark
 
+    folder = out or result_folder(atlas, grid, encoders)
     with progress_bar() as progress:
         result = benchmark(atlas=atlas, grid=chosen, device=device, progress=progress, tell=notice)
-    folder = out or atlas / "benchmarks" / _folder_name(chosen.name, encoders)
     files = result.write(folder)
+    if out is None:
+        sign(folder, grid)
     document = {**result.to_dict(), "folder": str(folder), "files": [path.name for path in files]}
     if as_json:
         emit_json(document)
         return
     _show(document)
-
-
-def _folder_name(grid: str, encoders: tuple[str, ...]) -> str:
-    """Of a grid's results; those of other encoders than its own stand beside."""
-    return "-".join([grid, *(re.sub(r"[^\w.+-]+", "_", name) for name in encoders)])
 
 
 def _list(*, as_json: bool) -> None:

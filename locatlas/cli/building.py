@@ -10,36 +10,10 @@ from click.exceptions import Exit
 from locatlas.cli.built import finish
 from locatlas.cli.cell_options import crop_options, crop_plan, finding_options
 from locatlas.cli.common import atlas_option, emit_json, json_option, name_list, notice
-from locatlas.cli.engine_options import engine_of, engine_options
-from locatlas.cli.progress import progress_bar
+from locatlas.cli.running_options import LEVELS, faiss_option, levels_of, running, running_options, taken
 
 if TYPE_CHECKING:
     from locatlas.indexer.encoders import EncoderRequest
-
-
-faiss_option = click.option(
-    "--faiss",
-    type=click.Choice(["auto", "none", "flat", "pqfs", "ivf", "hnsw", "ivfpq"]),
-    default="auto",
-    show_default=True,
-    help="Index for look-ups; auto builds none below 50,000 vectors, where exact search is fast, and lists of "
-    "four-bit codes (ivfpq) from there on.",
-)
-
-profile_option = click.option(
-    "--profile",
-    is_flag=True,
-    help="Tell where the seconds of embedding went, and what the encoder alone could do: its largest batch is encoded "
-    "a few times more for that.",
-)
-
-runtime_option = click.option(
-    "--runtime",
-    type=click.Choice(["torch", "openvino"]),
-    default="torch",
-    show_default=True,
-    help="What runs the encoder's network; openvino (an extra) is for Intel CPUs, and is compared with torch first.",
-)
 
 
 def _encoder_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -66,9 +40,6 @@ def _encoder_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 type=click.Choice(["fp32", "bf16"]),
                 help="Default: bf16 where hardware and network gain from it; in an atlas an encoder keeps its own.",
             ),
-            faiss_option,
-            profile_option,
-            runtime_option,
         ]
     ):
         command = option(command)
@@ -113,9 +84,10 @@ def _request(
     help="fov: whole fields; cell: single cells, cut out of the fields; both. Default: images as they are.",
 )
 @_encoder_options
+@faiss_option
+@running_options
 @crop_options
 @finding_options
-@engine_options
 @click.option("--name", help="Name of the data set in the atlas, first part of its ids; default: the reader's.")
 @click.option(
     "--option",
@@ -144,27 +116,21 @@ def index_command(
     cells: Path | None,
     segmenter: str | None,
     segmenter_options: tuple[str, ...],
-    engine: Literal["local", "ray"],
-    ray_address: str | None,
-    worker_cpus: int | None,
-    workers: int | None,
     *,
     resegment: bool,
     prune: bool,
     strict: bool,
-    profile: bool,
-    runtime: Literal["torch", "openvino"],
     as_json: bool,
-    **encoder: Any,
+    **asked: Any,
 ) -> None:
     """Bring the images below SOURCE into an atlas.
 
     A second run does nothing; a run that was stopped continues where it was.
     """
-    request = _request(**encoder)
+    run, request = taken(asked), _request(**asked)
     from locatlas.indexer.index import index
 
-    with progress_bar() as progress, engine_of(engine, ray_address, worker_cpus, workers) as where:
+    with running(**run) as how:
         summary = index(
             source,
             atlas=atlas,
@@ -180,11 +146,8 @@ def index_command(
             segmenter=segmenter,
             segmenter_options=_key_values("--segment", segmenter_options),
             resegment=resegment,
-            progress=progress,
             prune=prune,
-            profile=profile,
-            runtime=runtime,
-            engine=where,
+            **how,
         )
     finish(atlas, summary, faiss=faiss, as_json=as_json)
     if summary.gone and not as_json:
@@ -196,43 +159,22 @@ def index_command(
 
 @click.command("embed")
 @atlas_option
-@click.option("--level", type=click.Choice(["fov", "cell", "both"]), default="both", show_default=True)
+@LEVELS
 @_encoder_options
+@faiss_option
+@running_options
 @crop_options
-@engine_options
 @json_option
-def embed_command(
-    atlas: Path,
-    level: str,
-    faiss: str,
-    engine: Literal["local", "ray"],
-    ray_address: str | None,
-    worker_cpus: int | None,
-    workers: int | None,
-    *,
-    profile: bool,
-    runtime: Literal["torch", "openvino"],
-    as_json: bool,
-    **encoder: Any,
-) -> None:
+def embed_command(atlas: Path, level: str, faiss: str, *, as_json: bool, **asked: Any) -> None:
     """Give every image of an atlas its vector by an encoder, beside those it has.
 
     Queries use the encoder before until the last vector is there; then the new one is current.
     """
-    request = _request(**encoder)
+    run, request = taken(asked), _request(**asked)
     from locatlas.indexer.embed import embed
 
-    with progress_bar() as progress, engine_of(engine, ray_address, worker_cpus, workers) as where:
-        levels = ("fov", "cell") if level == "both" else (level,)
-        summary = embed(
-            atlas=atlas,
-            request=request,
-            levels=levels,
-            progress=progress,
-            profile=profile,
-            runtime=runtime,
-            engine=where,
-        )
+    with running(**run) as how:
+        summary = embed(atlas=atlas, request=request, levels=levels_of(level), **how)
     finish(atlas, summary, faiss=faiss, as_json=as_json)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import rich_click as click
 
-from locatlas.cli.asking_options import ENCODER, LEVEL, WHERE
+from locatlas.cli.asking_options import ENCODER, LEVEL, MAP_LABELS, WHERE
 from locatlas.cli.common import atlas_option, emit_json, json_option, notice
 from locatlas.cli.progress import progress_bar
 from locatlas.errors import InputError
@@ -99,6 +99,7 @@ def export_faiss(**asked: Any) -> None:
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.option("--level", type=click.Choice(["fov", "cell"]), help="Of the images shown; default: all there are.")
 @ENCODER
+@MAP_LABELS
 @click.option(
     "--limit",
     default=12,
@@ -123,6 +124,7 @@ def export_site_command(
     folder: Path,
     level: str | None,
     encoder: str | None,
+    map_labels: str | None,
     limit: int,
     px: int,
     max_mb: int,
@@ -140,7 +142,9 @@ def export_site_command(
     except ModuleNotFoundError as error:
         message = f"{error.name} is missing; install the extra: pip install 'locatlas[serve]'"
         raise InputError(message) from error
-    request = SiteRequest(level=level, encoder=encoder, limit=limit, px=px, most_bytes=max_mb * 1_000_000)
+    request = SiteRequest(
+        level=level, encoder=encoder, map_labels=map_labels, limit=limit, px=px, most_bytes=max_mb * 1_000_000
+    )
     with progress_bar() as progress:
         done = export_site(atlas, folder, request, overwrite=overwrite, tell=notice, progress=progress)
     if as_json:

@@ -1,15 +1,13 @@
 """Commands that keep an atlas current and small: reembed, maintain."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from locatlas.cli.building import faiss_option, profile_option, runtime_option
 from locatlas.cli.built import finish
 from locatlas.cli.common import atlas_option, emit_json, json_option
-from locatlas.cli.engine_options import engine_of, engine_options
-from locatlas.cli.progress import progress_bar
+from locatlas.cli.running_options import LEVELS, faiss_option, levels_of, running, running_options
 
 if TYPE_CHECKING:
     from locatlas.indexer.maintain import SupersededVectors
@@ -33,27 +31,13 @@ busy_option = click.option(
     help="Encoder (or fingerprint) that is to be complete and then current; default: the one that is being built at "
     "each level, else the current one.",
 )
-@click.option("--level", type=click.Choice(["fov", "cell", "both"]), default="both", show_default=True)
+@LEVELS
 @busy_option
 @faiss_option
-@profile_option
-@runtime_option
-@engine_options
+@running_options
 @json_option
 def reembed_command(
-    atlas: Path,
-    encoder: str | None,
-    level: str,
-    busy: float,
-    faiss: str,
-    engine: Literal["local", "ray"],
-    ray_address: str | None,
-    worker_cpus: int | None,
-    workers: int | None,
-    *,
-    profile: bool,
-    runtime: Literal["torch", "openvino"],
-    as_json: bool,
+    atlas: Path, encoder: str | None, level: str, busy: float, faiss: str, *, as_json: bool, **run: Any
 ) -> None:
     """Find what is stale in an atlas and embed only that: images without a vector, changed ones, a new encoder.
 
@@ -62,18 +46,8 @@ def reembed_command(
     """
     from locatlas.indexer.embed import reembed
 
-    with progress_bar() as progress, engine_of(engine, ray_address, worker_cpus, workers) as where:
-        levels = ("fov", "cell") if level == "both" else (level,)
-        summary = reembed(
-            atlas=atlas,
-            encoder=encoder,
-            levels=levels,
-            progress=progress,
-            busy=busy,
-            profile=profile,
-            runtime=runtime,
-            engine=where,
-        )
+    with running(**run) as how:
+        summary = reembed(atlas=atlas, encoder=encoder, levels=levels_of(level), busy=busy, **how)
     finish(atlas, summary, faiss=faiss, as_json=as_json)
 
 

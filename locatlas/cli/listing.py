@@ -1,11 +1,11 @@
-"""Commands that list: encoders, datasets, status."""
+"""Commands that list what is known by name: encoders, datasets."""
 
 from pathlib import Path
 from typing import Any
 
 import rich_click as click
 
-from locatlas.cli.common import atlas_option, emit_json, json_option, name_list, notice, print_table
+from locatlas.cli.common import emit_json, json_option, name_list, notice, print_table
 
 
 @click.group("encoders")
@@ -174,86 +174,3 @@ def datasets_show(name: str, *, as_json: bool) -> None:
     options = document.pop("options")
     rows = [*document.items(), *((f"--option {key}=…", meaning) for key, meaning in options.items())]
     print_table(("field", "value"), rows)
-
-
-def _state_cell(encoder: dict[str, Any], column: str) -> Any:
-    if column == "stains":
-        return encoder["stains"] or "all with a slot"
-    return encoder[column][:12] if column == "fingerprint" else encoder[column]
-
-
-def _training(encoder: dict[str, Any]) -> str:
-    if (training := encoder["training"]) is None:
-        return ""
-    seen = f"{training['images']} images, {100 * training['fraction']:g} % of the groups"
-    return f" ({training['objective']} on {seen}, seed {training['seed']})"
-
-
-def _print_cells(cells: dict[str, Any]) -> None:
-    rows = [(s["id"], s["fields"], s["cells"]) for s in cells["segmenters"]]
-    if cells["images_of_their_own"]:
-        rows.append(("images of their own", "", cells["images_of_their_own"]))
-    if not rows:
-        return
-    if cells["fields_not_searched"]:
-        rows.append(("not searched", cells["fields_not_searched"], ""))
-    print_table(("cells found by", "fields", "cells"), rows)
-    for name, n in cells["annotated"].items():
-        click.echo(f"annotated cells: {n} of data set {name}")
-
-
-@click.command("status")
-@atlas_option
-@json_option
-def status_command(atlas: Path, *, as_json: bool) -> None:
-    """What an atlas holds: images, encoders and their coverage, indices, quarantine, last runs."""
-    from locatlas.query.atlas import open_atlas
-
-    document = open_atlas(atlas).status()
-    if as_json:
-        emit_json(document)
-        return
-    click.echo(f"{document['path']} (schema version {document['schema_version']})")
-    labelled = document["labelled"]
-    rows = [
-        (level, name, n, labelled[level].get(name, 0))
-        for level, found in document["datasets"].items()
-        for name, n in found.items()
-    ]
-    print_table(("level", "data set", "images", "labelled"), rows)
-    _print_cells(document["cells"])
-    shown = ("level", "name", "fingerprint", "state", "dim", "channels", "passes", "stains", "precision")
-    print_table(
-        (*shown, "embedded", "stale"),
-        [
-            (
-                *(_state_cell(e, c) for c in shown),
-                f"{e['embedded']} of {e['images']}",
-                e["stale"],
-            )
-            for e in document["encoders"]
-        ],
-    )
-    for e in document["encoders"]:
-        if e["crop"] is not None:
-            click.echo(f"cells for {e['name']} ({e['fingerprint'][:12]}): {e['crop']['in_words']}")
-        if len(e["lineage"]) > 1:
-            click.echo(f"lineage of {e['name']} at level {e['level']}: {' → '.join(e['lineage'])}{_training(e)}")
-    if (owner := document["reembedding"]) is not None:
-        click.echo(
-            f"vectors are being renewed: {owner['command']}, process {owner['pid']} on {owner['host']}, "
-            f"for {owner['for_s']} s"
-        )
-    for name, n in document["quarantine"].items():
-        click.echo(f"quarantine: {n} of data set {name} (which and why: --json)")
-    for found in document["maps"]:
-        behind = "" if found["current"] else ", not the current encoder"
-        click.echo(f"map: {found['method']} of {found['points']} {found['level']}s by {found['encoder']}{behind}")
-    for index in document["indices"]:
-        click.echo(f"index: {', '.join(f'{key} {value}' for key, value in index.items())}")
-    for name, root in document["roots"].items():
-        click.echo(f"root {name}: {root['path']}" + ("" if root["present"] else " (not there now)"))
-    for run in document["runs"]:
-        counts = ", ".join(f"{n} {what}" for what, n in sorted(run["counts"].items()) if n)
-        what = " ".join(filter(None, (run["command"], run["dataset"], run["state"])))
-        click.echo(f"run {run['id']}: {what}; {counts or 'nothing'}")

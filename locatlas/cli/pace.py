@@ -14,7 +14,7 @@ class Pace:
     """One stage.
 
     Attributes:
-        began_s: When it was first told of, on any clock.
+        began_s: When it began, on any clock.
         seen: (seconds, done) of the last minute, the oldest first.
     """
 

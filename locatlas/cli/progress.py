@@ -70,15 +70,32 @@ def _bar() -> Iterator[Tell]:
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         tasks: dict[str, Any] = {}
+        begin = _Begin()
 
         def tell(what: str, done: int, total: int) -> None:
+            now = time.monotonic()
+            began_s = begin.of_stage(now, done)
             if what not in tasks:
                 tasks[what] = bar.add_task(what, total=total, rate="")
+                task = next(task for task in bar.tasks if task.id == tasks[what])
+                task.start_time = bar.get_time() - (now - began_s)
             bar.update(tasks[what], completed=done, total=total)
             speed = next(task.speed for task in bar.tasks if task.id == tasks[what])
             bar.update(tasks[what], rate=f"{speed:,.1f}/s" if speed else "")
 
         yield tell
+
+
+class _Begin:
+    """When a stage began that is told of for the first time."""
+
+    def __init__(self) -> None:
+        self._last_s = time.monotonic()
+
+    def of_stage(self, now_s: float, done: int) -> float:
+        """Now, where nothing is done yet; else when the stage before was last told of, or the command began."""
+        before, self._last_s = self._last_s, now_s
+        return before if done else now_s
 
 
 class _Lines:
@@ -89,15 +106,17 @@ class _Lines:
         self._paces: dict[str, Pace] = {}
         self._told_s: dict[str, float] = {}
         self._ended: set[str] = set()
+        self._begin = _Begin()
 
     def __call__(self, what: str, done: int, total: int) -> None:
         now = time.monotonic()
+        began_s = self._begin.of_stage(now, done)
         known = self._paces.get(what)
         if known is not None and known.seen and done < known.seen[-1][1]:  # the same stage of another level
             del self._paces[what], self._told_s[what]
         self._ended -= {what} if done < total else set()
         is_new = what not in self._paces
-        pace = self._paces.setdefault(what, Pace(now))
+        pace = self._paces.setdefault(what, Pace(began_s))
         pace.tell(now, done)
         since_s = now - self._told_s.setdefault(what, pace.began_s)
         ends = done >= total and what not in self._ended and (self._whole or now - pace.began_s >= self._every_s)

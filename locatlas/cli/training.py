@@ -1,5 +1,6 @@
 """Commands that train an encoder: finetune, pretrain."""
 
+from collections.abc import Container
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,9 +76,15 @@ def _run(atlas: Path, asked: dict[str, Any], *, as_json: bool) -> None:
         asked["dino"] = DinoOptions(**{name: value for name, value in changed.items() if value is not None})
     optional = (*_OF_LABELS, "architecture")
     request = FinetuneRequest(**{k: v for k, v in asked.items() if k not in optional or v is not None})
+    told: set[str] = set()
+
+    def tell(line: str) -> None:
+        told.add(line)
+        notice(line)
+
     with progress_bar() as progress:
         result = finetune(
-            atlas=atlas, request=request, follow=follow, folder=folder, progress=progress, tell=notice, **how
+            atlas=atlas, request=request, follow=follow, folder=folder, progress=progress, tell=tell, **how
         )
     if result is None:
         return  # torchrun: the first process tells
@@ -87,10 +94,11 @@ def _run(atlas: Path, asked: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         emit_json({**result.to_dict(), "indices": indices})
         return
-    _tell(atlas, result)
+    _tell(atlas, result, told)
 
 
-def _tell(atlas: Path, result: "FinetuneResult") -> None:
+def _tell(atlas: Path, result: "FinetuneResult", told: Container[str]) -> None:
+    """What came of a training; notes that were told when it began are not told again."""
     from locatlas.indexer.planes import plural
 
     said, known = result.to_dict(), result.manifest
@@ -123,8 +131,9 @@ def _tell(atlas: Path, result: "FinetuneResult") -> None:
         )
     click.echo(f"log: {said['log']}")
     click.echo(f"curve: {said['curve'] or 'not drawn, matplotlib is missing (extra `plot`)'}")
-    for note in result.notes:
-        notice(f"note: {note}")
+    for line in (f"note: {note}" for note in result.notes):
+        if line not in told:
+            notice(line)
     if warning := _worse(atlas, result):
         notice(f"warning: {warning}")
     if result.embedded is not None:

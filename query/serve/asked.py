@@ -25,6 +25,7 @@ MOST_K = 1000
 """Largest k of a request."""
 
 Text = Annotated[str, Field(max_length=MOST_TEXT)]
+MapLabels = Annotated[Text | None, Field(description="bring localizations into one vocabulary: hpa:opencell")]
 
 
 class Asked(BaseModel):
@@ -49,6 +50,7 @@ class _OfOne(Asked):
     exclude: Text = Field(default="protein", description="what a query never meets: none, self, fov, protein, a column")
     encoder: Text | None = Field(default=None, description="name or fingerprint; default: the current one")
     where: list[Text] = Field(default=[], max_length=20, description="filters that all must hold: dataset=opencell")
+    map_labels: MapLabels = None
     label_source: Literal["inherited", "annotated"] = "inherited"
     profile: Literal["mean", "medoid"] | None = None
     of: Literal["fov", "cell"] | None = None
@@ -76,7 +78,6 @@ class ClassifyAsked(_OfOne):
     by: Text | None = Field(default=None, description="put the votes of cells together by fov, protein or a column")
     how: Literal["mean", "majority", "top"] | None = None
     top: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
-    map_labels: Text | None = Field(default=None, description="bring localizations into one vocabulary: hpa:opencell")
 
 
 class SweepAsked(Asked):
@@ -90,6 +91,7 @@ class SweepAsked(Asked):
     weights: Literal["uniform", "distance", "softmax"] = "uniform"
     labels: Literal["single", "multi"] = "single"
     exclude: Literal["self", "fov", "protein"] = "protein"
+    map_labels: MapLabels = None
     where: list[Text] = Field(default=[], max_length=20)
     label_source: Literal["inherited", "annotated"] = "inherited"
     held_out: bool = Field(default=False, description="score only what the encoder was not trained on")
@@ -133,6 +135,7 @@ class PointsAsked(Asked):
     level: Literal["fov", "cell", "protein"]
     encoder: Text | None = None
     method: Text | None = None
+    map_labels: MapLabels = None
 
 
 class ConfidenceAsked(Asked):
@@ -141,6 +144,7 @@ class ConfidenceAsked(Asked):
     level: Literal["fov", "cell", "protein"]
     k: int | None = Field(default=None, ge=1, le=MOST_K)
     encoder: Text | None = None
+    map_labels: MapLabels = None
 
 
 class EmbeddingsAsked(Asked):

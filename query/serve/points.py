@@ -8,21 +8,22 @@ import pyarrow.compute as pc
 
 from locatlas.indexer.schema import image_table
 from locatlas.query.map import MapPoints, read_map
+from locatlas.query.serve.asked import PointsAsked
 from locatlas.query.serve.catalogue import Catalogue
 from locatlas.query.serve.reading import Desk
+from locatlas.query.vocabulary import mapped_lists
 
 __all__ = ["points_table"]
 
 
-def points_table(desk: Desk, names: Catalogue, level: str, encoder: str | None, method: str | None) -> pa.Table:
+def points_table(desk: Desk, names: Catalogue, asked: PointsAsked) -> pa.Table:
     """One row a point, by id.
 
     Args:
         desk: The atlas.
         names: Its proteins.
-        level: "fov", "cell" or "protein".
-        encoder: Name or fingerprint; None for the current one.
-        method: Of the map; None for the one that was made last.
+        asked: Level, encoder (None for the current one), method of the map (None for the one that was made last), and
+            the map of labels that brings localizations into one vocabulary.
 
     Returns:
         id, x, y (float32), protein, dataset, localization (the first of the set by name, null where there is none),
@@ -30,13 +31,16 @@ def points_table(desk: Desk, names: Catalogue, level: str, encoder: str | None, 
         names as dictionaries. The schema's metadata says how it was made.
 
     Raises:
-        UnknownNameError: If there is no such encoder or method.
+        UnknownNameError: If there is no such encoder, method or map of labels.
         InputError: If no such map is stored; names the command that makes it.
     """
-    found = read_map(desk.store, level, encoder=encoder, method=method)
+    level = asked.level
+    found = read_map(desk.store, level, encoder=asked.encoder, method=asked.method)
     said = _of_proteins(names, found.ids) if level == "protein" else _of_images(desk, level, found.ids)
     points = found.to_arrow()
     localizations = said["localizations"].combine_chunks()
+    if asked.map_labels is not None:
+        localizations = mapped_lists(localizations, asked.map_labels)
     columns = {
         "id": points["id"],
         "x": points["x"],

@@ -185,8 +185,7 @@ def _protein(desk: Desk, name: str, limit: int, offset: int) -> dict[str, Any]:
     names = catalogue(desk)
     wanted = unicodedata.normalize("NFC", name)
     if wanted not in names.proteins:
-        close = [known for known in names.proteins if known.casefold() == wanted.casefold()]
-        raise UnknownNameError("protein", name, names.proteins, f"did you mean {close[0]}?" if close else "")
+        raise UnknownNameError("protein", name, names.proteins)
     one = names.proteins[wanted]
     images: list[dict[str, Any]] = []
     lines: set[str] = set()

@@ -41,7 +41,7 @@ def points_router(context: Context) -> APIRouter:
         key = ("points", tuple(sorted(asked.arguments().items())))
 
         def made() -> pa.Table:
-            return points_table(desk, catalogue(desk), asked.level, asked.encoder, asked.method)
+            return points_table(desk, catalogue(desk), asked)
 
         table = await context.ask(desk.once, key, made, size=lambda found: found.nbytes)
         # notes name the command with the atlas' folder, which is nobody's business
@@ -94,7 +94,14 @@ def _confidence(desk: Desk, asked: ConfidenceAsked) -> pa.Table:
         return _with_the_unnamed(answers.with_context(none, **said), view.ids)
     # proteins are made of the images that pass, which are the named ones anyway
     where = () if named.all() or asked.level == "protein" else "protein!="  # which null does not pass, either
-    table = desk.atlas.classify(level=asked.level, k=asked.k, encoder=asked.encoder, exclude="protein", where=where)
+    table = desk.atlas.classify(
+        level=asked.level,
+        k=asked.k,
+        encoder=asked.encoder,
+        exclude="protein",
+        map_labels=asked.map_labels,
+        where=where,
+    )
     scores = table["scores"].combine_chunks()
     # best first: the first of each row, where it has any
     has = np.diff(scores.offsets.to_numpy()) > 0

@@ -46,6 +46,15 @@ def test_a_second_index_run_does_nothing_and_says_so(made: Path) -> None:
     assert (found["fovs"], found["cells"]) == (18, 0)
 
 
+@pytest.mark.parametrize("command", ["embed", "reembed"])
+def test_where_the_time_went_is_told_by_the_old_name_of_the_option_too(made: Path, command: str) -> None:
+    for option, told in ((), False), (("--profile-time",), True), (("--profile",), True):
+        assert (document(command, "--atlas", made / "atlas", *option)["profile"] is not None) == told
+    described = run(command, "--help").output
+    assert "--profile-time" in described
+    assert "--profile " not in described
+
+
 def test_neighbors_of_a_protein_are_not_its_own_images(made: Path) -> None:
     protein = proteins(made)[0]
     found = document("neighbors", "--atlas", made / "atlas", "--protein", protein, "-k", 5)
@@ -101,6 +110,16 @@ def test_two_vocabularies_in_one_vote_are_told_and_can_be_mapped(made: Path) -> 
         "mitochondria",
         "cytoskeleton",
     }
+    near = ("neighbors", "--atlas", made / "atlas", "--protein", proteins(made)[0], "-k", 15)
+    shown = {name for hit in document(*near)["hits"] for name in hit["localizations"]}
+    assert shown & {"Nucleoplasm", "Mitochondria", "Endoplasmic reticulum", "Golgi apparatus", "Cytosol"}
+    hits = document(*near, "--map-labels", "hpa:opencell")["hits"]
+    assert [hit["id"] for hit in hits] == [hit["id"] for hit in document(*near)["hits"]]
+    assert not {name for hit in hits for name in hit["localizations"] if name[0].isupper()}
+    # filters are on what is shown
+    place = hits[0]["localizations"][0]
+    found = document(*near[:-2], "--map-labels", "hpa:opencell", "--where", f"localizations={place}")["hits"]
+    assert {place} == set.intersection(*(set(hit["localizations"]) for hit in found))
     sweep = document("sweep", "--atlas", made / "atlas", "--ks", 1, "--map-labels", "hpa:opencell", "--labels", "multi")
     assert sweep["n"] == 18
 

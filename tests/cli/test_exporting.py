@@ -55,3 +55,16 @@ def test_a_site_prints_one_document_and_says_its_size_before(atlas: Path, tmp_pa
     again = run("export", "site", "--atlas", atlas, tmp_path / "site")
     assert again.exit_code == 1
     assert "a site is there; --overwrite replaces it" in str(again.exception)
+
+
+def test_a_site_of_two_vocabularies_takes_the_map_it_asks_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("fastapi", reason="the extra serve is not installed")
+    two = make_atlas(tmp_path / "two", levels=("fov",), two_vocabularies=True)
+    export = ("export", "site", "--atlas", two, tmp_path / "site", "--limit", 1, "--overwrite")
+    said = "localizations of two vocabularies are mixed and split the vote: map them (hpa->opencell)"
+    plain = run(*export)
+    assert (plain.exit_code, plain.stderr.count(said), caplog.records) == (0, 1, [])
+    mapped = run(*export, "--map-labels", "hpa:opencell")
+    assert (mapped.exit_code, mapped.stderr.count(said), caplog.records) == (0, 0, [])
+    refused = run(*export, "--map-labels", "a:b")
+    assert (refused.exit_code, str(refused.exception)) == (1, "unknown label map 'a->b'; known: hpa->opencell")

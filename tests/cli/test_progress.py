@@ -86,6 +86,42 @@ def test_a_stage_ends_once_and_begins_anew_at_another_level(
     ]
 
 
+def test_a_stage_takes_the_time_before_its_first_report_too(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    # a stage that is told of when its first part is done began when the one before was over, or with the command
+    steps = [(40.0, "reading", 5, 10), (40.0, "reading", 10, 10), (60.0, "heads", 1, 1)]
+    assert shown("lines", steps, clock, capsys) == [
+        "reading: 5 of 10 (50 %)",
+        "reading: 10 of 10 (100 %), 0.1/s, took 1 min 20 s",
+        "heads: 1 of 1 (100 %), took 1 min 0 s",
+    ]
+    lines = [json.loads(line) for line in shown("json", steps, clock, capsys)]
+    assert [line["elapsed_s"] for line in lines] == [40.0, 80.0, 60.0]
+
+
+def test_the_bar_counts_the_time_before_the_first_report_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from rich.progress import Progress
+
+    bars: list[Progress] = []
+    monkeypatch.setattr(Progress, "__enter__", lambda self: bars.append(self) or self)
+    progress.choose_style("bar")
+    try:
+        with progress.progress_bar() as tell:
+            assert tell is not None
+            begun = progress.time.monotonic()
+            while progress.time.monotonic() < begun + 0.05:
+                pass
+            tell("reading", 1, 2)
+            tell("heads", 0, 2)
+        elapsed = {task.description: task.elapsed or 0.0 for task in bars[0].tasks}
+    finally:
+        progress.choose_style("auto")
+    assert elapsed["reading"] - elapsed["heads"] >= 0.05
+
+
 def test_the_rate_is_that_of_the_last_minute() -> None:
     pace = Pace(0.0)
     for n in range(200):

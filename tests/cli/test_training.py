@@ -11,6 +11,9 @@ import pytest
 
 from locatlas.cli import main
 from locatlas.cli.documents import DOCUMENTS
+from locatlas.indexer.rows import image_rows
+from locatlas.indexer.schema import image_schema
+from locatlas.indexer.store import Store
 from locatlas.models import registry
 from tests.forking import OF_EACH_RANK, Forks, torchrun
 from tests.query.made_training import TINY, draw_nothing, make_atlas
@@ -70,6 +73,25 @@ def test_the_same_training_under_another_name_is_told_by_the_name_that_the_atlas
     assert asked[:2] == ["compare", "--atlas"]
     code, _, err = called(capsys, *asked, "--json")
     assert code == 0, err
+
+
+def test_a_note_is_told_once_before_the_training_or_after_it(
+    atlas: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store.open(atlas)
+    with store.folder.writer("a test"):
+        rows = store.read("fovs", image_schema("fov").names).to_pylist()
+        changed = [r | {"localizations": ["Vesicles"]} for r in rows if r["protein"] in ("P1", "P3", "P5")]
+        store.upsert("fovs", image_rows(changed, "fov"))
+    said = "localizations of two vocabularies are mixed"
+    command = ("finetune", "--atlas", str(atlas), "--steps", "1", "--batch-size", "6", "--no-reembed")
+    code, _, err = called(capsys, *command)
+    assert (code, err.count(said)) == (0, 1), err
+    code, _, err = called(capsys, *command)  # it is trained, so that nothing is told before
+    assert (code, err.count(said)) == (0, 1), err
+    code, _, err = called(capsys, "classify", "--atlas", str(atlas), "--protein", "P1", "-k", "3")
+    assert (code, err.count(said)) == (0, 1), err
+    assert not [r for r in caplog.records if said in r.getMessage()]
 
 
 def test_pretrain_and_no_reembed(atlas: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -97,7 +97,7 @@ def test_timms_names_and_normalization_are_those_of_timm() -> None:
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(
-        UnknownNameError, match=r"unknown encoder 'vit' \(.*\); known: .*locatlas_pico.untrained"
+        UnknownNameError, match=r"unknown encoder 'vit' \(.*\); did you mean 'vit_.*\? known: .*locatlas_pico.untrained"
     ) as error:
         registry.get("vit")
     assert "encoders add" in str(error.value)

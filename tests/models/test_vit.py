@@ -163,7 +163,7 @@ def test_layer_scale_does_not_keep_timms_tiny_start(make_spec: Callable) -> None
         (
             {"architecture": "vit_smal_patch16"},
             UnknownNameError,
-            "unknown architecture 'vit_smal_patch16' .any of timm's ViTs will do.; known: ",
+            "unknown architecture 'vit_smal_patch16' .any of timm's ViTs will do.; did you mean 'vit_base_patch16', ",
         ),
         ({"architecture": "resnet18"}, InputError, "resnet18 is timm's resnet"),
         ({"pooling": "gated_attention"}, InputError, "'gated_attention' does not belong to architecture locatlas_pico"),

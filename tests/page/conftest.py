@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,12 +64,17 @@ def served(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 Opener = Callable[..., Any]
 
 
-@pytest.fixture
-def opened(chromium: Any, served: Served) -> Iterator[Opener]:
-    """Open a view in a tab of its own: opened("#/map", width=1280, height=800, theme="light").
+@contextmanager
+def tabs(chromium: Any, base: str, allowed: tuple[str, ...]) -> Iterator[Opener]:
+    """Open views in tabs of their own: opener("#/map", width=1280, height=800, theme="light").
 
-    At the end there must have been no error in the console, nothing thrown, and no request to another host. Answers
-    that are no success make an error in the console; `refused` says that the test asks for one.
+    At the end there must have been no error in the console, nothing thrown, and no request elsewhere. Answers that are
+    no success make an error in the console; `refused` says that the test asks for one.
+
+    Args:
+        chromium: The browser.
+        base: Address that the view's own comes behind.
+        allowed: What an address that is asked for begins with.
     """
     faults: list[str] = []
     contexts: list[Any] = []
@@ -79,7 +85,7 @@ def opened(chromium: Any, served: Served) -> Iterator[Opener]:
         faults.append(message.text)
 
     def on_request(request: Any) -> None:
-        if not request.url.startswith((served.address + "/", "blob:" + served.address, "data:")):
+        if not request.url.startswith((*allowed, "data:")):
             faults.append(f"asked {request.url}")
 
     def opener(at: str = "#/", *, width: int = 1280, height: int = 800, theme: str = "light", refused: int = 0) -> Any:
@@ -90,7 +96,7 @@ def opened(chromium: Any, served: Served) -> Iterator[Opener]:
         page.on("console", lambda message: on_console(message, refused))
         page.on("pageerror", lambda error: faults.append(f"thrown: {error}"))
         page.on("request", on_request)
-        page.goto(f"{served.address}/{at}")
+        page.goto(f"{base}{at}")
         page.wait_for_selector("#main h1")
         page.wait_for_selector(".waiting", state="detached")
         return page
@@ -99,3 +105,11 @@ def opened(chromium: Any, served: Served) -> Iterator[Opener]:
     for context in contexts:
         context.close()
     assert faults == []
+
+
+@pytest.fixture
+def opened(chromium: Any, served: Served) -> Iterator[Opener]:
+    """Open a view of the server; see `tabs`."""
+    own = f"{served.address}/"
+    with tabs(chromium, own, (own, f"blob:{served.address}")) as opener:
+        yield opener

@@ -577,7 +577,10 @@ def test_two_vocabularies_can_be_brought_into_one(opened: Opener, served: Served
     assert known["label_map"] is None
     page.route("**/api/v1/status", lambda route: route.fulfill(json=known | {"label_map": "hpa->opencell"}))
     page.reload()
-    with page.expect_request(lambda one: "/classify?" in one.url and "map_labels=hpa-%3Eopencell" in one.url):
+    with (
+        page.expect_request(lambda one: "/classify?" in one.url and "map_labels=hpa-%3Eopencell" in one.url),
+        page.expect_request(lambda one: "/neighbors?" in one.url and "map_labels=hpa-%3Eopencell" in one.url),
+    ):
         page.get_by_label("localizations").select_option("hpa->opencell")
     page.wait_for_selector(".votes tbody tr")
     assert page.get_by_label("localizations").input_value() == "hpa->opencell"

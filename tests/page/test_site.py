@@ -4,7 +4,7 @@ import functools
 import http.server
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from locatlas.query.export.site.run import LOOK, SiteRequest, export_site
-from tests.page.conftest import Served
+from tests.page.conftest import Opener, Served, tabs
 from tests.page.made_images import HOSTILE
 from tests.page.test_page import asked, hits_of, until
 
@@ -47,32 +47,13 @@ def base(site: Path, request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture
-def copied(chromium: Any, base: str) -> Iterator[Callable[..., Any]]:
-    """Open a view of the site; at the end no error was told, nothing thrown, and nothing asked of anybody else."""
-    faults: list[str] = []
-    contexts: list[Any] = []
-
-    def opener(at: str = "#/", *, width: int = 1280, height: int = 800) -> Any:
-        context = chromium.new_context(viewport={"width": width, "height": height})
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(20_000)
-        page.on("console", lambda message: message.type == "error" and faults.append(message.text))
-        page.on("pageerror", lambda error: faults.append(f"thrown: {error}"))
-        own = base.removesuffix("index.html")
-        page.on("request", lambda asking: asking.url.startswith((own, "data:")) or faults.append(asking.url))
-        page.goto(f"{base}{at}")
-        page.wait_for_selector("#main h1")
-        page.wait_for_selector(".waiting", state="detached")
-        return page
-
-    yield opener
-    for context in contexts:
-        context.close()
-    assert faults == []
+def copied(chromium: Any, base: str) -> Iterator[Opener]:
+    """Open a view of the site; nothing is asked of anybody else. See `tabs`."""
+    with tabs(chromium, base, (base.removesuffix("index.html"),)) as opener:
+        yield opener
 
 
-def test_the_search_completes_as_the_server_does(copied: Callable[..., Any], served: Served) -> None:
+def test_the_search_completes_as_the_server_does(copied: Opener, served: Served) -> None:
     page = copied()
     for typed in ("lmn", "LAMIN b", "mitoch", "manifest/f4", "f00", "<img", "e", "nothing such"):
         page.fill("#search-box", "")
@@ -88,7 +69,7 @@ def test_the_search_completes_as_the_server_does(copied: Callable[..., Any], ser
     page.wait_for_selector("h1:has-text('LMNB1')")
 
 
-def test_a_protein_shows_what_the_server_shows(copied: Callable[..., Any], served: Served) -> None:
+def test_a_protein_shows_what_the_server_shows(copied: Opener, served: Served) -> None:
     page = copied("#/protein/LMNB1")
     known = asked(served, "proteins/LMNB1")
     ids = page.eval_on_selector_all(".gallery img", "all => all.map(one => one.dataset.id)")
@@ -109,22 +90,23 @@ def test_a_protein_shows_what_the_server_shows(copied: Callable[..., Any], serve
     assert page.locator("dl.known").is_visible()
 
 
-def test_the_map_shows_the_picture_under_the_pointer_and_opens_it(copied: Callable[..., Any]) -> None:
+def test_the_map_shows_the_picture_under_the_pointer_and_opens_it(copied: Opener) -> None:
     page = copied("#/map?level=cell&colour=predicted")
     page.wait_for_selector(".view-map[data-usable]")
     box = page.locator("canvas.cloud").bounding_box()
     page.locator("canvas.cloud").focus()
     for key in ("ArrowLeft", "ArrowRight", "+"):
         page.keyboard.press(key)
-    hovered = None
-    for step in range(400):
-        page.mouse.move(box["x"] + 20 + (step % 40) * (box["width"] - 40) / 40, box["y"] + 20 + (step // 40) * 55)
-        if hovered := page.locator(".map").get_attribute("data-hovered"):
-            break
-    if not hovered:  # the points of a class lie close together: the one next to the middle is found by keyboard
-        page.keyboard.press("0")
-        page.keyboard.press("ArrowRight")
-        hovered = page.locator(".map").get_attribute("data-hovered")
+    # where a point lies is told by the ring around the one that the keyboard marks
+    page.keyboard.press("0")
+    page.keyboard.press("ArrowRight")
+    marked = page.locator(".ring").bounding_box()
+    page.keyboard.press("Escape")
+    page.mouse.move(box["x"] + 2, box["y"] + 2)
+    until(page, "!document.querySelector('.map').dataset.hovered")
+    page.mouse.move(marked["x"] + marked["width"] / 2, marked["y"] + marked["height"] / 2)
+    until(page, "document.querySelector('.map').dataset.hovered")
+    hovered = page.locator(".map").get_attribute("data-hovered")
     assert hovered
     until(page, "document.querySelector('.tip img')?.naturalWidth > 0")
     assert page.locator(".tip .id").inner_text() == hovered
@@ -133,7 +115,7 @@ def test_the_map_shows_the_picture_under_the_pointer_and_opens_it(copied: Callab
     page.wait_for_selector("h1 .thin")
 
 
-def test_stored_benchmarks_are_there_and_what_is_computed_is_not(copied: Callable[..., Any]) -> None:
+def test_stored_benchmarks_are_there_and_what_is_computed_is_not(copied: Opener) -> None:
     page = copied("#/benchmarks")
     page.wait_for_selector("table.confusion, .confusion")
     assert page.get_by_role("button", name="Measure").count() == 0
@@ -145,7 +127,7 @@ def test_stored_benchmarks_are_there_and_what_is_computed_is_not(copied: Callabl
     assert "another choice of k needs a server" in page.locator(".failure").inner_text()
 
 
-def test_names_from_outside_are_text(copied: Callable[..., Any]) -> None:
+def test_names_from_outside_are_text(copied: Opener) -> None:
     page = copied("#/")
     assert HOSTILE in page.locator(".card .name").all_inner_texts()
 
@@ -158,3 +140,14 @@ def test_pictures_are_those_that_the_page_shows_first(served: Served, chromium: 
     page.close()
     wanted = "%2C".join(f"{name}%3A{code}" for name, code in LOOK.items())
     assert f"channels={wanted}&low=1&high=99.8&" in src
+
+
+def test_a_site_in_one_vocabulary_says_so(served: Served, chromium: Any, tmp_path: Path) -> None:
+    request = SiteRequest(map_labels="hpa:opencell", limit=1)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(export_site, served.atlas, tmp_path / "s", request, overwrite=False, tell=lambda _: None).result()
+    with tabs(chromium, f"file://{tmp_path}/s/index.html", (f"file://{tmp_path}/s/",)) as opener:
+        page = opener("#/protein/LMNB1")
+        assert page.get_by_text("Localizations of votes and neighbors: one vocabulary, hpa → opencell.").is_visible()
+        page = opener("#/protein/LMNB1?map_labels=hpa-%3Eopencell")
+        assert page.locator(".failure").count() == 0

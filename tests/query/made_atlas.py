@@ -15,6 +15,7 @@ from locatlas.models.spec import EncoderSpec
 
 DIM = 8
 CLASSES = ("er", "golgi", "nucleoplasm")
+AS_HPA_SAYS = {"er": "Endoplasmic reticulum", "golgi": "Golgi apparatus", "nucleoplasm": "Nucleoplasm"}
 PROTEINS = 6
 FOVS_EACH, CELLS_EACH = 3, 4
 
@@ -75,8 +76,18 @@ def encoder() -> EncoderSpec:
     )
 
 
-def make_atlas(folder: Path, *, levels: tuple[str, ...] = ("fov", "cell"), annotated: bool = True) -> Path:
-    """Write the atlas; without annotations, nobody looked at a cell."""
+def _as_hpa(one: dict[str, Any]) -> dict[str, Any]:
+    return one | {"localizations": [AS_HPA_SAYS[name] for name in one["localizations"]]}
+
+
+def make_atlas(
+    folder: Path,
+    *,
+    levels: tuple[str, ...] = ("fov", "cell"),
+    annotated: bool = True,
+    two_vocabularies: bool = False,
+) -> Path:
+    """Write the atlas; without annotations, nobody looked at a cell; of two vocabularies, P3 to P5 have HPA's words."""
     fovs, cells = made_rows()
     if not annotated:
         cells = [r | {"annotated": None, "annotated_by": None} for r in cells]
@@ -86,6 +97,8 @@ def make_atlas(folder: Path, *, levels: tuple[str, ...] = ("fov", "cell"), annot
             if level not in levels:
                 continue
             known = [r if level == "cell" else {k: v for k, v in r.items() if k in FOVS.names} for r in rows]
+            if two_vocabularies:
+                known = [_as_hpa(r) if r["protein"] in ("P3", "P4", "P5") else r for r in known]
             store.upsert(image_table(level), image_rows(known, level))
             stored = StoredEncoder(level, encoder(), "current")  # type: ignore[arg-type]
             ids = [r["id"] for r in rows]

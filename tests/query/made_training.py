@@ -1,5 +1,8 @@
 """A small collection whose classes can be told apart, an atlas of it, and a tiny encoder of seeded weights."""
 
+import functools
+import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +11,7 @@ import tifffile
 
 from locatlas.indexer.encoders import EncoderRequest
 from locatlas.indexer.index import index
+from locatlas.indexer.store import Store
 from locatlas.models import registry, vit
 from locatlas.models.spec import EncoderSpec
 from locatlas.models.weights import save
@@ -59,8 +63,31 @@ def draw_nothing(patch: pytest.MonkeyPatch) -> None:
 
 
 def make_atlas(folder: Path) -> Path:
-    """The atlas, by the tiny encoder on the protein alone."""
+    """The atlas, by the tiny encoder on the protein alone, and its images beside it; a test may change both.
+
+    They are made once a process, since that takes longer than most of what is tested on them, and copied.
+    """
     add_tiny()
-    request = EncoderRequest(name=TINY, stains=("protein",), precision="fp32")
-    index(write_images(folder / "images"), atlas=folder / "atlas", dataset="opencell", request=request)
+    made = _made_once()
+    for name in ("images", "atlas"):
+        shutil.copytree(made / name, folder / name)
+    store = Store.open(folder / "atlas")
+    with store.folder.writer("a test"):
+        store.folder.write_info(store.folder.info() | {"roots": {"opencell": str((folder / "images").resolve())}})
     return folder / "atlas"
+
+
+_KEPT: list[tempfile.TemporaryDirectory[str]] = []
+"""Removed with the process."""
+
+
+@functools.cache
+def _made_once() -> Path:
+    _KEPT.append(tempfile.TemporaryDirectory(prefix="locatlas-made-"))
+    folder = Path(_KEPT[-1].name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LOCATLAS_HOME", str(folder / "home"))
+        add_tiny()
+        request = EncoderRequest(name=TINY, stains=("protein",), precision="fp32")
+        index(write_images(folder / "images"), atlas=folder / "atlas", dataset="opencell", request=request)
+    return folder

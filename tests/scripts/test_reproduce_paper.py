@@ -173,3 +173,10 @@ def test_the_whole_way_on_made_images_ends_in_a_page_and_a_second_run_measures_n
     assert "## Two plans" in text
     assert f"{told['summaries'][0]['macro_f1']:.3f}" in text
     assert (tmp_path / "w" / "results" / "two" / "results.csv").is_file()
+
+
+def test_two_grids_of_one_name_are_refused_before_anything_is_made(tmp_path: Path) -> None:
+    asked = ["--grid", str(tmp_path / "a" / "mine.toml"), "--grid", str(tmp_path / "b" / "mine.toml")]
+    result = CliRunner().invoke(reproduce, [str(tmp_path / "w"), "--dry-run", *asked])
+    assert "mine: two grids of this name would share" in str(result.exception)
+    assert not (tmp_path / "w").exists()

@@ -37,16 +37,17 @@ async def protein_pack(api: Api, choice: Choice, protein: Mapping[str, Any]) -> 
         images by id: each answer as status and document.
     """
     name = protein["protein"]
-    images = choice.images[name]
+    images, mapped = choice.images[name], choice.map_labels
     whole = (await api.get(f"proteins/{name}", limit=1)).document()
     votes: dict[str, Any] = {}
     near: dict[str, Any] = {}
     for level in choice.levels:
         of = choice.of if level == "protein" else level
         encoder = choice.encoder(of or choice.asked[0])
-        votes[level] = kept(await api.get("classify", protein=name, level="protein", of=of, encoder=encoder))
+        ask = {"protein": name, "encoder": encoder, "map_labels": mapped}
+        votes[level] = kept(await api.get("classify", level="protein", of=of, **ask))
         of = of if level == "protein" else None
-        near[level] = kept(await api.get("neighbors", protein=name, level=level, of=of, encoder=encoder))
+        near[level] = kept(await api.get("neighbors", level=level, of=of, **ask))
     return {
         "protein": [200, {**whole, "images": images}],
         "classify": votes,
@@ -65,6 +66,7 @@ async def _image(api: Api, choice: Choice, name: str, level: str) -> Pack:
     said: Pack = {"image": kept(await api.get(f"images/{name}"))}
     if level in choice.asked:
         ask = {"id": name, "level": level, "encoder": choice.encoder(level), "exclude": "protein"}
+        ask["map_labels"] = choice.map_labels
         said["classify"] = kept(await api.get("classify", **ask))
         said["neighbors"] = kept(await api.get("neighbors", **ask))
     return said

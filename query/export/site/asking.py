@@ -39,10 +39,14 @@ class Answered:
 
 
 class Api:
-    """Asks an app."""
+    """Asks an app.
 
-    def __init__(self, app: Any) -> None:
-        self._app = app
+    Attributes:
+        notes: What answers so far say of the atlas as a whole, each once.
+    """
+
+    def __init__(self, app: Any, notes: list[str]) -> None:
+        self._app, self.notes = app, notes
 
     @property
     def desk(self) -> Desk:
@@ -89,25 +93,27 @@ async def api_of(atlas: Path) -> AsyncIterator[Api]:
         InputError: If there is no atlas.
     """
     app = create_app(atlas, limits=_LIMITS)
-    with _each_once("locatlas.query.notes"):
+    with _collected("locatlas.query.notes") as notes:
         async with app.router.lifespan_context(app):
-            yield Api(app)
+            yield Api(app, notes)
 
 
 @contextmanager
-def _each_once(name: str) -> Iterator[None]:
-    """Let a logger say each line once: notes on an atlas are those of a thousand answers of it."""
-    said: set[str] = set()
+def _collected(name: str) -> Iterator[list[str]]:
+    """What a logger says, each line once and not logged: notes on an atlas are those of a thousand answers of it."""
+    said: list[str] = []
 
-    def new(record: logging.LogRecord) -> bool:
+    def keep(record: logging.LogRecord) -> bool:
         line = record.getMessage()
-        is_new = line not in said
-        said.add(line)
-        return is_new
+        if line not in said:
+            said.append(line)
+        return False
 
     logger = logging.getLogger(name)
-    logger.addFilter(new)
+    kept = list(logger.filters)
+    # before those that let nothing through
+    logger.filters = [keep, *kept]
     try:
-        yield
+        yield said
     finally:
-        logger.removeFilter(new)
+        logger.filters = kept

@@ -7,6 +7,7 @@ from typing import Any
 from locatlas.errors import InputError, UnknownNameError
 from locatlas.indexer.encoders import StoredEncoder, current, find
 from locatlas.query.export.site.asking import Api
+from locatlas.query.vocabulary import label_map
 
 __all__ = ["Choice", "SiteRequest", "choose"]
 
@@ -25,6 +26,7 @@ class SiteRequest:
         encoder: Name or fingerprint; None for the current one of each level.
         limit: Most images of a level that have a page, of each protein; of those without a protein's name 100 times as
             many.
+        map_labels: Map that brings the localizations of neighbors, votes and maps into one vocabulary; None for none.
         px: Longest edge of the picture of a field; of a cell, half of it.
         most_bytes: Of all files.
     """
@@ -32,6 +34,7 @@ class SiteRequest:
     level: str | None = None
     encoder: str | None = None
     limit: int = 12
+    map_labels: str | None = None
     px: int = 384
     most_bytes: int = 1_000_000_000
 
@@ -67,6 +70,12 @@ class Choice:
         return None if self.request.encoder is None else self.encoders[level].fingerprint
 
     @property
+    def map_labels(self) -> str | None:
+        """The map of labels by its name."""
+        name = self.request.map_labels
+        return None if name is None else label_map(name).name
+
+    @property
     def levels(self) -> tuple[str, ...]:
         """Those that can be asked, the protein's own where there is any, as the page lists them."""
         return ("protein", *self.asked) if self.asked and self.proteins else self.asked
@@ -76,9 +85,11 @@ async def choose(api: Api, request: SiteRequest) -> Choice:
     """What the site is to hold.
 
     Raises:
-        UnknownNameError: If no level has the encoder.
+        UnknownNameError: If no level has the encoder, or there is no such map of labels.
         InputError: If there is no image of the level.
     """
+    if request.map_labels is not None:
+        label_map(request.map_labels)  # an answer that is refused would be kept as one
     status = (await api.get("status")).document()
     shown = tuple(one["level"] for one in status["levels"] if one["images"] and request.level in (None, one["level"]))
     if not shown:

@@ -176,11 +176,11 @@ class _Writer:
         methods: dict[str, list[str]] = {}
         for kept in _maps_of(self._choice):
             level, method = kept["level"], kept["method"]
-            encoder = self._choice.encoder(kept["of"] or level)
-            text = await answers.table_text(self._api, "points", level=level, method=method, encoder=encoder)
+            ask = {"encoder": self._choice.encoder(kept["of"] or level), "map_labels": self._choice.map_labels}
+            text = await answers.table_text(self._api, "points", level=level, method=method, **ask)
             self._folder.write_data(f"points_{level}_{method}", text)
             if level not in methods:
-                votes = await answers.table_text(self._api, "points/confidence", level=level, encoder=encoder)
+                votes = await answers.table_text(self._api, "points/confidence", level=level, **ask)
                 self._folder.write_data(f"votes_{level}", votes)
             methods.setdefault(level, []).append(method)
         return methods
@@ -230,7 +230,7 @@ class _Writer:
         look = [[name, f"#{code}"] for name, code in LOOK.items()]
         said = {
             "made": made, "limit": choice.request.limit, "beyond": choice.left_out, "look": look, "maps": maps,
-            "status": _status(self._api, choice),
+            "status": _status(self._api, choice), "map_labels": choice.map_labels,
         }  # fmt: skip
         self._folder.write_data("site", said)
         files = page_files()
@@ -241,7 +241,7 @@ class _Writer:
 
     def told(self, out: Path, maps: dict[str, list[str]]) -> SiteExported:
         """What was written, once it is."""
-        choice, notes = self._choice, []
+        choice, notes = self._choice, list(self._api.notes)
         if choice.left_out:
             notes.append(f"{choice.left_out} images have no page of their own; --limit sets how many of a protein have")
         if self._n_stored:

@@ -168,10 +168,13 @@ export function encoderChoice(status, level, value, onchange, label = "encoder")
   return choice(label, names, value ?? current(status, level)?.fingerprint, onchange);
 }
 
-/** Whether the vote brings two vocabularies into one; nothing where the atlas has one, or the answers are written. */
+/** Whether votes and neighbors bring two vocabularies into one; of a copy, which has one of the two, whether it does.
+    Nothing where the atlas has one. */
 export function vocabularyChoice(status, value, onchange) {
-  if (!status.label_map || site) return null;
-  return h("div", { class: "bar-of-choices" }, choice("localizations", [["", "as the sources name them"], [status.label_map, `one vocabulary, ${status.label_map.replace("->", " → ")}`]], value ?? "", onchange));
+  const said = (map) => `one vocabulary, ${map.replace("->", " → ")}`;
+  if (site) return site.map_labels && h("p", { class: "told", text: `Localizations of votes and neighbors: ${said(site.map_labels)}.` });
+  if (!status.label_map) return null;
+  return h("div", { class: "bar-of-choices" }, choice("localizations", [["", "as the sources name them"], [status.label_map, said(status.label_map)]], value ?? "", onchange));
 }
 
 /** What a reader must know about an answer. */

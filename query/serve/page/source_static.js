@@ -5,7 +5,7 @@ import { ApiError } from "./api_error.js";
 
 const given = window.locatlas;
 
-/** What the folder holds: made, levels, of, limit, look. */
+/** What the folder holds: made, limit, beyond, look, maps, status, map_labels. */
 export const site = given.site;
 
 const { proteins, ids, packs, without } = given.names;
@@ -43,6 +43,11 @@ const beyond = (what) => new ApiError(`${what} needs a server: this is a copy of
 /** Refuse what was asked otherwise than when the files were written. */
 function plain(parameters, names) {
   for (const name of names) if (parameters[name]) throw beyond(`another choice of ${name}`);
+}
+
+/** Refuse another vocabulary than that in which the answers were written. */
+function written(parameters) {
+  if (parameters.map_labels && parameters.map_labels !== site.map_labels) throw beyond("another choice of map_labels");
 }
 
 async function ofProtein(name) {
@@ -101,12 +106,14 @@ export async function json(path, parameters) {
   if (first === "images") return answer((await ofImage(name)).image);
   if (first === "benchmarks") return answer((await file(`measured_${name.slice(0, 2)}`))[name]);
   if (path === "classify") {
-    plain(parameters, ["encoder", "map_labels"]);
+    plain(parameters, ["encoder"]);
+    written(parameters);
     if (parameters.id) return answer((await ofImage(parameters.id)).classify);
     return answer((await ofProtein(parameters.protein)).classify[parameters.of ?? "protein"]);
   }
   if (path === "neighbors") {
     plain(parameters, ["encoder", "k"]);
+    written(parameters);
     if (parameters.exclude && parameters.exclude !== "protein") throw beyond("leaving out less");
     if (parameters.id) return answer((await ofImage(parameters.id)).neighbors);
     return answer((await ofProtein(parameters.protein)).neighbors[parameters.level]);

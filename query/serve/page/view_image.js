@@ -46,7 +46,7 @@ export async function render(root, at, { signal }) {
       return [notes(found.notes), found.items.map((item) => [votes(item), voters(item, found.level, `${found.weights} weights, ${leftOut}`)])];
     }),
     fillIn(answers, async () => {
-      const found = await get("neighbors", { ...ask, exclude, k }, signal);
+      const found = await get("neighbors", { ...ask, exclude, k, map_labels: mapLabels }, signal);
       return [notes(found.notes), hitCards(found.hits, found.level)];
     }),
   ]);

@@ -44,7 +44,7 @@ export async function render(root, at, { signal }) {
   await Promise.all([
     // one answer for the protein, whatever the neighbors below are: by the mean vector of its fields or cells
     fillIn(predicted, async () => prediction(await get("classify", { ...ask, level: "protein", of: level === "protein" ? null : level, map_labels: mapLabels }, signal))),
-    fillIn(near, async () => neighbors(await get("neighbors", { ...ask, k }, signal))),
+    fillIn(near, async () => neighbors(await get("neighbors", { ...ask, k, map_labels: mapLabels }, signal))),
   ]);
 }
 

@@ -164,8 +164,8 @@ def test_a_name_that_a_training_does_not_know_is_one_line(atlas: Path, monkeypat
 def test_a_killed_run_leaves_nothing_that_reembed_would_make_current(atlas: Path) -> None:
     before = encoders.current(Store.open(atlas), "fov")
 
-    def killed(what: str, *_: int) -> None:
-        if what == "embedding":
+    def killed(what: str, done: int, _: int) -> None:
+        if what == "embedding" and done:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -69,7 +69,7 @@ def test_an_image_is_found_by_its_id_alone(client: TestClient) -> None:
 def test_a_protein_in_another_case_is_told(client: TestClient) -> None:
     answer = client.get("/api/v1/proteins/p1")
     assert answer.status_code == 404
-    assert "did you mean P1?" in answer.json()["error"]
+    assert "unknown protein 'p1'; did you mean 'P1'? known: P0, P1, " in answer.json()["error"]
 
 
 def table(rows: list[dict[str, object]]) -> pa.Table:

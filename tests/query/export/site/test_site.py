@@ -20,7 +20,7 @@ from locatlas.query.atlas import open_atlas
 from locatlas.query.export.site import folder
 from locatlas.query.export.site.run import SiteExported, SiteRequest, export_site
 from locatlas.query.serve.app import create_app
-from tests.query.made_atlas import CELLS_EACH, FOVS_EACH, PROTEINS, make_atlas, protein_of
+from tests.query.made_atlas import AS_HPA_SAYS, CELLS_EACH, FOVS_EACH, PROTEINS, make_atlas, protein_of
 
 
 def said(site: Path, name: str) -> Any:
@@ -199,4 +199,40 @@ def test_a_commit_meanwhile_is_told(atlas: Path, tmp_path: Path) -> None:
         export_site(
             own, tmp_path / "site", SiteRequest(), overwrite=False, tell=lambda _: open_atlas(own).map(level="fov")
         )
+    assert not (tmp_path / "site").exists()
+
+
+def test_two_vocabularies_are_brought_into_one_if_asked_to(tmp_path: Path) -> None:
+    atlas = make_atlas(tmp_path / "atlas", levels=("fov",), two_vocabularies=True)
+    open_atlas(atlas).map(level="fov")
+    written(atlas, tmp_path / "plain")
+    written(atlas, tmp_path / "mapped", map_labels="hpa:opencell")
+    with TestClient(create_app(atlas), base_url="http://localhost") as client:
+        for name, asked in (("plain", {}), ("mapped", {"map_labels": "hpa->opencell"})):
+            pack = said(tmp_path / name, "pack_0")
+            vote = served(client, "classify", protein="P0", level="protein", **asked)
+            near = served(client, "neighbors", protein="P0", level="protein", **asked)
+            assert (pack["classify"]["protein"], pack["neighbors"]["protein"]) == ([200, vote], [200, near])
+            one, answers = next(iter(pack["images"].items()))
+            for what in ("classify", "neighbors"):
+                assert answers[what] == [200, served(client, what, id=one, level="fov", exclude="protein", **asked)]
+            # P3 is in the same class by another word: it splits the vote unless it is brought to the one
+            words = {s["localization"] for s in vote["items"][0]["scores"]}
+            assert words & {"Endoplasmic reticulum", "Golgi apparatus"} == (
+                set() if asked else {"Endoplasmic reticulum", "Golgi apparatus"}
+            )
+            assert bool(vote["notes"]) == (not asked)
+            shown = {n for hit in near["hits"] for n in hit["localizations"]}
+            assert ("Nucleoplasm" in shown) == (not asked)
+            assert said(tmp_path / name, "site")["map_labels"] == asked.get("map_labels")
+            points = pa.ipc.open_stream(base64.b64decode(said(tmp_path / name, "points_fov_pca"))).read_all()
+            places = set(points["localization"].to_pylist())
+            assert places == ({"er", "golgi", "nucleoplasm"} | (set() if asked else set(AS_HPA_SAYS.values())))
+            votes = pa.ipc.open_stream(base64.b64decode(said(tmp_path / name, "votes_fov"))).read_all()
+            assert ("Nucleoplasm" in votes["predicted"].to_pylist()) == (not asked)
+
+
+def test_an_unknown_map_of_labels_is_refused(atlas: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="unknown label map 'a->b'; known: hpa->opencell"):
+        written(atlas, tmp_path / "site", map_labels="a:b")
     assert not (tmp_path / "site").exists()

@@ -1,0 +1,74 @@
+"""The JSON documents of `maintain` and `verify`."""
+
+from pydantic import Field
+
+from locatlas.query.document_base import Document as _Document
+
+__all__ = ["MaintainDocument", "VerifyDocument"]
+
+
+class SupersededVectorsState(_Document):
+    """Vectors of an encoder that is not in use any more."""
+
+    level: str
+    name: str
+    fingerprint: str
+    vectors: int = Field(ge=0)
+    bytes: int = Field(ge=0, description="on disk, with their FAISS index")
+    imported: bool = Field(description="made elsewhere: no image could give them back, so they are kept")
+
+
+class MaintainDocument(_Document):
+    """What `maintain` did."""
+
+    dropped: list[SupersededVectorsState]
+    kept: list[SupersededVectorsState]
+    freed_bytes: int = Field(ge=0)
+    compacted: list[str] = Field(description="tables whose fragments were merged")
+    roots: dict[str, str] = Field(description="folders of images that were declared anew, by name")
+    old_versions: int = Field(ge=0, description="versions of tables that were removed, superseded for ten minutes")
+    dropped_maps: list[str] = Field(description="ids of maps that were deleted, of encoders whose vectors are")
+    given_up: list[str] = Field(
+        description="states from before an upgrade, as folders below the atlas, that needed one of these: deleted"
+    )
+
+
+class VerifyCounts(_Document):
+    """Findings by severity."""
+
+    damage: int = Field(ge=0)
+    warning: int = Field(ge=0)
+    note: int = Field(ge=0)
+
+
+class VerifyFinding(_Document):
+    """One fact about an atlas."""
+
+    severity: str = Field(
+        pattern="^(damage|warning|note)$",
+        description="damage: not what was written, or contradictory; warning: something may be lost or is not covered",
+    )
+    kind: str = Field(description="for programs; listed in docs/reliability.md")
+    where: str = Field(description="table, or file below the atlas")
+    means: str
+    do: str = Field(description="what to do about it")
+    count: int = Field(ge=1, description="files, rows or lines concerned")
+    examples: list[str] = Field(description="some of them")
+
+
+class VerifyDocument(_Document):
+    """What `verify` found. The command exits 1 if `ok` is false."""
+
+    path: str
+    quick: bool = Field(description="only sizes, presence, newest versions and ids were looked at")
+    ok: bool = Field(description="no damage")
+    counts: VerifyCounts
+    findings: list[VerifyFinding] = Field(description="damage first; after a repair, what is left")
+    repaired: list[str] = Field(description="what a repair did, in words")
+    tables: dict[str, int | None] = Field(description="rows by table; null where it could not be read")
+    files: int = Field(ge=0, description="files of tables with a digest")
+    bytes_read: int = Field(ge=0, description="for digests")
+    seconds: float = Field(ge=0, description="of reading for digests")
+    mb_per_s: float = Field(ge=0, description="10^6 bytes a second, of digests")
+    digests_since: str | None = Field(description="when digests of this atlas were begun; null where there are none")
+    writers: list[str] = Field(description="who wrote meanwhile")

@@ -1,0 +1,89 @@
+"""How images are embedded, wherever that is: the options that `index`, `embed` and `reembed` share."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import rich_click as click
+
+from locatlas.cli.engine_options import engine_of, engine_options
+from locatlas.cli.progress import progress_bar
+
+__all__ = ["LEVELS", "faiss_option", "levels_of", "running", "running_options", "taken"]
+
+_BEFORE = "locatlas.profile"
+"""Under this name a click context says that `--profile` was given, as `--profile-time` was called before."""
+
+faiss_option = click.option(
+    "--faiss",
+    type=click.Choice(["auto", "none", "flat", "pqfs", "ivf", "hnsw", "ivfpq"]),
+    default="auto",
+    show_default=True,
+    help="Index for look-ups; auto builds none below 50,000 vectors, where exact search is fast, and lists of "
+    "four-bit codes (ivfpq) from there on.",
+)
+
+LEVELS = click.option("--level", type=click.Choice(["fov", "cell", "both"]), default="both", show_default=True)
+
+
+def levels_of(level: str) -> tuple[str, ...]:
+    """What `LEVELS` means."""
+    return ("fov", "cell") if level == "both" else (level,)
+
+
+def _remember(ctx: click.Context, param: click.Parameter, value: bool) -> None:  # noqa: FBT001 (as click calls it)
+    ctx.meta[_BEFORE] = value
+
+
+def _either(ctx: click.Context, param: click.Parameter, value: bool) -> bool:  # noqa: FBT001 (as click calls it)
+    return value or ctx.meta[_BEFORE]
+
+
+def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that `taken` takes."""
+    command = engine_options(command)
+    for option in reversed(
+        [
+            click.option(
+                "--profile-time",
+                "profile",
+                is_flag=True,
+                callback=_either,
+                help="Tell where the seconds of embedding went, and what the encoder alone could do: its largest batch "
+                "is encoded a few times more for that.",
+            ),
+            # read before the other, whose value it may be
+            click.option(
+                "--profile", "before", is_flag=True, hidden=True, is_eager=True, expose_value=False, callback=_remember
+            ),
+            click.option(
+                "--runtime",
+                type=click.Choice(["torch", "openvino"]),
+                default="torch",
+                show_default=True,
+                help="What runs the encoder's network; openvino (an extra) is for Intel CPUs, and is compared with "
+                "torch first.",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def taken(asked: dict[str, Any]) -> dict[str, Any]:
+    """Take what `running_options` gave out of a command's options."""
+    names = ("profile", "runtime", "engine", "ray_address", "worker_cpus", "workers")
+    return {name: asked.pop(name) for name in names}
+
+
+@contextmanager
+def running(
+    *, profile: bool, runtime: str, engine: Any, ray_address: str | None, worker_cpus: int | None, workers: int | None
+) -> Iterator[dict[str, Any]]:
+    """Arguments of the indexer's `index`, `embed` and `reembed`: progress on stderr, engine, profile, runtime.
+
+    Raises:
+        click.UsageError: If options of a cluster stand without it.
+    """
+    with progress_bar() as progress, engine_of(engine, ray_address, worker_cpus, workers) as where:
+        yield {"progress": progress, "engine": where, "profile": profile, "runtime": runtime}

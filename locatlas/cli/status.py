@@ -1,0 +1,215 @@
+"""The command that tells what an atlas holds and what is to be done about it: status."""
+
+from collections.abc import Container, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+from locatlas.cli.common import atlas_option, emit_json, json_option, print_table
+
+__all__ = ["status_command"]
+
+_WORDS = {"fov": ("field of view", "fields of view"), "cell": ("cell", "cells")}
+
+
+@click.command("status")
+@atlas_option
+@json_option
+def status_command(atlas: Path, *, as_json: bool) -> None:
+    """What an atlas holds: images, encoders and their coverage, indices, quarantine, last runs, and what is to do."""
+    from locatlas.indexer.encoders import stored_encoders
+    from locatlas.query.atlas import open_atlas
+
+    opened = open_atlas(atlas)
+    document = opened.status()
+    if as_json:
+        emit_json(document)
+        return
+    imported = {e.fingerprint for e in stored_encoders(opened.store) if e.is_imported}
+    click.echo(f"{document['path']}: {_counted(document)} (schema version {document['schema_version']})\n")
+    _print_images(document)
+    _print_cells(document["cells"])
+    _print_encoders(document["encoders"], imported)
+    for line in (*_look_ups(document), *_maps(document), *_roots(document)):
+        click.echo(line)
+    _print_runs(document["runs"])
+    if to_do := [*_renewing(document), *_to_do(document, imported)]:
+        click.echo("\nto do:")
+        for line in to_do:
+            click.echo(f"- {line}")
+
+
+def _counted(document: dict[str, Any]) -> str:
+    """How many images of which level, of how many data sets."""
+    from locatlas.indexer.planes import plural
+
+    found = document["datasets"]
+    counts = [f"{n:,} {_WORDS[level][n != 1]}" for level, one in found.items() if (n := sum(one.values()))]
+    names = {name for n in found.values() for name in n}
+    return f"{' and '.join(counts)} of {plural(len(names), 'data set')}" if counts else "no images"
+
+
+def _print_images(document: dict[str, Any]) -> None:
+    labelled = document["labelled"]
+    rows = [
+        (level, name, n, _of(labelled[level].get(name, 0), n))
+        for level, found in document["datasets"].items()
+        for name, n in found.items()
+    ]
+    if rows:
+        print_table(("level", "data set", "images", "labelled"), rows)
+
+
+def _of(n: int, all_: int) -> str:
+    return "all" if n == all_ else f"{n:,} of {all_:,}" if n else "none"
+
+
+def _print_cells(cells: dict[str, Any]) -> None:
+    rows = [(s["id"], s["fields"], s["cells"]) for s in cells["segmenters"]]
+    if cells["images_of_their_own"]:
+        rows.append(("images of their own", "", cells["images_of_their_own"]))
+    if not rows:
+        return
+    if cells["fields_not_searched"]:
+        rows.append(("not searched", cells["fields_not_searched"], ""))
+    print_table(("cells found by", "fields", "cells"), rows)
+    for name, n in cells["annotated"].items():
+        click.echo(f"annotated cells: {n} of data set {name}")
+
+
+def _print_encoders(encoders: list[dict[str, Any]], imported: Container[str]) -> None:
+    if not encoders:
+        return
+    rows = []
+    for e in encoders:
+        parts = [e["channels"], e["passes"], *(["+".join(e["stains"])] if e["stains"] else []), e["precision"]]
+        plan = "vectors made elsewhere" if e["fingerprint"] in imported else ", ".join(parts)
+        done = _of(e["embedded"], e["images"])
+        rows.append((e["level"], e["name"], e["fingerprint"][:12], e["state"], e["dim"], plan, done))
+    print_table(("level", "encoder", "fingerprint", "state", "numbers", "channels", "embedded"), rows)
+    for e in encoders:
+        if e["crop"] is not None:
+            click.echo(f"cells for {e['name']} ({e['fingerprint'][:12]}): {e['crop']['in_words']}")
+        if len(e["lineage"]) > 1:
+            click.echo(f"lineage of {e['name']} at level {e['level']}: {' → '.join(e['lineage'])}{_training(e)}")
+
+
+def _training(encoder: dict[str, Any]) -> str:
+    if (training := encoder["training"]) is None:
+        return ""
+    seen = f"{training['images']} images, {100 * training['fraction']:g} % of the groups"
+    return f" ({training['objective']} on {seen}, seed {training['seed']})"
+
+
+def _look_ups(document: dict[str, Any]) -> Iterator[str]:
+    """What answers at each level: the index of the current encoder's vectors, or a scan."""
+    by_table = {index["table"]: index for index in document["indices"]}
+    for e in document["encoders"]:
+        if e["state"] != "current" or not e["embedded"]:
+            continue
+        table = f"emb_{e['level']}_{e['fingerprint'][:12]}"
+        index = by_table.get(table)
+        if index is None or "unreadable" in index:
+            yield f"look-ups at level {e['level']}: exact, over {e['embedded']:,} vectors"
+            continue
+        later = document["tables"][table]["rows"] - index["count"]
+        recall = index["recall_at_10"]
+        yield (
+            f"look-ups at level {e['level']}: FAISS index ({index['kind']}) of {index['count']:,} vectors"
+            + (f", which finds {recall:.1%} of the 10 nearest" if recall is not None else "")
+            + (f"; {later:,} later ones are searched exactly" if later > 0 else "")
+        )
+
+
+def _maps(document: dict[str, Any]) -> Iterator[str]:
+    for found in document["maps"]:
+        behind = "" if found["current"] else ", not the current encoder"
+        yield f"map: {found['method']} of {found['points']} {found['level']}s by {found['encoder']}{behind}"
+
+
+def _roots(document: dict[str, Any]) -> Iterator[str]:
+    for name, root in document["roots"].items():
+        yield f"images of {name}: {root['path']}" + ("" if root["present"] else " (not there now)")
+
+
+def _print_runs(runs: list[dict[str, Any]]) -> None:
+    if not runs:
+        return
+    rows = []
+    for run in runs:
+        qc = sum(n for what, n in run["counts"].items() if what.startswith(("qc ", "cell qc ")))
+        counts = [f"{n:,} {what}" for what, n in sorted(run["counts"].items()) if n and " qc " not in f" {what}"]
+        counts += [f"{qc:,} QC flags"] if qc else []
+        what = " ".join(filter(None, (run["command"], run["dataset"])))
+        rows.append((_began(run["id"]), what, run["state"], ", ".join(counts) or "nothing new"))
+    click.echo()
+    print_table(("last runs (UTC)", "command", "state", "did"), rows)
+
+
+def _began(run_id: str) -> str:
+    """The minute in which a run began, by its id (`ledger.Run`)."""
+    return f"{datetime.strptime(run_id.split('.', maxsplit=1)[0], '%Y%m%dT%H%M%S'):%Y-%m-%d %H:%M}"
+
+
+def _renewing(document: dict[str, Any]) -> Iterator[str]:
+    if (owner := document["reembedding"]) is not None:
+        yield (
+            f"vectors are being renewed: {owner['command']}, process {owner['pid']} on {owner['host']}, "
+            f"for {owner['for_s']} s"
+        )
+
+
+def _to_do(document: dict[str, Any], imported: Container[str]) -> Iterator[str]:
+    """What is incomplete or in the way, with the command that helps."""
+    from locatlas.indexer.planes import plural
+
+    command = f"locatlas %s --atlas {document['path']}"
+    if document["reembedding"] is None:
+        yield from _to_embed(document, imported, command)
+    for name, root in document["roots"].items():
+        if not root["present"]:
+            yield f"the images of {name} are not where they were: {command % 'maintain'} --root {name}=FOLDER"
+    yield from _quarantined(document)
+    for index in document["indices"]:
+        if "unreadable" in index:
+            yield f"the index of {index['table']} cannot be read ({index['unreadable']}): {command % 'verify'}"
+    if document["runs"] and document["runs"][0]["state"] == "interrupted":
+        yield "the last run was interrupted: the same command goes on where it was"
+    if n := sum(e["embedded"] > 0 for e in document["encoders"] if e["state"] == "superseded"):
+        yield (
+            f"vectors of {plural(n, 'superseded encoder')} take space: {command % 'maintain'} --drop-superseded "
+            "deletes those that can be made anew"
+        )
+
+
+def _to_embed(document: dict[str, Any], imported: Container[str], command: str) -> Iterator[str]:
+    """Images that wait for their vector."""
+    from locatlas.indexer.planes import plural
+
+    if any(document["datasets"].values()) and not document["encoders"]:
+        yield f"no vectors yet: {command % 'embed'}"
+    for e in document["encoders"]:
+        if e["state"] == "superseded" or e["fingerprint"] in imported:
+            continue
+        whose = f"at level {e['level']} by {e['name']}"
+        lacking = max(0, e["images"] - e["embedded"])
+        if lacking and e["state"] == "building":
+            yield f"{plural(lacking, 'image')} without a vector {whose}, which is being built: {command % 'reembed'}"
+        elif lacking and (e["crop"] is None or e["crop"]["border"] != "drop"):  # else those at the border never get one
+            # fields that were only searched for cells are among them, which `reembed` passes over
+            yield f"{plural(lacking, 'image')} without a vector {whose}: {command % 'embed'} --level {e['level']}"
+        if e["stale"]:
+            yield f"{plural(e['stale'], 'vector')} of images as they were before, {whose}: {command % 'reembed'}"
+
+
+def _quarantined(document: dict[str, Any]) -> Iterator[str]:
+    """What could not be used, by data set, with the most frequent reason."""
+    from locatlas.indexer.planes import plural
+    from locatlas.indexer.reasons import by_reason
+
+    for name, n in document["quarantine"].items():
+        held = [(q["source"], q["reason"]) for q in document["quarantined"] if q["dataset"] == name]
+        first = f", e.g. {by_reason(held)[0][0][0]}: {by_reason(held)[0][0][1]}" if held else ""
+        yield f"{plural(n, 'source')} of data set {name} could not be used{first} (all with --json)"

@@ -1,0 +1,69 @@
+"""`status` as a person reads it: what is there, what answers, what is to do and how."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from locatlas.indexer import encoders
+from locatlas.indexer.encoders import StoredEncoder
+from locatlas.indexer.rows import image_rows
+from locatlas.indexer.schema import QUARANTINE
+from locatlas.indexer.store import Store
+from tests.cli.asking import document, run
+from tests.query.made_atlas import encoder, make_atlas, row
+
+
+@pytest.fixture
+def atlas(tmp_path: Path) -> Path:
+    return make_atlas(tmp_path / "atlas")
+
+
+def shown(atlas: Path) -> str:
+    done = run("status", "--atlas", atlas)
+    assert done.exit_code == 0, (done.output, done.exception)
+    return done.output
+
+
+def table_rows(text: str) -> list[list[str]]:
+    """The rows of all tables, cells as they stand."""
+    return [[cell.strip() for cell in line.split("   ") if cell.strip()] for line in text.splitlines()]
+
+
+def test_what_is_there_and_what_answers_is_told(atlas: Path) -> None:
+    text = shown(atlas)
+    assert text.splitlines()[0] == f"{atlas}: 18 fields of view and 72 cells of 1 data set (schema version 3)"
+    rows = table_rows(text)
+    assert ["fov", "d", "18", "all"] in rows
+    prints = {e["level"]: e["fingerprint"][:12] for e in document("status", "--atlas", atlas)["encoders"]}
+    assert ["cell", "made", prints["cell"], "current", "8", "vectors made elsewhere", "all"] in rows
+    assert "look-ups at level cell: exact, over 72 vectors" in text
+    assert "to do:" not in text
+
+
+def test_what_is_to_do_comes_with_the_command(atlas: Path) -> None:
+    store = Store.open(atlas)
+    spec = encoder().with_changes(architecture="locatlas_pico", name="own", weights_sha256="seed:1", input_px=32)
+    with store.folder.writer("a test"):
+        store.upsert("fovs", image_rows([row("d/new")], "fov"))
+        encoders.put(store, StoredEncoder("fov", spec, "building"))
+        said = dict.fromkeys(QUARANTINE.names) | {
+            "id": "x",
+            "dataset": "d",
+            "source": "a.tif",
+            "reason": "it is no image",
+            "run_id": "r",
+        }
+        store.upsert("quarantine", pa.Table.from_pylist([said], schema=QUARANTINE))
+    text = shown(atlas)
+    assert ["fov", "d", "19", "18 of 19"] in table_rows(text)
+    todo = text.partition("to do:\n")[2].splitlines()
+    assert todo == [
+        f"- 19 images without a vector at level fov by own, which is being built: locatlas reembed --atlas {atlas}",
+        "- 1 source of data set d could not be used, e.g. a.tif: it is no image (all with --json)",
+    ]
+
+
+def test_an_atlas_without_images_is_told_in_a_line(tmp_path: Path) -> None:
+    Store.create(tmp_path / "empty")
+    assert shown(tmp_path / "empty").split() == f"{tmp_path / 'empty'}: no images (schema version 3)".split()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locatlas.query.threads import in_threads
-from locatlas.query.unit import Prepared, unit_rows
+from locatlas.query.unit import Prepared
 
 __all__ = ["LEAST", "Coded", "code", "floats", "half_unit", "true_places"]
 
@@ -41,15 +41,14 @@ def code(searched: Prepared, columns: NDArray[np.int64]) -> Coded:
     """Unit vectors of some rows, less their mean (that of a sample: any will do), in bfloat16."""
     import torch
 
-    references, lengths = searched.vectors, searched.lengths
-    n, d = len(columns), references.shape[1]
+    n, d = len(columns), searched.dim
     some = columns[np.sort(np.random.default_rng(0).choice(n, min(n, _ROWS_AT_ONCE), replace=False))]
-    mean = unit_rows(references, lengths, some).mean(axis=0, dtype=np.float64).astype(np.float32)
+    mean = searched.unit(some).mean(axis=0, dtype=np.float64).astype(np.float32)
     codes = torch.empty((n, d), dtype=torch.bfloat16)
     worst = np.zeros((len(range(0, n, _ROWS_AT_ONCE)), 2))
 
     def part(low: int) -> None:
-        vectors = unit_rows(references, lengths, columns[low : low + _ROWS_AT_ONCE])
+        vectors = searched.unit(columns[low : low + _ROWS_AT_ONCE])
         vectors -= mean
         there = codes[low : low + len(vectors)]
         there.copy_(torch.from_numpy(vectors))

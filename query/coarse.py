@@ -16,7 +16,7 @@ are measured, none is assumed, and wherever both scores of a pair are known, the
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +25,9 @@ from locatlas.query.bfloat16 import LEAST, Coded, code, floats, half_unit, true_
 from locatlas.query.exclude import ExclusionIndex
 from locatlas.query.threads import in_threads
 from locatlas.query.tiles import Candidates
-from locatlas.query.unit import Prepared, unit_rows
+from locatlas.query.unit import Prepared
 
-__all__ = ["Settle", "pays", "search_coarse"]
+__all__ = ["References", "Settle", "pays", "search_coarse"]
 
 _BLOCK = 512  # queries and
 _TILE = 4096  # references of one tile: 4 MiB of bfloat16 scores
@@ -49,34 +49,57 @@ def pays(n_queries: int, n_references: int, dim: int, width: int) -> bool:
     return native_cpu_bf16()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class References:
+    """What is searched, laid out once for all blocks of queries.
+
+    Attributes:
+        searched: Vectors.
+        columns: Which of them are searched, int64 (n,), all of norms within 1e-15 and 1e15. Fast where alike ones
+            stand together.
+        sorted_by: Codes of the searched, sorted; None if they are not sorted.
+        tensor: All of `searched.vectors` as torch sees them.
+        coded: The searched ones in bfloat16.
+    """
+
+    searched: Prepared
+    columns: NDArray[np.int64]
+    sorted_by: NDArray[np.int64] | None
+    tensor: Any
+    coded: Coded
+
+    @classmethod
+    def of(cls, searched: Prepared, columns: NDArray[np.int64], sorted_by: NDArray[np.int64] | None) -> Self:
+        """Code what is searched."""
+        return cls(searched, columns, sorted_by, _quiet_tensor(searched.vectors), code(searched, columns))
+
+
 def search_coarse(
-    asked: tuple[Prepared, NDArray[np.int64]],
-    searched: tuple[Prepared, NDArray[np.int64]],
+    asked: Prepared,
+    references: References,
     exclusions: ExclusionIndex,
     settle: Settle,
     *,
     width: int,
-    sorted_by: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
+    sorted_by: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
     """Find the `width` best references of each query, and prove it.
 
     Args:
-        asked: Vectors, and which of them ask, int64 (n_queries,); all of norm > 0.
-        searched: Vectors, and which of them are searched, int64 (n,); all of norms within 1e-15 and 1e15. Fast where
-            alike ones stand together.
-        exclusions: Built for the asking and the searched ones in that order.
-        settle: Is given what was proven, by places among the asking, block by block.
+        asked: The queries, all of norm > 0. Fast where alike ones stand together.
+        references: What is searched.
+        exclusions: Built for the queries and the searched ones in that order.
+        settle: Is given what was proven, by places among the queries, block by block.
         width: Candidates per query.
-        sorted_by: Codes of the asking and of the searched, both sorted: equal codes >= 0 never meet (they are among the
+        sorted_by: Codes of the queries, sorted: they never meet searched ones of equal codes >= 0 (which are among the
             exclusions, too), and where all queries of a block have one code its columns are skipped.
 
     Returns:
-        Places among the asking that are not proven, ascending. Where most are not, the rest is not even tried.
+        Places among the queries that are not proven, ascending. Where most are not, the rest is not even tried.
     """
-    coded = code(searched[0], searched[1])
-    search = _Search(*asked, *searched, _quiet_tensor(searched[0].vectors), exclusions, coded, width)
-    n_queries = len(asked[1])
-    bounds, skipped = _blocks(n_queries, len(searched[1]), sorted_by)
+    search = _Search(asked, references, exclusions, width)
+    n_queries, mine = len(asked), references.sorted_by
+    bounds, skipped = _blocks(n_queries, None if sorted_by is None or mine is None else (sorted_by, mine))
     proven = np.zeros(n_queries, dtype=np.bool_)
     n_tried = 0
 
@@ -96,7 +119,7 @@ def search_coarse(
 
 
 def _blocks(
-    n_queries: int, n_columns: int, sorted_by: tuple[NDArray[np.int64], NDArray[np.int64]] | None
+    n_queries: int, sorted_by: tuple[NDArray[np.int64], NDArray[np.int64]] | None
 ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     """Rows of each block, and the columns that none of them may meet, [low, high)."""
     cuts = np.arange(0, n_queries, _BLOCK)
@@ -134,19 +157,23 @@ class _Search:
     """What every block needs."""
 
     asked: Prepared
-    asking: NDArray[np.int64]
-    searched: Prepared
-    columns: NDArray[np.int64]
-    references: Any
+    references: References
     exclusions: ExclusionIndex
-    coded: Coded
     width: int
+
+    @property
+    def coded(self) -> Coded:
+        return self.references.coded
+
+    @property
+    def columns(self) -> NDArray[np.int64]:
+        return self.references.columns
 
     def block(self, rows: NDArray[np.int64], skipped: tuple[int, int]) -> tuple[Candidates, NDArray[np.bool_]]:
         """Candidates of some queries, and whether those of each are proven."""
         import torch
 
-        unit = unit_rows(self.asked.vectors, self.asked.lengths, self.asking[rows])
+        unit = self.asked.unit(rows)
         queries = torch.from_numpy(unit)
         codes = queries.bfloat16()
         survivors, cut = self._survivors(rows, codes, skipped)
@@ -247,16 +274,17 @@ class _Search:
         """Float32 similarities of each query and the references named in its row, (n_rows, n_names)."""
         import torch
 
+        searched = self.references.searched
         n_rows, n_names = names.shape
         wanted = torch.sparse_csr_tensor(
             torch.arange(0, n_rows * n_names + 1, n_names),
-            torch.from_numpy(names.reshape(-1)),
+            torch.from_numpy(np.ascontiguousarray(searched.names(names.reshape(-1)))),
             torch.zeros(n_rows * n_names),
-            size=(n_rows, len(self.searched)),
+            size=(n_rows, len(searched.vectors)),
             check_invariants=False,
         )
-        found = torch.sparse.sampled_addmm(wanted, queries, self.references.T, beta=0.0)
-        return (found.values().numpy().reshape(names.shape) / self.searched.lengths[names]).astype(np.float32)
+        found = torch.sparse.sampled_addmm(wanted, queries, self.references.tensor.T, beta=0.0)
+        return (found.values().numpy().reshape(names.shape) / searched.lengths[names]).astype(np.float32)
 
 
 def _tiles(n: int, skipped: tuple[int, int]) -> Iterator[tuple[int, int]]:

@@ -8,8 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from locatlas.query import coarse, exact
-from locatlas.query.exact import Tally, search, search_within
+from locatlas.query import coarse
+from locatlas.query.exact import Tally, search
+from locatlas.query.within import JOIN_FROM, search_within
 
 Make = Callable[[np.random.Generator, int], np.ndarray]
 
@@ -150,4 +151,4 @@ def test_it_pays_only_where_the_work_is_long(monkeypatch: pytest.MonkeyPatch) ->
     assert not coarse.pays(10**6, 1000, 384, 208), "nearly all of the references are wanted"
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
     assert not coarse.pays(20_000, 20_000, 384, 208)
-    assert exact.JOIN_FROM < 20_000
+    assert JOIN_FROM < 20_000

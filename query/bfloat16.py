@@ -17,7 +17,8 @@ __all__ = ["LEAST", "Coded", "code", "floats", "half_unit", "true_places"]
 LEAST = np.int16(-0x8000)
 """Below the bits of every score above zero."""
 
-_ROWS_AT_ONCE = 8192
+_ROWS_AT_ONCE = 1024  # small enough for a core's own cache
+_SAMPLE = 8192  # vectors whose mean is taken
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,8 +43,11 @@ def code(searched: Prepared, columns: NDArray[np.int64]) -> Coded:
     import torch
 
     n, d = len(columns), searched.dim
-    some = columns[np.sort(np.random.default_rng(0).choice(n, min(n, _ROWS_AT_ONCE), replace=False))]
-    mean = searched.unit(some).mean(axis=0, dtype=np.float64).astype(np.float32)
+    some = columns[np.sort(np.random.default_rng(0).choice(n, min(n, _SAMPLE), replace=False))]
+    total = np.zeros(d)
+    for low in range(0, len(some), _ROWS_AT_ONCE):
+        total += searched.unit(some[low : low + _ROWS_AT_ONCE]).sum(axis=0, dtype=np.float64)
+    mean = (total / len(some)).astype(np.float32)
     codes = torch.empty((n, d), dtype=torch.bfloat16)
     worst = np.zeros((len(range(0, n, _ROWS_AT_ONCE)), 2))
 

@@ -120,11 +120,11 @@ def choose_rows(
         message = f"id {Counter(ids).most_common(1)[0][0]!r} stands more than once"
         raise InputError(message)
     known = encode_labels(labels, mode)
-    lengths = norms(array)
+    sizes = norms(array)
     left_out = dict(known.left_out)
     usable = known.usable.copy()
     grouped = np.fromiter((bool(name) for name in groups), dtype=np.bool_, count=len(groups))
-    for reason, fine in (("no group", grouped), ("zero vector", lengths > 0)):
+    for reason, fine in (("no group", grouped), ("zero vector", sizes > 0)):
         n_lost = int((usable & ~fine).sum())
         usable &= fine
         if n_lost:
@@ -139,7 +139,7 @@ def choose_rows(
     chosen = [kept[place] for place in order]
     present: NDArray[np.bool_] = np.logical_or.reduce(known.table[chosen], axis=0)
     return Rows(
-        prepared=Prepared(array, lengths[chosen], np.array(chosen, dtype=np.int64)),
+        prepared=Prepared(array, sizes[chosen], np.array(chosen, dtype=np.int64)),
         table=known.table[chosen][:, present],
         classes=tuple(name for name, there in zip(known.classes, present, strict=True) if there),
         groups=[str(groups[row]) for row in chosen],

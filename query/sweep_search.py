@@ -17,12 +17,13 @@ from locatlas.query.exact import Tally
 from locatlas.query.exclude import encode_names
 from locatlas.query.sweep_rows import Rows, Units
 from locatlas.query.sweep_votes import VoteRule, empty_predictions, predict
+from locatlas.query.threads import n_cores
 from locatlas.query.vote import Weights
 from locatlas.query.within import within_blocks
 
 __all__ = ["Asked", "Voted", "search_and_vote"]
 
-_ROWS_AT_ONCE = 8192  # at the least; enough for several cores, and 20 MB of neighbors at k = 200
+_ROWS_A_CORE = 2048  # searched together, at the least: 5 MB of neighbors at k = 200
 
 Voted = tuple[NDArray[Any], dict[int, NDArray[np.float64]]]
 """What is predicted at each k and the scores that were kept, as `sweep_votes.predict` returns them."""
@@ -123,7 +124,7 @@ def _blocks(asked: Asked, asking: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     ends = np.flatnonzero(np.append((mine[1:] != mine[:-1]) | (mine[1:] < 0), True)) + 1
     cuts = [0]
     while cuts[-1] < len(order):
-        at = int(np.searchsorted(ends, cuts[-1] + _ROWS_AT_ONCE))
+        at = int(np.searchsorted(ends, cuts[-1] + _ROWS_A_CORE * n_cores()))
         cuts.append(int(ends[min(at, len(ends) - 1)]))
     return [order[low:high] for low, high in itertools.pairwise(cuts)]
 

@@ -111,7 +111,7 @@ class Prepared:
 
     def take(self, which: NDArray[np.int64] | NDArray[np.bool_]) -> "Prepared":
         """Some of them, in that order; the vectors are not copied."""
-        rows = np.flatnonzero(which) if which.dtype == np.bool_ else which
+        rows = np.flatnonzero(which) if which.dtype == np.bool_ else which.astype(np.int64, copy=False)
         return Prepared(self.vectors, self.lengths[rows], rows if self.rows is None else self.rows[rows])
 
     @cached_property

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from locatlas.query.threads import in_threads
 from locatlas.query.unit import Prepared
 
-__all__ = ["LEAST", "Coded", "code", "floats", "half_unit", "true_places"]
+__all__ = ["LEAST", "Coded", "bits_below", "code", "floats", "half_unit", "true_places"]
 
 LEAST = np.int16(-0x8000)
 """Below the bits of every score above zero."""
@@ -77,6 +77,13 @@ def true_places(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
 def floats(bits: NDArray[np.int16]) -> NDArray[np.float64]:
     """The numbers that bits of bfloat16 stand for."""
     return (bits.astype(np.int32) << 16).view(np.float32).astype(np.float64)
+
+
+def bits_below(numbers: NDArray[np.float64]) -> NDArray[np.int16]:
+    """Bits of the largest bfloat16 numbers that are not above these; 0 for negative ones."""
+    # float32 may round up, by less than what bfloat16 leaves out but for numbers just below one of its own
+    wide = np.nextafter(np.maximum(numbers, 0).astype(np.float32), np.float32(0))
+    return (wide.view(np.int32) >> 16).astype(np.int16)
 
 
 def half_unit(bits: NDArray[np.int16]) -> NDArray[np.float64]:

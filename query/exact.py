@@ -202,6 +202,7 @@ class _Narrow:
     references: coarse.References
     valid: NDArray[np.bool_]
     exclusions: ExclusionIndex
+    of_sample: ExclusionIndex
     sorted_by: list[NDArray[np.int64]]
     skips: bool
 
@@ -218,10 +219,16 @@ class _Narrow:
         columns = np.flatnonzero(valid)
         if by:
             columns = columns[np.lexsort([codes[columns] for _, codes in reversed(by)])]
+        references = coarse.References.of(searched, columns, exclude[0][1][columns] if exclude else None)
+
+        def built(some: NDArray[np.int64]) -> ExclusionIndex:
+            return ExclusionIndex.build(exclude, n_queries=len(asked), n_references=len(searched), columns=some)
+
         return cls(
-            coarse.References.of(searched, columns, exclude[0][1][columns] if exclude else None),
+            references,
             valid,
-            ExclusionIndex.build(exclude, n_queries=len(asked), n_references=len(searched), columns=columns),
+            built(columns),
+            built(columns[references.sample]),
             [codes for codes, _ in by],
             bool(exclude),
         )
@@ -248,7 +255,7 @@ class _Narrow:
         left = coarse.search_coarse(
             asked.take(asking),
             self.references,
-            self.exclusions.of(rows[asking]),
+            (self.exclusions.of(rows[asking]), self.of_sample.of(rows[asking])),
             settle,
             width=k + EXTRA_CANDIDATES,
             sorted_by=self.sorted_by[0][rows[asking]] if self.skips else None,

@@ -3,9 +3,9 @@
     python scripts/bench/sweep_memory.py                # N = 100,000, d = 384: a minute or two
     python scripts/bench/sweep_memory.py --n 20000
 
-A process makes the vectors of `sweep.py`, imports what a sweep needs, multiplies once in bfloat16, and notes its resident
-memory, vectors, labels, groups and ids included; then it sweeps and asks the kernel for the most it ever had. The ratio is
-that of the vectors' bytes and of what came on top, together, to the vectors' bytes. Linux only.
+A process makes the vectors of `sweep.py`, imports what a sweep needs, multiplies once in bfloat16, and notes its
+resident memory, vectors, labels, groups and ids included; then it sweeps and asks the kernel for the most it ever had.
+The ratio is that of the vectors' bytes and of what came on top, together, to the vectors' bytes. Linux only.
 """
 
 import argparse

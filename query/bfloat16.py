@@ -10,14 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locatlas.query.threads import in_threads
-from locatlas.query.unit import Prepared, unit_rows
+from locatlas.query.unit import Prepared
 
-__all__ = ["LEAST", "Coded", "code", "floats", "half_unit", "true_places"]
+__all__ = ["LEAST", "Coded", "bits_below", "code", "floats", "half_unit", "true_places"]
 
 LEAST = np.int16(-0x8000)
 """Below the bits of every score above zero."""
 
-_ROWS_AT_ONCE = 8192
+_ROWS_AT_ONCE = 1024  # small enough for a core's own cache
+_SAMPLE = 8192  # vectors whose mean is taken
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,15 +42,17 @@ def code(searched: Prepared, columns: NDArray[np.int64]) -> Coded:
     """Unit vectors of some rows, less their mean (that of a sample: any will do), in bfloat16."""
     import torch
 
-    references, lengths = searched.vectors, searched.lengths
-    n, d = len(columns), references.shape[1]
-    some = columns[np.sort(np.random.default_rng(0).choice(n, min(n, _ROWS_AT_ONCE), replace=False))]
-    mean = unit_rows(references, lengths, some).mean(axis=0, dtype=np.float64).astype(np.float32)
+    n, d = len(columns), searched.dim
+    some = columns[np.sort(np.random.default_rng(0).choice(n, min(n, _SAMPLE), replace=False))]
+    total = np.zeros(d)
+    for low in range(0, len(some), _ROWS_AT_ONCE):
+        total += searched.unit(some[low : low + _ROWS_AT_ONCE]).sum(axis=0, dtype=np.float64)
+    mean = (total / len(some)).astype(np.float32)
     codes = torch.empty((n, d), dtype=torch.bfloat16)
     worst = np.zeros((len(range(0, n, _ROWS_AT_ONCE)), 2))
 
     def part(low: int) -> None:
-        vectors = unit_rows(references, lengths, columns[low : low + _ROWS_AT_ONCE])
+        vectors = searched.unit(columns[low : low + _ROWS_AT_ONCE])
         vectors -= mean
         there = codes[low : low + len(vectors)]
         there.copy_(torch.from_numpy(vectors))
@@ -74,6 +77,13 @@ def true_places(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
 def floats(bits: NDArray[np.int16]) -> NDArray[np.float64]:
     """The numbers that bits of bfloat16 stand for."""
     return (bits.astype(np.int32) << 16).view(np.float32).astype(np.float64)
+
+
+def bits_below(numbers: NDArray[np.float64]) -> NDArray[np.int16]:
+    """Bits of the largest bfloat16 numbers that are not above these; 0 for negative ones."""
+    # float32 may round up, by less than what bfloat16 leaves out but for numbers just below one of its own
+    wide = np.nextafter(np.maximum(numbers, 0).astype(np.float32), np.float32(0))
+    return (wide.view(np.int32) >> 16).astype(np.int16)
 
 
 def half_unit(bits: NDArray[np.int16]) -> NDArray[np.float64]:

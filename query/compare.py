@@ -27,6 +27,7 @@ from locatlas.query.subjects import Subject
 from locatlas.query.sweep import sweep
 from locatlas.query.view import View
 from locatlas.query.vote import DEFAULT_TEMPERATURE, Weights
+from locatlas.query.within import search_within
 from locatlas.types import Neighbors
 
 __all__ = ["DEFAULT_K", "CompareHow", "compare"]
@@ -169,9 +170,9 @@ def _nearest(
     view: View, asking: NDArray[np.bool_], codes: Sequence[NDArray[np.int64]], depth: int, device: str
 ) -> Neighbors:
     if asking.all():
-        return exact.search_within(view.vectors, k=depth, exclude=list(codes), device=device)
+        return search_within(view.prepared, k=depth, exclude=list(codes), device=device)
     pairs = [(mine[asking], mine) for mine in codes]
-    return exact.search(view.vectors[asking], view.vectors, k=depth, exclude=pairs, device=device)
+    return exact.search(view.prepared.take(asking), view.prepared, k=depth, exclude=pairs, device=device)
 
 
 def _classified(

@@ -5,7 +5,7 @@ or of torch on a GPU, find candidates; `refine` settles every near tie in float6
 force ranking, by (similarity, row), whatever found it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,22 +15,15 @@ from numpy.typing import NDArray
 from locatlas.errors import InputError
 from locatlas.query import coarse
 from locatlas.query.exclude import Exclusion, ExclusionIndex
-from locatlas.query.join import Lists, join
 from locatlas.query.refine import EXTRA_CANDIDATES, refine
-from locatlas.query.threads import in_threads
-from locatlas.query.tiles import IN_RANGE, Candidates, few_queries, search_tiles
-from locatlas.query.unit import Prepared, normalize, prepare, unit_rows
+from locatlas.query.tiles import FEW, IN_RANGE, Candidates, few_queries, search_tiles
+from locatlas.query.unit import Prepared, normalize, prepare
 from locatlas.types import Neighbors
 
-__all__ = ["Prepared", "Tally", "normalize", "prepare", "search", "search_within"]
+__all__ = ["Prepared", "Tally", "narrow_pays", "normalize", "prepare", "search", "search_blocks"]
 
-JOIN_FROM = 2048
-"""Rows from which a search within one set is done as a join."""
-
-JOIN_BYTES = 2 << 30
-"""Memory that a join's lists may take; above, the set is searched block by block."""
-
-_ROWS_AT_ONCE = 1024
+_FEW_TIMES = 8
+"""Up to so many times `FEW` queries that narrow products left, no copy of the references is made for them."""
 
 
 @dataclass(slots=True)
@@ -83,11 +76,56 @@ def search(
     Raises:
         InputError: If shapes do not fit, a vector holds NaN or infinity, or `k` < 1.
     """
+    asked = prepare(queries, "queries")
+    (found,) = search_blocks(
+        asked,
+        references,
+        [np.arange(len(asked))],
+        k=k,
+        exclude=exclude,
+        allowed=allowed,
+        device=device,
+        tally=tally,
+    )
+    return found
+
+
+def search_blocks(
+    queries: NDArray[Any] | Prepared,
+    references: NDArray[Any] | Prepared,
+    blocks: Sequence[NDArray[np.int64]],
+    *,
+    k: int,
+    exclude: Sequence[Exclusion] = (),
+    alike: Exclusion | None = None,
+    allowed: NDArray[np.bool_] | None = None,
+    device: str = "cpu",
+    tally: Tally | None = None,
+) -> Iterator[Neighbors]:
+    """`search` for some of the queries after the others, so that the neighbors of no more need be held.
+
+    Args:
+        queries: As `search`.
+        references: As `search`.
+        blocks: Rows of the queries, thousands of them at a time, in the order in which they are answered.
+        k: As `search`.
+        exclude: As `search`.
+        alike: Codes of queries and of references whose equals are probably near each other: the search is faster
+            where such queries stand together. The result is the same.
+        allowed: As `search`.
+        device: As `search`.
+        tally: As `search`.
+
+    Yields:
+        The neighbors of each block, in the order of its rows.
+
+    Raises:
+        InputError: As `search`.
+    """
     asked, searched = prepare(queries, "queries"), prepare(references, "references")
-    query_vectors, reference_vectors = asked.vectors, searched.vectors
-    n_queries, n_references = len(query_vectors), len(reference_vectors)
-    if query_vectors.shape[1] != reference_vectors.shape[1]:
-        message = f"queries have {query_vectors.shape[1]} numbers a vector, references {reference_vectors.shape[1]}"
+    n_queries, n_references = len(asked), len(searched)
+    if asked.dim != searched.dim:
+        message = f"queries have {asked.dim} numbers a vector, references {searched.dim}"
         raise InputError(message)
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
         message = f"k = {k!r}: a whole number of at least 1 needed"
@@ -95,92 +133,134 @@ def search(
     if allowed is not None and (allowed.shape != (n_references,) or allowed.dtype != np.bool_):
         message = f"allowed has shape {allowed.shape} and dtype {allowed.dtype}: bool ({n_references},) needed"
         raise InputError(message)
-    lengths = asked.lengths, searched.lengths
-    valid = lengths[1] > 0 if allowed is None else (lengths[1] > 0) & allowed
-    asking = np.flatnonzero(lengths[0] > 0)
+    valid = searched.lengths > 0 if allowed is None else (searched.lengths > 0) & allowed
     everywhere = ExclusionIndex.build(exclude, n_queries=n_queries, n_references=n_references, columns=None)
-    found = Neighbors(np.full((n_queries, k), -1, dtype=np.int64), np.full((n_queries, k), np.nan, dtype=np.float32))
-    if not len(asking) or not valid.any():
-        return found
-    if device == "cpu" and _narrow_pays(len(asking), searched, int(k), valid):
-        n_asking = len(asking)
-        asking = _by_narrow(asked, asking, searched, exclude, everywhere, found, valid=valid)
+    n_asking = sum(int(np.count_nonzero(asked.lengths[rows])) for rows in blocks)
+    narrow = None
+    if device == "cpu" and n_asking and valid.any() and narrow_pays(n_asking, searched, int(k), valid):
+        narrow = _Narrow.of(asked, searched, exclude, alike, valid)
+    for rows in blocks:
+        part = asked.take(rows)
+        found = Neighbors(
+            np.full((len(rows), k), -1, dtype=np.int64), np.full((len(rows), k), np.nan, dtype=np.float32)
+        )
+        asking = np.flatnonzero(part.lengths > 0) if valid.any() else np.empty(0, dtype=np.int64)
+        steps: Iterable[NDArray[np.int64]] = [asking]
+        if narrow is not None and len(asking):
+            left = narrow.search(part, rows, asking, everywhere, found)
+            if tally is not None:
+                tally.narrow += len(asking) - len(left)
+                tally.unproven += len(left)
+            asking, steps = left, [left]
+            if len(left) <= _FEW_TIMES * FEW:
+                steps = [left[low : low + FEW] for low in range(0, len(left), FEW)]
         if tally is not None:
-            tally.narrow += n_asking - len(asking)
-            tally.unproven += len(asking)
-    if tally is not None:
-        tally.wide += len(asking)
-    if not len(asking):
-        return found
-    mine = everywhere.of(asking)
-    few = [(codes[asking], reference_codes) for codes, reference_codes in exclude]
-    candidates = _candidates(
-        unit_rows(query_vectors, lengths[0], asking), searched, valid, few, mine, k=int(k), device=device
-    )
-    ranked = refine(
-        candidates,
-        query_vectors[asking],
-        reference_vectors,
-        (lengths[0][asking], lengths[1]),
-        k=int(k),
-        exclusions=mine,
-        valid=valid,
-    )
-    found.indices[asking] = ranked.indices
-    found.similarities[asking] = ranked.similarities
-    return found
+            tally.wide += len(asking)
+        for some in steps:
+            if len(some):
+                _by_wide(part.take(some), searched, valid, exclude, everywhere, rows[some], device, found, some)
+        yield found
 
 
-def _narrow_pays(n_queries: int, searched: Prepared, k: int, valid: NDArray[np.bool_] | None = None) -> bool:
+def _by_wide(
+    asked: Prepared,
+    searched: Prepared,
+    valid: NDArray[np.bool_],
+    exclude: Sequence[Exclusion],
+    everywhere: ExclusionIndex,
+    rows: NDArray[np.int64],
+    device: str,
+    found: Neighbors,
+    places: NDArray[np.int64],
+) -> None:
+    """Write the neighbors of queries `rows` into `places` of `found`, found by float32 products."""
+    mine = everywhere.of(rows)
+    few = [(codes[rows], reference_codes) for codes, reference_codes in exclude]
+    candidates = _candidates(asked.unit(slice(None)), searched, valid, few, mine, k=found.k, device=device)
+    ranked = refine(candidates, asked, searched, k=found.k, exclusions=mine, valid=valid)
+    found.indices[places] = ranked.indices
+    found.similarities[places] = ranked.similarities
+
+
+def narrow_pays(n_queries: int, searched: Prepared, k: int, valid: NDArray[np.bool_] | None = None) -> bool:
     """Whether bfloat16 products are to find the candidates first."""
     lengths = searched.lengths if valid is None else searched.lengths[valid]
     lengths = lengths[lengths > 0]
     width = k + EXTRA_CANDIDATES
-    return coarse.pays(n_queries, len(lengths), searched.vectors.shape[1], width) and bool(
+    return coarse.pays(n_queries, len(lengths), searched.dim, width) and bool(
         lengths.min() > IN_RANGE[0] and lengths.max() < IN_RANGE[1]
     )
 
 
-def _by_narrow(
-    asked: Prepared,
-    asking: NDArray[np.int64],
-    searched: Prepared,
-    exclude: Sequence[Exclusion],
-    everywhere: ExclusionIndex,
-    found: Neighbors,
-    *,
-    valid: NDArray[np.bool_],
-) -> NDArray[np.int64]:
-    """Write the proven neighbors of the asking ones into `found`; return those that are left, ascending."""
-    columns = np.flatnonzero(valid)
-    if exclude:  # groups stand together: what a block may not meet is skipped, and alike vectors share the caches
-        asking = asking[np.lexsort([codes[asking] for codes, _ in reversed(exclude)])]
-        columns = columns[np.lexsort([codes[columns] for _, codes in reversed(exclude)])]
-    there = [(mine[asking], theirs) for mine, theirs in exclude]
-    k = found.k
+@dataclass(frozen=True, slots=True, eq=False)
+class _Narrow:
+    """References laid out for narrow products, and by which codes they and the queries are sorted.
 
-    def settle(places: NDArray[np.int64], candidates: Candidates) -> None:
-        rows = asking[places]
-        ranked = refine(
-            candidates,
-            asked.vectors[rows],
-            searched.vectors,
-            (asked.lengths[rows], searched.lengths),
-            k=k,
-            exclusions=everywhere.of(rows),
-            valid=valid,
+    What may not meet stands together, so that it can be skipped, and so does what is alike, which shares the caches.
+    """
+
+    references: coarse.References
+    valid: NDArray[np.bool_]
+    exclusions: ExclusionIndex
+    of_sample: ExclusionIndex
+    sorted_by: list[NDArray[np.int64]]
+    skips: bool
+
+    @classmethod
+    def of(
+        cls,
+        asked: Prepared,
+        searched: Prepared,
+        exclude: Sequence[Exclusion],
+        alike: Exclusion | None,
+        valid: NDArray[np.bool_],
+    ) -> "_Narrow":
+        by = [*exclude, *([] if alike is None else [alike])]
+        columns = np.flatnonzero(valid)
+        if by:
+            columns = columns[np.lexsort([codes[columns] for _, codes in reversed(by)])]
+        references = coarse.References.of(searched, columns, exclude[0][1][columns] if exclude else None)
+
+        def built(some: NDArray[np.int64]) -> ExclusionIndex:
+            return ExclusionIndex.build(exclude, n_queries=len(asked), n_references=len(searched), columns=some)
+
+        return cls(
+            references,
+            valid,
+            built(columns),
+            built(columns[references.sample]),
+            [codes for codes, _ in by],
+            bool(exclude),
         )
-        found.indices[rows], found.similarities[rows] = ranked.indices, ranked.similarities
 
-    left = coarse.search_coarse(
-        (asked, asking),
-        (searched, columns),
-        ExclusionIndex.build(there, n_queries=len(asking), n_references=len(searched), columns=columns),
-        settle,
-        width=k + EXTRA_CANDIDATES,
-        sorted_by=(there[0][0], there[0][1][columns]) if exclude else None,
-    )
-    return np.sort(asking[left])
+    def search(
+        self,
+        asked: Prepared,
+        rows: NDArray[np.int64],
+        asking: NDArray[np.int64],
+        everywhere: ExclusionIndex,
+        found: Neighbors,
+    ) -> NDArray[np.int64]:
+        """Write the proven neighbors of the asking ones of a block into `found`; return those left, ascending."""
+        if self.sorted_by:
+            asking = asking[np.lexsort([codes[rows[asking]] for codes in reversed(self.sorted_by)])]
+        searched, k = self.references.searched, found.k
+
+        def settle(places: NDArray[np.int64], candidates: Candidates) -> None:
+            some = asking[places]
+            mine = everywhere.of(rows[some])
+            ranked = refine(candidates, asked.take(some), searched, k=k, exclusions=mine, valid=self.valid)
+            found.indices[some], found.similarities[some] = ranked.indices, ranked.similarities
+
+        left = coarse.search_coarse(
+            asked.take(asking),
+            self.references,
+            (self.exclusions.of(rows[asking]), self.of_sample.of(rows[asking])),
+            settle,
+            width=k + EXTRA_CANDIDATES,
+            sorted_by=self.sorted_by[0][rows[asking]] if self.skips else None,
+        )
+        return np.sort(asking[left])
 
 
 def _candidates(
@@ -194,84 +274,18 @@ def _candidates(
     device: str,
 ) -> Candidates:
     """A few more than `k` by float32 similarity; `everywhere` is `exclude`, built for all references in order."""
-    references, lengths = searched.vectors, searched.lengths
-    n_queries, n_valid = len(unit_queries), int(np.count_nonzero(valid))
+    n_references, n_queries, n_valid = len(searched), len(unit_queries), int(np.count_nonzero(valid))
     width = min(k + EXTRA_CANDIDATES, n_valid)
     columns: NDArray[np.int64] | None = None
-    if not few_queries(n_queries) or device != "cpu" or 2 * n_valid < len(references):
+    if not few_queries(n_queries) or device != "cpu" or 2 * n_valid < n_references:
         # any fixed order that has nothing to do with the rows' own; the result does not depend on it
         columns = np.random.default_rng(0).permutation(np.flatnonzero(valid))
     exclusions = everywhere
     if columns is not None:
-        exclusions = ExclusionIndex.build(exclude, n_queries=n_queries, n_references=len(references), columns=columns)
+        exclusions = ExclusionIndex.build(exclude, n_queries=n_queries, n_references=n_references, columns=columns)
     if device != "cpu":
         from locatlas.query.tiles_torch import search_torch
 
         assert columns is not None
-        return search_torch(unit_queries, unit_rows(references, lengths, columns), columns, exclusions, width, device)
-    return search_tiles(
-        unit_queries, references, lengths, columns, ~valid if columns is None else None, exclusions, width=width
-    )
-
-
-def search_within(
-    vectors: NDArray[Any] | Prepared,
-    *,
-    k: int,
-    exclude: Sequence[NDArray[np.int64]],
-    device: str = "cpu",
-    tally: Tally | None = None,
-) -> Neighbors:
-    """The `k` nearest of each row among the others of the same set: `search` with half of its work or less.
-
-    Args:
-        vectors: Shape (n, d), not normalised; left as they are.
-        k: Neighbors per row, 1 <= k.
-        exclude: Codes of the rows, int64 (n,): equal codes never meet, -1 meets all. At least one must have distinct
-            codes or groups that hold each row itself, or a row finds itself. The one with the fewest groups (folds)
-            should come first: what it excludes is not even computed.
-        device: As `search`.
-        tally: As `search`.
-
-    Returns:
-        What `search(vectors, vectors, k=k, exclude=...)` returns.
-
-    Raises:
-        InputError: As `search`.
-    """
-    prepared = prepare(vectors)
-    array, lengths = prepared.vectors, prepared.lengths
-    n, width = len(array), int(k) + EXTRA_CANDIDATES
-    join_fits = n >= JOIN_FROM and 8 * width <= n and n * Lists.row_bytes(width) <= JOIN_BYTES
-    if device != "cpu" or k < 1 or not join_fits or _narrow_pays(n, prepared, int(k)):
-        pairs = [(codes, codes) for codes in exclude]
-        return search(prepared, prepared, k=k, exclude=pairs, device=device, tally=tally)
-    rows = np.random.default_rng(0).permutation(np.flatnonzero(lengths > 0))
-    if exclude:
-        rows = rows[np.argsort(exclude[0][rows], kind="stable")]
-    lists = join(unit_rows(array, lengths, rows), [codes[rows] for codes in exclude], width=width)
-    everywhere = ExclusionIndex.build([(c, c) for c in exclude], n_queries=n, n_references=n, columns=None)
-    found = Neighbors(np.full((n, k), -1, dtype=np.int64), np.full((n, k), np.nan, dtype=np.float32))
-
-    def settle(low: int) -> None:
-        part = rows[low : low + _ROWS_AT_ONCE]
-        columns, scores = lists.best(slice(low, low + len(part)))
-        ranked = refine(
-            Candidates(np.where(columns >= 0, rows[columns], -1), scores),
-            array[part],
-            array,
-            (lengths[part], lengths),
-            k=int(k),
-            exclusions=everywhere.of(part),
-            valid=lengths > 0,
-        )
-        found.indices[part], found.similarities[part] = ranked.indices, ranked.similarities
-
-    in_threads(settle, range(0, len(rows), _ROWS_AT_ONCE))
-    if tally is not None:
-        tally.wide += n
-    short = rows[lists.filled < width]
-    if len(short):  # the sample misled these rows, or exclusions leave them few to meet
-        again = search(array[short], prepared, k=k, exclude=[(codes[short], codes) for codes in exclude])
-        found.indices[short], found.similarities[short] = again.indices, again.similarities
-    return found
+        return search_torch(unit_queries, searched.unit(columns), columns, exclusions, width, device)
+    return search_tiles(unit_queries, searched, columns, ~valid if columns is None else None, exclusions, width=width)

@@ -94,7 +94,7 @@ class Lists:
         self.filled[row] = self.width
         self.threshold[row] = max(self.threshold[row], both[best].min())
 
-    def best(self, rows: slice) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def best(self, rows: slice | NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Columns and scores of the `width` best, nearest first; -1 and -inf where fewer were listed."""
         filled = self.filled[rows]
         used = max(int(filled.max(initial=0)), self.width)

@@ -158,4 +158,4 @@ def _by_index(
         if mine[i] >= 0:
             may = theirs != mine[i] if may is None else may & (theirs != mine[i])
     rows = index.candidates(query, k, may)
-    return rank_rows(asked.vectors, held.vectors, (asked.lengths, held.lengths), rows, k=k)
+    return rank_rows(asked, held, rows, k=k)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locatlas.errors import InputError
-from locatlas.query.exact import search_within
+from locatlas.query.within import search_within
 
 __all__ = ["FEWEST", "tsne", "umap"]
 

@@ -155,9 +155,9 @@ def _fold_by_fold(
         for fold in range(folds):
             split = parts_of_fold(rows.groups, rows.table, fold_of == fold, fractions, share=validation, seed=seed)
             for step, parts in enumerate(split):
-                train, stop = ((rows.vectors[part], rows.table[part]) for part in (parts.train, parts.validation))
+                train, stop = ((rows.prepared.raw(part), rows.table[part]) for part in (parts.train, parts.validation))
                 head = fit_head(*train, plan, validation=stop, seed=seed, device=device)
-                predicted[step, place, parts.test] = _predicted(head.scores(rows.vectors[parts.test]), plan)
+                predicted[step, place, parts.test] = _predicted(head.scores(rows.prepared.raw(parts.test)), plan)
                 fits[step].append((parts, head))
                 if progress is not None:
                     progress("heads", sum(map(len, fits)), len(fractions) * len(seeds) * folds)

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from locatlas.query.exclude import ExclusionIndex
 from locatlas.query.tiles import IN_RANGE, Candidates
+from locatlas.query.unit import Prepared
 from locatlas.types import Neighbors
 
 __all__ = ["EXTRA_CANDIDATES", "float32_margin", "rank_rows", "refine"]
@@ -12,7 +13,7 @@ __all__ = ["EXTRA_CANDIDATES", "float32_margin", "rank_rows", "refine"]
 EXTRA_CANDIDATES = 8
 """Candidates asked for beyond k, so that the cut at k is seldom a near tie with something unseen."""
 
-_GATHER_ENTRIES = 1 << 22  # float64 numbers gathered at once (32 MiB)
+_GATHER_ENTRIES = 1 << 18  # float64 numbers gathered at once (2 MiB): what fits a core's own cache
 _ROWS_AT_ONCE = 64  # queries searched in float64 at once, against
 _TILE = 4096  # references at a time
 _MARGIN_64 = 1e-12  # far above the rounding of a float64 dot product of unit vectors, far below float32's
@@ -31,9 +32,8 @@ def float32_margin(dim: int) -> float:
 
 def refine(
     candidates: Candidates,
-    queries: NDArray[np.float32],
-    references: NDArray[np.float32],
-    lengths: tuple[NDArray[np.float64], NDArray[np.float64]],
+    asked: Prepared,
+    searched: Prepared,
     *,
     k: int,
     exclusions: ExclusionIndex,
@@ -43,15 +43,14 @@ def refine(
 
     Args:
         candidates: By float32, at least k + 1 wide unless they are all there are.
-        queries: Raw vectors, float32 (n_queries, d).
-        references: Raw vectors, float32 (n_references, d).
-        lengths: Norms of queries and of references.
+        asked: The queries.
+        searched: The references.
         k: Neighbors wanted.
         exclusions: Built for all references in their own order, for rows that must be searched again.
         valid: References that may be found, bool (n_references,).
     """
     indices, coarse = candidates.indices, candidates.similarities
-    margin = float32_margin(queries.shape[1])
+    margin = float32_margin(asked.dim)
     width = indices.shape[1]
     there = indices >= 0
     with np.errstate(invalid="ignore"):  # -inf minus -inf
@@ -62,7 +61,7 @@ def refine(
     doubtful[:, min(k + 1, width) :] &= coarse[:, min(k + 1, width) :] >= coarse[:, [min(k, width) - 1]] - 2 * margin
     fine = np.where(there, coarse, -np.inf).astype(np.float64)
     rows, places = np.nonzero(doubtful)
-    fine[rows, places] = _similarities(queries, references, lengths, rows, indices[rows, places])
+    fine[rows, places] = _similarities(asked, searched, rows, indices[rows, places])
     with np.errstate(invalid="ignore"):
         moved = np.flatnonzero((~(fine[:, :-1] > fine[:, 1:]) & there[:, 1:]).any(axis=1))
     if len(moved):
@@ -77,15 +76,14 @@ def refine(
         unsettled = np.flatnonzero(there[:, -1] & (fine[:, k - 1] <= coarse[:, -1] + margin))
         for low in range(0, len(unsettled), _ROWS_AT_ONCE):
             some = unsettled[low : low + _ROWS_AT_ONCE]
-            again = _search_rows(queries, references, lengths, some, k=k, exclusions=exclusions, valid=valid)
+            again = _search_rows(asked, searched, some, k=k, exclusions=exclusions, valid=valid)
             out.indices[some], out.similarities[some] = again.indices, again.similarities
     return out
 
 
 def rank_rows(
-    query: NDArray[np.float32],
-    references: NDArray[np.float32],
-    lengths: tuple[NDArray[np.float64], NDArray[np.float64]],
+    query: Prepared,
+    searched: Prepared,
     rows: NDArray[np.int64],
     *,
     k: int,
@@ -93,22 +91,20 @@ def rank_rows(
     """The `k` nearest among some references, by float64 similarity, ties by row.
 
     Args:
-        query: Raw vector, float32 (1, d).
-        references: Raw vectors, float32 (n, d).
-        lengths: Norm of the query (1,) and of the references (n,); vectors of norm 0 are never found and find nothing.
+        query: One vector. Vectors of norm 0 are never found and find nothing.
+        searched: The references.
         rows: Distinct references to rank.
         k: Neighbors wanted, >= 1.
     """
-    rows = rows[lengths[1][rows] > 0] if lengths[0][0] > 0 else rows[:0]
+    rows = rows[searched.lengths[rows] > 0] if query.lengths[0] > 0 else rows[:0]
     if len(rows) > k:
-        measured = lengths[1][rows]
+        measured = searched.lengths[rows]
         if IN_RANGE[0] < measured.min() and measured.max() < IN_RANGE[1]:
             # those that float32 leaves a chance; without BLAS, which may wake a second thread for this little
-            unit = (query[0] / lengths[0][0]).astype(np.float32)
-            coarse = np.einsum("nd,d->n", references[rows], unit) / measured
+            coarse = np.einsum("nd,d->n", searched.raw(rows), query.unit(slice(None))[0]) / measured
             kth = np.partition(coarse, len(rows) - k)[len(rows) - k]
-            rows = rows[coarse >= kth - 2 * float32_margin(query.shape[1])]
-    similarities = _similarities(query, references, lengths, np.zeros(len(rows), dtype=np.int64), rows)
+            rows = rows[coarse >= kth - 2 * float32_margin(query.dim)]
+    similarities = _similarities(query, searched, np.zeros(len(rows), dtype=np.int64), rows)
     order = np.lexsort((rows, -similarities))[:k]
     return _cut(rows[None, order], similarities[None, order], k)
 
@@ -135,27 +131,25 @@ def _cut(indices: NDArray[np.int64], similarities: NDArray[np.float64], k: int) 
 
 
 def _similarities(
-    queries: NDArray[np.float32],
-    references: NDArray[np.float32],
-    lengths: tuple[NDArray[np.float64], NDArray[np.float64]],
+    asked: Prepared,
+    searched: Prepared,
     rows: NDArray[np.int64],
     columns: NDArray[np.int64],
 ) -> NDArray[np.float64]:
     """Float64 cosines of pairs. Summed row by row in one fixed order: equal vectors give equal numbers."""
     out = np.empty(len(rows), dtype=np.float64)
-    step = max(1, _GATHER_ENTRIES // references.shape[1])
+    step = max(1, _GATHER_ENTRIES // searched.dim)
     for low in range(0, len(rows), step):
         row, column = rows[low : low + step], columns[low : low + step]
-        products = queries[row].astype(np.float64)
-        products *= references[column]
-        out[low : low + step] = products.sum(axis=1) / (lengths[0][row] * lengths[1][column])
+        products = asked.raw(row).astype(np.float64)
+        products *= searched.raw(column)
+        out[low : low + step] = products.sum(axis=1) / (asked.lengths[row] * searched.lengths[column])
     return out
 
 
 def _search_rows(
-    queries: NDArray[np.float32],
-    references: NDArray[np.float32],
-    lengths: tuple[NDArray[np.float64], NDArray[np.float64]],
+    asked: Prepared,
+    searched: Prepared,
     rows: NDArray[np.int64],
     *,
     k: int,
@@ -163,21 +157,21 @@ def _search_rows(
     valid: NDArray[np.bool_],
 ) -> Neighbors:
     """Some queries against every reference in float64; needed where many references are equally near."""
-    unit = queries[rows] / lengths[0][rows, None]
-    scores = np.empty((len(rows), len(references)), dtype=np.float64)
-    for low in range(0, len(references), _TILE):
+    unit = asked.raw(rows) / asked.lengths[rows, None]
+    scores = np.empty((len(rows), len(searched)), dtype=np.float64)
+    for low in range(0, len(searched), _TILE):
         at = slice(low, low + _TILE)
-        length = np.where(valid[at], lengths[1][at], 1.0)
-        np.matmul(unit, (references[at] / length[:, None]).T, out=scores[:, at])
+        length = np.where(valid[at], searched.lengths[at], 1.0)
+        np.matmul(unit, (searched.raw(at) / length[:, None]).T, out=scores[:, at])
     scores[:, ~valid] = -np.inf
-    scores[exclusions.pairs(rows, 0, len(references))] = -np.inf
+    scores[exclusions.pairs(rows, 0, len(searched))] = -np.inf
     out = _cut(np.empty((len(rows), 0), dtype=np.int64), np.empty((len(rows), 0)), k)
     for place, (row, found) in enumerate(zip(rows, scores, strict=True)):
         n_found = int(np.count_nonzero(found > -np.inf))
         cut = np.partition(found, len(found) - k)[len(found) - k] if n_found > k else -2.0
         # the product's sums depend on the column's place in memory, so the last bits are settled pair by pair
         columns = np.flatnonzero(found >= cut - _MARGIN_64)
-        similarities = _similarities(queries, references, lengths, np.full(len(columns), row), columns)
+        similarities = _similarities(asked, searched, np.full(len(columns), row), columns)
         order = np.lexsort((columns, -similarities))[:k]
         best = _cut(columns[None, order], similarities[None, order], k)
         out.indices[place], out.similarities[place] = best.indices[0], best.similarities[0]

@@ -8,19 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locatlas.errors import InputError
-from locatlas.query import exact
 from locatlas.query.aggregate import DEFAULT_TOP, How, check_how, join_groups
 from locatlas.query.aggregate import DEFINITIONS as AGGREGATES
 from locatlas.query.bootstrap import DEFAULT_REPLICATES
+from locatlas.query.exact import Tally
 from locatlas.query.exclude import encode_names
 from locatlas.query.metrics import DEFINITIONS
 from locatlas.query.protocols import LabelMode, grouped_folds, lone_labels
 from locatlas.query.scoring import Evaluation, score
 from locatlas.query.sweep_result import KResult, SweepResult
-from locatlas.query.sweep_rows import Rows, Units, asking_rows, choose_rows, choose_units
-from locatlas.query.sweep_votes import VoteRule, predict
+from locatlas.query.sweep_rows import Units, asking_rows, choose_rows, choose_units
+from locatlas.query.sweep_search import Asked, search_and_vote
+from locatlas.query.sweep_votes import VoteRule
 from locatlas.query.vote import DEFAULT_TEMPERATURE, Ties, Weights
-from locatlas.types import Neighbors
 
 __all__ = ["DEFAULT_KS", "PROTOCOLS", "Protocol", "SweepResult", "sweep"]
 
@@ -120,10 +120,7 @@ def sweep(
     blocks = fold_of if protocol == "kfold" else group_of
     sizes = asked or _fitting_ks(blocks, asking)
     put = put if put is None else put.asked(asking, by=by)
-    tally = exact.Tally()
-    neighbors = _neighbors(
-        rows, asking, blocks, further, sizes[-1], "fold" if protocol == "kfold" else group, device, tally
-    )
+    tally = Tally()
     evaluation = _evaluation(
         rows.table[asking],
         put,
@@ -141,9 +138,20 @@ def sweep(
         top=top,
     )
     keep = keep_predictions if isinstance(keep_predictions, Collection) else sizes if keep_predictions else ()
+    kinds = (weights,) if isinstance(weights, str) else tuple(dict.fromkeys(weights))
+    asked_for = Asked(
+        asking=asking,
+        blocks=blocks,
+        block="fold" if protocol == "kfold" else group,
+        groups=group_of,
+        together=together,
+        further=further,
+        units=put,
+    )
+    voted = search_and_vote(rows, asked_for, sizes, kinds, rule, keep=keep, device=device, tally=tally)
     results: list[KResult] = []
-    for kind in (weights,) if isinstance(weights, str) else tuple(dict.fromkeys(weights)):
-        predicted, kept = predict(neighbors, rows.table, sizes, kind, rule, put, keep=keep)
+    for kind in kinds:
+        predicted, kept = voted.pop(kind)
         results += score(evaluation, predicted, sizes, kind, n_bootstrap=n_bootstrap, seed=seed, kept=kept)
     alone = lone_labels(rows.table, blocks, asking)
     return SweepResult(
@@ -185,56 +193,6 @@ def _checked_ks(ks: Sequence[int]) -> set[int]:
         message = f"ks = {ks}: a list of whole numbers of at least 1 needed"
         raise InputError(message)
     return {int(k) for k in ks}
-
-
-def _neighbors(
-    rows: Rows,
-    asking: NDArray[np.bool_],
-    blocks: NDArray[np.int64],
-    further: Mapping[str, Sequence[Hashable | None]],
-    k: int,
-    block_name: str,
-    device: str,
-    tally: exact.Tally,
-) -> Neighbors:
-    """The k nearest of each asked row outside its block.
-
-    Raises:
-        InputError: If some row has fewer than `k` references.
-    """
-    n, kind = len(rows.ids), "evaluated" if asking.all() else "voting"
-    largest = int(np.bincount(blocks)[blocks[asking]].max())
-    if k > n - largest:
-        message = (
-            f"k = {k} is too large: of n = {n} {kind} rows a query of the largest {block_name} ({largest} rows) "
-            f"has {n - largest} references{_at_most(n - largest)}{_several(rows)}"
-        )
-        raise InputError(message)
-    codes = [blocks, *(encode_names([names[row] for row in rows.chosen])[0] for names in further.values())]
-    if asking.all():
-        neighbors = exact.search_within(rows.vectors, k=k, exclude=codes, device=device, tally=tally)
-    else:
-        pairs = [(mine[asking], mine) for mine in codes]
-        neighbors = exact.search(rows.vectors[asking], rows.vectors, k=k, exclude=pairs, device=device, tally=tally)
-    found = (neighbors.indices >= 0).sum(axis=1)
-    if int(found.min()) < k:
-        least = rows.ids[int(np.flatnonzero(asking)[found.argmin()])]
-        message = (
-            f"k = {k} is too large: of n = {n} {kind} rows {least!r} may meet only "
-            f"{int(found.min())}{_at_most(int(found.min()))}{_several(rows)}"
-        )
-        raise InputError(message)
-    return neighbors
-
-
-def _at_most(k: int) -> str:
-    return f"; use at most {k}" if k else ""
-
-
-def _several(rows: Rows) -> str:
-    """Why there are so few, where that is why."""
-    n = rows.left_out.get("several labels", 0)
-    return f"; {n} rows with several labels were left out, which labels 'multi' takes" if n else ""
 
 
 def _evaluation(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from locatlas.errors import InputError
 from locatlas.query.exclude import encode_names
 from locatlas.query.protocols import LabelMode, encode_labels, hashed_order
-from locatlas.query.unit import check_vectors, norms
+from locatlas.query.unit import Prepared, check_vectors, norms
 
 __all__ = ["Rows", "Units", "asking_rows", "choose_rows", "choose_units"]
 
@@ -21,7 +21,7 @@ class Rows:
     """The rows that are evaluated, in hashed order of their ids, so that no tie follows their names.
 
     Attributes:
-        vectors: float32 (n, d).
+        prepared: Their vectors, not copied.
         table: Their classes, bool (n, n_classes).
         classes: Sorted by name; each is that of some row.
         groups: Group of each row.
@@ -30,7 +30,7 @@ class Rows:
         left_out: Rows that are not evaluated, by reason.
     """
 
-    vectors: NDArray[np.float32]
+    prepared: Prepared
     table: NDArray[np.bool_]
     classes: tuple[str, ...]
     groups: list[str]
@@ -83,6 +83,18 @@ class Units:
             left_out=self.left_out | ({f"{by} of which only some rows are asked": in_part} if in_part else {}),
         )
 
+    def of(self, places: NDArray[np.int64]) -> tuple[Self, NDArray[np.int64]]:
+        """The units of some rows, which are all rows of these units, and which of the units these are.
+
+        Args:
+            places: Rows, in ascending order within a unit.
+        """
+        mine = self.of_row[places]
+        which = np.unique(mine[mine >= 0])
+        local = np.where(mine >= 0, np.searchsorted(which, mine), -1)
+        names = tuple(self.names[unit] for unit in which)
+        return type(self)(names=names, of_row=local, table=self.table[which], left_out={}), which
+
 
 def choose_rows(
     vectors: NDArray[Any],
@@ -108,10 +120,11 @@ def choose_rows(
         message = f"id {Counter(ids).most_common(1)[0][0]!r} stands more than once"
         raise InputError(message)
     known = encode_labels(labels, mode)
+    sizes = norms(array)
     left_out = dict(known.left_out)
     usable = known.usable.copy()
     grouped = np.fromiter((bool(name) for name in groups), dtype=np.bool_, count=len(groups))
-    for reason, fine in (("no group", grouped), ("zero vector", norms(array) > 0)):
+    for reason, fine in (("no group", grouped), ("zero vector", sizes > 0)):
         n_lost = int((usable & ~fine).sum())
         usable &= fine
         if n_lost:
@@ -126,7 +139,7 @@ def choose_rows(
     chosen = [kept[place] for place in order]
     present: NDArray[np.bool_] = np.logical_or.reduce(known.table[chosen], axis=0)
     return Rows(
-        vectors=array[chosen],
+        prepared=Prepared(array, sizes[chosen], np.array(chosen, dtype=np.int64)),
         table=known.table[chosen][:, present],
         classes=tuple(name for name, there in zip(known.classes, present, strict=True) if there),
         groups=[str(groups[row]) for row in chosen],

@@ -13,7 +13,7 @@ from locatlas.query.sweep_rows import Units
 from locatlas.query.vote import Ties, Weights, predict_multi, predict_single, votes
 from locatlas.types import Neighbors
 
-__all__ = ["VoteRule", "predict"]
+__all__ = ["VoteRule", "empty_predictions", "predict"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +48,15 @@ class VoteRule:
         return said
 
 
+def empty_predictions(
+    n: int, n_classes: int, ks: list[int], rule: VoteRule, keep: Collection[int]
+) -> tuple[NDArray[Any], dict[int, NDArray[np.float64]]]:
+    """Arrays for what `predict` returns."""
+    single = rule.mode == "single"
+    out = np.empty((len(ks), n), np.int64) if single else np.empty((len(ks), n, n_classes), np.bool_)
+    return out, {k: np.empty((n, n_classes)) for k in ks if k in keep}
+
+
 def predict(
     neighbors: Neighbors,
     table: NDArray[np.bool_],
@@ -75,9 +84,7 @@ def predict(
     """
     single = rule.mode == "single"
     n = len(neighbors.indices) if units is None else len(units.table)
-    n_classes = table.shape[1]
-    out = np.empty((len(ks), n), np.int64) if single else np.empty((len(ks), n, n_classes), np.bool_)
-    kept = {k: np.empty((n, n_classes)) for k in ks if k in keep}
+    out, kept = empty_predictions(n, table.shape[1], ks, rule, keep)
     if units is not None:
         for step, k in enumerate(ks):
             out[step], scores = _of_units(neighbors, table, k, weights, rule, units)

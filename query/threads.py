@@ -10,7 +10,7 @@ from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["in_threads", "one_blas_thread"]
+__all__ = ["in_threads", "n_cores", "one_blas_thread"]
 
 _lock = threading.Lock()
 _inside = 0  # threads that are limited now
@@ -48,7 +48,7 @@ def one_blas_thread() -> Iterator[None]:
                 library.set_num_threads(number)
 
 
-def _n_cores() -> int:
+def n_cores() -> int:
     """Cores this process may use; not every system can tell, then all."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -61,7 +61,7 @@ def in_threads(work: Callable[[int], None], starts: range, *, torch_too: bool = 
         starts: What it is called with.
         torch_too: It also calls torch, which is to use one thread in each of them.
     """
-    n = _n_cores()
+    n = n_cores()
     with one_blas_thread(), ThreadPoolExecutor(n) as pool:
         if torch_too:
             _one_torch_thread(pool, n)

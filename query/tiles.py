@@ -12,16 +12,18 @@ from numpy.typing import NDArray
 
 from locatlas.query.exclude import ExclusionIndex
 from locatlas.query.threads import one_blas_thread
-from locatlas.query.unit import unit_rows
+from locatlas.query.unit import Prepared
 
-__all__ = ["IN_RANGE", "Candidates", "few_queries", "rank_of_threshold", "search_tiles"]
+__all__ = ["FEW", "IN_RANGE", "Candidates", "few_queries", "rank_of_threshold", "search_tiles"]
+
+FEW = 64
+"""Up to so many queries, one pass over the references without a copy of them."""
 
 IN_RANGE = (1e-15, 1e15)
 """Norms whose products with unit vectors stay clear of float32's ends."""
 
 _BLOCK = 512  # queries and
 _TILE = 4096  # references of one tile: 8 MiB of float32 scores
-_FEW = 64  # up to so many queries, one pass over the references without a copy of them
 _ONE_THREAD = 4  # up to so many queries, reading memory is what takes the time
 _LIST_ENTRIES = 1 << 22  # places of the survivors' lists of one block (48 MiB)
 
@@ -99,14 +101,14 @@ class _Pass:
     """What one pass over the references needs."""
 
     queries: NDArray[np.float32]
-    references: NDArray[np.float32]
+    references: Prepared  # of which only the vectors count
     scale: NDArray[np.float32] | None  # 1 / norm of references that are not normalised
     struck: NDArray[np.bool_] | None  # columns that nobody may find
     exclusions: ExclusionIndex
     width: int
 
     def tile(self, rows: NDArray[np.int64], low: int, high: int) -> NDArray[np.float32]:
-        tile = np.matmul(self.queries[rows], self.references[low:high].T)
+        tile = np.matmul(self.queries[rows], self.references.raw(slice(low, high)).T)
         if self.scale is not None:
             tile *= self.scale[low:high]
         tile[self.exclusions.pairs(rows, low, high)] = -np.inf
@@ -116,8 +118,8 @@ class _Pass:
 
     def block(self, rows: NDArray[np.int64], *, sampled: bool) -> _Survivors:
         n_references = len(self.references)
-        # few queries take wide tiles: what a tile costs beside its products is paid less often
-        step = max(_TILE, _BLOCK * _TILE // (16 * len(rows)))
+        # few queries take wide tiles, where no copy is made: what a tile costs beside products is paid less often
+        step = _TILE if self.references.rows is not None else max(_TILE, _BLOCK * _TILE // (16 * len(rows)))
         capacity = min(2 * self.width + step, max(n_references, self.width))
         found = _Survivors(
             self.width,
@@ -143,13 +145,12 @@ class _Pass:
 
 def few_queries(n_queries: int) -> bool:
     """Whether the references are better read once than copied."""
-    return n_queries <= _FEW
+    return n_queries <= FEW
 
 
 def search_tiles(
     queries: NDArray[np.float32],
-    references: NDArray[np.float32],
-    lengths: NDArray[np.float64],
+    searched: Prepared,
     columns: NDArray[np.int64] | None,
     struck: NDArray[np.bool_] | None,
     exclusions: ExclusionIndex,
@@ -160,9 +161,8 @@ def search_tiles(
 
     Args:
         queries: Unit vectors, float32 (n_queries, d).
-        references: Raw vectors, float32 (n_references, d).
-        lengths: Norms of all references.
-        columns: Rows of `references` that are searched, in random order, so that the first tile is a fair sample
+        searched: The references.
+        columns: Those of them that are searched, in random order, so that the first tile is a fair sample
             that tells how near the best are. None reads all of them in place, without a copy.
         struck: Of those searched, the ones that nobody may find; None if all may be found.
         exclusions: Built for the searched references in the same order.
@@ -172,15 +172,15 @@ def search_tiles(
     indices = np.full((n_queries, width), -1, dtype=np.int64)
     similarities = np.full((n_queries, width), -np.inf, dtype=np.float32)
     in_place = columns is None
-    whole, scale = references, None
+    whole, scale, lengths = searched, None, searched.lengths
     if columns is not None:
-        whole = unit_rows(references, lengths, columns)
+        whole = Prepared(searched.unit(columns), lengths[columns])
     elif IN_RANGE[0] < lengths[lengths > 0].min(initial=1.0) and lengths.max() < IN_RANGE[1]:
         scale = np.divide(
             1.0, lengths, out=np.zeros(len(lengths), dtype=np.float32), where=lengths > 0, casting="same_kind"
         )
     else:
-        whole = unit_rows(references, lengths, slice(None))
+        whole = Prepared(searched.unit(slice(None)), lengths)
     search = _Pass(queries, whole, scale, struck, exclusions, width)
     n_block = max(1, min(_BLOCK, _LIST_ENTRIES // (2 * width + _TILE)))
     with one_blas_thread() if n_queries <= _ONE_THREAD else nullcontext():

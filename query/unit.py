@@ -46,12 +46,15 @@ def unit_rows(
     vectors: NDArray[np.float32], lengths: NDArray[np.float64], rows: NDArray[np.int64] | slice
 ) -> NDArray[np.float32]:
     """A normalised float32 copy of some rows; a zero vector stays zero."""
-    part = vectors[rows]
-    length = lengths[rows][:, None]
-    out = np.zeros(part.shape, dtype=np.float32)
-    for low in range(0, len(part), _ROWS_AT_ONCE):
+    return _divided(vectors[rows], lengths[rows])
+
+
+def _divided(vectors: NDArray[np.float32], lengths: NDArray[np.float64]) -> NDArray[np.float32]:
+    length = lengths[:, None]
+    out = np.zeros(vectors.shape, dtype=np.float32)
+    for low in range(0, len(vectors), _ROWS_AT_ONCE):
         at = slice(low, low + _ROWS_AT_ONCE)
-        np.divide(part[at], length[at], out=out[at], where=length[at] > 0, casting="same_kind")
+        np.divide(vectors[at], length[at], out=out[at], where=length[at] > 0, casting="same_kind")
     return out
 
 
@@ -74,18 +77,42 @@ def normalize(vectors: NDArray[Any]) -> NDArray[np.float32]:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """Checked vectors with their norms, to be searched many times.
+    """Checked vectors with their norms, to be searched many times; or some of them in another order, without a copy.
 
     Attributes:
-        vectors: float32 (n, d), finite.
+        vectors: float32 (m, d), finite.
         lengths: Euclidean norms, float64 (n,).
+        rows: Which of `vectors` these are, int64 (n,); None where they are those, in order.
     """
 
     vectors: NDArray[np.float32]
     lengths: NDArray[np.float64]
+    rows: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
-        return len(self.vectors)
+        return len(self.lengths)
+
+    @property
+    def dim(self) -> int:
+        """Numbers of a vector."""
+        return int(self.vectors.shape[1])
+
+    def names(self, which: NDArray[np.int64] | slice) -> NDArray[np.int64] | slice:
+        """Where in `vectors` some of these stand."""
+        return which if self.rows is None else self.rows[which]
+
+    def raw(self, which: NDArray[np.int64] | slice) -> NDArray[np.float32]:
+        """Some of them as they are, float32 (n_which, d): a view where it can be one."""
+        return self.vectors[self.names(which)]
+
+    def unit(self, which: NDArray[np.int64] | slice) -> NDArray[np.float32]:
+        """A normalised copy of some; a zero vector stays zero."""
+        return _divided(self.raw(which), self.lengths[which])
+
+    def take(self, which: NDArray[np.int64] | NDArray[np.bool_]) -> "Prepared":
+        """Some of them, in that order; the vectors are not copied."""
+        rows = np.flatnonzero(which) if which.dtype == np.bool_ else which.astype(np.int64, copy=False)
+        return Prepared(self.vectors, self.lengths[rows], rows if self.rows is None else self.rows[rows])
 
     @cached_property
     def all_directed(self) -> bool:

@@ -27,7 +27,7 @@ Ties = Literal["nearest", "first"]
 DEFAULT_TEMPERATURE = 0.07
 """Default of eval_knn.py in facebookresearch/dino and dinov2."""
 
-_ROWS_AT_ONCE = 2048  # bounds the per-label-set votes of one chunk
+_ROWS_AT_ONCE = 512  # bounds the per-label-set votes of one chunk
 
 
 def _raw_weights(similarities: NDArray[np.float32], weights: Weights, temperature: float) -> NDArray[np.float64]:

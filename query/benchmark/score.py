@@ -17,6 +17,7 @@ from locatlas.query.benchmark.splits import Split, make_split
 from locatlas.query.exclude import encode_names
 from locatlas.query.metrics import Counts, confusion_matrix
 from locatlas.query.vote import DEFAULT_TEMPERATURE, predict_multi, predict_single, votes
+from locatlas.query.within import search_within
 from locatlas.types import Neighbors
 
 __all__ = ["Skipped", "score_cells"]
@@ -131,12 +132,12 @@ def _by_neighbors(
 
 def _search(split: Split, k: int, device: str) -> Neighbors:
     """The k nearest of each asked row among those that may vote outside its block; indices are rows of the split."""
-    vectors, blocks = split.rows.vectors, split.blocks
+    vectors, blocks = split.rows.prepared, split.blocks
     if split.asked.all() and split.voting.all():
-        return exact.search_within(vectors, k=k, exclude=[blocks], device=device)
+        return search_within(vectors, k=k, exclude=[blocks], device=device)
     at = np.flatnonzero(split.voting)
     pairs = [(blocks[split.asked], blocks[at])]
-    found = exact.search(vectors[split.asked], vectors[at], k=k, exclude=pairs, device=device)
+    found = exact.search(vectors.take(split.asked), vectors.take(at), k=k, exclude=pairs, device=device)
     return Neighbors(np.where(found.indices >= 0, at[found.indices], -1), found.similarities)
 
 
@@ -173,9 +174,9 @@ def _by_head(arena: Arena, split: Split, asked: _Asked, cell: Cell, device: str,
     sizes = []
     share = float(cell.setting("validation", DEFAULTS["validation"]))
     for parts in split.parts([cell.fraction], share=share, seed=cell.seed):
-        train, stop = ((split.rows.vectors[part], table[part]) for part in (parts.train, parts.validation))
+        train, stop = ((split.rows.prepared.raw(part), table[part]) for part in (parts.train, parts.validation))
         head = fit_head(*train, plan, validation=stop if len(stop[0]) else None, seed=cell.seed, device=device)
-        scores = head.scores(split.rows.vectors[parts.test])
+        scores = head.scores(split.rows.prepared.raw(parts.test))
         sure[parts.test] = scores.max(axis=1)
         chosen[parts.test] = (
             scores.argmax(axis=1) if single else predict_multi(scores, threshold=threshold, top_if_none=True)

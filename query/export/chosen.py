@@ -13,13 +13,13 @@ from locatlas.errors import InputError
 from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.ledger import versions
 from locatlas.indexer.maps import vector_digests
-from locatlas.query.exact import search_within
 from locatlas.query.map import MapPoints
 from locatlas.query.scope import Scope, look
 from locatlas.query.shelf import Shelf
 from locatlas.query.subjects import Subject
 from locatlas.query.unit import unit_rows
 from locatlas.query.view import View
+from locatlas.query.within import search_within
 from locatlas.types import Neighbors
 
 __all__ = ["SEPARATOR", "Chosen", "choose", "flat_columns", "neighbors_within", "on_map"]

@@ -29,13 +29,13 @@ from typing import Any
 import numpy as np
 from sweep import clustered
 
-from locatlas.query import exact
 from locatlas.query.benchmark.arena import Arena
 from locatlas.query.benchmark.cell import Cell
 from locatlas.query.benchmark.score import score_cells
 from locatlas.query.benchmark.scored import Scored
 from locatlas.query.benchmark.splits import Split, make_split
 from locatlas.query.sweep import sweep
+from locatlas.query.within import search_within
 
 KS = (1, 2, 3, 5, 10, 15, 20, 30, 50, 100)
 VOTES = ("uniform", "softmax")
@@ -85,7 +85,7 @@ def grids(n_seeds: int) -> dict[str, list[Cell]]:
 def searched(splits: Sequence[Split], k: int) -> None:
     """The searches alone."""
     for split in splits:
-        exact.search_within(split.rows.vectors, k=k, exclude=[split.blocks])
+        search_within(split.rows.prepared, k=k, exclude=[split.blocks])
 
 
 def distinct(arena: Arena, cells: Sequence[Cell]) -> list[Split]:

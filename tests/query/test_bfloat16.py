@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from locatlas.query.bfloat16 import code, floats, half_unit, true_places
+from locatlas.query.bfloat16 import bits_below, code, floats, half_unit, true_places
 from locatlas.query.unit import prepare
 
 
@@ -29,3 +29,11 @@ def test_bits_are_ordered_as_numbers_and_rounding_takes_half_a_unit_at_most(rng:
     lost = np.abs(numbers - floats(bits))
     assert (lost <= half_unit(bits)).all()
     assert lost.max() > 0
+
+
+def test_bits_below_are_those_of_the_next_smaller_number(rng: np.random.Generator) -> None:
+    numbers = np.concatenate([np.abs(rng.normal(size=500)), [0.0, -1.0, 1e-30, 0.5, 1.0]])
+    bits = bits_below(numbers)
+    above = np.maximum(numbers, 0)
+    assert (floats(bits) <= above).all()
+    assert (floats(bits + np.int16(1)) >= above).all()

@@ -8,8 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from locatlas.query import coarse, exact
-from locatlas.query.exact import Tally, search, search_within
+from locatlas.query import coarse, coarse_block
+from locatlas.query.exact import Tally, search
+from locatlas.query.within import JOIN_FROM, search_within
 
 Make = Callable[[np.random.Generator, int], np.ndarray]
 
@@ -24,10 +25,12 @@ def plain() -> pytest.MonkeyPatch:
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
     """Narrow products in small tiles, also where the machine has none or the search is short."""
     monkeypatch.setattr(coarse, "pays", lambda n_queries, n_references, dim, width: n_references > width + 4)
-    monkeypatch.setattr(coarse, "_BLOCK", 32)
-    monkeypatch.setattr(coarse, "_TILE", 96)
-    monkeypatch.setattr(coarse, "_SAMPLE", 64)
-    monkeypatch.setattr(coarse, "_SPARE", 8)
+    monkeypatch.setattr(coarse, "BLOCK", 32)
+    monkeypatch.setattr(coarse_block, "BLOCK", 32)
+    monkeypatch.setattr(coarse_block, "_TILE", 96)
+    monkeypatch.setattr(coarse_block, "_SAMPLE", (64, 96))
+    monkeypatch.setattr(coarse_block, "_AFTER", 20)
+    monkeypatch.setattr(coarse_block, "_SPARE", 8)
 
 
 def clustered(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -150,4 +153,17 @@ def test_it_pays_only_where_the_work_is_long(monkeypatch: pytest.MonkeyPatch) ->
     assert not coarse.pays(10**6, 1000, 384, 208), "nearly all of the references are wanted"
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
     assert not coarse.pays(20_000, 20_000, 384, 208)
-    assert exact.JOIN_FROM < 20_000
+    assert JOIN_FROM < 20_000
+
+
+@pytest.mark.parametrize("limit", [1, 30])
+def test_rows_of_which_too_much_is_listed_are_searched_again(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    monkeypatch.setattr(coarse_block, "_LISTED", limit)
+    vectors, rows = clustered(rng, 500).astype(np.float32), np.arange(500)
+    expected = plainly(pytest.MonkeyPatch(), vectors, vectors, k=5, exclude=[(rows, rows)])
+    tally = Tally()
+    found = search_within(vectors, k=5, exclude=[rows], tally=tally)
+    assert tally.unproven > 0
+    np.testing.assert_array_equal(found.indices, expected.indices)  # type: ignore[attr-defined]

@@ -10,14 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_info
 
-from locatlas.query import exact, join
-from locatlas.query.exact import normalize, prepare, search, search_within
+from locatlas.query import exact, join, within
+from locatlas.query.exact import normalize, prepare, search
 from locatlas.query.threads import in_threads, one_blas_thread
+from locatlas.query.within import search_within
 
 
 @pytest.fixture
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exact, "JOIN_FROM", 64)
+    monkeypatch.setattr(within, "JOIN_FROM", 64)
     monkeypatch.setattr(join, "_BLOCK", 32)
     monkeypatch.setattr(join, "_TILE", 96)
     monkeypatch.setattr(join, "_SAMPLE", 64)
@@ -62,7 +63,7 @@ def test_full_lists_keep_the_best(rng: np.random.Generator, monkeypatch: pytest.
 
 
 def test_large_enough_sets_are_joined(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    vectors = rng.normal(size=(exact.JOIN_FROM, 4)).astype(np.float32)
+    vectors = rng.normal(size=(within.JOIN_FROM, 4)).astype(np.float32)
     codes = np.arange(len(vectors)) % 3
     expected = search(vectors, vectors, k=3, exclude=[(codes, codes)])
     monkeypatch.setattr(exact, "search_tiles", None)

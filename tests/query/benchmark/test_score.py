@@ -256,7 +256,7 @@ def test_one_search_serves_all_cells_of_a_split(monkeypatch: pytest.MonkeyPatch)
 
         return call
 
-    monkeypatch.setattr(score.exact, "search_within", counted(score.exact.search_within))
+    monkeypatch.setattr(score, "search_within", counted(score.search_within))
     cells = [cell(k=k, votes=v) for k in (1, 5, 20) for v in ("uniform", "distance", "softmax")]
     cells += [cell(k=5, protocol="protein-kfold", seed=s) for s in (0, 1)]
     assert len(scored(made(), *cells)) == 11

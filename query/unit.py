@@ -12,6 +12,7 @@ from locatlas.errors import InputError
 __all__ = ["Prepared", "check_vectors", "normalize", "norms", "prepare", "unit_rows"]
 
 _ROWS_AT_ONCE = 4096  # bounds the float64 temporary
+_ROWS_IN_CACHE = 64  # of it that stay in the nearest cache
 
 
 def check_vectors(vectors: NDArray[Any], name: str) -> NDArray[np.float32]:
@@ -50,11 +51,14 @@ def unit_rows(
 
 
 def _divided(vectors: NDArray[np.float32], lengths: NDArray[np.float64]) -> NDArray[np.float32]:
-    length = lengths[:, None]
-    out = np.zeros(vectors.shape, dtype=np.float32)
-    for low in range(0, len(vectors), _ROWS_AT_ONCE):
-        at = slice(low, low + _ROWS_AT_ONCE)
-        np.divide(vectors[at], length[at], out=out[at], where=length[at] > 0, casting="same_kind")
+    out = np.empty(vectors.shape, dtype=np.float32)
+    # zero vectors stay zero; in float64, where no float32 vector's factor is out of range
+    factor = np.divide(1.0, lengths, out=np.zeros(len(lengths)), where=lengths > 0)[:, None]
+    wide = np.empty((min(len(vectors), _ROWS_IN_CACHE), vectors.shape[1]))
+    for low in range(0, len(vectors), _ROWS_IN_CACHE):
+        part = vectors[low : low + _ROWS_IN_CACHE]
+        np.multiply(part, factor[low : low + _ROWS_IN_CACHE], out=wide[: len(part)])
+        out[low : low + _ROWS_IN_CACHE] = wide[: len(part)]
     return out
 
 

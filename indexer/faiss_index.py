@@ -35,6 +35,7 @@ from locatlas.indexer.layout import write_atomically
 from locatlas.indexer.schema import image_table
 from locatlas.indexer.store import Store
 from locatlas.indexer.table_reads import TableVectors
+from locatlas.indexer.vector_cache import mapped_vectors
 
 __all__ = ["FaissIndex", "build", "kind_of", "open_index", "refresh"]
 
@@ -72,7 +73,7 @@ def build(store: Store, encoder: StoredEncoder, kind: Kind, *, seed: int = 0) ->
     if kind not in get_args(Kind):
         message = f"unknown FAISS index {kind!r}; known: {', '.join(get_args(Kind))}"
         raise InputError(message)
-    held = store.read_vectors(encoder.table)
+    held = mapped_vectors(store, encoder.table).held
     n, d = held.vectors.shape
     if n == 0:
         message = f"{store.folder.path}: table {encoder.table} has no vectors to index"
@@ -230,8 +231,8 @@ def refresh(atlas: Path, kind: str, *, levels: Sequence[str]) -> dict[str, str]:
         n = store.count(encoder.table)
         wanted = choose_kind(n, encoder.spec.embedding_dim) if kind == "auto" else (None if kind == "none" else kind)
         index, state = None, "no index"
-        if wanted is not None or _paths(store, encoder.table)[1].is_file():
-            index, state = open_index(store, encoder, store.read_vectors(encoder.table))
+        if _paths(store, encoder.table)[1].is_file():
+            index, state = open_index(store, encoder, mapped_vectors(store, encoder.table).held)
         if wanted is not None and _is_due(index, kind):
             try:
                 with store.folder.writer(f"FAISS {wanted}"):

@@ -11,9 +11,6 @@ from locatlas.cli.progress import progress_bar
 
 __all__ = ["LEVELS", "faiss_option", "levels_of", "running", "running_options", "taken"]
 
-_BEFORE = "locatlas.profile"
-"""Under this name a click context says that `--profile` was given, as `--profile-time` was called before."""
-
 faiss_option = click.option(
     "--faiss",
     type=click.Choice(["auto", "none", "flat", "pqfs", "ivf", "hnsw", "ivfpq"]),
@@ -31,14 +28,6 @@ def levels_of(level: str) -> tuple[str, ...]:
     return ("fov", "cell") if level == "both" else (level,)
 
 
-def _remember(ctx: click.Context, param: click.Parameter, value: bool) -> None:  # noqa: FBT001 (as click calls it)
-    ctx.meta[_BEFORE] = value
-
-
-def _either(ctx: click.Context, param: click.Parameter, value: bool) -> bool:  # noqa: FBT001 (as click calls it)
-    return value or ctx.meta[_BEFORE]
-
-
 def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options that `taken` takes."""
     command = engine_options(command)
@@ -48,13 +37,8 @@ def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 "--profile-time",
                 "profile",
                 is_flag=True,
-                callback=_either,
                 help="Tell where the seconds of embedding went, and what the encoder alone could do: its largest batch "
                 "is encoded a few times more for that.",
-            ),
-            # read before the other, whose value it may be
-            click.option(
-                "--profile", "before", is_flag=True, hidden=True, is_eager=True, expose_value=False, callback=_remember
             ),
             click.option(
                 "--runtime",

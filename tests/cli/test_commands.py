@@ -47,12 +47,9 @@ def test_a_second_index_run_does_nothing_and_says_so(made: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["embed", "reembed"])
-def test_where_the_time_went_is_told_by_the_old_name_of_the_option_too(made: Path, command: str) -> None:
-    for option, told in ((), False), (("--profile-time",), True), (("--profile",), True):
+def test_where_the_time_went_is_told_if_asked_for(made: Path, command: str) -> None:
+    for option, told in ((), False), (("--profile-time",), True):
         assert (document(command, "--atlas", made / "atlas", *option)["profile"] is not None) == told
-    described = run(command, "--help").output
-    assert "--profile-time" in described
-    assert "--profile " not in described
 
 
 def test_neighbors_of_a_protein_are_not_its_own_images(made: Path) -> None:

@@ -10,15 +10,15 @@ from locatlas.indexer.commits import Done
 from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.job import Job, image_table
 from locatlas.indexer.missing import Missing, list_missing
-from locatlas.indexer.pipeline import COMMIT_ROWS, Pending
+from locatlas.indexer.pipeline import CHUNK_ROWS, Pending
 from locatlas.indexer.quarantine import Rejection
 from locatlas.indexer.rows import is_cut, record_from_row, row_source, source_stat
 from locatlas.indexer.schema import image_schema
 
 __all__ = ["drop_outdated", "embed_missing", "follow"]
 
-SLAB_ROWS = 16 * COMMIT_ROWS
-"""Rows that are held whole at once; a multiple of a commit, so that chunks are cut as if there were no slabs."""
+SLAB_ROWS = 16 * CHUNK_ROWS
+"""Rows that are held whole at once; a multiple of a chunk, so that chunks are cut as if there were no slabs."""
 
 
 def follow(

@@ -19,6 +19,7 @@ from locatlas.interrupts import check_stop
 from locatlas.models.crops import CropPlan
 
 __all__ = [
+    "CHUNK_ROWS",
     "COMMIT_ROWS",
     "COMMIT_S",
     "FROM_PIXELS",
@@ -30,8 +31,11 @@ __all__ = [
     "encoded",
 ]
 
-COMMIT_ROWS = 256
-"""Images a commit, at most."""
+CHUNK_ROWS = 256
+"""Places in the list of all records that are cut into batches by themselves, whatever is left of them to do."""
+
+COMMIT_ROWS = 1024
+"""Images a commit, from which on the next chunk that ends is the last of it."""
 
 COMMIT_S = 10.0
 """Seconds after which what is embedded is committed, whole batches only: what a kill loses of a slow encoder's work."""
@@ -46,11 +50,11 @@ Timed = Callable[[str], AbstractContextManager[None]]
 """Adds the time of a block to a stage."""
 
 
-def chunks(work: Iterable[Pending], commit_rows: int) -> Iterator[list[Pending]]:
+def chunks(work: Iterable[Pending], rows: int) -> Iterator[list[Pending]]:
     """What is to be done, cut where the position in the list of all records says so."""
     chunk: list[Pending] = []
     for pending in work:
-        if chunk and pending.position // commit_rows != chunk[0].position // commit_rows:
+        if chunk and pending.position // rows != chunk[0].position // rows:
             yield chunk
             chunk = []
         chunk.append(pending)
@@ -155,7 +159,7 @@ def embed_pending(
         work: What to embed, by position.
         encoder: Loaded encoder.
         progress: Told after each batch.
-        commit_rows: Images a commit.
+        commit_rows: Images a commit; fewer than `CHUNK_ROWS` make chunks smaller, too.
         crop: How cells are cut out of their fields; a field is read once, however many cells it has.
         throttle: Rests after each batch.
         profile: Takes the seconds of each stage; None for none.
@@ -182,8 +186,8 @@ def _embed(
         progress("embedding", 0, len(work))
     with read_ahead("locatlas-read") as pool:
         loaded = in_order(work, encoder, pool, crop, profile=profile)
-        for chunk in chunks(work, commit_rows):
-            waiting = Done()
+        waiting = Done()
+        for chunk in chunks(work, min(commit_rows, CHUNK_ROWS)):
             for batch in encoded(chunk, loaded, encoder, run.timed, profile):
                 waiting.take(batch)
                 done += len(batch)
@@ -199,9 +203,12 @@ def _embed(
                     waiting, committed_at = Done(), time.monotonic()
                 if progress:
                     progress("embedding", done, len(work))
-            commits.put(waiting)
-            committed_at = time.monotonic()
-            if throttle is not None:
-                throttle.start()  # whoever held the lock was not this run's work
+            if len(waiting) >= commit_rows or commit_rows < CHUNK_ROWS:
+                commits.put(waiting)
+                waiting, committed_at = Done(), time.monotonic()
+                if throttle is not None:
+                    throttle.start()  # whoever held the lock was not this run's work
             if progress:
                 progress("embedding", done, len(work))
+        if len(waiting):
+            commits.put(waiting)

@@ -12,13 +12,10 @@ from typing import Protocol
 
 from locatlas.indexer.cluster.parts import Answer, Chunk, Died, Part, unpacked
 from locatlas.indexer.commits import Commits, Done, Pending
-from locatlas.indexer.pipeline import COMMIT_ROWS, COMMIT_S, Progress, chunks
+from locatlas.indexer.pipeline import CHUNK_ROWS, COMMIT_ROWS, COMMIT_S, Progress, chunks
 from locatlas.interrupts import check_stop
 
-__all__ = ["COMMITTED_ROWS", "Pool", "drive"]
-
-COMMITTED_ROWS = 4 * COMMIT_ROWS
-"""Images a commit: many workers bring them fast, and each commit costs the same."""
+__all__ = ["Pool", "drive"]
 
 AHEAD_CHUNKS = 256
 """Chunks that are with workers or wait for one before them: 65,536 images, some 4 kB each in memory. Keeps 128 workers
@@ -61,7 +58,7 @@ def drive(pool: Pool, commits: Commits, work: Collection[Pending], *, progress: 
         progress: Told after each answer.
     """
     run = commits.run
-    cut = enumerate(chunks(work, COMMIT_ROWS))
+    cut = enumerate(chunks(work, CHUNK_ROWS))
     todo: deque[Part] = deque()
     waiting: dict[int, Chunk] = {}
     first = done = 0
@@ -98,7 +95,7 @@ def drive(pool: Pool, commits: Commits, work: Collection[Pending], *, progress: 
         while first in waiting and waiting[first].is_whole:
             held.take(waiting.pop(first).done())
             first += 1
-            if len(held) >= COMMITTED_ROWS:
+            if len(held) >= COMMIT_ROWS:
                 commits.put(held)
                 held, committed_at = Done(), time.monotonic()
         if len(held) and (not waiting or time.monotonic() - committed_at > COMMIT_S):

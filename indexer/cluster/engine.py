@@ -17,7 +17,7 @@ from locatlas.indexer.cluster.drive import drive
 from locatlas.indexer.cluster.worker import Sight
 from locatlas.indexer.commits import Commits, Pending
 from locatlas.indexer.limits import VARIABLE
-from locatlas.indexer.pipeline import COMMIT_ROWS, Progress
+from locatlas.indexer.pipeline import CHUNK_ROWS, Progress
 from locatlas.models.spec import EncoderSpec
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class RayEngine:
             where the cluster has no GPU.
     """
 
-    slab_rows = 64 * COMMIT_ROWS
+    slab_rows = 64 * CHUNK_ROWS
 
     def __init__(self, *, address: str | None = None, worker_cpus: int = 1, workers: int | None = None) -> None:
         if worker_cpus < 1 or (workers is not None and workers < 1):

@@ -20,9 +20,9 @@ import lance
 import numpy as np
 from numpy.typing import NDArray
 
-from locatlas.indexer.cluster.drive import COMMITTED_ROWS
 from locatlas.indexer.faiss_kinds import new_index, train_and_add
 from locatlas.indexer.faiss_recall import truth_of, tuned
+from locatlas.indexer.pipeline import COMMIT_ROWS
 from locatlas.indexer.store import Store
 
 DIM = 384
@@ -78,8 +78,8 @@ def main() -> None:
                 part = slice(at, at + 20_000)
                 store.put_embeddings("cell", "0" * 64, ids[part], ["0" * 32] * len(ids[part]), vectors[part])
                 if at in (0, n // 2, n - 20_000):
-                    commits = [commit(store, f"more/{at}/{m}", vectors[:COMMITTED_ROWS]) for m in range(5)]
-                    print(f"{COMMITTED_ROWS} rows more beside {at + 20_000}: median {statistics.median(commits):.3f} s")
+                    commits = [commit(store, f"more/{at}/{m}", vectors[:COMMIT_ROWS]) for m in range(5)]
+                    print(f"{COMMIT_ROWS} rows more beside {at + 20_000}: median {statistics.median(commits):.3f} s")
         table = store.tables()[0]
         path = store.folder.db / f"{table}.lance"
         print(

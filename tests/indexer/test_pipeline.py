@@ -70,6 +70,18 @@ def test_batches_end_with_their_chunk_and_are_no_larger_than_a_batch(
     assert empty.version(TABLE) == 2 + 3  # made, key declared, three chunks
 
 
+def test_a_commit_takes_several_chunks_whose_batches_stay_their_own(
+    empty: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "CHUNK_ROWS", 2)
+    encoder = Watched()
+    # chunks of places 0 1, 2, 4 5, 6: the third is the one with which there are four images or more
+    run = embedded(empty, [pending(folder, n) for n in (0, 1, 2, 4, 5, 6)], encoder, commit_rows=4)
+    assert encoder.batches == [2, 1, 2, 1]
+    assert run.counts["embedded"] == 6
+    assert empty.version(TABLE) == 2 + 2
+
+
 def test_a_continued_run_cuts_the_chunks_that_are_left_as_the_first_would_have(empty: Store, folder: Path) -> None:
     encoder = Watched()
     embedded(empty, [pending(folder, n) for n in (4, 5, 6)], encoder, commit_rows=3)

@@ -108,8 +108,8 @@ def test_whoever_answers_first_and_whoever_dies_the_rows_are_those_of_one_machin
     rows: int,
 ) -> None:
     with pytest.MonkeyPatch.context() as patch, local_worker() as worker:
-        patch.setattr(driving, "COMMIT_ROWS", rows)
-        patch.setattr(driving, "COMMITTED_ROWS", 2 * rows)
+        patch.setattr(driving, "CHUNK_ROWS", rows)
+        patch.setattr(driving, "COMMIT_ROWS", 2 * rows)
         pool = Shaky(worker.embed, seed=seed, deaths=deaths, poison=set())
         told: list[int] = []
 

@@ -74,8 +74,8 @@ def local(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, A
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driving, "COMMIT_ROWS", 4)
-    monkeypatch.setattr(driving, "COMMITTED_ROWS", 16)
+    monkeypatch.setattr(driving, "CHUNK_ROWS", 4)
+    monkeypatch.setattr(driving, "COMMIT_ROWS", 16)
 
 
 def indexed(

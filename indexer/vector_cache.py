@@ -74,9 +74,12 @@ def mapped_vectors(store: Store, table: str) -> MappedVectors:
         return MappedVectors(held, None)
     if os.access(store.folder.path, os.W_OK) and shutil.disk_usage(store.folder.path).free > 4 * held.vectors.nbytes:
         try:
-            return MappedVectors(held, _write(folder, key, held))
+            norms = _write(folder, key, held)
         except OSError as error:
             _log.debug("no cache of %s: %s", table, error)
+        else:
+            # mapped from now on: what was read need not be held as well
+            return _open(folder / key, table) or MappedVectors(held, norms)
     return MappedVectors(held, None)
 
 

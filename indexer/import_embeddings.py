@@ -137,20 +137,22 @@ def _write(
         message = f"{file}: ids meet once the data set's name stands before them: {twice!r}"
         raise InputError(message)
     digests = [hashlib.blake2b(v.tobytes(), digest_size=16).hexdigest() for v in found.vectors]
-    rows = [_image_row(i, n, found, file, dataset, digests[n]) for n, i in enumerate(ids)]
+    _check_sizes(ids, found, file)
     have: dict[str, str] = {}
     if store.has(encoder.table):
         stored = store.read(encoder.table, ["id", "source_digest"])
         have = dict(zip(stored["id"].to_pylist(), stored["source_digest"].to_pylist(), strict=True))
-    described = {i: anew for i, row in zip(ids, rows, strict=True) if (anew := _described_anew(images.get(i), row))}
-    todo = [n for n, i in enumerate(ids) if have.get(i) != digests[n]]
+    n_imported = n_updated = 0
     run.level, run.fingerprint = encoder.level, encoder.fingerprint
     for start in range(0, len(ids), _COMMIT_ROWS):
         part = range(start, min(start + _COMMIT_ROWS, len(ids)))
+        # a row as Python has it takes kilobytes: never those of all
+        rows = {n: _image_row(ids[n], n, found, dataset, digests[n]) for n in part}
+        described = {n: anew for n, row in rows.items() if (anew := _described_anew(images.get(ids[n]), row))}
         # rows first: a vector never stands without its image row
-        if new := [described[ids[n]] for n in part if ids[n] in described]:
+        if described:
             run.touched()
-            store.upsert(table, image_rows(new, encoder.level))
+            store.upsert(table, image_rows(list(described.values()), encoder.level))
         if chosen := [n for n in part if have.get(ids[n]) != digests[n]]:
             run.touched()
             store.put_embeddings(
@@ -160,10 +162,18 @@ def _write(
                 [digests[n] for n in chosen],
                 found.vectors[chosen],
             )
-        run.wrote([ids[n] for n in part if ids[n] in described or have.get(ids[n]) != digests[n]])
-    updated = len(described.keys() - {ids[n] for n in todo})
-    run.counts["imported"], run.counts["updated"] = len(todo), updated
-    return len(todo), updated
+        run.wrote([ids[n] for n in sorted({*described, *chosen})])
+        n_imported, n_updated = n_imported + len(chosen), n_updated + len(described.keys() - set(chosen))
+    run.counts["imported"], run.counts["updated"] = n_imported, n_updated
+    return n_imported, n_updated
+
+
+def _check_sizes(ids: Sequence[str], found: VectorFile, file: Path) -> None:
+    """Refuse a pixel size that is none before anything is written."""
+    for i, size in zip(ids, found.columns.get("pixel_size_um", ()), strict=False):
+        if size not in (None, "") and positive_number(size) is None:
+            message = f"{file}: pixel_size_um of {i!r} must be a positive number of micrometres, got {size!r}"
+            raise InputError(message)
 
 
 def _images(store: Store, table: str) -> dict[str, dict[str, Any]]:
@@ -189,13 +199,9 @@ def _described_anew(here: Mapping[str, Any] | None, row: dict[str, Any]) -> dict
     return {**here, **told} if any(here.get(name) != value for name, value in told.items()) else None
 
 
-def _image_row(image_id: str, row: int, found: VectorFile, file: Path, dataset: str, digest: str) -> dict[str, Any]:
+def _image_row(image_id: str, row: int, found: VectorFile, dataset: str, digest: str) -> dict[str, Any]:
     """A row without an image, from the manifest's metadata columns."""
     given = {name: values[row] for name, values in found.columns.items() if values[row] not in (None, "")}
-    size = given.get("pixel_size_um")
-    if (size_um := positive_number(size)) is None and size is not None:
-        message = f"{file}: pixel_size_um of {image_id!r} must be a positive number of micrometres, got {size!r}"
-        raise InputError(message)
     own = {*_TEXT_COLUMNS, "localizations", "pixel_size_um", "fov_id", "path", "channels", "level", "dataset"}
     localizations = sorted({part.strip() for part in (given.get("localizations") or "").split(";") if part.strip()})
     return {
@@ -203,7 +209,7 @@ def _image_row(image_id: str, row: int, found: VectorFile, file: Path, dataset: 
         "dataset": dataset,
         **{name: given.get(name) for name in _TEXT_COLUMNS},
         "channels": [c for c in (given.get("channels") or "").split(";") if c],
-        "pixel_size_um": size_um,
+        "pixel_size_um": positive_number(given.get("pixel_size_um")),
         "localizations": localizations,
         "graded": [],
         "groups": pairs({n.removeprefix("group_"): v for n, v in given.items() if n.startswith("group_") and v}),

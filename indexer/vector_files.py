@@ -123,7 +123,7 @@ def _numbers(values: Any) -> NDArray[np.float32]:
         message = f"vectors of {array.dtype} are no real numbers"
         raise ValueError(message)
     with np.errstate(over="ignore"):
-        return array.astype(np.float32)
+        return array.astype(np.float32, copy=False)
 
 
 def _parquet(path: Path, label_names: Sequence[str]) -> VectorFile:

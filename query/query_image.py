@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,15 +12,19 @@ from locatlas.errors import InputError
 from locatlas.indexer.decoding import read_image
 from locatlas.indexer.records import ImageRecord, Source
 from locatlas.models.crops import CropPlan, Place, cut, window
-from locatlas.models.encode import Encoder, load_encoder
 from locatlas.models.spec import EncoderSpec
 from locatlas.types import ChannelImage
+
+if TYPE_CHECKING:
+    from locatlas.models.encode import Encoder
 
 __all__ = ["cut_at", "embed_image"]
 
 
 @lru_cache(maxsize=2)
-def _encoder(spec: EncoderSpec) -> Encoder:
+def _encoder(spec: EncoderSpec) -> "Encoder":
+    from locatlas.models.encode import load_encoder  # imports torch, which no other question needs
+
     return load_encoder(spec)
 
 

@@ -13,9 +13,8 @@ from locatlas.indexer import encoders
 from locatlas.indexer.aligned import rows_in
 from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.faiss_index import FaissIndex, open_index
-from locatlas.indexer.job import image_table
 from locatlas.indexer.lance_files import table_state
-from locatlas.indexer.schema import image_schema
+from locatlas.indexer.schema import image_schema, image_table
 from locatlas.indexer.store import Store
 from locatlas.indexer.vector_cache import mapped_vectors
 from locatlas.query.outdated import digests_now

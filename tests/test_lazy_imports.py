@@ -2,8 +2,12 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+
+import locatlas
 
 HEAVY = (
     "torch",
@@ -73,3 +77,22 @@ def test_every_public_name_can_be_imported() -> None:
         assert getattr(locatlas, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = locatlas.nothing
+
+
+def test_asking_an_atlas_loads_no_network_nor_the_library_that_writes(tmp_path: Path) -> None:
+    """torch alone takes longer to import than a question takes."""
+    vectors = np.random.default_rng(0).standard_normal((6, 4)).astype(np.float32)
+    np.savez(
+        tmp_path / "v.npz",
+        ids=[f"i{n}" for n in range(6)],
+        vectors=vectors,
+        protein=[f"P{n}" for n in range(6)],
+        localizations=["golgi"] * 6,
+    )
+    locatlas.import_embeddings(tmp_path / "v.npz", atlas=tmp_path / "atlas", name="made")
+    code = (
+        f"import locatlas\natlas = locatlas.open({str(tmp_path / 'atlas')!r})\natlas.status()\n"
+        "atlas.neighbors(id='imported/i1', k=2)\natlas.neighbors(protein='P2', k=2)\n"
+        "atlas.classify(id='imported/i1', k=2)"
+    )
+    assert not _loaded(code) & {"torch", "timm", "lancedb", "sklearn", "scipy", "matplotlib"}

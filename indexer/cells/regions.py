@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from locatlas.errors import ImageRejectedError
 from locatlas.models.crops import Place
@@ -64,6 +63,8 @@ def regions_of(cells: NDArray[np.integer], nuclei: NDArray[np.integer] | None = 
         raise ImageRejectedError(message)
     if cells.size == 0:
         return []
+    from scipy import ndimage  # rows of cells are read where none is cut
+
     labels, numbers = _numbered(cells)
     windows: list[_Window | None] = ndimage.find_objects(labels)
     _check_apart([at for at in windows if at is not None], cells.size)

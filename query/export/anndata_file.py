@@ -4,12 +4,11 @@ import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy import sparse
 
 from locatlas.errors import InputError
 from locatlas.query.export.chosen import SEPARATOR, Chosen, flat_columns, neighbors_within, on_map
@@ -17,6 +16,9 @@ from locatlas.query.export.target import whole_file
 from locatlas.query.map import map_command, read_map
 from locatlas.query.map_rows import stored_methods
 from locatlas.types import Neighbors
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 __all__ = ["neighbor_graphs", "spatial", "vector_key", "write_anndata"]
 
@@ -114,7 +116,7 @@ def spatial(chosen: Chosen) -> tuple[dict[str, NDArray[np.float64]], dict[str, s
     return {"spatial": np.ascontiguousarray(xy)}, said, notes
 
 
-def neighbor_graphs(found: Neighbors, n: int) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+def neighbor_graphs(found: Neighbors, n: int) -> "tuple[sparse.csr_matrix, sparse.csr_matrix]":
     """Exact nearest neighbors as two graphs.
 
     Args:
@@ -125,6 +127,8 @@ def neighbor_graphs(found: Neighbors, n: int) -> tuple[sparse.csr_matrix, sparse
         Distances, 1 - cosine similarity of each row to its neighbors, zeros among them stored; and connectivities,
         the cosine similarities where positive, symmetric: an edge is there if either has the other as a neighbor.
     """
+    from scipy import sparse
+
     there = found.indices >= 0
     rows, columns = np.nonzero(there)[0], found.indices[there]
     similarities = found.similarities[there].astype(np.float64)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from locatlas.indexer.job import image_table
+from locatlas.indexer.schema import image_table
 from locatlas.indexer.store import Store
 from locatlas.query.atlas import Atlas
 from locatlas.query.figures import check_matplotlib

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from locatlas.errors import InputError
-from locatlas.indexer import allocator, encoders
+from locatlas.indexer import encoders
 from locatlas.indexer.encoders import EncoderRequest, StoredEncoder
 from locatlas.indexer.engines import Engine, require_local
 from locatlas.indexer.follow import drop_outdated, embed_missing, follow
@@ -182,7 +182,6 @@ def _beside(
 ) -> IndexSummary:
     """Do some work that takes the writer lock for its commits only, and close its run."""
     require_local(engine, profile=profile, runtime=runtime, busy=busy)
-    allocator.few_arenas()
     throttle = Throttle(busy) if busy != 1 else None
     store = Store.open(Path(atlas))
     with Run.record_beside(store, command) as run:

@@ -28,7 +28,7 @@ from locatlas.indexer.faiss_kinds import (
     train_and_add,
     unit_vectors,
 )
-from locatlas.indexer.faiss_recall import truth_of, tuned
+from locatlas.indexer.faiss_recall import measure_recall, truth_of, tuned
 from locatlas.indexer.faiss_sidecar import SIDECAR_VERSION, Sidecar, blake2b, id_lines, rows_digest
 from locatlas.indexer.lance_files import manifest_digest
 from locatlas.indexer.layout import write_atomically
@@ -80,10 +80,11 @@ def build(store: Store, encoder: StoredEncoder, kind: Kind, *, seed: int = 0) ->
         raise InputError(message)
     index, params = new_index(kind, n, d)
     train_and_add(index, held.vectors, kind)
-    truth = truth_of(held.vectors, _proteins(store, encoder.level, held), seed=seed)
-    params, recall = tuned(index, kind, params, held.vectors, truth)
+    proteins = _proteins(store, encoder.level, held)
+    params = tuned(index, kind, params, held.vectors, truth_of(held.vectors, proteins, seed=seed))
+    recall = measure_recall(index, kind, params, held.vectors, truth_of(held.vectors, proteins, seed=seed + 1))
     faiss_path, json_path, ids_path = _paths(store, encoder.table)
-    data, lines = faiss.serialize_index(index).tobytes(), id_lines(held.ids)
+    data, lines = faiss.serialize_index(index).data, id_lines(held.ids)
     sidecar = Sidecar(
         sidecar_version=SIDECAR_VERSION,
         table=encoder.table,
@@ -98,6 +99,7 @@ def build(store: Store, encoder: StoredEncoder, kind: Kind, *, seed: int = 0) ->
         file_digest=blake2b(data),
         faiss=faiss.__version__,
         recall_at_10=recall,
+        recall_among="other proteins",
         ids_digest=blake2b(lines),
         manifest=manifest_digest(store.folder, encoder.table, held.version) or "",
     )
@@ -126,8 +128,8 @@ class FaissIndex:
     Attributes:
         sidecar: What it was made from.
         index: The FAISS index.
-        rows: (count,) row in the table's current vectors (sorted by id) of each row of the file; None where they are
-            the same.
+        rows: (count,) row in the table's current vectors (sorted by id) of each row of the file, -1 where it is left
+            out of them; None where they are the same.
         later: Rows of the table that the file does not hold; they are always candidates.
     """
 
@@ -149,7 +151,7 @@ class FaissIndex:
             allowed.
         """
         unit = unit_vectors(query[None].astype(np.float32))
-        mask = allowed if allowed is None or self.rows is None else allowed[self.rows]
+        mask = self._mask(allowed)
         found = find_candidates(self.index, self.sidecar.kind, self.sidecar.params, unit, k, mask)[0]
         found = found[found >= 0]
         if len(found) < k:  # perhaps the lists or paths that were searched hold too few: then rank them all
@@ -161,6 +163,13 @@ class FaissIndex:
             return np.sort(found)
         later = self.later if allowed is None else self.later[allowed[self.later]]
         return np.union1d(found, later)
+
+    def _mask(self, allowed: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+        """Which rows of the file may be found; None for all."""
+        if self.rows is None:
+            return allowed
+        mask: NDArray[np.bool_] = self.rows >= 0
+        return mask if allowed is None else mask & allowed[self.rows]
 
 
 def open_index(store: Store, encoder: StoredEncoder, held: TableVectors) -> tuple[FaissIndex | None, str]:
@@ -190,19 +199,19 @@ def open_index(store: Store, encoder: StoredEncoder, held: TableVectors) -> tupl
     if (blake2b(data.data), blake2b(lines)) != (sidecar.file_digest, sidecar.ids_digest):
         return None, "index file damaged"
     rows: NDArray[np.int64] | None = None
-    # of the very manifest that is there now: then its ids and vectors are, too (some may have been left out since)
+    # of the very manifest that is there now: then its ids and vectors are, too, but for those that are left out here
     same = sidecar.manifest and sidecar.manifest == manifest_digest(store.folder, encoder.table, held.version)
     if not (same and len(held) == sidecar.count):
         ids = lines.decode().split("\n")
         rows = rows_in(pa.array(ids, pa.string()), held.names)
-        if (rows < 0).any() or not (same or rows_digest(ids, held.vectors[rows]) == sidecar.vectors_digest):
+        if not same and ((rows < 0).any() or rows_digest(ids, held.vectors[rows]) != sidecar.vectors_digest):
             return None, "index stale: rows it holds were changed or removed"
     try:
         index = faiss.deserialize_index(data)
     except RuntimeError as error:  # our own bytes, so it is another FAISS
         return None, f"index of FAISS {sidecar.faiss}, which {faiss.__version__} does not read ({error})"
     in_file = np.zeros(len(held), dtype=np.bool_)
-    in_file[slice(None) if rows is None else rows] = True
+    in_file[slice(None) if rows is None else rows[rows >= 0]] = True
     later = np.flatnonzero(~in_file)
     return FaissIndex(sidecar, index, rows, later), f"{len(later)} rows later" if len(later) else "up to date"
 
@@ -252,7 +261,7 @@ def refresh(atlas: Path, kind: str, *, levels: Sequence[str]) -> dict[str, str]:
         more = f", {later} later ones searched exactly" if later else ""
         said[level] = (
             f"FAISS {sidecar.kind} over {sidecar.count} vectors{more}{params}, recall@10 {sidecar.recall_at_10:.3f} "
-            "among other proteins"
+            f"among {sidecar.recall_among or 'all, the own protein too'}"
         )
     return said
 

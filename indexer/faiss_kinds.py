@@ -209,7 +209,8 @@ def find_candidates(
         bits = np.packbits(allowed, bitorder="little")
         selector = faiss.IDSelectorBitmap(bits)
     # a few more than wanted, because float32 may order near-equal rows otherwise than the exact ranking that follows
-    wanted = min(index.ntotal, k * params.get("refine", REFINE[kind]) if kind in REFINE else k + SPARE)
+    # and as many for one as for the ten that recall is told of
+    wanted = min(index.ntotal, max(k, 10) * params.get("refine", REFINE[kind]) if kind in REFINE else k + SPARE)
     # a filter thins every list and every path: search as many more, so that recall is not lost silently
     if kind == "hnsw":
         ef = min(index.ntotal, math.ceil(max(params["ef_search"], 2 * wanted) / share))

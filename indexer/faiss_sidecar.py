@@ -31,8 +31,9 @@ class Sidecar:
         vectors_digest: blake2b-128 over ids and float32 vectors, in file order.
         file_digest: blake2b-128 of the FAISS file.
         faiss: FAISS version.
-        recall_at_10: Share of the exact ten nearest found, for sampled rows of the table, their own protein left out.
+        recall_at_10: Share of the exact ten nearest found, for sampled rows of the table, themselves left out.
         ids_digest: blake2b-128 of the file of ids.
+        recall_among: "other proteins" where their own protein was left out as well; "" in older files.
         manifest: blake2b-128 of the manifest of that version of the table; "" where it was not recorded.
     """
 
@@ -50,6 +51,7 @@ class Sidecar:
     faiss: str
     recall_at_10: float
     ids_digest: str
+    recall_among: str = ""
     manifest: str = ""
 
     def to_json(self) -> str:

@@ -34,10 +34,11 @@ def look_for_gone(job: Job, level: str, dataset: str, *, prune: bool) -> None:
             columns = ["id", "dataset", "root", "sources", "row", "cell", "box"]
             held = rows_of(job.store.read_rows("cells", gone, columns, key="fov_id"))
             cells = [row for row in held if is_cut(row)]
-            _remove(job, "cell", [row["id"] for row in cells])
             for row in cells:
                 # a prune that was killed leaves cells without vectors, which this run has tried to embed
                 job.quarantine.withdraw(rejection_id(row["dataset"], row["root"], row_source(row)))
+            job.quarantine.commit(job.run)  # once their rows are gone nothing would tell
+            _remove(job, "cell", [row["id"] for row in cells])
         _remove(job, level, gone)
     job.summary.gone += gone
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from locatlas.errors import InputError
-from locatlas.indexer import allocator, encoders
+from locatlas.indexer import encoders
 from locatlas.indexer.annotation_table import apply_annotations
 from locatlas.indexer.cell_labels import usual_labels
 from locatlas.indexer.cells.given import GivenCells
@@ -98,7 +98,6 @@ def index(
         AtlasLockedError: If another process writes.
     """
     require_local(engine, profile=profile, runtime=runtime)
-    allocator.few_arenas()
     source, atlas = Path(source).expanduser().resolve(), Path(atlas)
     if not source.exists():
         message = f"{source}: no such file or folder"

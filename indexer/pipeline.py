@@ -181,12 +181,19 @@ def _embed(
     profile: Profile | None,
 ) -> None:
     run = commits.run
-    done, committed_at = 0, time.monotonic()
+    done, waiting, committed_at = 0, Done(), time.monotonic()
+
+    def commit() -> None:
+        nonlocal waiting, committed_at
+        commits.put(waiting)
+        waiting, committed_at = Done(), time.monotonic()
+        if throttle is not None:
+            throttle.start()  # whoever held the lock was not this run's work
+
     if progress:
         progress("embedding", 0, len(work))
     with read_ahead("locatlas-read") as pool:
         loaded = in_order(work, encoder, pool, crop, profile=profile)
-        waiting = Done()
         for chunk in chunks(work, min(commit_rows, CHUNK_ROWS)):
             for batch in encoded(chunk, loaded, encoder, run.timed, profile):
                 waiting.take(batch)
@@ -199,16 +206,12 @@ def _embed(
                         throttle.rest()
                 if time.monotonic() - committed_at > COMMIT_S:
                     # at the end of a batch: what is left of the chunk makes the same batches in the next run
-                    commits.put(waiting)
-                    waiting, committed_at = Done(), time.monotonic()
+                    commit()
                 if progress:
                     progress("embedding", done, len(work))
             if len(waiting) >= commit_rows or commit_rows < CHUNK_ROWS:
-                commits.put(waiting)
-                waiting, committed_at = Done(), time.monotonic()
-                if throttle is not None:
-                    throttle.start()  # whoever held the lock was not this run's work
+                commit()
             if progress:
                 progress("embedding", done, len(work))
         if len(waiting):
-            commits.put(waiting)
+            commit()

@@ -150,7 +150,10 @@ class Search:
     ) -> Iterator[tuple[NDArray[np.int64], Candidates, NDArray[np.bool_]]]:
         """Some of the queries, their candidates, and whether those of each are proven; after each other all."""
         asking = _Asking.of(self.asked.unit(rows), self.references.coded)
-        space = self.spaces.pop() if self.spaces else _Space(BLOCK, 2 * self.width + BLOCK)
+        try:
+            space = self.spaces.pop()
+        except IndexError:  # all are in use by other threads
+            space = _Space(BLOCK, 2 * self.width + BLOCK)
         threshold = self._threshold(rows, asking, skipped, space)
         self._list(rows, asking, skipped, threshold, space)
         for low in range(0, len(rows), _AFTER):

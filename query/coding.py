@@ -30,8 +30,9 @@ class Coding:
 
     @classmethod
     def of(cls, names: pa.Array | pa.ChunkedArray) -> "Coding":
-        """Code a column of text, or of nulls."""
+        """Code a column of text, or of nulls; an empty text is no name."""
         names = one_array(names).cast(pa.string())
+        names = pc.if_else(pc.equal(names, ""), None, names) if pc.any(pc.equal(names, "")).as_py() else names
         if not names.null_count and is_ascending(names) and len(pc.unique(names)) == len(names):
             return cls(names, np.arange(len(names), dtype=np.int64))  # as ids are
         coded = names.dictionary_encode()

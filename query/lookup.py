@@ -14,7 +14,7 @@ from locatlas.query.refine import rank_rows
 from locatlas.query.view import View
 from locatlas.types import Neighbors
 
-__all__ = ["STEPS", "CandidateIndex", "Queries", "look_up"]
+__all__ = ["EXACT_ABOVE_K", "STEPS", "CandidateIndex", "Queries", "look_up"]
 
 STEPS = ("none", "self", "fov", "protein")
 """What a query must not meet; each includes those before it. Any other word names a column: self and its equals."""
@@ -22,6 +22,9 @@ STEPS = ("none", "self", "fov", "protein")
 EXACT_BELOW_SELECTIVITY = 0.05
 """Below this share of rows allowed, an index loses recall silently while a scan of the few is fast: scan."""
 
+
+EXACT_ABOVE_K = 100
+"""Recall is told of ten neighbors and stays near that up to so many; of more, an index finds fewer and fewer."""
 
 EXACT_FROM_QUERIES = 128
 """Above so many queries one matrix product is about as fast as an index asked one by one: scripts/bench/lookup.py."""
@@ -135,7 +138,7 @@ def look_up(
         exclusions = _exclusions(queries, view, exclude)
     selective = allowed is not None and allowed.mean() < EXACT_BELOW_SELECTIVITY
     # what an index could not answer is refused there
-    unusable = k < 1 or queries.vectors.shape[1] != view.vectors.shape[1]
+    unusable = not 1 <= k <= EXACT_ABOVE_K or queries.vectors.shape[1] != view.vectors.shape[1]
     if index is None or selective or unusable or len(queries.names) > EXACT_FROM_QUERIES:
         return search(queries.vectors, view.prepared, k=k, exclude=exclusions, allowed=allowed), True
     found = [_by_index(queries.vectors[i], i, view, index, k, exclusions, allowed) for i in range(len(queries.names))]

@@ -14,6 +14,8 @@ import pyarrow.compute as pc
 from locatlas.indexer import encoders
 from locatlas.indexer.aligned import rows_in
 from locatlas.indexer.cells.segmenters import SegmenterSpec
+from locatlas.indexer.faiss_sidecar import Sidecar, blake2b
+from locatlas.indexer.lance_files import manifest_digest
 from locatlas.indexer.ledger import versions
 from locatlas.indexer.lineage import lineage
 from locatlas.indexer.store import Store
@@ -63,7 +65,7 @@ def status(store: Store) -> dict[str, Any]:
         "quarantine": dict(sorted(reasons.items())),
         "quarantined": held[:_QUARANTINED_SHOWN],
         "maps": maps_state(store),
-        "indices": [_index(path) for path in sorted(store.folder.indices.glob("*.json"))],
+        "indices": [_index(store, path) for path in sorted(store.folder.indices.glob("*.json"))],
         "roots": {n: {"path": p, "present": Path(p).is_dir()} for n, p in sorted(info["roots"].items())},
         "runs": [_run(store, row) for row in runs[:_RUNS_SHOWN]],
         "versions": versions(),
@@ -153,12 +155,22 @@ def _labelled(images: pa.Table) -> dict[str, int]:
     return dict(sorted(Counter(dataset for dataset, names in rows if names).items()))
 
 
-def _index(path: Path) -> dict[str, Any]:
+def _index(store: Store, path: Path) -> dict[str, Any]:
+    """What a FAISS file is said to be, and whether it is that: read but for the vectors of its table."""
     try:
-        raw = json.loads(path.read_text())
-        return {key: raw[key] for key in ("table", "kind", "count", "version", "recall_at_10")}
+        said = Sidecar.from_json(path.read_text(encoding="utf-8"))
+        file_digest = blake2b(path.with_suffix(".faiss").read_bytes())
     except (OSError, ValueError, KeyError, TypeError) as error:
         return {"table": path.stem, "unreadable": str(error)}
+    state = "up to date"
+    if file_digest != said.file_digest:
+        state = "damaged"
+    elif said.table != path.stem or not store.has(said.table):
+        state = "of no table"
+    elif said.manifest != manifest_digest(store.folder, said.table, store.version(said.table)):
+        state = "older than its table"
+    names = ("table", "kind", "count", "version", "recall_at_10", "recall_among")
+    return {**{name: getattr(said, name) for name in names}, "state": state}
 
 
 def _run(store: Store, row: dict[str, Any]) -> dict[str, Any]:

@@ -174,7 +174,9 @@ class View:
             wrong = values.drop_null()[0].as_py()
             message = f"column {column!r} holds {type(wrong).__name__} values; a group needs names"
             raise InputError(message)
-        return values.cast(pa.string()) if pa.types.is_null(values.type) else values
+        if not pa.types.is_string(values.type):  # whatever it would hold, it holds nothing
+            return pa.chunked_array([pa.nulls(len(values), pa.string())])
+        return values
 
     def take(self, rows: NDArray[np.int64]) -> Self:
         """Some of the rows."""

@@ -69,5 +69,8 @@ def running(
     Raises:
         click.UsageError: If options of a cluster stand without it.
     """
+    from locatlas.indexer.allocator import few_arenas
+
+    few_arenas()  # of a program of our own; a caller's process is left as it is
     with progress_bar() as progress, engine_of(engine, ray_address, worker_cpus, workers) as where:
         yield {"progress": progress, "engine": where, "profile": profile, "runtime": runtime}

@@ -1,6 +1,7 @@
 """The command that tells what an atlas holds and what is to be done about it: status."""
 
-from collections.abc import Container, Iterator
+import shlex
+from collections.abc import Callable, Container, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,10 @@ def _training(encoder: dict[str, Any]) -> str:
     return f" ({training['objective']} on {seen}, seed {training['seed']})"
 
 
+_USED = ("up to date", "older than its table")
+"""States of an index in which look-ups use it; of an older one, if only rows were added since."""
+
+
 def _look_ups(document: dict[str, Any]) -> Iterator[str]:
     """What answers at each level: the index of the current encoder's vectors, or a scan."""
     by_table = {index["table"]: index for index in document["indices"]}
@@ -111,15 +116,16 @@ def _look_ups(document: dict[str, Any]) -> Iterator[str]:
             continue
         table = f"emb_{e['level']}_{e['fingerprint'][:12]}"
         index = by_table.get(table)
-        if index is None or "unreadable" in index:
+        if index is None or index.get("state") not in _USED:
             yield f"look-ups at level {e['level']}: exact, over {e['embedded']:,} vectors"
             continue
         later = document["tables"][table]["rows"] - index["count"]
-        recall = index["recall_at_10"]
+        recall, among = index["recall_at_10"], index["recall_among"] or "all, its own protein too"
         yield (
             f"look-ups at level {e['level']}: FAISS index ({index['kind']}) of {index['count']:,} vectors"
-            + (f", which finds {recall:.1%} of the 10 nearest" if recall is not None else "")
+            + f", which finds {recall:.1%} of the 10 nearest among {among}"
             + (f"; {later:,} later ones are searched exactly" if later > 0 else "")
+            + ("; exact if vectors that it holds were changed or removed" if index["state"] != "up to date" else "")
         )
 
 
@@ -165,43 +171,46 @@ def _to_do(document: dict[str, Any], imported: Container[str]) -> Iterator[str]:
     """What is incomplete or in the way, with the command that helps."""
     from locatlas.indexer.planes import plural
 
-    command = f"locatlas %s --atlas {document['path']}"
+    def command(verb: str) -> str:
+        return f"locatlas {verb} --atlas {shlex.quote(document['path'])}"
+
     if document["reembedding"] is None:
         yield from _to_embed(document, imported, command)
     for name, root in document["roots"].items():
         if not root["present"]:
-            yield f"the images of {name} are not where they were: {command % 'maintain'} --root {name}=FOLDER"
+            yield f"the images of {name} are not where they were: {command('maintain')} --root {name}=FOLDER"
     yield from _quarantined(document)
     for index in document["indices"]:
-        if "unreadable" in index:
-            yield f"the index of {index['table']} cannot be read ({index['unreadable']}): {command % 'verify'}"
+        if index.get("state") not in _USED:
+            why = index["state"] if "state" in index else f"unreadable: {index['unreadable']}"
+            yield f"the index of {index['table']} is not used ({why}): {command('verify')} --repair"
     if document["runs"] and document["runs"][0]["state"] == "interrupted":
         yield "the last run was interrupted: the same command goes on where it was"
     if n := sum(e["embedded"] > 0 for e in document["encoders"] if e["state"] == "superseded"):
         yield (
-            f"vectors of {plural(n, 'superseded encoder')} take space: {command % 'maintain'} --drop-superseded "
+            f"vectors of {plural(n, 'superseded encoder')} take space: {command('maintain')} --drop-superseded "
             "deletes those that can be made anew"
         )
 
 
-def _to_embed(document: dict[str, Any], imported: Container[str], command: str) -> Iterator[str]:
+def _to_embed(document: dict[str, Any], imported: Container[str], command: Callable[[str], str]) -> Iterator[str]:
     """Images that wait for their vector."""
     from locatlas.indexer.planes import plural
 
     if any(document["datasets"].values()) and not document["encoders"]:
-        yield f"no vectors yet: {command % 'embed'}"
+        yield f"no vectors yet: {command('embed')}"
     for e in document["encoders"]:
         if e["state"] == "superseded" or e["fingerprint"] in imported:
             continue
         whose = f"at level {e['level']} by {e['name']}"
         lacking = max(0, e["images"] - e["embedded"])
         if lacking and e["state"] == "building":
-            yield f"{plural(lacking, 'image')} without a vector {whose}, which is being built: {command % 'reembed'}"
+            yield f"{plural(lacking, 'image')} without a vector {whose}, which is being built: {command('reembed')}"
         elif lacking and (e["crop"] is None or e["crop"]["border"] != "drop"):  # else those at the border never get one
             # fields that were only searched for cells are among them, which `reembed` passes over
-            yield f"{plural(lacking, 'image')} without a vector {whose}: {command % 'embed'} --level {e['level']}"
+            yield f"{plural(lacking, 'image')} without a vector {whose}: {command('embed')} --level {e['level']}"
         if e["stale"]:
-            yield f"{plural(e['stale'], 'vector')} of images as they were before, {whose}: {command % 'reembed'}"
+            yield f"{plural(e['stale'], 'vector')} of images as they were before, {whose}: {command('reembed')}"
 
 
 def _quarantined(document: dict[str, Any]) -> Iterator[str]:

@@ -1,12 +1,14 @@
 """`status` as a person reads it: what is there, what answers, what is to do and how."""
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from locatlas.indexer import encoders
 from locatlas.indexer.encoders import StoredEncoder
+from locatlas.indexer.faiss_index import refresh
 from locatlas.indexer.rows import image_rows
 from locatlas.indexer.schema import QUARANTINE
 from locatlas.indexer.store import Store
@@ -15,7 +17,8 @@ from tests.query.made_atlas import encoder, make_atlas, row
 
 
 @pytest.fixture
-def atlas(tmp_path: Path) -> Path:
+def atlas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("COLUMNS", "120")  # narrower, tables break their lines
     return make_atlas(tmp_path / "atlas")
 
 
@@ -67,3 +70,20 @@ def test_what_is_to_do_comes_with_the_command(atlas: Path) -> None:
 def test_an_atlas_without_images_is_told_in_a_line(tmp_path: Path) -> None:
     Store.create(tmp_path / "empty")
     assert shown(tmp_path / "empty").split() == f"{tmp_path / 'empty'}: no images (schema version 3)".split()
+
+
+def test_an_index_that_is_not_used_is_told_with_a_command_for_any_path(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    atlas = make_atlas(tmp_path / "50% done")
+    refresh(atlas, "flat", levels=("cell",))
+    assert "look-ups at level cell: FAISS index (flat) of 72 vectors, which finds 100.0% of the 10 nearest" in shown(
+        atlas
+    )
+    assert document("status", "--atlas", atlas)["indices"][0]["state"] == "up to date"
+    (file,) = (atlas / "indices").glob("*.faiss")
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    text = shown(atlas)
+    assert "look-ups at level cell: exact, over 72 vectors" in text
+    assert f"is not used (damaged): locatlas verify --atlas '{atlas}' --repair" in text

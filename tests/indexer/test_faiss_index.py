@@ -339,3 +339,21 @@ def test_kinds_and_tables_that_cannot_be_built_are_refused(empty: Store, encoder
     empty.delete(encoder.table, names(N))
     with pytest.raises(InputError, match="has no vectors to index"):
         build(empty, encoder, "flat")
+
+
+def test_vectors_that_are_left_out_of_a_table_are_left_out_of_its_index(empty: Store, encoder: StoredEncoder) -> None:
+    """Those of images that have other pixels now: the others are still found by the index."""
+    put(empty, encoder, names(300), made(300))
+    build(empty, encoder, "flat")
+    held = empty.read_vectors(encoder.table)
+    some = held.take(np.delete(np.arange(300), [0, 7, 299]))
+    index, said = open_index(empty, encoder, some)
+    assert index is not None, said
+    assert not len(index.later)
+    for row in (0, 5, 296):
+        query = some.vectors[row]
+        unit = some.vectors / np.linalg.norm(some.vectors, axis=1, keepdims=True)
+        best = np.argsort(-(unit @ query))[:5]
+        assert set(best.tolist()) <= set(index.candidates(query, 5, None).tolist())
+        allowed = np.arange(297) % 2 == 0
+        assert allowed[index.candidates(query, 5, allowed)].all()

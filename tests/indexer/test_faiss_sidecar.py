@@ -23,6 +23,7 @@ VALUES: dict[str, Any] = {
     "file_digest": "b" * 32,
     "faiss": "1.15.1",
     "recall_at_10": 0.975,
+    "recall_among": "other proteins",
     "ids_digest": "c" * 32,
     "manifest": "d" * 32,
 }

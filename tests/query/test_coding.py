@@ -14,9 +14,9 @@ names = st.lists(st.one_of(st.none(), st.text(alphabet="abé猫 1", max_size=3))
 def test_rows_have_one_code_exactly_if_they_have_one_name(column: list[str | None], chunked: bool) -> None:
     array = pa.array(column, pa.string())
     coding = Coding.of(pa.chunked_array([array[:3], array[3:]]) if chunked else array)
-    known = sorted({name for name in column if name is not None})
+    known = sorted({name for name in column if name})
     assert coding.known.to_pylist() == known
-    assert coding.of_row.tolist() == [-1 if name is None else known.index(name) for name in column]
+    assert coding.of_row.tolist() == [known.index(name) if name else -1 for name in column]
     assert len(coding) == len(known)
 
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from locatlas.errors import InputError, UnknownNameError
 from locatlas.query.localize import localize
-from locatlas.query.lookup import Queries, look_up
+from locatlas.query.lookup import EXACT_ABOVE_K, Queries, look_up
 from locatlas.query.notes import unknown_proteins
 from locatlas.query.view import View
 
@@ -68,6 +68,13 @@ def test_an_index_only_proposes_and_exclusions_reach_it(view: View) -> None:
     even = np.arange(24) % 2 == 0
     for row in range(24):
         assert found.indices[row].tolist() == brute(view, row, "protein", even)[:5]
+
+
+def test_many_neighbors_are_searched_exactly_even_with_an_index(view: View) -> None:
+    """Recall is told of ten: of many more an index may find fewer without a word."""
+    queries = Queries.from_rows(view, np.arange(24))
+    for k, was_exact in ((EXACT_ABOVE_K, False), (EXACT_ABOVE_K + 1, True)):
+        assert look_up(queries, view, k=k, exclude="none", index=Half())[1] == was_exact
 
 
 def test_a_selective_filter_is_searched_exactly_even_with_an_index(view: View) -> None:

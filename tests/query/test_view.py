@@ -78,3 +78,10 @@ def test_metadata_of_the_same_name_never_stands_for_annotations() -> None:
     assert view.column("annotated") == [None]
     assert view.column("metadata_annotated") == ["yes"]
     assert view.column("annotated_by") == [None]
+
+
+def test_a_column_of_lists_without_any_is_a_group_without_names() -> None:
+    view = View.build("cell", ["d/1/1"], np.eye(1, dtype=np.float32), table([image("d/1/1", fov_id="d/1")], CELLS))
+    assert view.names("annotated") == [None]
+    assert not view.has("annotated", "er")
+    assert view.coded("annotated").of_row.tolist() == [-1]

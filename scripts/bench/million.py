@@ -37,6 +37,27 @@ for low in range(0, n, 50_000):
 writer.close()
 """
 
+RIVAL = """
+import faiss, numpy as np, pyarrow.parquet as pq
+index, first = faiss.index_factory(384, "IVF1024,Flat", faiss.METRIC_INNER_PRODUCT), True
+for batch in pq.ParquetFile({file!r}).iter_batches(65_536, columns=["vector"]):
+    part = batch.column(0).flatten().to_numpy().reshape(-1, 384).copy()
+    faiss.normalize_L2(part)
+    if first:
+        index.train(part)
+        np.save({index!r} + ".npy", part[5:6])
+    index.add(part)
+    first = False
+faiss.write_index(index, {index!r})
+"""
+
+ASK_RIVAL = """
+import faiss, numpy as np
+index = faiss.read_index({index!r})
+index.nprobe = 64
+print(index.search(np.load({index!r} + ".npy"), 11)[1])
+"""
+
 IN_PYTHON = "import locatlas, time; atlas = locatlas.open({atlas!r}); "
 ASK = "start = time.perf_counter(); atlas.neighbors(id='imported/c{i:08d}', k=10{more}); " + (
     "print('seconds', time.perf_counter() - start); "
@@ -64,6 +85,9 @@ def steps(folder: Path, n: int) -> dict[str, list[str]]:
         "map (PCA)": [*locatlas, "map", "--atlas", atlas, "--method", "pca"],
         "verify --quick": [*locatlas, "verify", "--atlas", atlas, "--quick"],
         "verify": [*locatlas, "verify", "--atlas", atlas],
+        "make FAISS IVF file": [*python, RIVAL.format(file=file, index=str(folder / "rival.faiss"))],
+        "FAISS IVF, a fresh process, first": [*python, ASK_RIVAL.format(index=str(folder / "rival.faiss"))],
+        "FAISS IVF, a fresh process, again": [*python, ASK_RIVAL.format(index=str(folder / "rival.faiss"))],
         "status": [*locatlas, "status", "--atlas", atlas],
     }
 

@@ -54,7 +54,7 @@ def used_channels(spec: EncoderSpec, channels: Sequence[str]) -> tuple[str, ...]
         if unfit:
             message = (
                 f"encoder {spec.name}: no slot for {', '.join(unfit)} among {', '.join(spec.slots)}; "
-                "mapping 'replicate' takes any channel"
+                "channels 'replicate' take any"
             )
             raise InputError(message)
         if missing := [stain for stain in spec.stains if stain not in channels]:
@@ -68,7 +68,7 @@ def used_channels(spec: EncoderSpec, channels: Sequence[str]) -> tuple[str, ...]
     if not used:
         message = (
             f"no channel of the image fits encoder {spec.name}: it has {', '.join(channels)}, "
-            f"the slots are {', '.join(spec.slots)}; mapping 'replicate' takes any channel"
+            f"the slots are {', '.join(spec.slots)}; channels 'replicate' take any"
         )
         raise ImageRejectedError(message)
     return used

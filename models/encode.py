@@ -79,7 +79,7 @@ def resolve(
     if mapping != "replicate" and (unfit := [stain for stain in chosen if stain not in spec.slots]):
         message = (
             f"encoder {name}: no slot for {', '.join(unfit)} among {', '.join(spec.slots)}; "
-            "mapping 'replicate' takes any channel"
+            "channels 'replicate' take any"
         )
         raise InputError(message)
     settled = spec.with_changes(

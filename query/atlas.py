@@ -94,7 +94,7 @@ class Atlas(AtlasMeasures, AtlasProbe, AtlasMap):
             exclude: What the query must not meet: "none", "self", "fov" or "protein", each with those before it, or a
                 column, e.g. "plate": itself, its FOV and its equals.
             map_labels: Map that brings the localizations, which are shown and filtered by, into one vocabulary, e.g.
-                "hpa->opencell".
+                "hpa:opencell".
             where: Filters on the images that may answer, or that a protein is made of.
             label_source: Localizations that are shown: "inherited" from the protein, field or data set, or "annotated"
                 ones of the very cells; these belong to cells only.
@@ -172,7 +172,7 @@ class Atlas(AtlasMeasures, AtlasProbe, AtlasMap):
             how: With by: "mean" of the cells' scores (default), "majority" (share of the cells whose top class it is),
                 or "top" (mean over the most confident cells).
             top: With how "top": the share of the cells that are taken; None for 0.25.
-            map_labels: Map that brings all localizations into one vocabulary, e.g. "hpa->opencell".
+            map_labels: Map that brings all localizations into one vocabulary, e.g. "hpa:opencell".
             where: Filters on those that vote, and without a query on those that are classified.
             label_source: Localizations that vote: "inherited", or "annotated", by cells that were annotated only.
             profile: As in `neighbors`.

@@ -50,7 +50,7 @@ class AtlasMap(AtlasViews):
             perplexity: Of tsne, >= 2; None for 30.
             refit: Draw all points anew.
             plot: Also write a figure, coloured by localization; its suffix decides the format (svg, png, pdf).
-            map_labels: Map that brings the localizations of the figure into one vocabulary, e.g. "hpa->opencell".
+            map_labels: Map that brings the localizations of the figure into one vocabulary, e.g. "hpa:opencell".
 
         Returns:
             ids and xy (n, 2) float32; `.to_arrow()`.

@@ -118,7 +118,7 @@ class AtlasMeasures(AtlasViews):
             by: Score what the cells of each "fov" or "protein" (or another column) say together.
             how: As in `classify`.
             top: As in `classify`.
-            map_labels: Map that brings all localizations into one vocabulary, e.g. "hpa->opencell".
+            map_labels: Map that brings all localizations into one vocabulary, e.g. "hpa:opencell".
             where: Filters on the rows that take part at all.
             label_source: Localizations that are recovered: "inherited", or "annotated", among annotated cells only.
             profile: As in `neighbors`.

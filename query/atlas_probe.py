@@ -65,7 +65,7 @@ class AtlasProbe(AtlasViews):
             steps: Most optimizer steps of a head.
             lr: Learning rate; None for that of the head.
             level: As in `neighbors`.
-            map_labels: Map that brings all localizations into one vocabulary, e.g. "hpa->opencell".
+            map_labels: Map that brings all localizations into one vocabulary, e.g. "hpa:opencell".
             where: Filters on the rows that take part at all.
             label_source: Localizations that are learned and recovered, as in `sweep`.
             profile: As in `neighbors`.

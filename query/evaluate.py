@@ -119,8 +119,8 @@ def _of_sample(view: View, rows: NDArray[np.int64], drawn: NDArray[np.int64]) ->
     if lost := sorted(of_all - of_sample):
         notes.append(
             f"{len(lost)} of {len(of_all)} classes have no image in the sample ({', '.join(lost[:5])}"
-            f"{', ...' if len(lost) > 5 else ''}): macro F1 is over the others and, rare classes being hard, higher "
-            "than that of all images; accuracy is not concerned"
+            f"{', ...' if len(lost) > 5 else ''}): macro F1 is over the others and, rare classes being hard, "
+            "usually higher than that of all images; accuracy is not affected"
         )
     return notes
 

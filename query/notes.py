@@ -63,6 +63,9 @@ def mixed_vocabularies(view: View, allowed: NDArray[np.bool_] | None) -> list[st
     name = mixed(frozenset().union(*(sets[row] for row in rows)))
     if name is None:
         return []
-    note = f"localizations of two vocabularies are mixed and split the vote: map them ({name}) or filter by data set"
+    note = (
+        "localizations of two vocabularies are mixed and split the vote: map them (--map-labels "
+        f"{name.replace('->', ':')}) or filter by data set"
+    )
     logger.warning(note)
     return [note]

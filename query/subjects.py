@@ -59,7 +59,7 @@ class Subject:
         """
         files = () if image is None else (image,) if isinstance(image, str | Path) else tuple(image)
         if sum((protein is not None, image_id is not None, bool(files))) > 1:
-            message = "one query needed: a protein, an id or an image"
+            message = "one query needed, not several: a protein, an id or an image"
             raise InputError(message)
         if at is not None and not files:
             message = "at is the place of a cell in a new image: an image needed"

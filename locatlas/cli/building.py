@@ -152,7 +152,9 @@ def index_command(
     finish(atlas, summary, faiss=faiss, as_json=as_json)
     if summary.gone and not as_json:
         did = "removed" if prune else "they stay in the atlas; --prune removes them"
-        click.echo(f"{len(summary.gone)} images whose files are gone, e.g. {summary.gone[0]}: {did}")
+        from locatlas.indexer.planes import plural
+
+        click.echo(f"{plural(len(summary.gone), 'image')} whose files are gone, e.g. {summary.gone[0]}: {did}")
     if summary.quarantined and (strict or summary.fovs + summary.cells == 0):
         raise Exit(1)
 

@@ -54,11 +54,13 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for i, column in enumerate(columns):
         numeric = all(row[i] is None or _is_number(row[i]) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        # what is copied or searched for stays in one piece, and what stands beside it breaks its lines
+        whole = column in ("id", "fingerprint")
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=whole)
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
     # a pipe has no width: wide enough that nothing is folded, unless one is asked for
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 2000
     Console(width=width, highlight=False).print(table)
 
 

@@ -59,7 +59,7 @@ def demo(
     view = atlas.view("fov")
     chosen = min(p for p, d in zip(view.column("protein"), view.column("dataset"), strict=True) if d == "opencell")
     similar = atlas.neighbors(protein=chosen, level="protein", k=5, where=["dataset=opencell"])
-    localized = atlas.classify(protein=chosen, k=5, map_labels="hpa->opencell")
+    localized = atlas.classify(protein=chosen, k=5, map_labels="hpa:opencell")
     sweep = atlas.sweep(ks=(1, 3, 5, 10, 20), where=["dataset=opencell"], weights=("uniform", "softmax"))
     figure = sweep.plot(root / "sweep.svg")
     seconds["ask"] = time.perf_counter() - start

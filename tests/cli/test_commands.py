@@ -93,7 +93,7 @@ def test_a_protein_never_meets_its_own_images_unless_asked_to(made: Path) -> Non
 
 def test_two_vocabularies_in_one_vote_are_told_and_can_be_mapped(made: Path) -> None:
     asked = ("classify", "--atlas", made / "atlas", "--protein", proteins(made)[0], "-k", 5)
-    assert "hpa->opencell" in document(*asked)["notes"][0]
+    assert "--map-labels hpa:opencell" in document(*asked)["notes"][0]
     mapped = document(*asked, "--map-labels", "hpa:opencell")
     assert mapped["notes"] == []
     named = {s["localization"] for item in mapped["items"] for s in item["scores"]}

@@ -61,7 +61,7 @@ def test_a_site_of_two_vocabularies_takes_the_map_it_asks_for(tmp_path: Path, ca
     pytest.importorskip("fastapi", reason="the extra serve is not installed")
     two = make_atlas(tmp_path / "two", levels=("fov",), two_vocabularies=True)
     export = ("export", "site", "--atlas", two, tmp_path / "site", "--limit", 1, "--overwrite")
-    said = "localizations of two vocabularies are mixed and split the vote: map them (hpa->opencell)"
+    said = "localizations of two vocabularies are mixed and split the vote: map them (--map-labels hpa:opencell)"
     plain = run(*export)
     assert (plain.exit_code, plain.stderr.count(said), caplog.records) == (0, 1, [])
     mapped = run(*export, "--map-labels", "hpa:opencell")

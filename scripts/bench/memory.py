@@ -35,7 +35,6 @@ from locatlas.indexer.embed import reembed
 from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.index import index
 from locatlas.indexer.ledger import Run
-from locatlas.indexer.pipeline import COMMIT_ROWS
 from locatlas.indexer.quarantine import Quarantine
 from locatlas.indexer.records import ImageRecord
 from locatlas.indexer.store import Store
@@ -44,6 +43,7 @@ from locatlas.models.encode import resolve
 EDGE_PX = 64
 INPUT_PX = 32
 DRAWN = 20
+COMMITTED = 256  # rows a commit of made rows: four times as many commits as `index` makes of fast images
 DIM = 192
 PICTURE_BYTES = 1200
 TOLD = (1000, 10_000, 20_000, 50_000, 100_000)
@@ -147,8 +147,8 @@ def run_commits(given: argparse.Namespace, watch: Watch) -> None:
     with store.folder.writer("bench"), Run.record(store, "index", dataset="opencell") as run:
         commits = Commits(store, "fov", "f" * 64, run, Quarantine(store))
         watch("loading encoder", 0, given.records)
-        for start in range(0, given.records, COMMIT_ROWS):
-            stop = min(start + COMMIT_ROWS, given.records)
+        for start in range(0, given.records, COMMITTED):
+            stop = min(start + COMMITTED, given.records)
             images = [made_row(n, random.bytes(PICTURE_BYTES)) for n in range(start, stop)]
             commits.put(Done(images, [random.standard_normal((len(images), DIM)).astype(np.float32)]))
             watch("embedding", stop, given.records)

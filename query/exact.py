@@ -1,7 +1,7 @@
 """Exact nearest neighbors by cosine similarity, with exclusions struck out before they are ranked. Pure.
 
-Products of narrow numbers (`coarse`, where they pay and prove what they found), those in float32 of `tiles` or `join`,
-or of torch on a GPU, find candidates; `refine` settles every near tie in float64: the result is the float64 brute
+Products of narrow numbers (`coarse`, where they pay and prove what they found), those in float32 of `wide` or `join`,
+on the CPU or a GPU, find candidates; `refine` settles every near tie in float64: the result is the float64 brute
 force ranking, by (similarity, row), whatever found it.
 """
 
@@ -16,8 +16,9 @@ from locatlas.errors import InputError
 from locatlas.query import coarse
 from locatlas.query.exclude import Exclusion, ExclusionIndex
 from locatlas.query.refine import EXTRA_CANDIDATES, refine
-from locatlas.query.tiles import FEW, IN_RANGE, Candidates, few_queries, search_tiles
+from locatlas.query.tiles import FEW, IN_RANGE, Candidates
 from locatlas.query.unit import Prepared, normalize, prepare
+from locatlas.query.wide import Wide
 from locatlas.types import Neighbors
 
 __all__ = ["Prepared", "Tally", "narrow_pays", "normalize", "prepare", "search", "search_blocks"]
@@ -136,6 +137,7 @@ def search_blocks(
     valid = searched.lengths > 0 if allowed is None else (searched.lengths > 0) & allowed
     everywhere = ExclusionIndex.build(exclude, n_queries=n_queries, n_references=n_references, columns=None)
     n_asking = sum(int(np.count_nonzero(asked.lengths[rows])) for rows in blocks)
+    wide = Wide(asked, searched, valid, exclude, everywhere, device)
     narrow = None
     if device == "cpu" and n_asking and valid.any() and narrow_pays(n_asking, searched, int(k), valid):
         narrow = _Narrow.of(asked, searched, exclude, alike, valid)
@@ -158,28 +160,8 @@ def search_blocks(
             tally.wide += len(asking)
         for some in steps:
             if len(some):
-                _by_wide(part.take(some), searched, valid, exclude, everywhere, rows[some], device, found, some)
+                wide.search(rows[some], some, found)
         yield found
-
-
-def _by_wide(
-    asked: Prepared,
-    searched: Prepared,
-    valid: NDArray[np.bool_],
-    exclude: Sequence[Exclusion],
-    everywhere: ExclusionIndex,
-    rows: NDArray[np.int64],
-    device: str,
-    found: Neighbors,
-    places: NDArray[np.int64],
-) -> None:
-    """Write the neighbors of queries `rows` into `places` of `found`, found by float32 products."""
-    mine = everywhere.of(rows)
-    few = [(codes[rows], reference_codes) for codes, reference_codes in exclude]
-    candidates = _candidates(asked.unit(slice(None)), searched, valid, few, mine, k=found.k, device=device)
-    ranked = refine(candidates, asked, searched, k=found.k, exclusions=mine, valid=valid)
-    found.indices[places] = ranked.indices
-    found.similarities[places] = ranked.similarities
 
 
 def narrow_pays(n_queries: int, searched: Prepared, k: int, valid: NDArray[np.bool_] | None = None) -> bool:
@@ -261,31 +243,3 @@ class _Narrow:
             sorted_by=self.sorted_by[0][rows[asking]] if self.skips else None,
         )
         return np.sort(asking[left])
-
-
-def _candidates(
-    unit_queries: NDArray[np.float32],
-    searched: Prepared,
-    valid: NDArray[np.bool_],
-    exclude: Sequence[Exclusion],
-    everywhere: ExclusionIndex,
-    *,
-    k: int,
-    device: str,
-) -> Candidates:
-    """A few more than `k` by float32 similarity; `everywhere` is `exclude`, built for all references in order."""
-    n_references, n_queries, n_valid = len(searched), len(unit_queries), int(np.count_nonzero(valid))
-    width = min(k + EXTRA_CANDIDATES, n_valid)
-    columns: NDArray[np.int64] | None = None
-    if not few_queries(n_queries) or device != "cpu" or 2 * n_valid < n_references:
-        # any fixed order that has nothing to do with the rows' own; the result does not depend on it
-        columns = np.random.default_rng(0).permutation(np.flatnonzero(valid))
-    exclusions = everywhere
-    if columns is not None:
-        exclusions = ExclusionIndex.build(exclude, n_queries=n_queries, n_references=n_references, columns=columns)
-    if device != "cpu":
-        from locatlas.query.tiles_torch import search_torch
-
-        assert columns is not None
-        return search_torch(unit_queries, searched.unit(columns), columns, exclusions, width, device)
-    return search_tiles(unit_queries, searched, columns, ~valid if columns is None else None, exclusions, width=width)

@@ -161,9 +161,9 @@ def search_tiles(
 
     Args:
         queries: Unit vectors, float32 (n_queries, d).
-        searched: The references.
-        columns: Those of them that are searched, in random order, so that the first tile is a fair sample
-            that tells how near the best are. None reads all of them in place, without a copy.
+        searched: The references, of any norms; where `columns` are given, those normalised and in that order.
+        columns: Which references these are, in random order, so that the first tile is a fair sample that tells how
+            near the best are. None: all, in their own order, read in place without a copy.
         struck: Of those searched, the ones that nobody may find; None if all may be found.
         exclusions: Built for the searched references in the same order.
         width: Candidates per query, 1 <= width <= references searched.
@@ -173,13 +173,11 @@ def search_tiles(
     similarities = np.full((n_queries, width), -np.inf, dtype=np.float32)
     in_place = columns is None
     whole, scale, lengths = searched, None, searched.lengths
-    if columns is not None:
-        whole = Prepared(searched.unit(columns), lengths[columns])
-    elif IN_RANGE[0] < lengths[lengths > 0].min(initial=1.0) and lengths.max() < IN_RANGE[1]:
+    if in_place and IN_RANGE[0] < lengths[lengths > 0].min(initial=1.0) and lengths.max() < IN_RANGE[1]:
         scale = np.divide(
             1.0, lengths, out=np.zeros(len(lengths), dtype=np.float32), where=lengths > 0, casting="same_kind"
         )
-    else:
+    elif in_place:
         whole = Prepared(searched.unit(slice(None)), lengths)
     search = _Pass(queries, whole, scale, struck, exclusions, width)
     n_block = max(1, min(_BLOCK, _LIST_ENTRIES // (2 * width + _TILE)))

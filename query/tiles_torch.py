@@ -1,50 +1,60 @@
 """The nearest references by float32 matrix products on a torch device. Pure; torch is imported on first use."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from locatlas.query.exclude import ExclusionIndex
 from locatlas.query.tiles import Candidates
 
-__all__ = ["search_torch"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["on_device", "search_torch"]
 
 _BLOCK = 2048  # queries and
 _TILE = 32768  # references of one tile: 256 MiB of float32 scores
 
 
-def search_torch(
-    queries: NDArray[np.float32],
-    references: NDArray[np.float32],
-    columns: NDArray[np.int64],
-    exclusions: ExclusionIndex,
-    width: int,
-    device: str,
-) -> Candidates:
-    """The `width` best references of each query.
-
-    Args:
-        queries: Unit vectors, float32 (n_queries, d).
-        references: Unit vectors, float32 (n_references, d).
-        columns: What each reference is called in the result.
-        exclusions: Built for the references in the same order.
-        width: Candidates per query, 1 <= width <= n_references.
-        device: Name of a torch device.
+def on_device(references: NDArray[np.float32], device: str) -> "torch.Tensor":
+    """Unit vectors, float32 (n_references, d), moved to a torch device for any number of searches.
 
     Raises:
-        InputError: If it cannot be used here.
+        InputError: If the device cannot be used here.
     """
     import torch
 
     from locatlas.models.hardware import usable_device
 
-    usable_device(device)
+    return torch.from_numpy(references).to(usable_device(device))
+
+
+def search_torch(
+    queries: NDArray[np.float32],
+    references: "torch.Tensor",
+    columns: NDArray[np.int64],
+    exclusions: ExclusionIndex,
+    width: int,
+) -> Candidates:
+    """The `width` best references of each query.
+
+    Args:
+        queries: Unit vectors, float32 (n_queries, d).
+        references: Unit vectors, float32 (n_references, d), on the device that is to multiply (`on_device`).
+        columns: What each reference is called in the result.
+        exclusions: Built for the references in the same order.
+        width: Candidates per query, 1 <= width <= n_references.
+    """
+    import torch
+
+    device = references.device
     indices = np.full((len(queries), width), -1, dtype=np.int64)
     similarities = np.full((len(queries), width), -np.inf, dtype=np.float32)
     # TF32 keeps 10 bits, far less than what the float64 settlement of near ties allows for
     precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
-        there = torch.from_numpy(references).to(device)
         for low in range(0, len(queries), _BLOCK):
             rows = np.arange(low, min(low + _BLOCK, len(queries)))
             asking = torch.from_numpy(queries[rows]).to(device)
@@ -52,7 +62,7 @@ def search_torch(
             names = torch.empty((len(rows), 0), dtype=torch.int64, device=device)
             for start in range(0, len(references), _TILE):
                 stop = min(start + _TILE, len(references))
-                tile = asking @ there[start:stop].T
+                tile = asking @ references[start:stop].T
                 struck = exclusions.pairs(rows, start, stop)
                 tile[torch.from_numpy(struck[0]).to(device), torch.from_numpy(struck[1]).to(device)] = -torch.inf
                 values, places = torch.topk(tile, min(width, stop - start), dim=1)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_info
 
-from locatlas.query import exact, join, within
+from locatlas.query import join, wide, within
 from locatlas.query.exact import normalize, prepare, search
 from locatlas.query.threads import in_threads, one_blas_thread
 from locatlas.query.within import search_within
@@ -66,7 +66,7 @@ def test_large_enough_sets_are_joined(rng: np.random.Generator, monkeypatch: pyt
     vectors = rng.normal(size=(within.JOIN_FROM, 4)).astype(np.float32)
     codes = np.arange(len(vectors)) % 3
     expected = search(vectors, vectors, k=3, exclude=[(codes, codes)])
-    monkeypatch.setattr(exact, "search_tiles", None)
+    monkeypatch.setattr(wide, "search_tiles", None)
     np.testing.assert_array_equal(search_within(vectors, k=3, exclude=[codes]).indices, expected.indices)
 
 

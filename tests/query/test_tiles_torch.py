@@ -16,7 +16,7 @@ def test_candidates_equal_those_of_one_matrix_product(
     unit = normalize(rng.normal(size=(150, 8)))
     groups, columns = rng.integers(0, 20, 150), rng.permutation(150)
     exclusions = ExclusionIndex.build([(groups, groups)], n_queries=150, n_references=150, columns=columns)
-    found = tiles_torch.search_torch(unit, unit[columns], columns, exclusions, 9, "cpu")
+    found = tiles_torch.search_torch(unit, tiles_torch.on_device(unit[columns], "cpu"), columns, exclusions, 9)
     scores = unit @ unit.T
     scores[groups[:, None] == groups] = -np.inf
     expected = np.argsort(-scores, axis=1, kind="stable")[:, :9]
@@ -28,7 +28,7 @@ def test_references_that_run_out_are_missing(rng: np.random.Generator) -> None:
     unit, groups = normalize(rng.normal(size=(10, 4))), np.array([0] * 8 + [1] * 2)
     columns = np.arange(10)
     exclusions = ExclusionIndex.build([(groups, groups)], n_queries=10, n_references=10, columns=columns)
-    found = tiles_torch.search_torch(unit, unit, columns, exclusions, 5, "cpu")
+    found = tiles_torch.search_torch(unit, tiles_torch.on_device(unit, "cpu"), columns, exclusions, 5)
     np.testing.assert_array_equal((found.indices >= 0).sum(axis=1), [2] * 8 + [5] * 2)
 
 

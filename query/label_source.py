@@ -61,8 +61,7 @@ def with_label_source(view: View, source: LabelSource) -> View:
         )
         raise InputError(message)
     own = pc.fill_null(view.meta["annotated"].combine_chunks(), pa.scalar([], pa.list_(pa.string())))
-    columns = {name: own if name == "localizations" else view.meta[name] for name in view.meta.column_names}
-    return View(view.level, pa.table(columns), view.vectors, view.norms)
+    return view.with_columns({"localizations": own})
 
 
 def label_notes(view: View, source: LabelSource) -> list[str]:

@@ -8,13 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locatlas.errors import InputError, UnknownNameError
-from locatlas.query.label_source import LabelSource, check_label_source, label_notes, with_label_source
+from locatlas.query.label_source import LabelSource, check_label_source, label_notes
 from locatlas.query.profiles import PROFILES, Profile, by_protein
 from locatlas.query.selection import Where, allowed_rows
 from locatlas.query.shelf import Loaded, Shelf
 from locatlas.query.subjects import Subject
 from locatlas.query.view import View
-from locatlas.query.vocabulary import with_mapped_labels
 from locatlas.types import LEVELS
 
 __all__ = ["IMAGE_LEVELS", "Scope", "Seen", "look"]
@@ -121,9 +120,7 @@ def look(shelf: Shelf, scope: Scope, subject: Subject) -> Seen:
             break
         if subject.is_in((candidate := shelf.load(other, scope.encoder)).view):
             loaded = candidate
-    view = with_label_source(loaded.view, scope.label_source)
-    if scope.map_labels is not None:
-        view = with_mapped_labels(view, scope.map_labels)
+    view = loaded.labelled.of(scope.label_source, scope.map_labels)
     loaded = replace(loaded, view=view)
     passing = allowed_rows(view, scope.where)
     if scope.level != "protein":

@@ -17,6 +17,7 @@ from locatlas.indexer.lance_files import table_state
 from locatlas.indexer.schema import image_schema, image_table
 from locatlas.indexer.store import Store
 from locatlas.indexer.vector_cache import mapped_vectors
+from locatlas.query.labelled import LabelledViews
 from locatlas.query.outdated import digests_now
 from locatlas.query.view import NOT_READ, View
 
@@ -33,6 +34,7 @@ class Loaded:
         index: FAISS index that was checked against these vectors, or None.
         index_state: Why there is none, or how far behind it is.
         n_stale: Vectors left out, because they were made from other pixels than those there now.
+        labelled: The view as it was loaded, with the labels that questions name; kept as long as it is.
     """
 
     encoder: StoredEncoder
@@ -40,6 +42,7 @@ class Loaded:
     index: FaissIndex | None
     index_state: str
     n_stale: int
+    labelled: LabelledViews
 
     def notes(self) -> list[str]:
         """What an answer must say of the vectors it was made from."""
@@ -121,7 +124,7 @@ class Shelf:
                 held, norms = held.take(fresh), norms if norms is None else norms[fresh]
         view = View.build(level, held.names, held.vectors, images, norms)
         index, state = open_index(self.store, stored, held)
-        return Loaded(stored, view, index, state, n_stale)
+        return Loaded(stored, view, index, state, n_stale, LabelledViews(view))
 
     def _fields_too(self, level: str) -> tuple[str, ...]:
         """The table of fields, where answers of the level depend on it."""

@@ -1,6 +1,6 @@
 """Vectors with their metadata in one order: what queries look at. Pure, given the tables."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -24,6 +24,11 @@ NOT_READ = frozenset(
 
 _NEVER_HIDDEN = frozenset({"annotated", "annotated_by"})
 """Columns that keep their name even where they are empty: votes rest on them."""
+
+
+def _called(name: str) -> tuple[str, str, str]:
+    """The columns that a name may mean, the first that is there."""
+    return name, f"group_{name}", name.removeprefix("group_")
 
 
 def _spread(pairs: pa.ChunkedArray, taken: set[str], prefix: str) -> dict[str, pa.Array]:
@@ -57,12 +62,16 @@ class View:
             columns of their own.
         vectors: (n, d) float32, row i belongs to row i of `meta`.
         norms: Their Euclidean norms, float64 (n,), where they are known already.
+        origin: View of the same rows and vectors, of which this one has some columns otherwise (`with_columns`).
+        own: Columns that differ from those of `origin`.
     """
 
     level: str
     meta: pa.Table
     vectors: NDArray[np.float32]
     norms: NDArray[np.float64] | None = None
+    origin: "View | None" = None
+    own: frozenset[str] = frozenset()
 
     @classmethod
     def build(
@@ -109,11 +118,15 @@ class View:
     @cached_property
     def ids(self) -> list[str]:
         """Ids, ascending."""
+        if self.origin is not None and "id" not in self.own:
+            return self.origin.ids
         return list(self.meta["id"].to_pylist())
 
     @cached_property
     def prepared(self) -> Prepared:
         """The vectors, checked and measured once for many searches."""
+        if self.origin is not None:
+            return self.origin.prepared
         return prepare(self.vectors) if self.norms is None else Prepared(self.vectors, self.norms)
 
     @cached_property
@@ -127,6 +140,8 @@ class View:
             UnknownNameError: If there is no such column.
             InputError: If it is no group.
         """
+        if self.origin is not None and self.own.isdisjoint(_called(column)):
+            return self.origin.coded(column)
         if column not in self._codings:
             self._codings[column] = Coding.of(self._group(column))
         return self._codings[column]
@@ -145,7 +160,7 @@ class View:
         return list(self._column(name).to_pylist())
 
     def _column(self, name: str) -> pa.ChunkedArray:
-        for candidate in (name, f"group_{name}", name.removeprefix("group_")):
+        for candidate in _called(name):
             if candidate in self.meta.column_names:
                 return self.meta[candidate]
         raise UnknownNameError("column", name, self.meta.column_names)
@@ -182,3 +197,11 @@ class View:
         """Some of the rows."""
         norms = None if self.norms is None else self.norms[rows]
         return type(self)(self.level, self.meta.take(pa.array(rows)), self.vectors[rows], norms)
+
+    def with_columns(self, columns: Mapping[str, pa.Array]) -> Self:
+        """The same rows and vectors with these columns in place of those of their names.
+
+        What is known of vectors and other columns (ids, norms, codings) is shared with this view, not made again.
+        """
+        meta = pa.table({name: columns.get(name, self.meta[name]) for name in self.meta.column_names})
+        return type(self)(self.level, meta, self.vectors, self.norms, self, frozenset(columns))

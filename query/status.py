@@ -22,11 +22,12 @@ from locatlas.indexer.store import Store
 from locatlas.models.training.manifest import TrainingManifest
 from locatlas.query.map_rows import maps_state
 from locatlas.query.outdated import digests_now
+from locatlas.query.report.holdings import quarantine_by_reason
 
 __all__ = ["status"]
 
 _RUNS_SHOWN = 5
-_QUARANTINED_SHOWN = 1000
+_REASONS_SHOWN, _QUARANTINED_SHOWN = 20, 1000  # of each data set
 
 
 def status(store: Store) -> dict[str, Any]:
@@ -38,15 +39,15 @@ def status(store: Store) -> dict[str, Any]:
     Returns:
         path, schema_version, tables {name: {rows, version}}, datasets {level: {name: images}}, labelled likewise,
         cells (see `_cells`), encoders with state, crop, coverage, lineage and training, reembedding (who does so now,
-        or None), maps (`map_rows.maps_state`), quarantine {data set: count}, quarantined (the first of them, with
-        reasons), indices, roots with whether they are there, the last runs, versions.
+        or None), maps (`map_rows.maps_state`), quarantine {data set: count}, quarantine_reasons (of all of them, by
+        data set, the most frequent first), quarantined (the first 1,000 sources of each data set, with reasons),
+        indices, roots with whether they are there, the last runs, versions.
     """
     columns = ["id", "dataset", "source_digest", "localizations"]
     images = {"fov": store.read("fovs", columns), "cell": store.read("cells", [*columns, "fov_id", "cell"])}
     digests = {level: digests_now(store, level, t) for level, t in images.items()}
     info = store.folder.info()
     held = store.read("quarantine", ["dataset", "source", "reason"]).to_pylist()
-    reasons = Counter(r["dataset"] for r in held)
     known = encoders.stored_encoders(store)
     trainings = _trainings(store)
     owner = store.folder.reembedding_owner()
@@ -62,14 +63,26 @@ def status(store: Store) -> dict[str, Any]:
             _encoder(store, e, images[e.level]["id"], digests[e.level]) | _descent(e, known, trainings) for e in known
         ],
         "reembedding": None if owner is None else {**asdict(owner), "for_s": owner.age_s},
-        "quarantine": dict(sorted(reasons.items())),
-        "quarantined": held[:_QUARANTINED_SHOWN],
+        "quarantine": dict(sorted(Counter(row["dataset"] for row in held).items())),
+        "quarantine_reasons": _first_of_each(quarantine_by_reason(held), _REASONS_SHOWN),
+        "quarantined": _first_of_each(held, _QUARANTINED_SHOWN),
         "maps": maps_state(store),
         "indices": [_index(store, path) for path in sorted(store.folder.indices.glob("*.json"))],
         "roots": {n: {"path": p, "present": Path(p).is_dir()} for n, p in sorted(info["roots"].items())},
         "runs": [_run(store, row) for row in runs[:_RUNS_SHOWN]],
         "versions": versions(),
     }
+
+
+def _first_of_each(rows: Sequence[dict[str, Any]], n: int) -> list[dict[str, Any]]:
+    """Up to `n` rows of each data set, in their order."""
+    seen: Counter[str] = Counter()
+    kept = []
+    for row in rows:
+        seen[row["dataset"]] += 1
+        if seen[row["dataset"]] <= n:
+            kept.append(row)
+    return kept
 
 
 def _encoder(store: Store, encoder: encoders.StoredEncoder, ids: pa.ChunkedArray, digests: pa.Array) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pydantic import Field
 from locatlas.query.asking_documents import EncoderName, NeighborsDocument, ProteinsDocument, SweepDocument
 from locatlas.query.document_base import Document as _Document
 
-__all__ = ["ReportDocument"]
+__all__ = ["CountedReason", "ReportDocument"]
 
 
 class CountedDataset(_Document):

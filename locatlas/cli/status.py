@@ -1,6 +1,7 @@
 """The command that tells what an atlas holds and what is to be done about it: status."""
 
 import shlex
+from collections import Counter
 from collections.abc import Callable, Container, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -216,9 +217,10 @@ def _to_embed(document: dict[str, Any], imported: Container[str], command: Calla
 def _quarantined(document: dict[str, Any]) -> Iterator[str]:
     """What could not be used, by data set, with the most frequent reason."""
     from locatlas.indexer.planes import plural
-    from locatlas.indexer.reasons import by_reason
 
+    reasons = {one["dataset"]: one for one in reversed(document["quarantine_reasons"])}
+    listed = Counter(one["dataset"] for one in document["quarantined"])
     for name, n in document["quarantine"].items():
-        held = [(q["source"], q["reason"]) for q in document["quarantined"] if q["dataset"] == name]
-        first = f", e.g. {by_reason(held)[0][0][0]}: {by_reason(held)[0][0][1]}" if held else ""
-        yield f"{plural(n, 'source')} of data set {name} could not be used{first} (all with --json)"
+        first = f"{reasons[name]['examples'][0]}: {reasons[name]['reason']}"
+        which = "all" if listed[name] == n else f"the first {listed[name]:,}"
+        yield f"{plural(n, 'source')} of data set {name} could not be used, e.g. {first} ({which} with --json)"

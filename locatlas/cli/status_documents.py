@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
+from locatlas.cli.report_documents import CountedReason
 from locatlas.query.asking_documents import EncoderName
 from locatlas.query.document_base import Document as _Document
 
@@ -81,7 +82,11 @@ class StatusDocument(_Document):
     reembedding: dict[str, Any] | None = Field(
         description="who renews the vectors now (command, run, pid, host, since, for_s); null if nobody does"
     )
-    quarantine: dict[str, int]
+    quarantine: dict[str, int] = Field(description="sources that could not be used, by data set")
+    quarantine_reasons: list[CountedReason] = Field(description="most sources first, up to 20 of each data set")
+    quarantined: list[dict[str, Any]] = Field(
+        description="dataset, source and reason of the first 1,000 sources of each data set"
+    )
     maps: list[MapState]
     indices: list[dict[str, Any]]
     roots: dict[str, dict[str, Any]]

@@ -87,3 +87,31 @@ def test_an_index_that_is_not_used_is_told_with_a_command_for_any_path(tmp_path:
     text = shown(atlas)
     assert "look-ups at level cell: exact, over 72 vectors" in text
     assert f"is not used (damaged): locatlas verify --atlas '{atlas}' --repair" in text
+
+
+def test_each_data_set_tells_its_most_frequent_reason_however_many_came_before(atlas: Path) -> None:
+    store = Store.open(atlas)
+    of_first = [("first", f"{n:04}.tif", "it is no image") for n in range(1002)]
+    # of the last, the most frequent reason is not the one that is met first
+    of_last = [("last", "a.tif", "too dark"), ("last", "b.tif", "3 planes"), ("last", "c.tif", "4 planes")]
+    rows = [
+        dict.fromkeys(QUARANTINE.names)
+        | {"id": f"{dataset}/{source}", "dataset": dataset, "source": source, "reason": reason, "run_id": "r"}
+        for dataset, source, reason in [*of_first, *of_last]
+    ]
+    with store.folder.writer("a test"):
+        store.upsert("quarantine", pa.Table.from_pylist(rows, schema=QUARANTINE))
+    said = document("status", "--atlas", atlas)
+    assert said["quarantine"] == {"first": 1002, "last": 3}
+    assert [(r["dataset"], r["sources"], r["reason"], r["examples"]) for r in said["quarantine_reasons"]] == [
+        ("first", 1002, "it is no image", ["0000.tif", "0001.tif", "0002.tif"]),
+        ("last", 2, "3 planes", ["b.tif", "c.tif"]),
+        ("last", 1, "too dark", ["a.tif"]),
+    ]
+    listed = [q["dataset"] for q in said["quarantined"]]
+    assert (listed.count("first"), listed.count("last")) == (1000, 3)
+    assert shown(atlas).partition("to do:\n")[2].splitlines() == [
+        "- 1002 sources of data set first could not be used, e.g. 0000.tif: it is no image "
+        "(the first 1,000 with --json)",
+        "- 3 sources of data set last could not be used, e.g. b.tif: 3 planes (all with --json)",
+    ]

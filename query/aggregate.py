@@ -20,12 +20,13 @@ DEFINITIONS = {
     "mean": "mean of the cells' scores",
     "majority": "share of the cells whose top class it is",
     "top": "mean of the scores of the most confident cells, a stated share of them and at least one; a cell's "
-    "confidence is its highest score, ties go by the hashed order of ids",
+    "confidence is its highest score to five decimals, ties go by the hashed order of ids",
     "heterogeneity": "share of the cells whose top class is not the most frequent one among them",
     "entropy": "entropy of the cells' top classes, divided by the logarithm of the number of classes that can be voted "
     "for: 0 where all cells agree, 1 where all classes are equally frequent",
 }
 
+_CONFIDENCE_DECIMALS = 5  # float32 similarities weigh votes to some seven digits
 _DECIMALS = 12  # of scores, so that equal ones are equal in whatever order cells are added
 
 
@@ -104,7 +105,8 @@ def aggregate(
     there = units >= 0
     silent = np.bincount(units[there & (tops < 0)], minlength=n_units)
     rows = np.flatnonzero(there & (tops >= 0))
-    confidence = scores[rows].max(axis=1, initial=0.0)
+    # all neighbors of one class is a confidence of 1 but for rounding, which must not choose among such cells
+    confidence = np.round(scores[rows].max(axis=1, initial=0.0), _CONFIDENCE_DECIMALS)
     # by unit, the most confident first; lexsort is stable, so that equal ones keep their order
     rows = rows[np.lexsort((-confidence, units[rows]))]
     of, chosen_class = units[rows], tops[rows]

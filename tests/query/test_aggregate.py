@@ -129,3 +129,12 @@ def test_groups_that_share_a_unit_become_one() -> None:
     assert join_groups(groups, np.full(7, -1)).tolist() == groups.tolist()
     chain = np.arange(6)
     assert join_groups(np.repeat(chain, 2)[1:-1], np.repeat(np.arange(5), 2)).tolist() == [0] * 10
+
+
+def test_rounding_does_not_choose_among_cells_that_are_equally_sure() -> None:
+    """Cells all of whose neighbors agree have a confidence of 1, but for the last bits of their similarities."""
+    scores = np.array([[1.0 - 1e-8, 0.0], [0.0, 1.0], [0.0, 1.0 - 3e-8]])
+    for order in ([0, 1, 2], [1, 0, 2]):
+        tops = scores[order].argmax(axis=1)
+        found = aggregate(scores[order], tops, np.zeros(3, dtype=np.int64), n_units=1, how="top", top=0.25)
+        assert found.top.tolist() == [tops[0]]

@@ -121,15 +121,13 @@ def main() -> None:
         few["FAISS flat with a selector"] = lambda rows: by_faiss(rows, 1, selected)
         if not given.without_lancedb:
             table_name = next(t for t in Store.open(folder / "atlas").tables() if t.startswith("emb_"))
+            held = lancedb.connect(folder / "atlas" / "db").open_table(table_name).to_arrow().select(["id", "vector"])
+            # the rows of a table are in no order: each is known by its id
+            numbers = np.array([int(name.rpartition("/")[2]) for name in held["id"].to_pylist()])
             # a copy: an atlas' own table is not to be written by others
             copy = lancedb.connect(folder / "lancedb").create_table(
                 "copy",
-                lancedb.connect(folder / "atlas" / "db")
-                .open_table(table_name)
-                .to_arrow()
-                .select(["id", "vector"])
-                .append_column("number", [np.arange(given.n)])
-                .append_column("few", [allowed]),
+                held.append_column("number", [numbers]).append_column("few", [allowed[numbers]]),
             )
             start = time.perf_counter()
             # of its types the one that reaches a recall of 0.99 and is built in minutes

@@ -24,7 +24,7 @@ from locatlas.query.within import within_blocks
 __all__ = ["Asked", "Voted", "search_and_vote"]
 
 _ROWS_A_CORE = 8192
-"""Rows searched together, at the least: 20 MB of neighbors at k = 200. Of fewer, threads wait for each other too often."""
+"""Rows searched together, at the least: 20 MB of neighbors at k = 200. Of fewer, threads would often wait."""
 
 Voted = tuple[NDArray[Any], dict[int, NDArray[np.float64]]]
 """What is predicted at each k and the scores that were kept, as `sweep_votes.predict` returns them."""

@@ -184,6 +184,27 @@ def test_a_throttle_waits_for_the_share_of_the_work_since_it_waited_last(share: 
     assert throttle.rest() == pytest.approx(rest_s)
 
 
+def test_a_throttle_does_not_rest_for_the_time_that_a_commit_took(
+    empty: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, slept = [0.0], list[float]()
+    encoder, put = Watched(), Commits.put
+
+    def encode(prepared: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        now[0] += 2.0
+        return Watched.encode_prepared(encoder, prepared)
+
+    def wait_and_put(commits: Commits, done: Any) -> None:
+        now[0] += 1000.0  # the lock was another's
+        put(commits, done)
+
+    monkeypatch.setattr(encoder, "encode_prepared", encode)
+    monkeypatch.setattr(Commits, "put", wait_and_put)
+    throttle = Throttle(0.5, clock=lambda: now[0], sleep=slept.append)
+    embedded(empty, [pending(folder, n) for n in range(7)], encoder, commit_rows=3, throttle=throttle)
+    assert slept == pytest.approx([2.0] * 3)
+
+
 @pytest.mark.parametrize("share", [0.0, -1.0, 1.5, float("nan")])
 def test_a_share_that_is_none_is_refused(share: float) -> None:
     with pytest.raises(InputError, match="share of the time to work"):

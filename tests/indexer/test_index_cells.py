@@ -270,9 +270,9 @@ def test_cells_of_a_field_that_is_gone_go_with_it_when_pruned(masked: Path, tmp_
     assert opened(tmp_path).read("fovs", ["id"])["id"].to_pylist() == ["manifest/b", "manifest/c"]
 
 
-@pytest.mark.parametrize("fails_at", [1, 2, 3, 4])
+@pytest.mark.parametrize("fails_at", [(1,), (2,), (3,), (4,), (2, 1), (2, 2), (3, 1), (3, 2)])
 def test_a_prune_that_failed_half_way_leaves_nothing_in_quarantine_once_it_is_done(
-    masked: Path, tmp_path: Path, fails_at: int, monkeypatch: pytest.MonkeyPatch
+    masked: Path, tmp_path: Path, fails_at: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(masked, tmp_path)
     lines = (masked / "manifest.csv").read_text().splitlines()
@@ -280,16 +280,19 @@ def test_a_prune_that_failed_half_way_leaves_nothing_in_quarantine_once_it_is_do
     (masked / "a.tif").unlink()
     delete, calls = Store.delete, []
 
-    def failing(self: Store, table: str, ids: Any) -> Any:
-        calls.append(table)
-        if len(calls) == fails_at:
-            raise OSError(5, "Input/output error")
-        return delete(self, table, ids)
+    for nth in fails_at:  # of the deletions of a run, one run after the other
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Store, "delete", failing)
-        with pytest.raises(OSError, match="Input/output"):
-            run(masked, tmp_path, request=None, prune=True)
+        def failing(self: Store, table: str, ids: Any, nth: int = nth) -> Any:
+            calls.append(table)
+            if len(calls) == nth:
+                raise OSError(5, "Input/output error")
+            return delete(self, table, ids)
+
+        calls.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "delete", failing)
+            with pytest.raises(OSError, match="Input/output"):
+                run(masked, tmp_path, request=None, prune=True)
     summary = run(masked, tmp_path, request=None, prune=True)
     assert summary.quarantined == [] == opened(tmp_path).read("quarantine").to_pylist()
     assert set(cells_of(tmp_path)) == set(cell_vectors(tmp_path)) == {"manifest/b/1"}

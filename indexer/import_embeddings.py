@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from locatlas.errors import EncoderMismatchError, InputError
-from locatlas.indexer import encoders
+from locatlas.indexer import allocator, encoders
 from locatlas.indexer.aligned import one_array, rows_in
 from locatlas.indexer.disk import bytes_of_images, require_space
 from locatlas.indexer.encoders import StoredEncoder
@@ -173,6 +173,7 @@ def _write(store: Store, encoder: StoredEncoder, found: VectorRows, file: Path, 
         n_imported += n_other
         n_updated += pc.sum(pc.and_(anew, pc.invert(other))).as_py()
         n_zero += int(np.count_nonzero(~vectors.any(axis=1)))
+        allocator.give_back()
     run.counts["imported"], run.counts["updated"] = n_imported, n_updated
     return _Done(n_imported, n_updated, n_zero)
 

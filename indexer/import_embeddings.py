@@ -1,30 +1,37 @@
 """Bring vectors that were made elsewhere into an atlas, with their metadata, under an encoder of their own. I/O."""
 
-import hashlib
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
 from locatlas.errors import EncoderMismatchError, InputError
-from locatlas.indexer import encoders
+from locatlas.indexer import allocator, encoders
+from locatlas.indexer.aligned import one_array, rows_in
 from locatlas.indexer.disk import bytes_of_images, require_space
 from locatlas.indexer.encoders import StoredEncoder
+from locatlas.indexer.import_rows import described_anew, imported_rows
 from locatlas.indexer.ledger import Run
-from locatlas.indexer.rows import image_rows, pairs
+from locatlas.indexer.rows import image_rows
 from locatlas.indexer.schema import image_schema, image_table
 from locatlas.indexer.store import Store
 from locatlas.indexer.tidy import tidy
 from locatlas.indexer.units import positive_number
-from locatlas.indexer.vector_files import VectorFile, read_vector_file
+from locatlas.indexer.vector_files import read_vector_file
+from locatlas.indexer.vector_rows import VectorRows
 from locatlas.models.spec import EncoderSpec
 
 __all__ = ["import_embeddings"]
 
-_TEXT_COLUMNS = ("protein", "ensembl_id", "antibody", "cell_line", "plate", "well")
-_METADATA = (*_TEXT_COLUMNS, "channels", "pixel_size_um", "localizations", "groups", "metadata", "fov_id")
-_COMMIT_ROWS = 8192
+_COMMIT_ROWS, _COMMIT_BYTES = 32_768, 64 << 20
 
 
 def import_embeddings(
@@ -61,7 +68,7 @@ def import_embeddings(
     _check_arguments(name, dataset, level)
     file, atlas = Path(file), Path(atlas)
     found = read_vector_file(file, label_names=label_names)
-    dim = found.vectors.shape[1]
+    dim = found.dim
     spec = _imported_spec(name, dim)
     store = Store.create(atlas)
     with (
@@ -73,8 +80,8 @@ def import_embeddings(
             if other.spec.name == name and other.fingerprint != spec.fingerprint:
                 raise EncoderMismatchError(_taken(file, atlas, other, dim))
         encoder = next((e for e in known if e.fingerprint == spec.fingerprint), StoredEncoder(level, spec, "building"))
-        require_space(store.folder.path, bytes_of_images(len(found.ids), dim))
-        imported, updated = _write(store, encoder, found, file, dataset, run)
+        require_space(store.folder.path, bytes_of_images(len(found), dim))
+        done = _write(store, encoder, found, file, dataset, run)
         if encoder.state == "building":
             # beside images that were embedded here it stands ready by name; alone it is what queries use
             others = any(e.state == "current" for e in known)
@@ -83,11 +90,11 @@ def import_embeddings(
             encoders.put(store, encoder)
         tidy(store, (encoder.table, image_table(level)), run)
     return {
-        "imported": imported,
-        "updated": updated,
-        "skipped": len(found.ids) - imported - updated,
+        "imported": done.imported,
+        "updated": done.updated,
+        "skipped": len(found) - done.imported - done.updated,
         "dim": dim,
-        "degenerate": int((~found.vectors.any(axis=1)).sum()),
+        "degenerate": done.degenerate,
         "encoder": {"name": name, "fingerprint": spec.fingerprint, "state": encoder.state},
     }
 
@@ -126,96 +133,97 @@ def _imported_spec(name: str, dim: int) -> EncoderSpec:
     )
 
 
-def _write(
-    store: Store, encoder: StoredEncoder, found: VectorFile, file: Path, dataset: str, run: Run
-) -> tuple[int, int]:
-    """How many vectors were written, and how many rows of unchanged vectors got new metadata."""
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What an import did: vectors written, rows of unchanged vectors with new metadata, vectors that are zero."""
+
+    imported: int
+    updated: int
+    degenerate: int
+
+
+def _write(store: Store, encoder: StoredEncoder, found: VectorRows, file: Path, dataset: str, run: Run) -> _Done:
+    """Compare what the file says with what is there, and write what differs, block by block."""
     table = image_table(encoder.level)
-    images = _images(store, table)
-    ids = [i if i in images or i.startswith(f"{dataset}/") else f"{dataset}/{i}" for i in found.ids]
-    if twice := next((i for i, n in Counter(ids).items() if n > 1), None):
+    images = store.read(table, [name for name in _schema(encoder.level).names if name != "thumbnail"])
+    ids = _ids_of(found, images["id"], file, dataset)
+    _check_sizes(ids, found, file)
+    place, before = rows_in(ids, images["id"]), _digests_there(store, encoder.table, ids)
+    run.level, run.fingerprint = encoder.level, encoder.fingerprint
+    start = n_imported = n_updated = n_zero = 0
+    for vectors in found.blocks(_rows_at_once(found.dim)):
+        part = slice(start, start + len(vectors))
+        start = part.stop
+        names, digests = ids[part], pa.array([blake2b(v, digest_size=16).hexdigest() for v in vectors], pa.string())
+        said = {name: column[part] for name, column in found.columns.items()}
+        rows = imported_rows(names, digests, said, dataset=dataset, level=encoder.level)
+        described = _described(rows, images, place[part], encoder.level)
+        # rows first: a vector never stands without its image row
+        if len(described):
+            run.touched()
+            store.upsert(table, described)
+        other = pc.fill_null(pc.not_equal(before[part], digests), fill_value=True)
+        if n_other := pc.sum(other).as_py():
+            run.touched()
+            chosen = vectors if n_other == len(vectors) else vectors[other.to_numpy(zero_copy_only=False)]
+            written, of = names.filter(other).to_pylist(), digests.filter(other).to_pylist()
+            store.put_embeddings(encoder.level, encoder.fingerprint, written, of, chosen)
+        anew = pc.is_in(names, value_set=one_array(described["id"]))
+        run.wrote(names.filter(pc.or_(anew, other)).to_pylist())
+        n_imported += n_other
+        n_updated += pc.sum(pc.and_(anew, pc.invert(other))).as_py()
+        n_zero += int(np.count_nonzero(~vectors.any(axis=1)))
+        allocator.give_back()
+    run.counts["imported"], run.counts["updated"] = n_imported, n_updated
+    return _Done(n_imported, n_updated, n_zero)
+
+
+def _rows_at_once(dim: int) -> int:
+    """Of one commit: each looks at all ids that are there, so that many small ones take long."""
+    return max(1, min(_COMMIT_ROWS, _COMMIT_BYTES // (4 * dim)))
+
+
+def _schema(level: str) -> pa.Schema:
+    return image_schema("fov" if level == "fov" else "cell")
+
+
+def _ids_of(found: VectorRows, known: pa.ChunkedArray, file: Path, dataset: str) -> pa.Array:
+    """Ids as the atlas has them: as they stand where it knows them, else with the data set's name before them."""
+    prefix = f"{dataset}/"
+    stands = pc.or_(pc.is_in(found.names, value_set=one_array(known)), pc.starts_with(found.names, prefix))
+    ids = pc.if_else(stands, found.names, pc.binary_join_element_wise(prefix, found.names, ""))
+    if pc.count_distinct(ids).as_py() != len(ids):
+        twice = next(i for i, n in Counter(ids.to_pylist()).items() if n > 1)
         message = f"{file}: ids meet once the data set's name stands before them: {twice!r}"
         raise InputError(message)
-    digests = [hashlib.blake2b(v.tobytes(), digest_size=16).hexdigest() for v in found.vectors]
-    _check_sizes(ids, found, file)
-    have: dict[str, str] = {}
-    if store.has(encoder.table):
-        stored = store.read(encoder.table, ["id", "source_digest"])
-        have = dict(zip(stored["id"].to_pylist(), stored["source_digest"].to_pylist(), strict=True))
-    n_imported = n_updated = 0
-    run.level, run.fingerprint = encoder.level, encoder.fingerprint
-    for start in range(0, len(ids), _COMMIT_ROWS):
-        part = range(start, min(start + _COMMIT_ROWS, len(ids)))
-        # a row as Python has it takes kilobytes: never those of all
-        rows = {n: _image_row(ids[n], n, found, dataset, digests[n]) for n in part}
-        described = {n: anew for n, row in rows.items() if (anew := _described_anew(images.get(ids[n]), row))}
-        # rows first: a vector never stands without its image row
-        if described:
-            run.touched()
-            store.upsert(table, image_rows(list(described.values()), encoder.level))
-        if chosen := [n for n in part if have.get(ids[n]) != digests[n]]:
-            run.touched()
-            store.put_embeddings(
-                encoder.level,
-                encoder.fingerprint,
-                [ids[n] for n in chosen],
-                [digests[n] for n in chosen],
-                found.vectors[chosen],
-            )
-        run.wrote([ids[n] for n in sorted({*described, *chosen})])
-        n_imported, n_updated = n_imported + len(chosen), n_updated + len(described.keys() - set(chosen))
-    run.counts["imported"], run.counts["updated"] = n_imported, n_updated
-    return n_imported, n_updated
+    return ids
 
 
-def _check_sizes(ids: Sequence[str], found: VectorFile, file: Path) -> None:
+def _digests_there(store: Store, table: str, ids: pa.Array) -> pa.Array:
+    """Digest of the vector that is stored of each, text (n,); null where there is none."""
+    if not store.has(table):
+        return pa.nulls(len(ids), pa.string())
+    stored = store.read(table, ["id", "source_digest"])
+    at = rows_in(ids, stored["id"])
+    return one_array(stored["source_digest"]).take(pa.array(at, mask=at < 0))
+
+
+def _described(rows: pa.Table, images: pa.Table, place: NDArray[np.int64], level: str) -> pa.Table:
+    """Rows that are new, and those that stand at `place` and that the file tells more or other things of."""
+    there = place >= 0
+    new = rows.filter(pa.array(~there))
+    if not there.any():
+        return new
+    here = images.take(pa.array(place[there])).to_pylist()
+    pairs = zip(here, rows.filter(pa.array(there)).to_pylist(), strict=True)
+    return pa.concat_tables([new, image_rows([anew for h, row in pairs if (anew := described_anew(h, row))], level)])
+
+
+def _check_sizes(ids: pa.Array, found: VectorRows, file: Path) -> None:
     """Refuse a pixel size that is none before anything is written."""
-    for i, size in zip(ids, found.columns.get("pixel_size_um", ()), strict=False):
+    sizes = found.columns.get("pixel_size_um", pa.array([], pa.string()))
+    for size in pc.unique(sizes).to_pylist():
         if size not in (None, "") and positive_number(size) is None:
-            message = f"{file}: pixel_size_um of {i!r} must be a positive number of micrometres, got {size!r}"
+            wrong = ids[pc.index(sizes, pa.scalar(size)).as_py()].as_py()
+            message = f"{file}: pixel_size_um of {wrong!r} must be a positive number of micrometres, got {size!r}"
             raise InputError(message)
-
-
-def _images(store: Store, table: str) -> dict[str, dict[str, Any]]:
-    """The rows of an image table by id, without pictures."""
-    fields = image_schema("fov" if table == "fovs" else "cell").names
-    return {row["id"]: row for row in store.read(table, [f for f in fields if f != "thumbnail"]).to_pylist()}
-
-
-def _described_anew(here: Mapping[str, Any] | None, row: dict[str, Any]) -> dict[str, Any] | None:
-    """The row as it is to be written; None where it may stay.
-
-    Images keep what their data set says of them. Of a row without an image, what this file says replaces what stands
-    there, and what it does not say stays.
-    """
-    if here is None:
-        return row
-    if here["sources"]:
-        return None
-    told = {name: row[name] for name in _METADATA if row.get(name) not in (None, [])}
-    for name in ("groups", "metadata"):
-        before, said = ({p["name"]: p["value"] for p in r[name]} for r in (here, row))
-        told[name] = pairs(before | said)
-    return {**here, **told} if any(here.get(name) != value for name, value in told.items()) else None
-
-
-def _image_row(image_id: str, row: int, found: VectorFile, dataset: str, digest: str) -> dict[str, Any]:
-    """A row without an image, from the manifest's metadata columns."""
-    given = {name: values[row] for name, values in found.columns.items() if values[row] not in (None, "")}
-    own = {*_TEXT_COLUMNS, "localizations", "pixel_size_um", "fov_id", "path", "channels", "level", "dataset"}
-    localizations = sorted({part.strip() for part in (given.get("localizations") or "").split(";") if part.strip()})
-    return {
-        "id": image_id,
-        "dataset": dataset,
-        **{name: given.get(name) for name in _TEXT_COLUMNS},
-        "channels": [c for c in (given.get("channels") or "").split(";") if c],
-        "pixel_size_um": positive_number(given.get("pixel_size_um")),
-        "localizations": localizations,
-        "graded": [],
-        "groups": pairs({n.removeprefix("group_"): v for n, v in given.items() if n.startswith("group_") and v}),
-        "metadata": pairs({n: v for n, v in given.items() if n not in own and not n.startswith("group_") and v}),
-        "sources": [],
-        "source_digest": digest,
-        "qc": [],
-        "fov_id": given.get("fov_id"),
-    }

@@ -16,13 +16,16 @@ from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.maps import MapKey, StoredMap, map_rows, stored_map, vector_digests
 from locatlas.indexer.schema import image_table
 from locatlas.indexer.store import Store
+from locatlas.indexer.vector_cache import mapped_vectors
 from locatlas.query.atlas_views import AtlasViews
-from locatlas.query.unit import norms, unit_rows
+from locatlas.query.unit import Prepared, norms
 from locatlas.types import LEVELS
 
-__all__ = ["METHODS", "MapPoints", "map_command", "points_of", "read_map"]
+__all__ = ["METHODS", "MapPoints", "map_command", "points_of", "read_map", "unit_digests"]
 
 METHODS = ("pca", "umap", "tsne")
+
+_ROWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -134,8 +137,14 @@ def map_command(store: Store, level: str, method: str | None = None, encoder: st
     return f"locatlas map --atlas {store.folder.path} {' '.join(further)}"
 
 
-def points_of(store: Store, found: StoredMap) -> MapPoints:
-    """A stored map with the images that are there now, and what has to be said of it."""
+def points_of(store: Store, found: StoredMap, *, as_of: int | None = None) -> MapPoints:
+    """A stored map with the images that are there now, and what has to be said of it.
+
+    Args:
+        store: The atlas.
+        found: The map.
+        as_of: Version of the vectors' table whose vectors its points are known to stand by; None where nobody looked.
+    """
     key = found.key
     now = _ids_now(store, key)
     here = pc.is_in(pa.array(found.ids, pa.string()), value_set=now).to_numpy(zero_copy_only=False)
@@ -151,7 +160,7 @@ def points_of(store: Store, found: StoredMap) -> MapPoints:
     if n := int(placed.sum()):
         notes.append(f"{n} of {len(ids)} points were placed later ({found.used['later']}); --refit draws all anew")
     images = key.of or key.level
-    if key.level == images and (n := _changed(store, key, ids, found.vectors[rows])):
+    if key.level == images and (n := _changed(store, key, ids, found.vectors[rows], as_of)):
         notes.append(
             f"{n} of {len(ids)} points stand where their images were before these changed; "
             f"`{map_command(store, key.level, key.method)}` moves them"
@@ -176,14 +185,26 @@ def points_of(store: Store, found: StoredMap) -> MapPoints:
     )
 
 
-def _changed(store: Store, key: MapKey, ids: Sequence[str], drawn_from: NDArray[np.int64]) -> int:
+def _changed(
+    store: Store, key: MapKey, ids: Sequence[str], drawn_from: NDArray[np.int64], as_of: int | None
+) -> int:  # fmt: skip
     """How many points were made from another vector than their image has now."""
-    held = store.read_vectors(encoders.find(store, key.level, key.fingerprint).table)
+    table = encoders.find(store, key.level, key.fingerprint).table
+    if as_of is not None and store.version(table) == as_of:
+        return 0
+    mapped = mapped_vectors(store, table)
+    held = mapped.held
     rows = rows_in(pa.array(ids, pa.string()), held.names)
     there = rows >= 0
-    rows = rows[there]
-    now = vector_digests(unit_rows(held.vectors, norms(held.vectors), rows))
+    lengths = norms(held.vectors) if mapped.norms is None else mapped.norms
+    now = unit_digests(Prepared(held.vectors, lengths).take(rows[there]))
     return int(np.count_nonzero(now != drawn_from[there]))
+
+
+def unit_digests(vectors: Prepared) -> NDArray[np.int64]:
+    """`indexer.maps.vector_digests` of the unit vectors of (n, d), int64 (n,); no copy of all is made."""
+    blocks = [slice(low, low + _ROWS_AT_ONCE) for low in range(0, len(vectors), _ROWS_AT_ONCE)]
+    return np.concatenate([np.empty(0, np.int64), *(vector_digests(vectors.unit(block)) for block in blocks)])
 
 
 def _ids_now(store: Store, key: MapKey) -> pa.Array:

@@ -9,20 +9,23 @@ from importlib.metadata import version
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from locatlas.errors import AtlasLockedError, InputError, UnknownNameError
+from locatlas.indexer.aligned import one_array, rows_in
 from locatlas.indexer.ledger import Run
-from locatlas.indexer.maps import MapKey, StoredMap, put_map, stored_map, vector_digests
+from locatlas.indexer.maps import MapKey, StoredMap, put_map, stored_map
 from locatlas.indexer.schema import embedding_table_name
 from locatlas.query.exact import search
-from locatlas.query.map import METHODS, MapPoints, points_of
+from locatlas.query.map import METHODS, MapPoints, points_of, unit_digests
 from locatlas.query.map_neighbors import FEWEST, tsne, umap
 from locatlas.query.map_projection import Pca, fit_pca, place_among
 from locatlas.query.scope import Scope, look
 from locatlas.query.shelf import Shelf
 from locatlas.query.subjects import Subject
-from locatlas.query.unit import unit_rows
+from locatlas.query.unit import Prepared
+from locatlas.query.view import View
 
 __all__ = ["MapRequest", "MapResult", "make_map"]
 
@@ -35,6 +38,8 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "tsne": {"perplexity": 30.0},
 }
 """Parameters by method: those of the libraries."""
+
+_ROWS_AT_ONCE = 4096
 
 RANGES: Mapping[str, tuple[float, float]] = {"n_neighbors": (2, 1000), "min_dist": (0, 1), "perplexity": (2, 1000)}
 
@@ -101,7 +106,7 @@ class MapResult:
         why: Why it was drawn, in words; empty where it was not.
         n_placed: Points that were placed now.
         n_gone: Points that were taken out now, whose images are gone.
-        localizations: Annotated localizations of each point, in the order of `points`.
+        view: What the points were made from.
     """
 
     points: MapPoints
@@ -109,16 +114,41 @@ class MapResult:
     why: str
     n_placed: int
     n_gone: int
-    localizations: list[frozenset[str]]
+    view: View
+
+    @property
+    def localizations(self) -> list[frozenset[str]]:
+        """Annotated localizations of each point, in the order of `points`."""
+        # an image that came while the map was drawn is not on it; one that went is not in the answer
+        rows = rows_in(pa.array(self.points.ids, pa.string()), self.view.meta["id"])
+        return self.view.take(rows).localizations
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Vectors:
-    """Unit vectors that have a direction, by id."""
+    """Vectors that have a direction, by id, with the digests of their unit vectors."""
 
-    ids: list[str]
-    unit: NDArray[np.float32]
+    names: pa.Array
+    prepared: Prepared
     digests: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, view: View) -> "_Vectors":
+        """Those of a view."""
+        prepared, names = view.prepared, one_array(view.meta["id"])
+        if not prepared.all_directed:
+            rows = np.flatnonzero(prepared.lengths > 0)
+            prepared, names = prepared.take(rows), names.take(pa.array(rows))
+        return cls(names, prepared, unit_digests(prepared))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def are_all_alike(self) -> bool:
+        """Whether all have one direction."""
+        first = self.prepared.unit(slice(0, 1))
+        blocks = (slice(low, low + _ROWS_AT_ONCE) for low in range(0, len(self), _ROWS_AT_ONCE))
+        return all((self.prepared.unit(block) == first).all() for block in blocks)
 
 
 def make_map(shelf: Shelf, request: MapRequest, *, tell: Tell | None = None) -> MapResult:
@@ -133,32 +163,32 @@ def make_map(shelf: Shelf, request: MapRequest, *, tell: Tell | None = None) -> 
             does not fit.
     """
     asked = request.asked()
+    store = shelf.store
     scope = Scope(level=request.level, encoder=request.encoder, of=request.of, map_labels=request.map_labels)
+    versions_before = {table: store.version(table) for table in store.tables() if table.startswith("emb_")}
     seen = look(shelf, scope, Subject())
     view, encoder = seen.view, seen.loaded.encoder
     of = seen.loaded.view.level if view.level == "protein" else None
-    rows = np.flatnonzero(view.prepared.lengths > 0)
-    unit = unit_rows(view.vectors, view.prepared.lengths, rows)
-    vectors = _Vectors([view.ids[i] for i in rows], unit, vector_digests(unit))
-    if view.level == "protein" and not view.ids:
-        message = f"{shelf.store.folder.path}: no image names a protein; a map of --level {of} needs no names"
+    if view.level == "protein" and not len(view):
+        message = f"{store.folder.path}: no image names a protein; a map of --level {of} needs no names"
         raise InputError(message)
-    if len(rows) < 3 or unit.shape[1] < 2:
+    vectors = _Vectors.of(view)
+    if len(vectors) < 3 or vectors.prepared.dim < 2:
         message = (
-            f"{shelf.store.folder.path}: {len(rows)} vectors of {unit.shape[1]} numbers at level {view.level} have a "
-            "direction; a map needs at least 3 of 2 numbers"
+            f"{store.folder.path}: {len(vectors)} vectors of {vectors.prepared.dim} numbers at level {view.level} "
+            "have a direction; a map needs at least 3 of 2 numbers"
         )
         raise InputError(message)
-    if (unit == unit[0]).all():
-        message = f"{shelf.store.folder.path}: all {len(rows)} vectors at level {view.level} are the same"
+    if vectors.are_all_alike():
+        message = f"{store.folder.path}: all {len(vectors)} vectors at level {view.level} are the same"
         raise InputError(message)
     key = MapKey(view.level, of, encoder.fingerprint, request.method)
-    before = None if request.refit else stored_map(shelf.store, key)  # which may be why it is asked for
+    before = None if request.refit else stored_map(store, key)  # which may be why it is asked for
     n_placed = n_gone = 0
     action: Action = "drawn"
     if why := _why_anew(before, vectors, request, asked):
         now = _draw(key, encoder.spec.name, vectors, request.seed, asked, tell or (lambda _: None))
-        _commit(shelf, now, drawn=len(vectors.ids))
+        _commit(shelf, now, drawn=len(vectors))
     else:
         assert before is not None
         now, n_placed, n_gone = _place(before, vectors)
@@ -167,10 +197,9 @@ def make_map(shelf: Shelf, request: MapRequest, *, tell: Tell | None = None) -> 
             _commit(shelf, now, placed=n_placed, removed=n_gone)
         else:
             _settle(shelf)
-    points = points_of(shelf.store, now)
-    sets = dict(zip(view.ids, view.localizations, strict=True))
-    # an image that came while the map was drawn is not on it; one that went is not in the answer
-    return MapResult(points, action, why, n_placed, n_gone, [sets[name] for name in points.ids])
+    return MapResult(
+        points_of(store, now, as_of=versions_before.get(encoder.table)), action, why, n_placed, n_gone, view
+    )
 
 
 def _why_anew(before: StoredMap | None, vectors: _Vectors, request: MapRequest, asked: Mapping[str, Any]) -> str:
@@ -183,11 +212,11 @@ def _why_anew(before: StoredMap | None, vectors: _Vectors, request: MapRequest, 
         return f"other parameters than before ({_shown(before.params)})"
     if before.seed != request.seed:
         return f"another seed than before ({before.seed})"
-    fitted = np.flatnonzero(~before.placed).tolist()
-    now = dict(zip(vectors.ids, vectors.digests.tolist(), strict=True))
-    same = sum(now.get(before.ids[i]) == before.vectors[i] for i in fitted)
-    if 2 * same < len(fitted):
-        return f"of {len(fitted)} points that were drawn, {len(fitted) - same} have another vector now or are gone"
+    rows = rows_in(pa.array(before.ids, pa.string()), vectors.names)
+    same = (rows >= 0) & (vectors.digests[rows] == before.vectors)
+    n, n_same = int(np.count_nonzero(~before.placed)), int(np.count_nonzero(same & ~before.placed))
+    if 2 * n_same < n:
+        return f"of {n} points that were drawn, {n - n_same} have another vector now or are gone"
     return ""
 
 
@@ -198,11 +227,11 @@ def _shown(params: Mapping[str, Any]) -> str:
 def _draw(
     key: MapKey, encoder: str, vectors: _Vectors, seed: int, asked: Mapping[str, Any], tell: Tell
 ) -> StoredMap:  # fmt: skip
-    n = len(vectors.ids)
+    n = len(vectors)
     tell(f"{key.method} of {n} vectors")
-    pca, used = fit_pca(vectors.unit)
-    xy = pca.project(vectors.unit)
-    packages, model = ["numpy", "scikit-learn"], {"mean": pca.mean, "axes": pca.axes}
+    pca, used = fit_pca(vectors.prepared)
+    xy = pca.project(vectors.prepared)
+    packages, model = ["numpy", "scipy"], {"mean": pca.mean, "axes": pca.axes}
     later = "by the same projection"
     if key.method != "pca":
         if n < FEWEST:
@@ -212,10 +241,10 @@ def _draw(
         if key.method == "umap":
             packages += ["umap-learn", "numba"]
             tell("umap compiles itself first, about half a minute in each process, and draws then")
-            xy, used = umap(vectors.unit, xy, seed=seed, **asked)
+            xy, used = umap(vectors.prepared, xy, seed=seed, **asked)
         else:
             packages += ["openTSNE"]
-            xy, used = tsne(vectors.unit, xy, seed=seed, **asked)
+            xy, used = tsne(vectors.prepared, xy, seed=seed, **asked)
     return StoredMap(
         key=key,
         encoder=encoder,
@@ -224,9 +253,9 @@ def _draw(
         used={**used, "later": later},
         versions={name: version(name) for name in ("locatlas", *packages)},
         at=dt.datetime.now(dt.UTC),
-        ids=vectors.ids,
+        ids=vectors.names.to_pylist(),
         xy=xy,
-        placed=np.zeros(len(vectors.ids), dtype=np.bool_),
+        placed=np.zeros(len(vectors), dtype=np.bool_),
         vectors=vectors.digests,
         model=model,
     )
@@ -234,8 +263,7 @@ def _draw(
 
 def _place(before: StoredMap, vectors: _Vectors) -> tuple[StoredMap, int, int]:
     """The map with the images that are there now; how many were placed, and how many are gone."""
-    at = {name: i for i, name in enumerate(before.ids)}
-    rows = np.array([at.get(name, -1) for name in vectors.ids], dtype=np.int64)
+    rows = rows_in(vectors.names, pa.array(before.ids, pa.string()))
     known = (rows >= 0) & (before.vectors[rows] == vectors.digests)
     gone = len(before.ids) - int(np.count_nonzero(rows >= 0))
     xy = np.where(known[:, None], before.xy[rows], np.float32(0))
@@ -243,12 +271,12 @@ def _place(before: StoredMap, vectors: _Vectors) -> tuple[StoredMap, int, int]:
     new = np.flatnonzero(~known)
     if len(new):
         if before.model:
-            xy[new] = Pca(before.model["mean"], before.model["axes"]).project(vectors.unit[new])
+            xy[new] = Pca(before.model["mean"], before.model["axes"]).project(vectors.prepared.take(new))
         else:
             drawn = np.flatnonzero(~placed)
-            found = search(vectors.unit[new], vectors.unit[drawn], k=min(LATER_NEIGHBORS, len(drawn)))
+            found = search(vectors.prepared.take(new), vectors.prepared.take(drawn), k=min(LATER_NEIGHBORS, len(drawn)))
             xy[new] = place_among(found, xy[drawn])
-    changed = replace(before, ids=vectors.ids, xy=xy, placed=placed, vectors=vectors.digests)
+    changed = replace(before, ids=vectors.names.to_pylist(), xy=xy, placed=placed, vectors=vectors.digests)
     return changed, len(new), gone
 
 

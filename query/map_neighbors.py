@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locatlas.errors import InputError
+from locatlas.query.unit import Prepared
 from locatlas.query.within import search_within
 
 __all__ = ["FEWEST", "tsne", "umap"]
@@ -21,12 +22,12 @@ FEWEST = 10
 
 
 def umap(
-    unit: NDArray[np.float32], start: NDArray[np.float32], *, n_neighbors: int, min_dist: float, seed: int
+    vectors: Prepared, start: NDArray[np.float32], *, n_neighbors: int, min_dist: float, seed: int
 ) -> tuple[NDArray[np.float32], dict[str, Any]]:
     """UMAP by umap-learn.
 
     Args:
-        unit: Unit vectors (n, d) float32, n >= `FEWEST`.
+        vectors: (n, d), normalised here; n >= `FEWEST`, none of them zero.
         start: Where each point begins, (n, 2).
         n_neighbors: As umap-learn counts them, each point its own first; fewer where there are fewer points.
         min_dist: Smallest distance of points in the map, 0 to 1.
@@ -45,9 +46,9 @@ def umap(
     except ImportError as error:  # also where another package of that name is there
         message = "method umap needs umap-learn: pip install 'locatlas[umap]'"
         raise InputError(message) from error
-    used = min(n_neighbors, len(unit) - 1)
-    indices, distances = _neighbors(unit, used - 1)
-    own = np.arange(len(unit))[:, None]
+    used = min(n_neighbors, len(vectors) - 1)
+    indices, distances = _neighbors(vectors, used - 1)
+    own = np.arange(len(vectors))[:, None]
     known = np.hstack([own, indices]), np.hstack([np.zeros_like(own, dtype=np.float32), distances.astype(np.float32)])
     model = UMAP(
         n_neighbors=used,
@@ -61,16 +62,16 @@ def umap(
     with warnings.catch_warnings():
         # without a search index its own transform is not to be had, which it says each time; it is not used
         warnings.filterwarnings("ignore", message="precomputed_knn", category=UserWarning)
-        return model.fit_transform(unit).astype(np.float32), {"n_neighbors": used, "init": "pca"}
+        return model.fit_transform(vectors.unit(slice(None))).astype(np.float32), {"n_neighbors": used, "init": "pca"}
 
 
 def tsne(
-    unit: NDArray[np.float32], start: NDArray[np.float32], *, perplexity: float, seed: int
+    vectors: Prepared, start: NDArray[np.float32], *, perplexity: float, seed: int
 ) -> tuple[NDArray[np.float32], dict[str, Any]]:
     """t-SNE by openTSNE.
 
     Args:
-        unit: Unit vectors (n, d) float32, n >= `FEWEST`.
+        vectors: (n, d), normalised here; n >= `FEWEST`, none of them zero.
         start: Where each point begins, (n, 2); brought to the small scale that openTSNE wants.
         perplexity: At most (n - 1) / 3 is used: each point needs three times as many neighbors.
         seed: 0 <= seed < 2^32.
@@ -89,8 +90,8 @@ def tsne(
     except ImportError as error:
         message = "method tsne needs openTSNE: pip install 'locatlas[tsne]'"
         raise InputError(message) from error
-    used = min(perplexity, (len(unit) - 1) / 3)
-    indices, distances = _neighbors(unit, int(3 * used))
+    used = min(perplexity, (len(vectors) - 1) / 3)
+    indices, distances = _neighbors(vectors, int(3 * used))
     known = PrecomputedNeighbors(indices, distances)
     affinities = PerplexityBasedNN(knn_index=known, perplexity=used, n_jobs=1, random_state=seed)
     begun = rescale(start.astype(np.float64))
@@ -99,7 +100,7 @@ def tsne(
     return np.asarray(found, dtype=np.float32), {"perplexity": round(used, 6), "init": "pca"}
 
 
-def _neighbors(unit: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _neighbors(vectors: Prepared, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The k exact nearest others of each row, and 1 - cosine similarity, float64 (n, k)."""
-    found = search_within(unit, k=k, exclude=[np.arange(len(unit))])
+    found = search_within(vectors, k=k, exclude=[np.arange(len(vectors))])
     return found.indices, np.maximum(1.0 - found.similarities.astype(np.float64), 0.0)

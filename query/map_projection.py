@@ -6,11 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locatlas.errors import InputError
+from locatlas.query.threads import in_threads
+from locatlas.query.unit import Prepared
 from locatlas.types import Neighbors
 
 __all__ = ["Pca", "fit_pca", "place_among"]
 
-_ROWS_AT_ONCE = 65536
+_ROWS_AT_ONCE = 2048  # bounds the float64 temporaries
+_PARTS, _PARTS_BYTES = 8, 256 << 20  # in which covariances are summed, and what they may take
 
 
 class Pca:
@@ -25,31 +28,58 @@ class Pca:
         self.mean = mean
         self.axes = axes
 
-    def project(self, unit: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Coordinates of unit vectors (n, d), float32 (n, 2); the same for a vector whatever else is there."""
-        out = np.empty((len(unit), 2), dtype=np.float32)
-        for low in range(0, len(unit), _ROWS_AT_ONCE):
-            part = unit[low : low + _ROWS_AT_ONCE].astype(np.float64) - self.mean
+    def project(self, vectors: Prepared) -> NDArray[np.float32]:
+        """Coordinates of the unit vectors of (n, d), float32 (n, 2); the same for a vector whatever else is there."""
+        out = np.empty((len(vectors), 2), dtype=np.float32)
+
+        def place(low: int) -> None:
+            at = slice(low, low + _ROWS_AT_ONCE)
             # einsum without optimize sums each row by itself: a matrix product may differ with the number of rows
-            out[low : low + _ROWS_AT_ONCE] = np.einsum("nd,cd->nc", part, self.axes)
+            out[at] = np.einsum("nd,cd->nc", vectors.unit(at).astype(np.float64) - self.mean, self.axes)
+
+        in_threads(place, range(0, len(vectors), _ROWS_AT_ONCE))
         return out
 
 
-def fit_pca(unit: NDArray[np.float32]) -> tuple[Pca, dict[str, Any]]:
-    """The two axes along which unit vectors vary most.
+def fit_pca(vectors: Prepared) -> tuple[Pca, dict[str, Any]]:
+    """The two axes along which unit vectors vary most, as scikit-learn's `PCA(svd_solver="covariance_eigh")` has them.
+
+    The vectors are gone through once, some thousand at a time: nothing as large as they are is made of them.
 
     Args:
-        unit: (n, d) float32, n >= 2, d >= 2, not all the same. All are used: nothing is drawn at random.
+        vectors: (n, d), normalised here; n >= 2, d >= 2, none of them zero, not all of one direction. All are used:
+            nothing is drawn at random.
 
     Returns:
         The projection, and {"explained_variance": share of the variance along each axis}.
     """
-    from sklearn.decomposition import PCA
+    from scipy.linalg import eigh
 
-    # the covariance's eigenvectors, with signs settled by scikit-learn: the same on every run
-    fitted = PCA(n_components=2, svd_solver="covariance_eigh").fit(unit.astype(np.float64))
-    shares = [round(float(x), 6) for x in fitted.explained_variance_ratio_]
-    return Pca(fitted.mean_, fitted.components_), {"explained_variance": shares}
+    n, d = len(vectors), vectors.dim
+    # from the first vectors' mean and not from zero: sums of squares far from it would cancel in the last digits
+    near = vectors.unit(slice(0, _ROWS_AT_ONCE)).mean(axis=0, dtype=np.float64)
+    n_parts = max(1, min(_PARTS, _PARTS_BYTES // (8 * d * d)))
+    sums, products = np.zeros((n_parts, d)), np.zeros((n_parts, d, d))
+
+    def add(part: int) -> None:
+        """One part of the rows, which are the same on any number of cores: so are the last digits."""
+        for low in range(part * _ROWS_AT_ONCE, n, n_parts * _ROWS_AT_ONCE):
+            unit = vectors.unit(slice(low, low + _ROWS_AT_ONCE)).astype(np.float64)
+            unit -= near
+            sums[part] += unit.sum(axis=0)
+            products[part] += unit.T @ unit
+
+    in_threads(add, range(n_parts))
+    total, covariance = sums.sum(axis=0), products.sum(axis=0)
+    covariance -= np.outer(total, total / n)
+    covariance /= n - 1
+    variance = float(np.trace(covariance))
+    lengths, columns = eigh(covariance, subset_by_index=[d - 2, d - 1], overwrite_a=True, check_finite=False)
+    axes = columns.T[::-1]
+    # an axis has two directions: the one whose largest number is positive, which is scikit-learn's rule too
+    axes = np.ascontiguousarray(axes * np.sign(axes[[0, 1], np.abs(axes).argmax(axis=1)])[:, None])
+    shares = [round(max(float(x), 0.0) / variance, 6) for x in lengths[::-1]]
+    return Pca(near + total / n, axes), {"explained_variance": shares}
 
 
 def place_among(neighbors: Neighbors, xy: NDArray[np.float32]) -> NDArray[np.float32]:

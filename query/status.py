@@ -56,7 +56,7 @@ def status(store: Store) -> dict[str, Any]:
         "path": str(store.folder.path),
         "schema_version": info["schema_version"],
         "tables": {t: {"rows": store.count(t), "version": store.version(t)} for t in store.tables()},
-        "datasets": {level: dict(sorted(Counter(t["dataset"].to_pylist()).items())) for level, t in images.items()},
+        "datasets": {level: _counted(t["dataset"]) for level, t in images.items()},
         "labelled": {level: _labelled(t) for level, t in images.items()},
         "cells": _cells(store),
         "encoders": [
@@ -138,11 +138,9 @@ def _descent(
 
 def _cells(store: Store) -> dict[str, Any]:
     """Where the cells come from: by what found them, of how many fields, how many people looked at."""
-    fields = Counter(store.read("fovs", ["segmenter"])["segmenter"].to_pylist())
     columns = store.read("cells", ["dataset", "segmenter", "annotated"])
-    found_by, annotated = columns["segmenter"].to_pylist(), columns["annotated"].is_valid().to_pylist()
-    cells = Counter(found_by)
-    looked_at = zip(columns["dataset"].to_pylist(), annotated, strict=True)
+    fields = Counter(_counts(store.read("fovs", ["segmenter"])["segmenter"]))
+    cells = Counter(_counts(columns["segmenter"]))
     specs = {row["id"]: SegmenterSpec.from_json(row["spec"]) for row in store.read("segmenters").to_pylist()}
     known = sorted((fields.keys() | cells.keys() | specs.keys()) - {None})
     return {
@@ -158,14 +156,24 @@ def _cells(store: Store) -> dict[str, Any]:
         ],
         "fields_not_searched": fields[None],
         "images_of_their_own": cells[None],
-        "annotated": dict(sorted(Counter(dataset for dataset, seen in looked_at if seen).items())),
+        "annotated": _counted(columns["dataset"].filter(columns["annotated"].is_valid())),
     }
 
 
 def _labelled(images: pa.Table) -> dict[str, int]:
     """Images with a localization by data set."""
-    rows = zip(images["dataset"].to_pylist(), images["localizations"].to_pylist(), strict=True)
-    return dict(sorted(Counter(dataset for dataset, names in rows if names).items()))
+    return _counted(images["dataset"].filter(pc.greater(pc.list_value_length(images["localizations"]), 0)))
+
+
+def _counts(column: pa.ChunkedArray) -> dict[str | None, int]:
+    """How often each text occurs."""
+    counted = pc.value_counts(column)
+    return dict(zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True))
+
+
+def _counted(names: pa.ChunkedArray) -> dict[str, int]:
+    """How often each name occurs, sorted by name; none is null."""
+    return {name: n for name, n in sorted(_counts(names).items(), key=lambda one: str(one[0])) if name is not None}
 
 
 def _index(store: Store, path: Path) -> dict[str, Any]:

@@ -218,8 +218,10 @@ def import_embeddings_command(
     as_json: bool,
 ) -> None:
     """Bring vectors that were made elsewhere into an atlas: Parquet, npz, or a DINO4Cells feature .pth."""
+    from locatlas.indexer.allocator import few_arenas
     from locatlas.indexer.import_embeddings import import_embeddings
 
+    few_arenas()
     summary = import_embeddings(
         file, atlas=atlas, name=encoder_name, dataset=dataset, level=level, label_names=label_names
     )

@@ -53,9 +53,9 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title:
         click.echo(title)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for i, column in enumerate(columns):
-        numeric = all(row[i] is None or _is_number(row[i]) for row in rows)
+        numeric = all(row[i] in (None, "") or _is_number(row[i]) for row in rows)
         # what is copied or searched for stays in one piece, and what stands beside it breaks its lines
-        whole = column in ("id", "fingerprint")
+        whole = column in ("id", "fingerprint", "encoder")
         table.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=whole)
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
@@ -64,8 +64,13 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title:
     Console(width=width, highlight=False).print(table)
 
 
+_IN_NUMBERS = str.maketrans("", "", ".,")
+
+
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) or (isinstance(value, str) and value.replace(".", "").lstrip("-").isdigit())
+    return isinstance(value, int | float) or (
+        isinstance(value, str) and value.translate(_IN_NUMBERS).lstrip("-").isdigit()
+    )
 
 
 def _cell(value: Any) -> str:

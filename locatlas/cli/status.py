@@ -56,7 +56,7 @@ def _counted(document: dict[str, Any]) -> str:
 def _print_images(document: dict[str, Any]) -> None:
     labelled = document["labelled"]
     rows = [
-        (level, name, n, _of(labelled[level].get(name, 0), n))
+        (level, name, f"{n:,}", _of(labelled[level].get(name, 0), n))
         for level, found in document["datasets"].items()
         for name, n in found.items()
     ]
@@ -69,13 +69,13 @@ def _of(n: int, all_: int) -> str:
 
 
 def _print_cells(cells: dict[str, Any]) -> None:
-    rows = [(s["id"], s["fields"], s["cells"]) for s in cells["segmenters"]]
+    rows = [(s["id"], f"{s['fields']:,}", f"{s['cells']:,}") for s in cells["segmenters"]]
     if cells["images_of_their_own"]:
-        rows.append(("images of their own", "", cells["images_of_their_own"]))
+        rows.append(("images of their own", "", f"{cells['images_of_their_own']:,}"))
     if not rows:
         return
     if cells["fields_not_searched"]:
-        rows.append(("not searched", cells["fields_not_searched"], ""))
+        rows.append(("not searched", f"{cells['fields_not_searched']:,}", ""))
     print_table(("cells found by", "fields", "cells"), rows)
     for name, n in cells["annotated"].items():
         click.echo(f"annotated cells: {n} of data set {name}")
@@ -84,18 +84,29 @@ def _print_cells(cells: dict[str, Any]) -> None:
 def _print_encoders(encoders: list[dict[str, Any]], imported: Container[str]) -> None:
     if not encoders:
         return
-    rows = []
-    for e in encoders:
-        parts = [e["channels"], e["passes"], *(["+".join(e["stains"])] if e["stains"] else []), e["precision"]]
-        plan = "vectors made elsewhere" if e["fingerprint"] in imported else ", ".join(parts)
-        done = _of(e["embedded"], e["images"])
-        rows.append((e["level"], e["name"], e["fingerprint"][:12], e["state"], e["dim"], plan, done))
-    print_table(("level", "encoder", "fingerprint", "state", "numbers", "channels", "embedded"), rows)
+    rows = [
+        (e["level"], e["name"], e["fingerprint"][:12], e["state"], _of(e["embedded"], e["images"])) for e in encoders
+    ]
+    print_table(("level", "encoder", "fingerprint", "state", "embedded"), rows)
+    # below the table, which would not fit a terminal of 80 columns otherwise
+    plans = {f"vectors of {e['name']} ({e['fingerprint'][:12]}): {_plan(e, imported)}": None for e in encoders}
+    for line in plans:
+        click.echo(line)
     for e in encoders:
         if e["crop"] is not None:
             click.echo(f"cells for {e['name']} ({e['fingerprint'][:12]}): {e['crop']['in_words']}")
         if len(e["lineage"]) > 1:
             click.echo(f"lineage of {e['name']} at level {e['level']}: {' → '.join(e['lineage'])}{_training(e)}")
+
+
+def _plan(encoder: dict[str, Any], imported: Container[str]) -> str:
+    """What a vector is, in words."""
+    if encoder["fingerprint"] in imported:
+        return f"{encoder['dim']} numbers, made elsewhere"
+    stains = f" of {' + '.join(encoder['stains'])}" if encoder["stains"] else ""
+    return (
+        f"{encoder['dim']} numbers, channels {encoder['channels']}, {encoder['passes']}{stains}, {encoder['precision']}"
+    )
 
 
 def _training(encoder: dict[str, Any]) -> str:
@@ -133,7 +144,8 @@ def _look_ups(document: dict[str, Any]) -> Iterator[str]:
 def _maps(document: dict[str, Any]) -> Iterator[str]:
     for found in document["maps"]:
         behind = "" if found["current"] else ", not the current encoder"
-        yield f"map: {found['method']} of {found['points']} {found['level']}s by {found['encoder']}{behind}"
+        level = found["level"].replace("fov", "FOV")
+        yield f"map: {found['method']} of {found['points']:,} {level}s by {found['encoder']}{behind}"
 
 
 def _roots(document: dict[str, Any]) -> Iterator[str]:

@@ -10,14 +10,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from locatlas.errors import InputError
+from locatlas.indexer.aligned import rows_in
 from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.ledger import versions
-from locatlas.indexer.maps import vector_digests
-from locatlas.query.map import MapPoints
+from locatlas.query.map import MapPoints, unit_digests
 from locatlas.query.scope import Scope, look
 from locatlas.query.shelf import Shelf
 from locatlas.query.subjects import Subject
-from locatlas.query.unit import unit_rows
 from locatlas.query.view import View
 from locatlas.query.within import search_within
 from locatlas.types import Neighbors
@@ -151,8 +150,6 @@ def _numbers(column: pa.Array, n: int) -> NDArray[np.float64]:
 
 def on_map(chosen: Chosen, points: MapPoints) -> NDArray[np.int64]:
     """Where each row stands among the points of a map, (n,); -1 where it does not, or has another vector now."""
-    prepared = chosen.view.prepared
-    now = vector_digests(unit_rows(prepared.vectors, prepared.lengths, slice(None)))
-    at = {name: i for i, name in enumerate(points.ids)}
-    rows = np.array([at.get(name, -1) for name in chosen.view.ids], dtype=np.int64)
+    now = unit_digests(chosen.view.prepared)
+    rows = rows_in(chosen.view.meta["id"], pa.array(points.ids, pa.string()))
     return np.where((rows >= 0) & (points.vectors[rows] == now), rows, -1)

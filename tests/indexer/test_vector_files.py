@@ -14,9 +14,14 @@ import torch
 from locatlas.errors import InputError
 from locatlas.indexer.labels import get_vocabulary
 from locatlas.indexer.vector_files import read_vector_file
+from locatlas.indexer.vector_rows import VectorRows
 
 VECTORS = np.arange(12, dtype=np.float32).reshape(3, 4)
 CLASSES = sorted(get_vocabulary("kaggle-2018").labels)
+
+
+def told(found: VectorRows) -> dict[str, list[str | None]]:
+    return {name: values.to_pylist() for name, values in found.columns.items()}
 
 
 def write_parquet(path: Path, vector: Any, **columns: Any) -> Path:
@@ -48,7 +53,7 @@ def test_parquet_with_lists_of_numbers_is_read(tmp_path: Path, kind: str) -> Non
     assert found.ids == ["a", "b", "c"]
     assert found.vectors.dtype == np.float32
     np.testing.assert_array_equal(found.vectors, VECTORS)
-    assert found.columns == {"protein": ["P", None, "Q"], "n": ["1", "2", "3"]}
+    assert told(found) == {"protein": ["P", None, "Q"], "n": ["1", "2", "3"]}
 
 
 def test_parquet_of_several_row_groups_keeps_rows_together(tmp_path: Path) -> None:
@@ -67,7 +72,7 @@ def test_lists_of_labels_are_joined_and_the_index_of_pandas_is_left_out(tmp_path
         localizations=[["er", "golgi"], [], None],
         __index_level_0__=[0, 1, 2],
     )
-    assert read_vector_file(made).columns == {"localizations": ["er;golgi", "", None]}
+    assert told(read_vector_file(made)) == {"localizations": ["er;golgi", "", None]}
 
 
 def with_value(row: int, value: float | None) -> Any:
@@ -121,7 +126,7 @@ def test_npz_is_read(tmp_path: Path, dtype: str) -> None:
     assert found.ids == ["a", "b", "c"]
     assert found.vectors.dtype == np.float32
     np.testing.assert_array_equal(found.vectors, VECTORS)
-    assert found.columns == {"protein": ["P", "Q", "R"], "n": ["0", "1", "2"]}
+    assert told(found) == {"protein": ["P", "Q", "R"], "n": ["0", "1", "2"]}
 
 
 def test_npz_with_ids_as_bytes_or_numbers_is_read(tmp_path: Path) -> None:
@@ -185,13 +190,13 @@ def test_feature_files_of_dino4cells_are_read_with_labels_in_alphabetical_order(
     found = read_vector_file(tmp_path / "features.pth")
     np.testing.assert_array_equal(found.vectors, VECTORS)
     assert (found.vectors.dtype, found.ids) == (np.float32, IDS)
-    assert found.columns == {"localizations": ["Nucleoplasm", "", "Cytosol;Nucleoli"], "cell_line": LINES}
+    assert told(found) == {"localizations": ["Nucleoplasm", "", "Cytosol;Nucleoli"], "cell_line": LINES}
 
 
 def test_class_names_may_be_given(tmp_path: Path) -> None:
     torch.save([VECTORS, [[1, 0], [0, 1], [1, 1]], LINES, IDS], tmp_path / "f.pth")
     found = read_vector_file(tmp_path / "f.pth", label_names=("one", "two"))
-    assert found.columns["localizations"] == ["one", "two", "one;two"]
+    assert told(found)["localizations"] == ["one", "two", "one;two"]
     with pytest.raises(InputError, match="2 label columns for 28 class names; give theirs with --labels"):
         read_vector_file(tmp_path / "f.pth")
 

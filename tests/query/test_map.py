@@ -1,25 +1,29 @@
 """Maps: the projection, what is placed later, what is stored, and what is said where there is none."""
 
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsRegressor
 
 from locatlas.errors import InputError, UnknownNameError
 from locatlas.indexer import encoders
 from locatlas.indexer.encoders import StoredEncoder
+from locatlas.indexer.maps import vector_digests
 from locatlas.indexer.rows import image_rows
 from locatlas.indexer.store import Store
 from locatlas.query import map_make
 from locatlas.query.atlas import open_atlas
 from locatlas.query.exact import search
-from locatlas.query.map import read_map
+from locatlas.query.map import read_map, unit_digests
 from locatlas.query.map_make import MapRequest, MapResult, make_map
 from locatlas.query.map_projection import fit_pca, place_among
 from locatlas.query.shelf import Shelf
+from locatlas.query.unit import normalize, prepare
 from locatlas.types import Neighbors
 from tests.query.made_atlas import DIM, encoder, make_atlas, row
 
@@ -50,18 +54,48 @@ def add_fields(atlas: Path, vectors: NDArray[np.float32], *, first: int = 0) -> 
 
 def test_pca_is_the_projection_of_a_singular_value_decomposition(rng: np.random.Generator) -> None:
     vectors = unit(rng, 200)
-    pca, said = fit_pca(vectors)
+    pca, said = fit_pca(prepare(vectors))
     centred = vectors.astype(np.float64) - vectors.astype(np.float64).mean(axis=0)
     _, lengths, axes = np.linalg.svd(centred, full_matrices=False)
     np.testing.assert_allclose(np.abs(np.sum(pca.axes * axes[:2], axis=1)), 1, atol=1e-9)
-    np.testing.assert_allclose(pca.project(vectors), centred @ pca.axes.T, atol=1e-6)
+    np.testing.assert_allclose(pca.project(prepare(vectors)), centred @ pca.axes.T, atol=1e-6)
     np.testing.assert_allclose(said["explained_variance"], lengths[:2] ** 2 / np.sum(lengths**2), atol=1e-6)
+
+
+@pytest.mark.parametrize("n", [5, 4096, 9001])
+def test_pca_by_blocks_is_that_of_scikit_learn_with_its_signs(rng: np.random.Generator, n: int) -> None:
+    # all in one corner, as vectors of a network are: their mean is much longer than their spread
+    vectors = (unit(rng, n, 16) * 0.05 + 1.0).astype(np.float32) * rng.uniform(0.1, 9, (n, 1)).astype(np.float32)
+    lines = vectors.astype(np.float64) / np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    oracle = PCA(n_components=2, svd_solver="full").fit(lines)
+    pca, said = fit_pca(prepare(vectors))
+    np.testing.assert_allclose(pca.axes, oracle.components_, atol=1e-5)
+    np.testing.assert_allclose(pca.project(prepare(vectors)), oracle.transform(lines), atol=1e-6)
+    np.testing.assert_allclose(said["explained_variance"], oracle.explained_variance_ratio_, atol=2e-6)
+
+
+def test_a_projection_needs_little_beside_the_vectors(rng: np.random.Generator) -> None:
+    vectors = prepare(rng.standard_normal((60_000, 128), dtype=np.float32))
+    tracemalloc.start()
+    try:
+        pca, _ = fit_pca(vectors)
+        pca.project(vectors)
+        unit_digests(vectors)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 0.7 * vectors.vectors.nbytes
+
+
+def test_digests_by_blocks_are_those_of_all_at_once(rng: np.random.Generator) -> None:
+    vectors = 3 * unit(rng, 5000)
+    assert np.array_equal(unit_digests(prepare(vectors)), vector_digests(normalize(vectors)))
 
 
 def test_a_vector_lies_at_the_same_place_whatever_else_is_projected(rng: np.random.Generator) -> None:
     vectors = unit(rng, 500)
-    pca, _ = fit_pca(vectors)
-    assert np.array_equal(pca.project(vectors)[37:40], pca.project(vectors[37:40]))
+    pca, _ = fit_pca(prepare(vectors))
+    assert np.array_equal(pca.project(prepare(vectors))[37:40], pca.project(prepare(vectors[37:40])))
 
 
 def test_points_are_placed_as_scikit_learn_would(rng: np.random.Generator) -> None:
@@ -88,8 +122,8 @@ def test_a_map_is_stored_and_read_back(atlas: Path, level: str) -> None:
     assert found.xy.dtype == np.float32
     assert np.array_equal(found.xy, result.points.xy)
     vectors = view.vectors / np.linalg.norm(view.vectors, axis=1, keepdims=True)
-    pca, _ = fit_pca(vectors.astype(np.float32))
-    np.testing.assert_allclose(found.xy, pca.project(vectors.astype(np.float32)), atol=1e-6)
+    pca, _ = fit_pca(prepare(vectors))
+    np.testing.assert_allclose(found.xy, pca.project(prepare(vectors)), atol=1e-6)
     assert (found.method, found.params, found.fingerprint) == ("pca", {"seed": 0}, encoder().fingerprint)
     assert found.of == ("fov" if level == "protein" else None)
     assert not found.placed.any()
@@ -118,9 +152,9 @@ def test_images_that_came_later_are_placed_by_the_same_projection(atlas: Path, r
     assert np.array_equal(after.xy[~after.placed], before.xy)
     view = open_atlas(atlas).view("fov")
     vectors = view.take(np.array([view.ids.index(i) for i in before.ids])).vectors
-    pca, _ = fit_pca((vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32))
+    pca, _ = fit_pca(prepare(vectors))
     new = view.vectors[after.placed]
-    np.testing.assert_allclose(after.xy[after.placed], pca.project(new), atol=1e-5)
+    np.testing.assert_allclose(after.xy[after.placed], pca.project(prepare(new)), atol=1e-5)
     refitted = made(atlas, level="fov", refit=True)
     assert (refitted.action, refitted.why) == ("drawn", "asked for")
     assert not refitted.points.placed.any()

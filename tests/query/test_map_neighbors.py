@@ -16,6 +16,7 @@ from locatlas.query.map_make import MapRequest, MapResult, make_map
 from locatlas.query.map_neighbors import tsne, umap
 from locatlas.query.map_projection import fit_pca
 from locatlas.query.shelf import Shelf
+from locatlas.query.unit import prepare
 from tests.query.made_atlas import make_atlas
 from tests.query.test_map import add_fields, unit
 
@@ -30,11 +31,11 @@ def clusters(rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.
 
 def check(draw: Callable[..., Any], rng: np.random.Generator, **params: Any) -> None:
     vectors, of = clusters(rng)
-    start = fit_pca(vectors)[0].project(vectors)
-    xy, _ = draw(vectors, start, seed=4, **params)
+    start = fit_pca(prepare(vectors))[0].project(prepare(vectors))
+    xy, _ = draw(prepare(vectors), start, seed=4, **params)
     assert xy.shape == (240, 2)
     assert xy.dtype == np.float32
-    again, _ = draw(vectors, start, seed=4, **params)
+    again, _ = draw(prepare(vectors), start, seed=4, **params)
     assert np.array_equal(xy, again)
     # independent of how it was drawn: neighbors on the map are neighbors by cosine
     assert trustworthiness(vectors, xy, n_neighbors=10, metric="cosine") > 0.9
@@ -57,7 +58,9 @@ def test_umap_keeps_neighborhoods_and_is_the_same_again(rng: np.random.Generator
 def test_umap_of_few_points_says_how_many_neighbors_it_had(rng: np.random.Generator) -> None:
     pytest.importorskip("numba", reason="extra umap")
     vectors = unit(rng, 10)
-    xy, used = umap(vectors, fit_pca(vectors)[0].project(vectors), n_neighbors=15, min_dist=0.1, seed=0)
+    xy, used = umap(
+        prepare(vectors), fit_pca(prepare(vectors))[0].project(prepare(vectors)), n_neighbors=15, min_dist=0.1, seed=0
+    )
     assert np.isfinite(xy).all()
     assert used["n_neighbors"] == 9
 

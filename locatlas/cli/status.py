@@ -192,6 +192,12 @@ def _to_do(document: dict[str, Any], imported: Container[str]) -> Iterator[str]:
     for name, root in document["roots"].items():
         if not root["present"]:
             yield f"the images of {name} are not where they were: {command('maintain')} --root {name}=FOLDER"
+    for one in document["gone"]:
+        counted = f"{one['images']:,} {_WORDS[one['level']][one['images'] != 1]}"
+        yield (
+            f"{counted} of data set {one['dataset']} had no file any more when it was indexed "
+            f"({_began(one['run'])}) and stayed: put the files back, or index it with --prune, which removes them"
+        )
     yield from _quarantined(document)
     for index in document["indices"]:
         if index.get("state") not in _USED:

@@ -135,7 +135,8 @@ def main() -> int:
     measured = json.loads(notes.read_text()) if notes.is_file() else {}
     sizes = [int(size) for size in asked.sweep_sizes.split(",") if size]
     commands = steps(asked.folder, asked.n, sizes, full_sweep=asked.full_sweep)
-    if unknown := [name for name in (*asked.again, *asked.only, asked.until) if name is not None and name not in commands]:
+    named = [name for name in (*asked.again, *asked.only, asked.until) if name is not None]
+    if unknown := [name for name in named if name not in commands]:
         parser.error(f"no step {unknown[0]!r}; there are: {', '.join(commands)}")
     for name, command in commands.items():
         if (name in measured and name not in asked.again) or (asked.only and name not in asked.only):

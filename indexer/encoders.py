@@ -1,6 +1,8 @@
 """Which encoder an atlas uses at a level: the `encoders` table, its states, and the choice of a new one. I/O."""
 
+import logging
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -12,6 +14,8 @@ from locatlas.indexer.trainings import put_known_trainings
 from locatlas.models import registry
 from locatlas.models.crops import CropPlan, default_crop
 from locatlas.models.spec import EncoderSpec, Mapping, Passes, Precision
+
+_log = logging.getLogger(__name__)
 
 __all__ = [
     "DEFAULT_ENCODER",
@@ -253,6 +257,17 @@ def _chosen(
     return found or StoredEncoder(level, spec, "building")
 
 
+@cache
+def _tell_precision(name: str, precision: Precision, registered: Precision) -> None:
+    """Once in a process: several levels and the check before an atlas is made settle the same encoder."""
+    _log.warning(
+        "%s runs in %s, which is faster on this machine and rounds its vectors a little; --precision %s does not round",
+        name,
+        precision,
+        registered,
+    )
+
+
 def settle(
     request: EncoderRequest, *, available: tuple[str, ...], like: EncoderSpec | None, cuts: bool = False
 ) -> EncoderSpec:
@@ -280,7 +295,10 @@ def settle(
     # an atlas stays at the precision it began with, whatever machine continues it
     precision = request.precision or (same.precision if same else None)
     if precision is None and not trained_here:
-        precision = helpful_precision(registry.get(name))
+        registered = registry.get(name)
+        precision = helpful_precision(registered)
+        if precision != registered.precision:
+            _tell_precision(name, precision, registered.precision)
     if same and request.names_no_plan:
         request = replace(request, mapping=same.mapping, passes=same.passes, stains=same.stains, seed=same.mapping_seed)
     spec = resolve(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from locatlas.indexer import encoders
+from locatlas.indexer.gone_counts import GONE, gone_by_last_look
 from locatlas.indexer.job import Job, image_table
 from locatlas.indexer.quarantine import rejection_id
 from locatlas.indexer.rows import is_cut, row_source, rows_of
@@ -40,7 +41,17 @@ def look_for_gone(job: Job, level: str, dataset: str, *, prune: bool) -> None:
             job.quarantine.commit(job.run)  # once their rows are gone nothing would tell
             _remove(job, "cell", [row["id"] for row in cells])
         _remove(job, level, gone)
+    _note(job, level, dataset, 0 if prune else len(gone))
     job.summary.gone += gone
+
+
+def _note(job: Job, level: str, dataset: str, n: int) -> None:
+    """Let the ledger say how many are gone; where it says so already, a run that does nothing else leaves no trace."""
+    before = gone_by_last_look(job.store).get((dataset, level), (0, ""))[0]
+    if n != before:
+        job.run.touched()
+    if n or before:
+        job.run.counts[GONE[level]] = n
 
 
 def _remove(job: Job, level: str, ids: Sequence[str]) -> None:

@@ -38,12 +38,14 @@ class Profile:
         images: Images that were encoded.
         wall_s: Seconds from the first image asked for to the last commit.
         resident_rates: Images a second of the encoder alone, on a batch that lay ready; one number a round.
+        resident_s: Seconds that this took, after `wall_s`.
     """
 
     def __init__(self) -> None:
         self.images = 0
         self.wall_s = 0.0
         self.resident_rates: list[float] = []
+        self.resident_s = 0.0
         self._in_turn: defaultdict[str, float] = defaultdict(float)
         self._beside: defaultdict[str, float] = defaultdict(float)
         self._beside_core: defaultdict[str, float] = defaultdict(float)
@@ -93,6 +95,7 @@ class Profile:
             began = time.perf_counter()
             encoder.encode_prepared(self._batch)
             rates.append(len(self._batch) / (time.perf_counter() - began))
+        self.resident_s += time.perf_counter() - started
         self.resident_rates += rates
         self._batch = ()
 
@@ -103,8 +106,8 @@ class Profile:
             `images`, `wall_s`, `images_per_s`; `in_turn_s` adds up to `wall_s`, since these stages follow each other;
             `beside_s` are seconds of threads, of which several pass at once, `beside_core_s` those of them in which the
             thread had a core: a decoding process of its own is waited for without one. `encoder_images_per_s` is the
-            best of the rounds on a batch that lay ready, `share_of_encoder` how much of it the whole path reached;
-            both None where nothing was encoded.
+            best of the rounds on a batch that lay ready, which took `encoder_s` after the run, `share_of_encoder` how
+            much of it the whole path reached; both None where nothing was encoded.
         """
         in_turn = {stage: self._in_turn.get(stage, 0.0) for stage in IN_TURN.values()}
         in_turn["other"] = max(0.0, self.wall_s - sum(in_turn.values()))
@@ -118,6 +121,7 @@ class Profile:
             "beside_s": {stage: round(self._beside.get(stage, 0.0), 3) for stage in BESIDE},
             "beside_core_s": {stage: round(self._beside_core.get(stage, 0.0), 3) for stage in BESIDE},
             "encoder_images_per_s": None if alone is None else round(alone, 3),
+            "encoder_s": round(self.resident_s, 3),
             "share_of_encoder": None if alone is None or rate is None else round(rate / alone, 3),
         }
 

@@ -103,7 +103,8 @@ def cast(
         message = "no labelled neighbors: none of the images that may answer has a localization"
         raise InputError(message)
     if k > n_voters:
-        message = f"k = {k}, but only {n_voters} labelled images may vote"
+        fewer = "" if exclude == "none" else f", of which --exclude {exclude} leaves fewer"
+        message = f"k = {k}, but only {n_voters} labelled images may vote{fewer}"
         raise InputError(message)
     classes = sorted(frozenset().union(*(sets[row] for row in np.flatnonzero(voters))))
     place = {name: column for column, name in enumerate(classes)}

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from locatlas.errors import InputError
+from locatlas.errors import InputError, one_line
 from locatlas.indexer.faiss_index import FaissIndex
+from locatlas.near_names import near_names
 from locatlas.query.filters import Filter, apply, parse
 from locatlas.query.shelf import Loaded
 from locatlas.query.view import View
@@ -32,9 +34,23 @@ def allowed_rows(view: View, where: Where) -> NDArray[np.bool_] | None:
         return None
     allowed = apply(view.meta, filters)
     if not allowed.any():
-        message = f"no image at level {view.level} passes the filter {' and '.join(one.shown for one in filters)}"
+        shown = " and ".join(one.shown for one in filters)
+        message = f"no image at level {view.level} passes the filter {shown}{_meant(view, filters)}"
         raise InputError(message)
     return allowed
+
+
+def _meant(view: View, filters: Sequence[Filter]) -> str:
+    """Which values the filters may have meant that name one that no row has, e.g. a gene in small letters."""
+    for one in filters:
+        column = view.meta[one.column]
+        column = pc.list_flatten(column) if pa.types.is_list(column.type) else column
+        if one.op != "=" or not pa.types.is_string(column.type):
+            continue
+        known = sorted(pc.unique(column.drop_null()).to_pylist())
+        if one.value not in known and (near := near_names(one.value, known)):
+            return f"; did you mean {one.column}={' or '.join(map(one_line, near))}?"
+    return ""
 
 
 def filters_of(where: Where) -> list[Filter]:
@@ -50,14 +66,20 @@ def _composed(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def check_k(k: int, n: int) -> None:
+def check_k(k: int, n: int, exclude: str) -> None:
     """Refuse a k that the rows cannot give.
+
+    Args:
+        k: Neighbors wanted.
+        n: Rows that are searched, those among them that the query may not meet.
+        exclude: What these are.
 
     Raises:
         InputError: If k is outside 1..n.
     """
     if not 1 <= k <= n:
-        message = f"k = {k}: must be from 1 to {n}, the number of images (or proteins) that may answer"
+        fewer = "" if exclude == "none" else f", of which --exclude {exclude} leaves fewer"
+        message = f"k = {k}: must be from 1 to {n}, the number of images (or proteins) that are searched{fewer}"
         raise InputError(message)
 
 

@@ -15,6 +15,7 @@ from locatlas.indexer import encoders
 from locatlas.indexer.aligned import rows_in
 from locatlas.indexer.cells.segmenters import SegmenterSpec
 from locatlas.indexer.faiss_sidecar import Sidecar, blake2b
+from locatlas.indexer.gone_counts import gone_by_last_look
 from locatlas.indexer.lance_files import manifest_digest
 from locatlas.indexer.ledger import versions
 from locatlas.indexer.lineage import lineage
@@ -41,7 +42,8 @@ def status(store: Store) -> dict[str, Any]:
         cells (see `_cells`), encoders with state, crop, coverage, lineage and training, reembedding (who does so now,
         or None), maps (`map_rows.maps_state`), quarantine {data set: count}, quarantine_reasons (of all of them, by
         data set, the most frequent first), quarantined (the first 1,000 sources of each data set, with reasons),
-        indices, roots with whether they are there, the last runs, versions.
+        gone (images whose files were not there when they were indexed last), indices, roots with whether they are
+        there, the last runs, versions.
     """
     columns = ["id", "dataset", "source_digest", "localizations"]
     images = {"fov": store.read("fovs", columns), "cell": store.read("cells", [*columns, "fov_id", "cell"])}
@@ -66,6 +68,11 @@ def status(store: Store) -> dict[str, Any]:
         "quarantine": dict(sorted(Counter(row["dataset"] for row in held).items())),
         "quarantine_reasons": _first_of_each(quarantine_by_reason(held), _REASONS_SHOWN),
         "quarantined": _first_of_each(held, _QUARANTINED_SHOWN),
+        "gone": [
+            {"dataset": dataset, "level": level, "images": n, "run": run}
+            for (dataset, level), (n, run) in sorted(gone_by_last_look(store).items())
+            if n
+        ],
         "maps": maps_state(store),
         "indices": [_index(store, path) for path in sorted(store.folder.indices.glob("*.json"))],
         "roots": {n: {"path": p, "present": Path(p).is_dir()} for n, p in sorted(info["roots"].items())},

@@ -235,6 +235,15 @@ def import_embeddings_command(
         f"{atlas}: {summary['imported']} vectors of {summary['dim']} numbers imported as {encoder_name} "
         f"at level {level}, {summary['skipped']} unchanged"
     )
-    click.echo(f"{level} encoder: {encoder_name} ({summary['encoder']['state']}); {summary['indices'][level]}")
+    if summary["encoder"]["state"] == "current":
+        from locatlas.cli.status import look_ups
+        from locatlas.query.atlas import open_atlas
+
+        for line in look_ups(open_atlas(atlas).status(), level):
+            click.echo(line)
+        if "not built" in (said := summary["indices"][level]):
+            notice(f"note: {said}")
+    else:
+        click.echo(f"look-ups at level {level} use another encoder; --encoder {encoder_name} asks these vectors")
     if summary["degenerate"]:
         notice(f"note: {summary['degenerate']} vectors are zero; they have no direction and never match")

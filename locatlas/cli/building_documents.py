@@ -49,6 +49,7 @@ class EmbeddingProfile(_Document):
         description="of these with a core; processes that decode are waited for without one"
     )
     encoder_images_per_s: float | None = Field(description="of the encoder alone, on a batch that lay ready")
+    encoder_s: float = Field(ge=0, description="seconds that this took, after wall_s")
     share_of_encoder: float | None = Field(description="images_per_s over encoder_images_per_s")
 
 

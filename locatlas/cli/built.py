@@ -93,6 +93,7 @@ def _tell_profile(profile: Mapping[str, Any]) -> None:
         f"profile: {profile['images']} images in {profile['wall_s']:.1f} s, {rate:.1f} a second; afterwards "
         f"the encoder alone, on a batch that lay ready, {alone:.1f} a second: {reached}"
     )
+    click.echo(f"  to tell this took {profile['encoder_s']:.1f} s more, after the run")
     click.echo("  one after another: " + ", ".join(f"{stage} {s:.1f}" for stage, s in profile["in_turn_s"].items()))
     core = profile["beside_core_s"]
     click.echo(

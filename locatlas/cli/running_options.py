@@ -38,7 +38,7 @@ def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 "profile",
                 is_flag=True,
                 help="Tell where the seconds of embedding went, and what the encoder alone could do: its largest batch "
-                "is encoded a few times more for that.",
+                "is encoded a few times more for that, which takes some seconds.",
             ),
             click.option(
                 "--runtime",

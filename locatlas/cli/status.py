@@ -11,7 +11,7 @@ import rich_click as click
 
 from locatlas.cli.common import atlas_option, emit_json, json_option, print_table
 
-__all__ = ["status_command"]
+__all__ = ["look_ups", "status_command"]
 
 _WORDS = {"fov": ("field of view", "fields of view"), "cell": ("cell", "cells")}
 
@@ -34,7 +34,7 @@ def status_command(atlas: Path, *, as_json: bool) -> None:
     _print_images(document)
     _print_cells(document["cells"])
     _print_encoders(document["encoders"], imported)
-    for line in (*_look_ups(document), *_maps(document), *_roots(document)):
+    for line in (*look_ups(document), *_maps(document), *_roots(document)):
         click.echo(line)
     _print_runs(document["runs"])
     if to_do := [*_renewing(document), *_to_do(document, imported)]:
@@ -120,11 +120,11 @@ _USED = ("up to date", "older than its table")
 """States of an index in which look-ups use it; of an older one, if only rows were added since."""
 
 
-def _look_ups(document: dict[str, Any]) -> Iterator[str]:
-    """What answers at each level: the index of the current encoder's vectors, or a scan."""
+def look_ups(document: dict[str, Any], level: str | None = None) -> Iterator[str]:
+    """What answers at each level, or at one: the index of the current encoder's vectors, or a scan."""
     by_table = {index["table"]: index for index in document["indices"]}
     for e in document["encoders"]:
-        if e["state"] != "current" or not e["embedded"]:
+        if e["state"] != "current" or not e["embedded"] or level not in (None, e["level"]):
             continue
         table = f"emb_{e['level']}_{e['fingerprint'][:12]}"
         index = by_table.get(table)
@@ -192,6 +192,12 @@ def _to_do(document: dict[str, Any], imported: Container[str]) -> Iterator[str]:
     for name, root in document["roots"].items():
         if not root["present"]:
             yield f"the images of {name} are not where they were: {command('maintain')} --root {name}=FOLDER"
+    for one in document["gone"]:
+        counted = f"{one['images']:,} {_WORDS[one['level']][one['images'] != 1]}"
+        yield (
+            f"{counted} of data set {one['dataset']} had no file any more when it was indexed "
+            f"({_began(one['run'])}) and stayed: put the files back, or index it with --prune, which removes them"
+        )
     yield from _quarantined(document)
     for index in document["indices"]:
         if index.get("state") not in _USED:

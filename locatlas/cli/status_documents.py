@@ -70,6 +70,15 @@ class MapState(_Document):
     at: str
 
 
+class GoneImages(_Document):
+    """Images of a data set whose files were gone when it was indexed last."""
+
+    dataset: str
+    level: str
+    images: int = Field(ge=1)
+    run: str = Field(description="id of the run that found them so")
+
+
 class StatusDocument(_Document):
     """The answer of `status`."""
 
@@ -87,6 +96,7 @@ class StatusDocument(_Document):
     quarantined: list[dict[str, Any]] = Field(
         description="dataset, source and reason of the first 1,000 sources of each data set"
     )
+    gone: list[GoneImages] = Field(description="images that stay in the atlas and have no file any more")
     maps: list[MapState]
     indices: list[dict[str, Any]]
     roots: dict[str, dict[str, Any]]

@@ -124,6 +124,7 @@ def main() -> int:
     parser.add_argument("--n", type=int, default=1_000_000)
     parser.add_argument("--again", action="append", default=[], help="a step that is done anew")
     parser.add_argument("--until", help="the last step that is done")
+    parser.add_argument("--only", action="append", default=[], help="of all steps, these; what they need must be done")
     parser.add_argument("--full-sweep", action="store_true", help="every cell asks: hours for a million")
     parser.add_argument("--sweep-sizes", default="", metavar="N,N", help="further sizes of a sweep's sample")
     parser.add_argument("--extrapolate", action="store_true", help="estimate the sweep of all from the sizes")
@@ -134,10 +135,11 @@ def main() -> int:
     measured = json.loads(notes.read_text()) if notes.is_file() else {}
     sizes = [int(size) for size in asked.sweep_sizes.split(",") if size]
     commands = steps(asked.folder, asked.n, sizes, full_sweep=asked.full_sweep)
-    if unknown := [name for name in (*asked.again, asked.until) if name is not None and name not in commands]:
+    named = [name for name in (*asked.again, *asked.only, asked.until) if name is not None]
+    if unknown := [name for name in named if name not in commands]:
         parser.error(f"no step {unknown[0]!r}; there are: {', '.join(commands)}")
     for name, command in commands.items():
-        if name in measured and name not in asked.again:
+        if (name in measured and name not in asked.again) or (asked.only and name not in asked.only):
             if name == asked.until:
                 break
             continue

@@ -210,17 +210,19 @@ def test_embed_adds_a_plan_and_switches_to_it(made: Path, tmp_path: Path) -> Non
     ("arguments", "said"),
     [
         (["neighbors", "--protein", "NOSUCHGENE"], "unknown protein 'NOSUCHGENE'"),
-        (["neighbors", "--protein", "{protein}", "-k", "500"], "k = 500: must be from 1 to 18"),
+        (["neighbors", "--protein", "{protein}", "-k", "500"], "searched, of which --exclude protein leaves fewer"),
+        (["neighbors", "--protein", "{protein}", "-k", "500", "--exclude", "none"], "k = 500: must be from 1 to 18"),
         (["neighbors"], "one query needed: a protein, an id or an image"),
         (["neighbors", "--id", "opencell/none"], "unknown fov id"),
         (["neighbors", "--image", "{images}/README.txt", "--channels", "nucleus,protein"], "README.txt"),
         (["neighbors", "--image", "{images}/README.txt"], "its channels must be named"),
         (["neighbors", "--protein", "{protein}", "--where", "colour=red"], "unknown column 'colour'"),
         (["neighbors", "--protein", "{protein}", "--where", "dataset=none"], "passes the filter"),
+        (["neighbors", "--protein", "{protein}", "--where", "protein={small}"], "; did you mean protein="),
         (["neighbors", "--protein", "{protein}", "--encoder", "other"], "unknown fov encoder in this atlas 'other'"),
         (["neighbors", "--protein", "{protein}", "--level", "cell"], "no vectors at level cell"),
         (["neighbors", "--protein", "{protein}", "--approximate"], "no FAISS index"),
-        (["classify", "--protein", "{protein}", "-k", "400"], "k = 400, but only"),
+        (["classify", "--protein", "{protein}", "-k", "400"], "may vote, of which --exclude protein leaves"),
         (["sweep", "--group", "nothing"], "unknown column 'nothing'"),
         (["sweep", "--ks", "17"], "k = 17 is too large"),
     ],
@@ -229,7 +231,8 @@ def test_embed_adds_a_plan_and_switches_to_it(made: Path, tmp_path: Path) -> Non
 def test_bad_input_gets_one_clear_line(
     made: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    filled = [a.format(protein=proteins(made)[0], images=made / "images") for a in arguments]
+    name = proteins(made)[0]
+    filled = [a.format(protein=name, small=name.lower(), images=made / "images") for a in arguments]
     with pytest.raises(SystemExit) as exit_:
         main([*filled, "--atlas", str(made / "atlas")])
     assert exit_.value.code == 1

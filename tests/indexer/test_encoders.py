@@ -1,5 +1,6 @@
 """Encoder states of an atlas, how a user names one, and which one a command means."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -193,7 +194,9 @@ def test_a_request_fits_what_it_does_not_contradict() -> None:
         assert not other.fits(one)
 
 
-def test_an_encoder_that_was_trained_here_keeps_its_precision_and_its_crop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_encoder_that_was_trained_here_keeps_its_precision_and_its_crop(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     own = CropPlan(size_px=20, blank=True)
     trained = spec(name="tiny.trained", crop=own, stains=("protein",))
     manifest = TrainingManifest(
@@ -210,5 +213,9 @@ def test_an_encoder_that_was_trained_here_keeps_its_precision_and_its_crop(monke
     asked = CropPlan(size_px=30)
     assert encoders.settle(replace(request, crop=asked), available=STAINS, like=like, cuts=True).crop == asked
     # any other takes the atlas' crop, and what the hardware gains from
-    plain = encoders.settle(EncoderRequest(name=PICO), available=STAINS, like=registered, cuts=True)
+    encoders._tell_precision.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        plain = encoders.settle(EncoderRequest(name=PICO), available=STAINS, like=registered, cuts=True)
     assert (plain.crop, plain.precision) == (own, "bf16")
+    assert f"{PICO} runs in bf16" in caplog.text
+    assert "--precision fp32 does not round" in caplog.text

@@ -9,8 +9,10 @@ from locatlas.errors import InputError
 from locatlas.indexer import pipeline
 from locatlas.indexer.embed import embed
 from locatlas.indexer.encoders import EncoderRequest, current, stored_encoders
+from locatlas.indexer.gone_counts import gone_by_last_look
 from locatlas.indexer.index import index
 from locatlas.indexer.store import Store
+from locatlas.query.atlas import open_atlas
 from tests.indexer.made import PlainEncoder, contents, id_of, name_of, vectors, write_collection, write_field
 
 
@@ -26,6 +28,32 @@ def test_images_whose_files_are_gone_are_told_and_stay(source: Path, tmp_path: P
     (source / name_of(2)).unlink()
     assert index(source, atlas=tmp_path / "a", dataset="opencell").gone == [id_of(2)]
     assert contents(store) == before
+
+
+def test_images_that_are_gone_are_in_the_ledger_until_they_are_back(source: Path, tmp_path: Path, plain: None) -> None:
+    index(source, atlas=tmp_path / "a", dataset="opencell")
+    store = Store.open(tmp_path / "a")
+    assert gone_by_last_look(store) == {}
+    (source / name_of(2)).rename(tmp_path / "kept.tif")
+    index(source, atlas=tmp_path / "a", dataset="opencell")
+    runs = store.read("runs").to_pylist()
+    assert gone_by_last_look(store) == {("opencell", "fov"): (1, runs[-1]["id"])}
+    (told,) = open_atlas(tmp_path / "a").status()["gone"]
+    assert (told["dataset"], told["level"], told["images"]) == ("opencell", "fov", 1)
+    index(source, atlas=tmp_path / "a", dataset="opencell")
+    assert store.read("runs").to_pylist() == runs, "what is known already is not told again"
+    (tmp_path / "kept.tif").rename(source / name_of(2))
+    index(source, atlas=tmp_path / "a", dataset="opencell")
+    assert gone_by_last_look(store)[("opencell", "fov")][0] == 0
+    assert open_atlas(tmp_path / "a").status()["gone"] == []
+
+
+def test_images_that_were_pruned_are_not_told_as_gone(source: Path, tmp_path: Path, plain: None) -> None:
+    index(source, atlas=tmp_path / "a", dataset="opencell")
+    (source / name_of(2)).unlink()
+    index(source, atlas=tmp_path / "a", dataset="opencell")
+    index(source, atlas=tmp_path / "a", dataset="opencell", prune=True)
+    assert open_atlas(tmp_path / "a").status()["gone"] == []
 
 
 def test_pruning_removes_row_and_vectors_of_every_encoder(source: Path, tmp_path: Path, plain: None) -> None:

@@ -57,6 +57,7 @@ def test_the_encoder_alone_is_measured_on_the_largest_batch_and_counts_no_images
     assert set(encoder.sizes) == {3}
     assert profile.images == 4
     assert 100 < profile.to_dict()["encoder_images_per_s"] <= 300
+    assert 0.01 * len(encoder.sizes) <= profile.to_dict()["encoder_s"] < 5
 
 
 @pytest.mark.usefixtures("plain")

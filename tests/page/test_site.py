@@ -149,5 +149,9 @@ def test_a_site_in_one_vocabulary_says_so(served: Served, chromium: Any, tmp_pat
     with tabs(chromium, f"file://{tmp_path}/s/index.html", (f"file://{tmp_path}/s/",)) as opener:
         page = opener("#/protein/LMNB1")
         assert page.get_by_text("Localizations of votes and neighbors: one vocabulary, hpa → opencell.").is_visible()
+        assert (
+            "votes, neighbors and maps name it by one vocabulary (hpa → opencell)"
+            in page.locator("footer").inner_text()
+        )
         page = opener("#/protein/LMNB1?map_labels=hpa-%3Eopencell")
         assert page.locator(".failure").count() == 0

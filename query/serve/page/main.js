@@ -89,8 +89,9 @@ function tellOfCopy() {
     if (SERVED.includes(link.getAttribute("href").replace(/^#\/?/, ""))) link.remove();
   }
   const most = site.beyond ? ` Of each protein it has pages of the first ${site.limit} images of a level, and answers from all.` : "";
+  const words = site.map_labels ? ` What is annotated is named as its source names it, in lists and choices of proteins too; votes, neighbors and maps name it by one vocabulary (${site.map_labels.replace("->", " → ")}).` : "";
   document.body.append(h("footer", { class: "copy told" },
-    `A copy of an atlas, written ${site.made.slice(0, 10)} by locatlas ${site.status.locatlas}.${most} ${NOT_HERE}`));
+    `A copy of an atlas, written ${site.made.slice(0, 10)} by locatlas ${site.status.locatlas}.${most}${words} ${NOT_HERE}`));
 }
 
 async function start() {

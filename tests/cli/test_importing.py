@@ -1,0 +1,40 @@
+"""What `import-embeddings` says when it is done: what look-ups do with the vectors, in plain words."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.cli.asking import document, run
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    vectors = np.random.default_rng(0).standard_normal((300, 24)).astype(np.float32)
+    path = tmp_path / "v.npz"
+    np.savez(path, ids=np.array([f"{i}" for i in range(300)]), vectors=vectors)
+    return path
+
+
+def imported(file: Path, *more: str) -> list[str]:
+    done = run("import-embeddings", file, "--atlas", file.parent / "atlas", *more)
+    assert done.exit_code == 0, (done.output, done.exception)
+    return done.output.splitlines()
+
+
+def test_how_look_ups_answer_is_said_as_status_says_it(file: Path) -> None:
+    lines = imported(file, "--name", "first")
+    assert lines[0].endswith("300 vectors of 24 numbers imported as first at level fov, 0 unchanged")
+    assert lines[1] == "look-ups at level fov: exact, over 300 vectors"
+    indexed = imported(file, "--name", "first", "--faiss", "flat")[-1]
+    assert indexed.startswith("look-ups at level fov: FAISS index (flat) of 300 vectors, which finds 100.0% of the 10 ")
+    assert indexed in run("status", "--atlas", file.parent / "atlas").output.splitlines()
+
+
+def test_vectors_beside_the_current_ones_are_said_to_be_asked_by_name(file: Path) -> None:
+    imported(file, "--name", "first")
+    assert imported(file, "--name", "second")[1] == (
+        "look-ups at level fov use another encoder; --encoder second asks these vectors"
+    )
+    told = document("import-embeddings", file, "--atlas", file.parent / "atlas", "--name", "second")
+    assert told["encoder"]["state"] == "superseded"

@@ -10,10 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-# the Rust side logs "No existing dataset" whenever a table is made
-os.environ.setdefault("LANCE_LOG", "error")
-
-import lance
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,7 +17,9 @@ from numpy.typing import NDArray
 
 from locatlas.errors import StoreDamagedError, UnknownNameError
 from locatlas.indexer.aligned import is_ascending, one_array
+from locatlas.indexer.lance_files import table_state
 from locatlas.indexer.layout import AtlasFolder
+from locatlas.indexer.row_cache import KEPT_TABLES, keep_rows, kept_rows
 from locatlas.indexer.schema import (
     ANNOTATIONS,
     BENCHMARKS,
@@ -37,6 +35,9 @@ from locatlas.indexer.schema import (
 from locatlas.interrupts import check_stop
 
 __all__ = ["FIXED", "TableReads", "TableVectors", "first_line"]
+
+# the Rust side logs "No existing dataset" whenever a table is made
+os.environ.setdefault("LANCE_LOG", "error")
 
 FIXED = {
     "fovs": FOVS,
@@ -118,6 +119,8 @@ class TableReads:
     def _dataset(self, table: str) -> Any:
         if not self.has(table):
             raise UnknownNameError("table", table, self.tables())
+        import lance  # which takes longer than a question that is answered from `cache/`
+
         try:
             return lance.dataset(str(self._path(table)))
         except (OSError, ValueError) as error:
@@ -140,8 +143,14 @@ class TableReads:
         return False
 
     def version(self, table: str) -> int:
-        """Lance version of the table; every commit raises it."""
-        return int(self._dataset(table).version)
+        """Lance version of the table, which every commit raises: that of its newest manifest.
+
+        Raises:
+            UnknownNameError: If there is no such table.
+        """
+        if (state := table_state(self.folder, table)) is None:
+            raise UnknownNameError("table", table, self.tables())
+        return state[0]
 
     def count(self, table: str) -> int:
         """Rows by the table's manifest. Not a proof of health: Lance answers even if the data file is gone."""
@@ -153,13 +162,17 @@ class TableReads:
             schema = FIXED[table]
             rows = schema.empty_table()
             return rows if columns is None else rows.select(list(columns))
-        rows = self._to_table(table, columns, None)
-        if "id" not in rows.column_names or is_ascending(rows["id"]):
-            return rows
-        return rows.sort_by("id")
-
-    def _to_table(self, table: str, columns: Sequence[str] | None, only: Any) -> pa.Table:
+        if table in KEPT_TABLES and (kept := kept_rows(self.folder, table, self.version(table))) is not None:
+            return kept if columns is None else kept.select(list(columns))
         dataset = self._dataset(table)
+        rows = self._to_table(table, dataset, columns, None)
+        if "id" in rows.column_names and not is_ascending(rows["id"]):
+            rows = rows.sort_by("id")
+        if table in KEPT_TABLES and columns is None:
+            keep_rows(self.folder, table, int(dataset.version), rows)
+        return rows
+
+    def _to_table(self, table: str, dataset: Any, columns: Sequence[str] | None, only: Any) -> pa.Table:
         try:
             return dataset.to_table(columns=list(columns) if columns is not None else None, filter=only)
         except (OSError, ValueError) as error:
@@ -188,7 +201,7 @@ class TableReads:
         self, table: str, ids: Sequence[str], columns: Sequence[str] | None = None, *, key: str = "id"
     ) -> pa.Table:
         """The rows whose `key` is one of these ids, sorted by id; absent ones are simply not in the answer."""
-        return self._to_table(table, columns, pc.field(key).isin(list(ids))).sort_by("id")
+        return self._to_table(table, self._dataset(table), columns, pc.field(key).isin(list(ids))).sort_by("id")
 
     def read_vectors(self, table: str) -> TableVectors:
         """All vectors of an embedding table, sorted by id, in one array.

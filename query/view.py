@@ -1,7 +1,7 @@
 """Vectors with their metadata in one order: what queries look at. Pure, given the tables."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from locatlas.errors import InputError, UnknownNameError
 from locatlas.indexer.aligned import rows_in
+from locatlas.indexer.arrow_numbers import as_arrow
 from locatlas.query.coding import Coding
 from locatlas.query.unit import Prepared, prepare
 
@@ -64,6 +65,7 @@ class View:
         norms: Their Euclidean norms, float64 (n,), where they are known already.
         origin: View of the same rows and vectors, of which this one has some columns otherwise (`with_columns`).
         own: Columns that differ from those of `origin`.
+        codings: Columns that are coded already.
     """
 
     level: str
@@ -72,6 +74,7 @@ class View:
     norms: NDArray[np.float64] | None = None
     origin: "View | None" = None
     own: frozenset[str] = frozenset()
+    codings: Mapping[str, Coding] = field(default_factory=dict)
 
     @classmethod
     def build(
@@ -131,7 +134,7 @@ class View:
 
     @cached_property
     def _codings(self) -> dict[str, Coding]:
-        return {}
+        return dict(self.codings)
 
     def coded(self, column: str) -> Coding:
         """A group's names as integers, kept for many searches.
@@ -196,7 +199,7 @@ class View:
     def take(self, rows: NDArray[np.int64]) -> Self:
         """Some of the rows."""
         norms = None if self.norms is None else self.norms[rows]
-        return type(self)(self.level, self.meta.take(pa.array(rows)), self.vectors[rows], norms)
+        return type(self)(self.level, self.meta.take(as_arrow(rows)), self.vectors[rows], norms)
 
     def with_columns(self, columns: Mapping[str, pa.Array]) -> Self:
         """The same rows and vectors with these columns in place of those of their names.

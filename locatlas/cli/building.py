@@ -226,8 +226,10 @@ def import_embeddings_command(
         file, atlas=atlas, name=encoder_name, dataset=dataset, level=level, label_names=label_names
     )
     from locatlas.indexer.faiss_index import refresh
+    from locatlas.query.warm import prepare_questions
 
     summary["indices"] = refresh(atlas, faiss, levels=(level,))
+    prepare_questions(atlas, (level,))
     if as_json:
         emit_json(summary)
         return

@@ -27,20 +27,14 @@ _SMALL = frozenset({"encoders", "segmenters", "trainings"})
 
 
 class HeldStore(Store):
-    """A store that knows versions by the names of manifests, and keeps small tables until these change.
+    """A store that keeps small tables until these change.
 
-    A look-up asks for four versions and reads the table of encoders twice, which takes Lance longer than the search
-    among some thousand vectors.
+    A look-up reads the table of encoders twice, which takes Lance longer than the search among some thousand vectors.
     """
 
     def __init__(self, *args: Any, **how: Any) -> None:
         super().__init__(*args, **how)
         self._small: dict[Hashable, tuple[Hashable, pa.Table]] = {}
-
-    def version(self, table: str) -> int:
-        """As `Store.version`: the newest manifest is the newest commit."""
-        state = table_state(self.folder, table)
-        return super().version(table) if state is None else state[0]
 
     def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """As `Store.read`."""

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 import locatlas
 from locatlas.indexer.store import Store
-from locatlas.indexer.vector_cache import drop_cache, mapped_vectors
+from locatlas.indexer.cache_entries import drop_cache
+from locatlas.indexer.vector_cache import mapped_vectors
 
 
 def write_atlas(folder: Path, n: int, d: int) -> str:

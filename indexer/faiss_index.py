@@ -5,6 +5,7 @@ made, and the ids of its rows. A file that does not match its sidecar, or a side
 never used; rows that came later are searched exactly and merged.
 """
 
+import mmap
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from locatlas.indexer.faiss_kinds import (
 )
 from locatlas.indexer.faiss_recall import measure_recall, truth_of, tuned
 from locatlas.indexer.faiss_sidecar import SIDECAR_VERSION, Sidecar, blake2b, id_lines, rows_digest
-from locatlas.indexer.file_digest import FileState, file_digest, file_state
+from locatlas.indexer.file_digest import FileState, file_state
 from locatlas.indexer.lance_files import manifest_digest
 from locatlas.indexer.layout import write_atomically
 from locatlas.indexer.schema import image_table
@@ -191,7 +192,9 @@ class IndexCheck:
         try:
             sidecar = Sidecar.from_json(json_path.read_text(encoding="utf-8"))
             state, lines = file_state(faiss_path), ids_path.read_bytes()
-            digests = (file_digest(faiss_path)[1], blake2b(lines))
+            # in one call, which keeps no interpreter lock: between blocks it would wait for whoever has it
+            with faiss_path.open("rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                digests = (blake2b(data), blake2b(lines))
         except (OSError, ValueError, KeyError, TypeError) as error:
             self._found = f"index unreadable ({error})"
             return

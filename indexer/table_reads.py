@@ -4,7 +4,7 @@ pylance opens the same files as lancedb, which writes them, and starts faster.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -51,6 +51,10 @@ FIXED = {
     "runs": RUNS,
     "quarantine": QUARANTINE,
 }
+
+_SMALL = frozenset({"encoders", "segmenters", "trainings"})
+"""Tables of a few rows that every question reads."""
+assert set(FIXED) >= _SMALL >= KEPT_TABLES
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +104,7 @@ class TableReads:
 
     def __init__(self, folder: AtlasFolder) -> None:
         self.folder = folder
+        self._small: dict[Hashable, tuple[Hashable, pa.Table]] = {}
 
     def tables(self) -> list[str]:
         """Names of the tables that exist, sorted."""
@@ -162,8 +167,29 @@ class TableReads:
             schema = FIXED[table]
             rows = schema.empty_table()
             return rows if columns is None else rows.select(list(columns))
-        if table in KEPT_TABLES and (kept := kept_rows(self.folder, table, self.version(table))) is not None:
-            return kept if columns is None else kept.select(list(columns))
+        return self._small_rows(table, columns) if table in _SMALL else self._rows(table, columns)
+
+    def _small_rows(self, table: str, columns: Sequence[str] | None) -> pa.Table:
+        """As `read`, of a table that is read often and is kept until it changes."""
+        key, state = (table, None if columns is None else tuple(columns)), table_state(self.folder, table)
+        kept = self._small.get(key)
+        if kept is not None and kept[0] == state:
+            return kept[1]
+        rows = None
+        if state is not None and table in KEPT_TABLES and columns is None:
+            rows = kept_rows(self.folder, table, state[0])
+        # a commit that comes in between is read under the version before it, and read again the next time
+        rows = self._rows(table, columns) if rows is None else rows
+        self._small[key] = (state, rows)
+        return rows
+
+    def keep_small(self) -> None:
+        """Keep in files, too, what every question reads of small tables, if the atlas has a cache."""
+        for table in KEPT_TABLES:
+            if self.has(table) and kept_rows(self.folder, table, self.version(table)) is None:
+                self._rows(table, None)  # which are kept
+
+    def _rows(self, table: str, columns: Sequence[str] | None) -> pa.Table:
         dataset = self._dataset(table)
         rows = self._to_table(table, dataset, columns, None)
         if "id" in rows.column_names and not is_ascending(rows["id"]):

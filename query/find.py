@@ -34,7 +34,7 @@ def find(shelf: Shelf, subject: Subject, scope: Scope, *, k: int | None, exclude
     """
     seen = look(shelf, scope, subject)
     queries = subject.as_one(shelf.store, seen.loaded, seen.view, scope.profile or "mean")
-    n_rows = int(seen.allowed.sum()) if seen.allowed is not None else len(seen.view)
+    n_rows = int(np.count_nonzero(seen.allowed)) if seen.allowed is not None else len(seen.view)
     k = min(DEFAULT_K, n_rows) if k is None else k
     check_k(k, n_rows)
     index = usable_index(seen.loaded, seen.view, exact=exact)

@@ -30,7 +30,7 @@ def allowed_rows(view: View, where: Where) -> NDArray[np.bool_] | None:
     filters = filters_of(where)
     if not filters:
         return None
-    allowed = apply(view.meta, filters)
+    allowed = view.kept_mask(tuple(filters), lambda: apply(view.meta, filters))
     if not allowed.any():
         message = f"no image at level {view.level} passes the filter {' and '.join(one.shown for one in filters)}"
         raise InputError(message)

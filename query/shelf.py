@@ -123,7 +123,7 @@ class Shelf:
             # of the images as they were looked at, if nobody wrote meanwhile
             if not n_stale and made_of(self.store, tables) == images:
                 keep_view(self.store.folder, mapped, images, view)
-                self.store.read("encoders")  # which are kept as well where there is a cache
+                self.store.keep_small()
                 view = kept_view(self.store.folder, level, mapped, images) or view
         index, state = open_index(self.store, stored, held, check)
         return Loaded(stored, view, index, state, n_stale, LabelledViews(view))

@@ -1,6 +1,6 @@
 """Vectors with their metadata in one order: what queries look at. Pure, given the tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
@@ -25,6 +25,8 @@ NOT_READ = frozenset(
 
 _NEVER_HIDDEN = frozenset({"annotated", "annotated_by"})
 """Columns that keep their name even where they are empty: votes rest on them."""
+
+_KEPT_MASKS = 16
 
 
 def _called(name: str) -> tuple[str, str, str]:
@@ -135,6 +137,26 @@ class View:
     @cached_property
     def _codings(self) -> dict[str, Coding]:
         return dict(self.codings)
+
+    @cached_property
+    def _masks(self) -> dict[Hashable, NDArray[np.bool_]]:
+        return {}
+
+    def kept_mask(self, key: Hashable, make: Callable[[], NDArray[np.bool_]]) -> NDArray[np.bool_]:
+        """Rows of which something holds, bool (n,), read-only; the last few are kept: a program asks the same often.
+
+        Args:
+            key: What holds.
+            make: Finds them.
+        """
+        mask = self._masks.pop(key, None)
+        if mask is None:
+            mask = make()
+            mask.flags.writeable = False
+        self._masks[key] = mask  # the last one used is the last one dropped
+        for old in list(self._masks)[:-_KEPT_MASKS]:
+            self._masks.pop(old, None)  # another thread may have
+        return mask
 
     def coded(self, column: str) -> Coding:
         """A group's names as integers, kept for many searches.

@@ -115,8 +115,9 @@ class TableReads:
             return FIXED[table]
         return self._dataset(table).schema.remove_metadata()
 
-    def _dim(self, table: str) -> int:
-        return int(self._dataset(table).schema.field("vector").type.list_size)
+    def _vector_type(self, table: str) -> Any:
+        """Fixed-size list of the numbers of an embedding table."""
+        return self._dataset(table).schema.field("vector").type
 
     def _path(self, table: str) -> Path:
         return self.folder.db / f"{table}.lance"
@@ -230,13 +231,13 @@ class TableReads:
         return self._to_table(table, self._dataset(table), columns, pc.field(key).isin(list(ids))).sort_by("id")
 
     def read_vectors(self, table: str) -> TableVectors:
-        """All vectors of an embedding table, sorted by id, in one array.
+        """All vectors of an embedding table, sorted by id, in one array of float32, whatever the table holds.
 
         Raises:
             StoreDamagedError: If they cannot be read, or are fewer than the table's manifest says.
         """
         dataset = self._dataset(table)
-        dim = self._dim(table)
+        dim = int(self._vector_type(table).list_size)
         n = dataset.count_rows()
         vectors = np.empty((n, dim), dtype=np.float32)
         digests: list[pa.Array] = []

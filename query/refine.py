@@ -118,8 +118,10 @@ def _products(searched: Prepared, rows: NDArray[np.int64], unit: NDArray[np.floa
     out = np.empty(len(rows), dtype=np.float32)
     held = np.empty((min(len(rows), _ROWS_IN_CACHE), searched.dim), dtype=np.float32)
     for low in range(0, len(rows), _ROWS_IN_CACHE):
-        some = searched.names(rows[low : low + _ROWS_IN_CACHE])
-        part = np.take(searched.vectors, some, axis=0, out=held[: len(some)], mode="clip")
+        some = rows[low : low + _ROWS_IN_CACHE]
+        part = held[: len(some)]
+        # "clip", for rows that are all there: else `out` is filled by way of a copy
+        np.take(searched.vectors, some if searched.rows is None else searched.rows[some], axis=0, out=part, mode="clip")
         np.einsum("nd,d->n", part, unit, out=out[low : low + len(some)])
     return out
 

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import locatlas
-from locatlas.indexer.store import Store
 from locatlas.indexer.cache_entries import drop_cache
+from locatlas.indexer.store import Store
 from locatlas.indexer.vector_cache import mapped_vectors
 
 

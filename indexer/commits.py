@@ -23,6 +23,7 @@ from locatlas.indexer.store import Store
 from locatlas.indexer.tidy import tidy
 from locatlas.indexer.tidy_limits import FRAGMENTS_BEFORE_COMPACTION
 from locatlas.interrupts import unbroken
+from locatlas.models.spec import Storage
 
 __all__ = ["FROM_PIXELS", "Commits", "Done", "Loaded", "Pending", "Writing", "same_pixels"]
 
@@ -130,6 +131,7 @@ class Commits:
         run: Ledger entry; counts "embedded", "quarantined" and "changed meanwhile".
         quarantine: Takes what cannot be used.
         writing: Takes the writer lock; None where the run holds it throughout.
+        storage: Numbers that its vectors are stored in.
     """
 
     store: Store
@@ -138,6 +140,7 @@ class Commits:
     run: Run
     quarantine: Quarantine
     writing: Writing | None = None
+    storage: Storage = "float32"
 
     def put(self, done: Done) -> None:
         """Commit image rows first, then vectors, then quarantine; tidy the tables now and then."""
@@ -168,7 +171,9 @@ class Commits:
             if new_rows:
                 self.store.upsert(image_table(self.level), image_rows(new_rows, self.level))
             digests = [item.row["source_digest"] for item in done.good]
-            self.store.put_embeddings(self.level, self.fingerprint, ids, digests, np.concatenate(done.vectors))
+            self.store.put_embeddings(
+                self.level, self.fingerprint, ids, digests, np.concatenate(done.vectors), self.storage
+            )
             for item in done.good:
                 self.quarantine.release(item.pending.key)
             self.run.counts["embedded"] += len(ids)

@@ -13,7 +13,7 @@ from locatlas.indexer.store import Store
 from locatlas.indexer.trainings import put_known_trainings
 from locatlas.models import registry
 from locatlas.models.crops import CropPlan, default_crop
-from locatlas.models.spec import EncoderSpec, Mapping, Passes, Precision
+from locatlas.models.spec import EncoderSpec, Mapping, Passes, Precision, Storage
 
 _log = logging.getLogger(__name__)
 
@@ -79,6 +79,7 @@ class EncoderRequest:
     seed: int | None = None
     precision: Precision | None = None
     crop: CropPlan | None = None
+    storage: Storage | None = None
 
     @property
     def names_no_plan(self) -> bool:
@@ -92,9 +93,17 @@ class EncoderRequest:
 
     def fits(self, spec: EncoderSpec) -> bool:
         """Whether a spec is all that was asked for."""
-        asked = (self.name, self.mapping, self.passes, self.stains or None, self.seed, self.precision, self.crop)
-        has = (spec.name, spec.mapping, spec.passes, spec.stains, spec.mapping_seed, spec.precision, spec.crop)
-        return all(mine is None or mine == its for mine, its in zip(asked, has, strict=True))
+        pairs = (
+            (self.name, spec.name),
+            (self.mapping, spec.mapping),
+            (self.passes, spec.passes),
+            (self.stains or None, spec.stains),
+            (self.seed, spec.mapping_seed),
+            (self.precision, spec.precision),
+            (self.crop, spec.crop),
+            (self.storage, spec.storage),
+        )
+        return all(asked is None or asked == its for asked, its in pairs)
 
 
 def stored_encoders(store: Store, level: str | None = None) -> list[StoredEncoder]:
@@ -152,7 +161,8 @@ def _plan(spec: EncoderSpec) -> str:
 
 def _shown(spec: EncoderSpec) -> str:
     crop = f", crop {spec.crop}" if spec.crop else ""
-    return f"{spec.name} ({_plan(spec)}, {spec.precision}{crop}, {spec.fingerprint[:12]})"
+    storage = "" if spec.storage == "float32" else f", stored as {spec.storage}"
+    return f"{spec.name} ({_plan(spec)}, {spec.precision}{crop}{storage}, {spec.fingerprint[:12]})"
 
 
 def _row(encoder: StoredEncoder) -> dict[str, Any]:
@@ -277,9 +287,9 @@ def settle(
         request: What the user asked for.
         available: Channels of the images at hand.
         like: Encoder that the atlas already uses, None in a new atlas. Where the request names no other, it gives the
-            name; where it names no plan and no other encoder, it gives the plan and the precision, too. Its crop is
-            taken by any encoder that was not trained here on one of its own, so that encoders are compared on the same
-            pixels.
+            name; where it names no other encoder, it gives precision and storage, and where it names no plan either,
+            the plan. Its crop is taken by any encoder that was not trained here on one of its own, so that encoders are
+            compared on the same pixels.
         cuts: Whether cells are cut out of fields: the spec gets a crop.
 
     Raises:
@@ -310,6 +320,8 @@ def settle(
         precision=precision,
         available=available,
     )
+    if storage := request.storage or (same.storage if same else None):
+        spec = spec.with_changes(storage=storage)
     if not cuts:
         return spec.with_changes(crop=None)
     # one that was trained on crops takes no others unless they are asked for

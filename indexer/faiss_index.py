@@ -5,6 +5,8 @@ made, and the ids of its rows. A file that does not match its sidecar, or a side
 never used; rows that came later are searched exactly and merged.
 """
 
+import mmap
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +27,13 @@ from locatlas.indexer.faiss_kinds import (
     choose_kind,
     find_candidates,
     new_index,
+    read_faiss,
     train_and_add,
     unit_vectors,
 )
 from locatlas.indexer.faiss_recall import measure_recall, truth_of, tuned
 from locatlas.indexer.faiss_sidecar import SIDECAR_VERSION, Sidecar, blake2b, id_lines, rows_digest
+from locatlas.indexer.file_digest import FileState, file_state
 from locatlas.indexer.lance_files import manifest_digest
 from locatlas.indexer.layout import write_atomically
 from locatlas.indexer.schema import image_table
@@ -37,7 +41,7 @@ from locatlas.indexer.store import Store
 from locatlas.indexer.table_reads import TableVectors
 from locatlas.indexer.vector_cache import mapped_vectors
 
-__all__ = ["FaissIndex", "build", "kind_of", "open_index", "refresh"]
+__all__ = ["FaissIndex", "IndexCheck", "build", "kind_of", "open_index", "refresh"]
 
 
 def _paths(store: Store, table: str) -> tuple[Path, Path, Path]:
@@ -172,32 +176,64 @@ class FaissIndex:
         return mask if allowed is None else mask & allowed[self.rows]
 
 
-def open_index(store: Store, encoder: StoredEncoder, held: TableVectors) -> tuple[FaissIndex | None, str]:
+class IndexCheck:
+    """Takes the digests of an index's files, in a thread of its own: FAISS itself is loaded meanwhile."""
+
+    def __init__(self, store: Store, encoder: StoredEncoder) -> None:
+        self._paths = _paths(store, encoder.table)
+        self._found: tuple[Sidecar, FileState, bytes] | str = "no index"
+        self._thread = threading.Thread(target=self._look, name="index-check", daemon=True)
+        self._thread.start()
+
+    def _look(self) -> None:
+        faiss_path, json_path, ids_path = self._paths
+        if not json_path.is_file():
+            return
+        try:
+            sidecar = Sidecar.from_json(json_path.read_text(encoding="utf-8"))
+            state, lines = file_state(faiss_path), ids_path.read_bytes()
+            # in one call, which keeps no interpreter lock: between blocks it would wait for whoever has it
+            with faiss_path.open("rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                digests = (blake2b(data), blake2b(lines))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            self._found = f"index unreadable ({error})"
+            return
+        whole = digests == (sidecar.file_digest, sidecar.ids_digest)
+        self._found = (sidecar, state, lines) if whole else "index file damaged"
+
+    def result(self) -> "tuple[Sidecar, FileState, bytes] | str":
+        """Sidecar, state of the FAISS file and its ids, if all are what was written; else a word about them."""
+        self._thread.join()
+        return self._found
+
+
+def open_index(
+    store: Store, encoder: StoredEncoder, held: TableVectors, check: IndexCheck | None = None
+) -> tuple[FaissIndex | None, str]:
     """The index of an encoder's table if it can be trusted, and a word about it.
 
     Args:
         store: The atlas.
         encoder: Whose vectors.
         held: The table's vectors now.
+        check: Of the index's files, if it was begun already.
 
     Returns:
         The index, or None with the reason: absent, damaged, foreign or stale.
     """
-    import faiss
-
-    faiss_path, json_path, ids_path = _paths(store, encoder.table)
+    faiss_path, json_path, _ = _paths(store, encoder.table)
     if not json_path.is_file():
         return None, "no index"
-    try:
-        sidecar = Sidecar.from_json(json_path.read_text(encoding="utf-8"))
-        lines, data = ids_path.read_bytes(), np.fromfile(faiss_path, dtype=np.uint8)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return None, f"index unreadable ({error})"
+    check = check or IndexCheck(store, encoder)
+    import faiss  # while the thread reads
+
+    found = check.result()
+    if isinstance(found, str):
+        return None, found
+    sidecar, checked, lines = found
     made_of = (sidecar.table, sidecar.fingerprint, sidecar.dim, sidecar.metric)
     if made_of != (encoder.table, encoder.fingerprint, encoder.spec.dim, "cosine"):
         return None, "index of another table or encoder"
-    if (blake2b(data.data), blake2b(lines)) != (sidecar.file_digest, sidecar.ids_digest):
-        return None, "index file damaged"
     rows: NDArray[np.int64] | None = None
     # of the very manifest that is there now: then its ids and vectors are, too, but for those that are left out here
     same = sidecar.manifest and sidecar.manifest == manifest_digest(store.folder, encoder.table, held.version)
@@ -207,11 +243,15 @@ def open_index(store: Store, encoder: StoredEncoder, held: TableVectors) -> tupl
         if not same and ((rows < 0).any() or rows_digest(ids, held.vectors[rows]) != sidecar.vectors_digest):
             return None, "index stale: rows it holds were changed or removed"
     try:
-        index = faiss.deserialize_index(data)
+        index = read_faiss(faiss_path)
     except RuntimeError as error:  # our own bytes, so it is another FAISS
         return None, f"index of FAISS {sidecar.faiss}, which {faiss.__version__} does not read ({error})"
+    if file_state(faiss_path) != checked:  # replaced by a newer one meanwhile, which has another sidecar
+        return open_index(store, encoder, held)
+    if rows is None:
+        return FaissIndex(sidecar, index, None, np.empty(0, dtype=np.int64)), "up to date"
     in_file = np.zeros(len(held), dtype=np.bool_)
-    in_file[slice(None) if rows is None else rows[rows >= 0]] = True
+    in_file[rows[rows >= 0]] = True
     later = np.flatnonzero(~in_file)
     return FaissIndex(sidecar, index, rows, later), f"{len(later)} rows later" if len(later) else "up to date"
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ __all__ = [
     "find_candidates",
     "ladder",
     "new_index",
+    "read_faiss",
     "train_and_add",
     "unit_vectors",
 ]
@@ -178,6 +180,17 @@ def _on_one_thread(do: Callable[..., Any], *args: Any, **options: Any) -> Any:
         return do(*args, **options)
     finally:
         faiss.omp_set_num_threads(threads)
+
+
+def read_faiss(path: Path) -> Any:
+    """The index in a file, which is mapped: whole vectors are not copied, codes in blocks (`ivfpq`) are, from the map.
+
+    Raises:
+        RuntimeError: If FAISS does not read it.
+    """
+    import faiss
+
+    return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
 
 
 def find_candidates(

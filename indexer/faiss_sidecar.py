@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from mmap import mmap
 from typing import Any, Self
 
 import numpy as np
@@ -80,7 +81,7 @@ def _sealed(values: dict[str, Any]) -> str:
     return blake2b(json.dumps(values, sort_keys=True).encode())
 
 
-def blake2b(data: bytes | memoryview) -> str:
+def blake2b(data: bytes | memoryview | mmap) -> str:
     """blake2b-128 in hex."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 

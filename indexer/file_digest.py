@@ -4,10 +4,23 @@ import hashlib
 import os
 from pathlib import Path
 
-__all__ = ["BLOCK", "file_digest", "sync_folder"]
+__all__ = ["BLOCK", "FileState", "file_digest", "file_state", "sync_folder"]
 
 BLOCK = 4 << 20
 """Bytes read at once: hashing gives up the interpreter's lock for each block."""
+
+FileState = tuple[int, int, int]
+"""Inode, time of change (ns) and bytes of a file that is replaced, never written in place."""
+
+
+def file_state(path: Path) -> FileState:
+    """What is another once a file was replaced.
+
+    Raises:
+        OSError: If it cannot be looked at.
+    """
+    said = path.stat()
+    return said.st_ino, said.st_mtime_ns, said.st_size
 
 
 def file_digest(path: Path, *, to_disk: bool = False) -> tuple[int, str]:

@@ -23,11 +23,12 @@ from locatlas.indexer.ledger import Run
 from locatlas.indexer.rows import image_rows
 from locatlas.indexer.schema import image_schema, image_table
 from locatlas.indexer.store import Store
+from locatlas.indexer.storing import as_stored
 from locatlas.indexer.tidy import tidy
 from locatlas.indexer.units import positive_number
 from locatlas.indexer.vector_files import read_vector_file
 from locatlas.indexer.vector_rows import VectorRows
-from locatlas.models.spec import EncoderSpec
+from locatlas.models.spec import EncoderSpec, Storage
 
 __all__ = ["import_embeddings"]
 
@@ -42,6 +43,7 @@ def import_embeddings(
     dataset: str = "imported",
     level: Literal["fov", "cell"] | str = "fov",
     label_names: Sequence[str] = (),
+    storage: Storage = "float32",
 ) -> dict[str, Any]:
     """Import a file of vectors; a second import of the same file does nothing.
 
@@ -56,20 +58,21 @@ def import_embeddings(
         dataset: First part of the ids of new rows.
         level: "fov" or "cell".
         label_names: Names of a .pth's label columns.
+        storage: Numbers of the vectors' table: "float32", or rounded to "float16", which takes half of the disk.
 
     Returns:
         imported, updated, skipped, dim, encoder {name, fingerprint, state}.
 
     Raises:
         InputError: If the file cannot be used.
-        EncoderMismatchError: If the vectors of that name here have another length, or were embedded here.
+        EncoderMismatchError: If the vectors of that name here have another length or storage, or were embedded here.
         AtlasLockedError: If another process writes.
     """
     _check_arguments(name, dataset, level)
     file, atlas = Path(file), Path(atlas)
     found = read_vector_file(file, label_names=label_names)
     dim = found.dim
-    spec = _imported_spec(name, dim)
+    spec = _imported_spec(name, dim, storage)
     store = Store.create(atlas)
     with (
         store.folder.writer(f"import-embeddings {file}"),
@@ -78,7 +81,7 @@ def import_embeddings(
         known = encoders.stored_encoders(store, level)
         for other in known:
             if other.spec.name == name and other.fingerprint != spec.fingerprint:
-                raise EncoderMismatchError(_taken(file, atlas, other, dim))
+                raise EncoderMismatchError(_taken(file, atlas, other, spec))
         encoder = next((e for e in known if e.fingerprint == spec.fingerprint), StoredEncoder(level, spec, "building"))
         require_space(store.folder.path, bytes_of_images(len(found), dim))
         done = _write(store, encoder, found, file, dataset, run)
@@ -99,11 +102,17 @@ def import_embeddings(
     }
 
 
-def _taken(file: Path, atlas: Path, other: StoredEncoder, dim: int) -> str:
+def _taken(file: Path, atlas: Path, other: StoredEncoder, spec: EncoderSpec) -> str:
     if not other.is_imported:
         return f"{file}: {other.spec.name!r} is an encoder of {atlas} that embeds images itself; choose another --name"
+    if other.spec.dim == spec.dim:
+        return (
+            f"{file}: asked to store {spec.storage}; {other.spec.name!r} in {atlas} is stored as {other.spec.storage}. "
+            f"Say --storage {other.spec.storage}, or choose another --name"
+        )
     return (
-        f"{file}: vectors of {dim} numbers; {other.spec.name!r} in {atlas} has {other.spec.dim}. Choose another --name"
+        f"{file}: vectors of {spec.dim} numbers; {other.spec.name!r} in {atlas} has {other.spec.dim}. "
+        "Choose another --name"
     )
 
 
@@ -120,7 +129,7 @@ def _check_arguments(name: str, dataset: str, level: str) -> None:
         raise InputError(message)
 
 
-def _imported_spec(name: str, dim: int) -> EncoderSpec:
+def _imported_spec(name: str, dim: int, storage: Storage) -> EncoderSpec:
     return EncoderSpec(
         name=name,
         architecture=encoders.IMPORTED,
@@ -129,6 +138,7 @@ def _imported_spec(name: str, dim: int) -> EncoderSpec:
         embedding_dim=dim,
         weights_sha256=f"imported:{name}",
         source="imported",
+        storage=storage,
         notes="vectors made elsewhere: locatlas cannot embed further images with it",
     )
 
@@ -148,6 +158,7 @@ def _write(store: Store, encoder: StoredEncoder, found: VectorRows, file: Path, 
     images = store.read(table, [name for name in _schema(encoder.level).names if name != "thumbnail"])
     ids = _ids_of(found, images["id"], file, dataset)
     _check_sizes(ids, found, file)
+    _check_storage(ids, found, encoder)
     place, before = rows_in(ids, images["id"]), _digests_there(store, encoder.table, ids)
     run.level, run.fingerprint = encoder.level, encoder.fingerprint
     start = n_imported = n_updated = n_zero = 0
@@ -167,7 +178,7 @@ def _write(store: Store, encoder: StoredEncoder, found: VectorRows, file: Path, 
             run.touched()
             chosen = vectors if n_other == len(vectors) else vectors[other.to_numpy(zero_copy_only=False)]
             written, of = names.filter(other).to_pylist(), digests.filter(other).to_pylist()
-            store.put_embeddings(encoder.level, encoder.fingerprint, written, of, chosen)
+            store.put_embeddings(encoder.level, encoder.fingerprint, written, of, chosen, encoder.spec.storage)
         anew = pc.is_in(names, value_set=one_array(described["id"]))
         run.wrote(names.filter(pc.or_(anew, other)).to_pylist())
         n_imported += n_other
@@ -217,6 +228,14 @@ def _described(rows: pa.Table, images: pa.Table, place: NDArray[np.int64], level
     here = images.take(pa.array(place[there])).to_pylist()
     pairs = zip(here, rows.filter(pa.array(there)).to_pylist(), strict=True)
     return pa.concat_tables([new, image_rows([anew for h, row in pairs if (anew := described_anew(h, row))], level)])
+
+
+def _check_storage(ids: pa.Array, found: VectorRows, encoder: StoredEncoder) -> None:
+    """Refuse vectors that the table's numbers do not hold before anything is written: the file is read once more."""
+    start, rows = 0, _rows_at_once(found.dim)
+    for vectors in found.blocks(rows) if encoder.spec.storage != "float32" else ():
+        as_stored(vectors, encoder.spec.storage, ids[start : start + len(vectors)].to_pylist(), encoder.table)
+        start += len(vectors)
 
 
 def _check_sizes(ids: pa.Array, found: VectorRows, file: Path) -> None:

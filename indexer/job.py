@@ -206,7 +206,15 @@ class Job:
     def commits(self, encoder: StoredEncoder) -> Commits:
         """Commits of an encoder's vectors."""
         writing = self.writing if self.beside else None
-        return Commits(self.store, encoder.level, encoder.fingerprint, self.run, self.quarantine, writing)
+        return Commits(
+            self.store,
+            encoder.level,
+            encoder.fingerprint,
+            self.run,
+            self.quarantine,
+            writing,
+            storage=encoder.spec.storage,
+        )
 
     def knows(self, encoder: StoredEncoder) -> bool:
         """Whether the atlas has the encoder at its level, in whatever state."""

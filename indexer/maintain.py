@@ -9,6 +9,7 @@ from typing import Any
 
 from locatlas.errors import StoreDamagedError
 from locatlas.indexer.backup.kept import give_up
+from locatlas.indexer.cache_entries import cached_tables, drop_cache
 from locatlas.indexer.declared_roots import declare_roots
 from locatlas.indexer.encoders import StoredEncoder, stored_encoders
 from locatlas.indexer.ledger import Run
@@ -16,7 +17,6 @@ from locatlas.indexer.maps import drop_maps, maps_of
 from locatlas.indexer.store import Store
 from locatlas.indexer.tidy import old_versions, remove_versions
 from locatlas.indexer.tidy_limits import DROPPED
-from locatlas.indexer.vector_cache import cached_tables, drop_cache
 from locatlas.interrupts import unbroken
 
 __all__ = ["MaintainSummary", "SupersededVectors", "maintain"]

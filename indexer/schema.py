@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from locatlas.errors import SchemaMismatchError
+from locatlas.models.spec import Storage
 
 __all__ = [
     "ANNOTATIONS",
@@ -30,6 +31,8 @@ __all__ = [
 
 SCHEMA_VERSION = 3
 """Raised with every change of a schema below, together with a golden atlas and a CHANGELOG entry."""
+
+_NUMBERS: dict[Storage, pa.DataType] = {"float32": pa.float32(), "float16": pa.float16()}
 
 
 def _required(name: str, kind: pa.DataType) -> pa.Field:
@@ -221,13 +224,13 @@ def image_table(level: str) -> str:
     return "fovs" if level == "fov" else "cells"
 
 
-def embedding_schema(dim: int) -> pa.Schema:
-    """One vector a row: id, digest of the source it was made from, float32 fixed-size list of `dim`."""
+def embedding_schema(dim: int, storage: Storage = "float32") -> pa.Schema:
+    """One vector a row: id, digest of the source it was made from, fixed-size list of `dim` numbers."""
     return pa.schema(
         [
             _required("id", pa.string()),
             _required("source_digest", pa.string()),
-            _required("vector", pa.list_(pa.float32(), dim)),
+            _required("vector", pa.list_(_NUMBERS[storage], dim)),
         ]
     )
 

@@ -23,10 +23,12 @@ from locatlas.indexer.schema import (
     embedding_schema,
     embedding_table_name,
 )
+from locatlas.indexer.storing import as_stored
 from locatlas.indexer.table_reads import TableReads, first_line
 from locatlas.indexer.tidy_limits import COMPACTED_ROWS, FRAGMENTS_BEFORE_COMPACTION
 from locatlas.indexer.upgrade import upgrade
 from locatlas.interrupts import unbroken
+from locatlas.models.spec import Storage
 
 __all__ = ["Store"]
 
@@ -124,7 +126,13 @@ class Store(TableReads):
             raise StoreDamagedError(message) from error
 
     def put_embeddings(
-        self, level: str, fingerprint: str, ids: Sequence[str], digests: Sequence[str], vectors: NDArray[np.float32]
+        self,
+        level: str,
+        fingerprint: str,
+        ids: Sequence[str],
+        digests: Sequence[str],
+        vectors: NDArray[np.float32],
+        storage: Storage = "float32",
     ) -> None:
         """Write vectors of one encoder.
 
@@ -134,8 +142,10 @@ class Store(TableReads):
             ids: (n,) image ids.
             digests: (n,) digests of the sources they were made from.
             vectors: (n, d) float32, finite.
+            storage: Numbers of the table, as the encoder's spec says.
 
         Raises:
+            InputError: If a vector does not fit float16 (`storing.as_stored`).
             SchemaMismatchError: If they do not fit each other or the table, or `check_rows` refuses them.
             StoreDamagedError: If they cannot be written.
         """
@@ -146,14 +156,16 @@ class Store(TableReads):
                 f"{vectors.shape}; as many of each and float32 (n, d) needed; nothing was written"
             )
             raise SchemaMismatchError(message)
-        schema = embedding_schema(vectors.shape[1])
-        flat = pa.array(np.ascontiguousarray(vectors).reshape(-1))
+        schema = embedding_schema(vectors.shape[1], storage)
+        if self.has(table) and (here := self._vector_type(table)) != schema.field("vector").type:
+            kind = "" if here.value_type == schema.field("vector").type.value_type else f" as {here.value_type}"
+            got = f"{vectors.shape[1]}{kind and f' as {storage}'}"
+            message = f"table {table} holds vectors of {here.list_size} numbers{kind}, got {got}; nothing was written"
+            raise SchemaMismatchError(message)
+        flat = pa.array(np.ascontiguousarray(as_stored(vectors, storage, ids, table)).reshape(-1))
         columns = [pa.array(ids, pa.string()), pa.array(digests, pa.string())]
         column = pa.FixedSizeListArray.from_arrays(flat, type=schema.field("vector").type)
         rows = pa.table([*columns, column], schema=schema)
-        if self.has(table) and (dim := self._dim(table)) != vectors.shape[1]:
-            message = f"table {table} holds vectors of {dim} numbers, got {vectors.shape[1]}; nothing was written"
-            raise SchemaMismatchError(message)
         self.upsert(table, rows, schema=schema)
 
     def delete(self, table: str, ids: Sequence[str]) -> None:

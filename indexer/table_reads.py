@@ -4,16 +4,12 @@ pylance opens the same files as lancedb, which writes them, and starts faster.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-# the Rust side logs "No existing dataset" whenever a table is made
-os.environ.setdefault("LANCE_LOG", "error")
-
-import lance
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,7 +17,9 @@ from numpy.typing import NDArray
 
 from locatlas.errors import StoreDamagedError, UnknownNameError
 from locatlas.indexer.aligned import is_ascending, one_array
+from locatlas.indexer.lance_files import table_state
 from locatlas.indexer.layout import AtlasFolder
+from locatlas.indexer.row_cache import KEPT_TABLES, keep_rows, kept_rows
 from locatlas.indexer.schema import (
     ANNOTATIONS,
     BENCHMARKS,
@@ -38,6 +36,9 @@ from locatlas.interrupts import check_stop
 
 __all__ = ["FIXED", "TableReads", "TableVectors", "first_line"]
 
+# the Rust side logs "No existing dataset" whenever a table is made
+os.environ.setdefault("LANCE_LOG", "error")
+
 FIXED = {
     "fovs": FOVS,
     "cells": CELLS,
@@ -50,6 +51,10 @@ FIXED = {
     "runs": RUNS,
     "quarantine": QUARANTINE,
 }
+
+_SMALL = frozenset({"encoders", "segmenters", "trainings"})
+"""Tables of a few rows that every question reads."""
+assert set(FIXED) >= _SMALL >= KEPT_TABLES
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +104,7 @@ class TableReads:
 
     def __init__(self, folder: AtlasFolder) -> None:
         self.folder = folder
+        self._small: dict[Hashable, tuple[Hashable, pa.Table]] = {}
 
     def tables(self) -> list[str]:
         """Names of the tables that exist, sorted."""
@@ -109,8 +115,9 @@ class TableReads:
             return FIXED[table]
         return self._dataset(table).schema.remove_metadata()
 
-    def _dim(self, table: str) -> int:
-        return int(self._dataset(table).schema.field("vector").type.list_size)
+    def _vector_type(self, table: str) -> Any:
+        """Fixed-size list of the numbers of an embedding table."""
+        return self._dataset(table).schema.field("vector").type
 
     def _path(self, table: str) -> Path:
         return self.folder.db / f"{table}.lance"
@@ -118,6 +125,8 @@ class TableReads:
     def _dataset(self, table: str) -> Any:
         if not self.has(table):
             raise UnknownNameError("table", table, self.tables())
+        import lance  # which takes longer than a question that is answered from `cache/`
+
         try:
             return lance.dataset(str(self._path(table)))
         except (OSError, ValueError) as error:
@@ -140,8 +149,14 @@ class TableReads:
         return False
 
     def version(self, table: str) -> int:
-        """Lance version of the table; every commit raises it."""
-        return int(self._dataset(table).version)
+        """Lance version of the table, which every commit raises: that of its newest manifest.
+
+        Raises:
+            UnknownNameError: If there is no such table.
+        """
+        if (state := table_state(self.folder, table)) is None:
+            raise UnknownNameError("table", table, self.tables())
+        return state[0]
 
     def count(self, table: str) -> int:
         """Rows by the table's manifest. Not a proof of health: Lance answers even if the data file is gone."""
@@ -153,13 +168,38 @@ class TableReads:
             schema = FIXED[table]
             rows = schema.empty_table()
             return rows if columns is None else rows.select(list(columns))
-        rows = self._to_table(table, columns, None)
-        if "id" not in rows.column_names or is_ascending(rows["id"]):
-            return rows
-        return rows.sort_by("id")
+        return self._small_rows(table, columns) if table in _SMALL else self._rows(table, columns)
 
-    def _to_table(self, table: str, columns: Sequence[str] | None, only: Any) -> pa.Table:
+    def _small_rows(self, table: str, columns: Sequence[str] | None) -> pa.Table:
+        """As `read`, of a table that is read often and is kept until it changes."""
+        key, state = (table, None if columns is None else tuple(columns)), table_state(self.folder, table)
+        kept = self._small.get(key)
+        if kept is not None and kept[0] == state:
+            return kept[1]
+        rows = None
+        if state is not None and table in KEPT_TABLES and columns is None:
+            rows = kept_rows(self.folder, table, state[0])
+        # a commit that comes in between is read under the version before it, and read again the next time
+        rows = self._rows(table, columns) if rows is None else rows
+        self._small[key] = (state, rows)
+        return rows
+
+    def keep_small(self) -> None:
+        """Keep in files, too, what every question reads of small tables, if the atlas has a cache."""
+        for table in KEPT_TABLES:
+            if self.has(table) and kept_rows(self.folder, table, self.version(table)) is None:
+                self._rows(table, None)  # which are kept
+
+    def _rows(self, table: str, columns: Sequence[str] | None) -> pa.Table:
         dataset = self._dataset(table)
+        rows = self._to_table(table, dataset, columns, None)
+        if "id" in rows.column_names and not is_ascending(rows["id"]):
+            rows = rows.sort_by("id")
+        if table in KEPT_TABLES and columns is None:
+            keep_rows(self.folder, table, int(dataset.version), rows)
+        return rows
+
+    def _to_table(self, table: str, dataset: Any, columns: Sequence[str] | None, only: Any) -> pa.Table:
         try:
             return dataset.to_table(columns=list(columns) if columns is not None else None, filter=only)
         except (OSError, ValueError) as error:
@@ -188,16 +228,16 @@ class TableReads:
         self, table: str, ids: Sequence[str], columns: Sequence[str] | None = None, *, key: str = "id"
     ) -> pa.Table:
         """The rows whose `key` is one of these ids, sorted by id; absent ones are simply not in the answer."""
-        return self._to_table(table, columns, pc.field(key).isin(list(ids))).sort_by("id")
+        return self._to_table(table, self._dataset(table), columns, pc.field(key).isin(list(ids))).sort_by("id")
 
     def read_vectors(self, table: str) -> TableVectors:
-        """All vectors of an embedding table, sorted by id, in one array.
+        """All vectors of an embedding table, sorted by id, in one array of float32, whatever the table holds.
 
         Raises:
             StoreDamagedError: If they cannot be read, or are fewer than the table's manifest says.
         """
         dataset = self._dataset(table)
-        dim = self._dim(table)
+        dim = int(self._vector_type(table).list_size)
         n = dataset.count_rows()
         vectors = np.empty((n, dim), dtype=np.float32)
         digests: list[pa.Array] = []

@@ -8,7 +8,6 @@ from pathlib import Path
 import pyarrow as pa
 
 from locatlas.errors import AtlasLockedError, InputError, LocatlasError, SchemaMismatchError, StoreDamagedError
-from locatlas.indexer.backup.before_upgrade import keep_before_upgrade
 from locatlas.indexer.digests import Digests, read_journal
 from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.schema import CELLS, FOVS, SCHEMA_VERSION
@@ -46,6 +45,10 @@ def upgrade(folder: AtlasFolder) -> None:
         AtlasLockedError: If it must be upgraded and another process writes.
         StoreDamagedError: If a table cannot be read or written.
     """
+    if _version(folder) == SCHEMA_VERSION:
+        return
+    from locatlas.indexer.backup.before_upgrade import keep_before_upgrade
+
     until = time.monotonic() + WAIT_S
     while (found := _version(folder)) != SCHEMA_VERSION:
         try:

@@ -18,6 +18,7 @@ __all__ = [
     "Pooling",
     "Precision",
     "Resize",
+    "Storage",
 ]
 
 IDENTITY_VERSION = 1
@@ -32,6 +33,7 @@ Resize = Literal["square", "short_edge_crop", "center_crop_pad", "none_pad_to_pa
 Mapping = Literal["natural", "random", "replicate"]
 Passes = Literal["joint", "separate"]
 Precision = Literal["fp32", "bf16"]
+Storage = Literal["float32", "float16"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,7 @@ class EncoderSpec:
             always `separate`.
         stains: Channels that are used, in the order of the concatenation; () with `joint` means all that fit a slot.
         precision: `fp32` or `bf16`.
+        storage: Numbers that tables hold its vectors in: `float32`, or rounded to `float16`, half as many bytes.
         crop: How single cells are cut out of their fields; None where whole images are embedded.
 
     Attributes that only describe:
@@ -104,6 +107,7 @@ class EncoderSpec:
     passes: Passes = "joint"
     stains: tuple[str, ...] = ()
     precision: Precision = "fp32"
+    storage: Storage = "float32"
     crop: CropPlan | None = None
     source: str = field(default="", metadata={"describes": True})
     license: str = field(default="", metadata={"describes": True})
@@ -119,6 +123,7 @@ class EncoderSpec:
             ("mapping", Mapping),
             ("passes", Passes),
             ("precision", Precision),
+            ("storage", Storage),
         ):
             if getattr(self, name) not in get_args(allowed):
                 message = (
@@ -169,8 +174,8 @@ class EncoderSpec:
             if f.name != "name" and not f.metadata.get("describes"):
                 value = getattr(self, f.name)
                 out[f.name] = list(value) if isinstance(value, tuple) else value
-        # left out where there is none: fingerprints from before there were crops, blocks and views still hold
-        for name, none in (("crop", None), ("block", None), ("views", 1)):
+        # left out where there is none: fingerprints from before there were crops, blocks, views and storage still hold
+        for name, none in (("crop", None), ("block", None), ("views", 1), ("storage", "float32")):
             if out[name] == none:
                 del out[name]
         return out if self.crop is None else {**out, "crop": self.crop.to_dict()}
@@ -189,8 +194,10 @@ class EncoderSpec:
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def to_json(self) -> str:
-        """All fields as canonical JSON."""
+        """All fields as canonical JSON; storage where it is not float32, which an older locatlas reads, too."""
         out = {f.name: getattr(self, f.name) for f in fields(self)}
+        if self.storage == "float32":
+            del out["storage"]
         out["crop"] = self.crop.to_dict() if self.crop else None
         return json.dumps(out, sort_keys=True, separators=(",", ":"), allow_nan=False)
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from locatlas.indexer.arrow_numbers import as_arrow
 from locatlas.query.localize import Localized
 from locatlas.query.view import View
 from locatlas.types import Neighbors
@@ -50,12 +51,12 @@ def neighbor_table(
     """
     rows = found.indices[0][found.indices[0] >= 0]
     wanted = ("id", "protein", "dataset", "localizations", "medoid")
-    hits = view.meta.select([c for c in wanted if c in view.meta.column_names]).take(pa.array(rows))
+    hits = view.meta.select([c for c in wanted if c in view.meta.column_names]).take(as_arrow(rows))
     columns = {
-        "rank": pa.array(np.arange(1, len(rows) + 1)),
+        "rank": as_arrow(np.arange(1, len(rows) + 1)),
         "id": hits["id"],
         "protein": hits["protein"],
-        "similarity": pa.array(found.similarities[0][: len(rows)]),
+        "similarity": as_arrow(found.similarities[0][: len(rows)]),
         "localizations": hits["localizations"],
         "dataset": hits["dataset"],
     }

@@ -2,27 +2,27 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import pyarrow as pa
 
 from locatlas.errors import InputError
 from locatlas.indexer.store import Store
-from locatlas.query.aggregate import How
 from locatlas.query.atlas_map import AtlasMap
 from locatlas.query.atlas_measures import AtlasMeasures
 from locatlas.query.atlas_probe import AtlasProbe
-from locatlas.query.classify import Vote, classify
-from locatlas.query.classify_units import Together, classify_units
 from locatlas.query.find import find
 from locatlas.query.label_source import LabelSource
 from locatlas.query.profiles import Profile
-from locatlas.query.remote import RemoteAtlas
 from locatlas.query.scope import Scope
 from locatlas.query.selection import Where
 from locatlas.query.subjects import Subject
-from locatlas.query.vote import Weights
 from locatlas.types import Level
+
+if TYPE_CHECKING:  # a look-up needs none of these
+    from locatlas.query.aggregate import How
+    from locatlas.query.remote import RemoteAtlas
+    from locatlas.query.vote import Weights
 
 __all__ = ["Atlas", "Where", "open_atlas"]
 
@@ -46,6 +46,8 @@ def open_atlas(path: str | Path, *, token: str | None = None) -> "Atlas | Remote
         InputError: If there is no atlas, or a token is given for a folder.
     """
     if isinstance(path, str) and path.lower().startswith(("http://", "https://")):
+        from locatlas.query.remote import RemoteAtlas
+
         return RemoteAtlas(path, token=token)
     if token is not None:
         message = f"{path}: a token is for the address of a server, not for a folder"
@@ -138,11 +140,11 @@ class Atlas(AtlasMeasures, AtlasProbe, AtlasMap):
         level: Level | None = None,
         k: int | None = None,
         exclude: str = "protein",
-        weights: Weights = "softmax",
+        weights: "Weights" = "softmax",
         temperature: float = 0.07,
         threshold: float = 0.5,
         by: str | None = None,
-        how: How | None = None,
+        how: "How | None" = None,
         top: float | None = None,
         map_labels: str | None = None,
         where: Where = (),
@@ -190,6 +192,9 @@ class Atlas(AtlasMeasures, AtlasProbe, AtlasMap):
             UnknownNameError: If the protein, id, column or encoder is not in the atlas.
             InputError: If k does not fit or nothing labelled may vote.
         """
+        from locatlas.query.classify import Vote, classify
+        from locatlas.query.classify_units import Together, classify_units
+
         subject = Subject.named(protein, id, image, channels, pixel_size_um, at)
         scope = Scope(
             level=level,

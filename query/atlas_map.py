@@ -1,16 +1,16 @@
 """Maps and exports of one atlas as a user asks for them. Reads the store, writes maps and files."""
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from locatlas.query.atlas_views import AtlasViews
-from locatlas.query.export.run import Exported, Kind, export
-from locatlas.query.map import MapPoints
-from locatlas.query.map_make import MapRequest, make_map
-from locatlas.query.map_plot import plot_map
 from locatlas.query.scope import Scope
 from locatlas.query.selection import Where
 from locatlas.types import Level
+
+if TYPE_CHECKING:  # a look-up needs none of these
+    from locatlas.query.export.run import Exported, Kind
+    from locatlas.query.map import MapPoints
 
 __all__ = ["AtlasMap"]
 
@@ -32,7 +32,7 @@ class AtlasMap(AtlasViews):
         refit: bool = False,
         plot: str | Path | None = None,
         map_labels: str | None = None,
-    ) -> MapPoints:
+    ) -> "MapPoints":
         """A two-dimensional map of the unit-normalised vectors (cosine), drawn once and kept in the atlas.
 
         Images that came later are placed on it without drawing the others anew: with pca by the same projection, with
@@ -60,6 +60,9 @@ class AtlasMap(AtlasViews):
             InputError: If the method is not installed, or a parameter does not fit.
             AtlasLockedError: If the atlas cannot be written.
         """
+        from locatlas.query.map_make import MapRequest, make_map
+        from locatlas.query.map_plot import plot_map
+
         params = {"n_neighbors": n_neighbors, "min_dist": min_dist, "perplexity": perplexity}
         request = MapRequest(
             level=level,
@@ -78,7 +81,7 @@ class AtlasMap(AtlasViews):
 
     def export(
         self,
-        kind: Kind,
+        kind: "Kind",
         out: str | Path,
         *,
         level: Level | None = None,
@@ -88,7 +91,7 @@ class AtlasMap(AtlasViews):
         k: int | None = None,
         method: Literal["pca", "umap", "tsne"] | None = None,
         overwrite: bool = False,
-    ) -> Exported:
+    ) -> "Exported":
         """Write vectors and metadata for other programs; under a temporary name, and renamed when whole.
 
         Args:
@@ -110,5 +113,7 @@ class AtlasMap(AtlasViews):
             UnknownNameError: If there is no such kind, level, encoder or column.
             InputError: If `out` is there, a package or a map is missing, or nothing passes the filters.
         """
+        from locatlas.query.export.run import export
+
         scope = Scope(level=level, encoder=encoder, of=of, where=where)
         return export(self._shelf, kind, Path(out), scope, k=k, method=method, overwrite=overwrite)

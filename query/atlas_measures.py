@@ -1,25 +1,23 @@
 """What an atlas says of its own encoder: how images of a protein resemble each other, and sweeps. Reads the store."""
 
 from collections.abc import Collection, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 
-from locatlas.query.aggregate import How
 from locatlas.query.atlas_views import AtlasViews
-from locatlas.query.classify_units import Together
-from locatlas.query.compare import CompareHow, compare
-from locatlas.query.compare_result import Comparison
-from locatlas.query.evaluate import evaluate
 from locatlas.query.label_source import LabelSource
-from locatlas.query.leakage import part_named
 from locatlas.query.profiles import Profile
-from locatlas.query.resemblance import Sort, protein_table
 from locatlas.query.scope import Scope
 from locatlas.query.selection import Where
-from locatlas.query.sweep import SweepResult
-from locatlas.query.vote import Weights
 from locatlas.types import Level
+
+if TYPE_CHECKING:  # a look-up needs none of these
+    from locatlas.query.aggregate import How
+    from locatlas.query.compare_result import Comparison
+    from locatlas.query.resemblance import Sort
+    from locatlas.query.sweep import SweepResult
+    from locatlas.query.vote import Weights
 
 __all__ = ["AtlasMeasures"]
 
@@ -33,7 +31,7 @@ class AtlasMeasures(AtlasViews):
         of: Literal["fov", "cell"] | None = None,
         k: int | None = None,
         exclude: str = "protein",
-        sort: Sort = "protein",
+        sort: "Sort" = "protein",
         worst_first: bool = False,
         mean_average_precision: bool = False,
         where: Where = (),
@@ -67,6 +65,8 @@ class AtlasMeasures(AtlasViews):
             InputError: If no image has a protein, heterogeneity is asked for without k or without cells, or mean
                 average precision without copairs or of more than 8,000 images.
         """
+        from locatlas.query.resemblance import protein_table
+
         scope = Scope(level=of, encoder=encoder, where=where, label_source=label_source)
         how = {"k": k, "exclude": exclude, "sort": sort, "worst_first": worst_first, "seed": seed}
         return protein_table(self._shelf, scope, mean_average_precision=mean_average_precision, **how)  # type: ignore[arg-type]
@@ -79,14 +79,14 @@ class AtlasMeasures(AtlasViews):
         protocol: Literal["leave-group-out", "kfold"] = "leave-group-out",
         folds: int = 5,
         seed: int = 0,
-        weights: Weights | Sequence[Weights] = "uniform",
+        weights: "Weights | Sequence[Weights]" = "uniform",
         temperature: float = 0.07,
         threshold: float = 0.5,
         labels: Literal["single", "multi"] = "single",
         level: Level | None = None,
         exclude: Literal["self", "fov", "protein"] = "protein",
         by: str | None = None,
-        how: How | None = None,
+        how: "How | None" = None,
         top: float | None = None,
         map_labels: str | None = None,
         where: Where = (),
@@ -99,7 +99,7 @@ class AtlasMeasures(AtlasViews):
         sample: int | None = None,
         keep_predictions: bool | Collection[int] = False,
         device: str = "cpu",
-    ) -> SweepResult:
+    ) -> "SweepResult":
         """How well k-NN recovers the annotated localizations, at every neighborhood size, from one search.
 
         Args:
@@ -141,6 +141,10 @@ class AtlasMeasures(AtlasViews):
                 `allow_training_groups` says what to do.
             InputError: If no row has both a group and a label, or k exceeds the references.
         """
+        from locatlas.query.classify_units import Together
+        from locatlas.query.evaluate import evaluate
+        from locatlas.query.leakage import part_named
+
         scope = Scope(
             level=level,
             encoder=encoder,
@@ -179,7 +183,7 @@ class AtlasMeasures(AtlasViews):
         group: str = "protein",
         exclude: Literal["self", "fov", "protein"] = "protein",
         labels: Literal["single", "multi"] = "single",
-        weights: Weights = "uniform",
+        weights: "Weights" = "uniform",
         temperature: float = 0.07,
         level: Level | None = None,
         map_labels: str | None = None,
@@ -190,7 +194,7 @@ class AtlasMeasures(AtlasViews):
         allow_training_groups: bool = False,
         seed: int = 0,
         device: str = "cpu",
-    ) -> Comparison:
+    ) -> "Comparison":
         """What a new encoder changes against an old one: neighbors, F1, and which proteins moved most.
 
         Only rows that both have are compared. Those that either was trained on are neighbors, but are not scored.
@@ -222,6 +226,8 @@ class AtlasMeasures(AtlasViews):
             LeakageError: If nothing is left that neither was trained on.
             InputError: If they have no rows in common, or k exceeds what some row may meet.
         """
+        from locatlas.query.compare import CompareHow, compare
+
         scope = Scope(
             level=level,
             encoder=encoder,

@@ -1,18 +1,19 @@
 """What trained heads make of an atlas' vectors: probe. Reads the store."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from locatlas.errors import InputError
-from locatlas.models.training.heads import HeadKind, HeadSpec
 from locatlas.query.atlas_views import AtlasViews
 from locatlas.query.label_source import LabelSource
-from locatlas.query.leakage import part_named
-from locatlas.query.probe_result import ProbeResult
 from locatlas.query.profiles import Profile
 from locatlas.query.scope import Scope
 from locatlas.query.selection import Where
 from locatlas.types import Level
+
+if TYPE_CHECKING:  # a look-up needs none of these
+    from locatlas.models.training.heads import HeadKind
+    from locatlas.query.probe_result import ProbeResult
 
 __all__ = ["AtlasProbe"]
 
@@ -23,7 +24,7 @@ class AtlasProbe(AtlasViews):
     def probe(
         self,
         *,
-        head: HeadKind = "linear",
+        head: "HeadKind" = "linear",
         labels: Literal["single", "multi"] = "single",
         loss: Literal["ce", "bce", "focal"] | None = None,
         group: str = "protein",
@@ -46,7 +47,7 @@ class AtlasProbe(AtlasViews):
         allow_training_groups: bool = False,
         device: str = "cpu",
         progress: Callable[[str, int, int], None] | None = None,
-    ) -> ProbeResult:
+    ) -> "ProbeResult":
         """How well heads trained on the vectors recover the localizations of groups that they never saw.
 
         The backbone stays frozen, the head is trained: what the paper calls zero-shot.
@@ -87,6 +88,8 @@ class AtlasProbe(AtlasViews):
         """
         # torch is not needed to ask for neighbors
         from locatlas.models.training.fit_head import HeadPlan
+        from locatlas.models.training.heads import HeadSpec
+        from locatlas.query.leakage import part_named
         from locatlas.query.probe_atlas import probe_atlas
 
         if seeds < 1 or seed < 0:

@@ -1,23 +1,23 @@
 """What an atlas holds: its state, levels, annotations, and vectors with metadata. Reads the store."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from locatlas.indexer.store import Store
-from locatlas.query.annotation_report import annotation_report, annotation_table
 from locatlas.query.label_source import LabelSource
 from locatlas.query.profiles import Profile
 from locatlas.query.scope import Scope, look
 from locatlas.query.selection import Where
 from locatlas.query.shelf import Shelf
-from locatlas.query.show import ShownAnswer, atlas_html, show
-from locatlas.query.status import status
 from locatlas.query.subjects import Subject
 from locatlas.query.view import View
 from locatlas.types import Level
+
+if TYPE_CHECKING:
+    from locatlas.query.show import ShownAnswer
 
 __all__ = ["AtlasViews"]
 
@@ -37,9 +37,11 @@ class AtlasViews:
         return f"Atlas({str(self.store.folder.path)!r})"
 
     def _repr_html_(self) -> str:
+        from locatlas.query.show import atlas_html
+
         return atlas_html(self.store)
 
-    def show(self, table: pa.Table, *, limit: int = 50) -> ShownAnswer:
+    def show(self, table: pa.Table, *, limit: int = 50) -> "ShownAnswer":
         """An answer of `neighbors` or `classify` as a notebook shows it, with the stored thumbnails.
 
         Args:
@@ -49,14 +51,20 @@ class AtlasViews:
         Raises:
             InputError: If the table is no such answer.
         """
+        from locatlas.query.show import show
+
         return show(self.store, table, limit=limit)
 
     def status(self) -> dict[str, Any]:
         """Tables, encoders, coverage, indices, roots, runs and versions."""
+        from locatlas.query.status import status
+
         return status(self.store)
 
     def annotations(self) -> pa.Table:
         """What people said, one row an image and annotator; `applies`: the image is still the one they looked at."""
+        from locatlas.query.annotation_report import annotation_table
+
         return annotation_table(self.store)
 
     def annotation_report(self, *, level: str | None = None) -> dict[str, Any]:
@@ -65,6 +73,8 @@ class AtlasViews:
         Args:
             level: "fov" or "cell"; None for the one that has annotations, cells where both have.
         """
+        from locatlas.query.annotation_report import annotation_report
+
         return annotation_report(self.store, level=level)
 
     def levels(self) -> list[str]:

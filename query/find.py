@@ -6,7 +6,6 @@ import pyarrow as pa
 from locatlas.query import answers
 from locatlas.query.lookup import look_up
 from locatlas.query.notes import beyond_filters, unknown_proteins
-from locatlas.query.resemblance import similarity_context
 from locatlas.query.scope import Scope, look
 from locatlas.query.selection import check_k, usable_index
 from locatlas.query.shelf import Shelf
@@ -35,19 +34,22 @@ def find(shelf: Shelf, subject: Subject, scope: Scope, *, k: int | None, exclude
     """
     seen = look(shelf, scope, subject)
     queries = subject.as_one(shelf.store, seen.loaded, seen.view, scope.profile or "mean")
-    n_rows = int(seen.allowed.sum()) if seen.allowed is not None else len(seen.view)
+    n_rows = int(np.count_nonzero(seen.allowed)) if seen.allowed is not None else len(seen.view)
     k = min(DEFAULT_K, n_rows) if k is None else k
     check_k(k, n_rows, exclude)
     index = usable_index(seen.loaded, seen.view, exact=exact)
     found, was_exact = look_up(queries, seen.view, k=k, exclude=exclude, allowed=seen.allowed, index=index)
-    own = np.empty(0, dtype=np.int64)
+    own, resemblance = np.empty(0, dtype=np.int64), None
     if subject.protein is not None:
+        from locatlas.query.resemblance import similarity_context
+
+        resemblance = similarity_context(seen, subject.protein)
         own = rows_of(seen.loaded.view, "protein", subject.protein)
     return answers.neighbor_table(
         seen.view,
         found,
         query=subject.said(),
-        similarity_context=None if subject.protein is None else similarity_context(seen, subject.protein),
+        similarity_context=resemblance,
         exact=was_exact,
         exclude=exclude,
         **seen.said(),

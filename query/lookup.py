@@ -30,6 +30,10 @@ EXACT_FROM_QUERIES = 128
 """Above so many queries one matrix product is about as fast as an index asked one by one: scripts/bench/lookup.py."""
 
 
+FEW_QUERIES = 4
+"""Up to so many queries among few rows are answered one by one; more share one copy of these rows."""
+
+
 class CandidateIndex(Protocol):
     """An approximate index: proposes rows, which are then ranked exactly."""
 
@@ -136,13 +140,37 @@ def look_up(
         allowed = may if allowed is None else allowed & may
     else:
         exclusions = _exclusions(queries, view, exclude)
-    selective = allowed is not None and allowed.mean() < EXACT_BELOW_SELECTIVITY
-    # what an index could not answer is refused there
-    unusable = not 1 <= k <= EXACT_ABOVE_K or queries.vectors.shape[1] != view.vectors.shape[1]
+    n_allowed = len(view) if allowed is None else int(np.count_nonzero(allowed))
+    selective = n_allowed < EXACT_BELOW_SELECTIVITY * len(view)
+    # what cannot be answered is refused by the search that follows
+    fits = k >= 1 and queries.vectors.shape[1] == view.vectors.shape[1]
+    unusable = not fits or k > EXACT_ABOVE_K
+    if allowed is not None and selective and fits and len(queries.names) <= FEW_QUERIES:
+        rows = np.flatnonzero(allowed)
+        return _joined([_among(q, i, view, rows, k, exclusions) for i, q in enumerate(queries.vectors)]), True
     if index is None or selective or unusable or len(queries.names) > EXACT_FROM_QUERIES:
         return search(queries.vectors, view.prepared, k=k, exclude=exclusions, allowed=allowed), True
     found = [_by_index(queries.vectors[i], i, view, index, k, exclusions, allowed) for i in range(len(queries.names))]
-    return Neighbors(np.concatenate([f.indices for f in found]), np.concatenate([f.similarities for f in found])), False
+    return _joined(found), False
+
+
+def _joined(found: Sequence[Neighbors]) -> Neighbors:
+    return Neighbors(np.concatenate([f.indices for f in found]), np.concatenate([f.similarities for f in found]))
+
+
+def _among(
+    query: NDArray[np.float32],
+    i: int,
+    view: View,
+    rows: NDArray[np.int64],
+    k: int,
+    exclusions: Sequence[Exclusion],
+) -> Neighbors:
+    """The nearest of some rows, which are looked at where they lie: a copy of them would take longer."""
+    for mine, theirs in exclusions:
+        if mine[i] >= 0:
+            rows = rows[theirs[rows] != mine[i]]
+    return rank_rows(prepare(query[None], "queries"), view.prepared, rows, k=k)
 
 
 def _by_index(

@@ -14,6 +14,7 @@ EXTRA_CANDIDATES = 8
 """Candidates asked for beyond k, so that the cut at k is seldom a near tie with something unseen."""
 
 _GATHER_ENTRIES = 1 << 18  # float64 numbers gathered at once (2 MiB): what fits a core's own cache
+_ROWS_IN_CACHE = 256  # references gathered at once for one query
 _ROWS_AT_ONCE = 64  # queries searched in float64 at once, against
 _TILE = 4096  # references at a time
 _MARGIN_64 = 1e-12  # far above the rounding of a float64 dot product of unit vectors, far below float32's
@@ -100,13 +101,29 @@ def rank_rows(
     if len(rows) > k:
         measured = searched.lengths[rows]
         if IN_RANGE[0] < measured.min() and measured.max() < IN_RANGE[1]:
-            # those that float32 leaves a chance; without BLAS, which may wake a second thread for this little
-            coarse = np.einsum("nd,d->n", searched.raw(rows), query.unit(slice(None))[0]) / measured
+            # those that float32 leaves a chance
+            coarse = _products(searched, rows, query.unit(slice(None))[0]) / measured
             kth = np.partition(coarse, len(rows) - k)[len(rows) - k]
             rows = rows[coarse >= kth - 2 * float32_margin(query.dim)]
     similarities = _similarities(query, searched, np.zeros(len(rows), dtype=np.int64), rows)
     order = np.lexsort((rows, -similarities))[:k]
     return _cut(rows[None, order], similarities[None, order], k)
+
+
+def _products(searched: Prepared, rows: NDArray[np.int64], unit: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Float32 products of some references, as they are, with one vector, (n_rows,).
+
+    Gathered a few at a time into the same memory, and without BLAS, which may wake a second thread for this little.
+    """
+    out = np.empty(len(rows), dtype=np.float32)
+    held = np.empty((min(len(rows), _ROWS_IN_CACHE), searched.dim), dtype=np.float32)
+    for low in range(0, len(rows), _ROWS_IN_CACHE):
+        some = rows[low : low + _ROWS_IN_CACHE]
+        part = held[: len(some)]
+        # "clip", for rows that are all there: else `out` is filled by way of a copy
+        np.take(searched.vectors, some if searched.rows is None else searched.rows[some], axis=0, out=part, mode="clip")
+        np.einsum("nd,d->n", part, unit, out=out[low : low + len(some)])
+    return out
 
 
 def _ranked(similarities: NDArray[np.float64], indices: NDArray[np.int64]) -> NDArray[np.int64]:

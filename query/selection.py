@@ -32,7 +32,7 @@ def allowed_rows(view: View, where: Where) -> NDArray[np.bool_] | None:
     filters = filters_of(where)
     if not filters:
         return None
-    allowed = apply(view.meta, filters)
+    allowed = view.kept_mask(tuple(filters), lambda: apply(view.meta, filters))
     if not allowed.any():
         shown = " and ".join(one.shown for one in filters)
         message = f"no image at level {view.level} passes the filter {shown}{_meant(view, filters)}"

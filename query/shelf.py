@@ -12,14 +12,16 @@ from locatlas.errors import InputError
 from locatlas.indexer import encoders
 from locatlas.indexer.aligned import rows_in
 from locatlas.indexer.encoders import StoredEncoder
-from locatlas.indexer.faiss_index import FaissIndex, open_index
+from locatlas.indexer.faiss_index import FaissIndex, IndexCheck, open_index
 from locatlas.indexer.lance_files import table_state
 from locatlas.indexer.schema import image_schema, image_table
 from locatlas.indexer.store import Store
-from locatlas.indexer.vector_cache import mapped_vectors
+from locatlas.indexer.table_reads import TableVectors
+from locatlas.indexer.vector_cache import MappedVectors, mapped_vectors
 from locatlas.query.labelled import LabelledViews
 from locatlas.query.outdated import digests_now
 from locatlas.query.view import NOT_READ, View
+from locatlas.query.view_cache import keep_view, kept_view, made_of
 
 __all__ = ["Loaded", "Shelf"]
 
@@ -100,7 +102,7 @@ class Shelf:
             )
             raise InputError(message)
         tables = (stored.table, table, *self._fields_too(level))
-        states = tuple((self.store.version(t), table_state(self.store.folder, t)) for t in tables)
+        states = tuple(table_state(self.store.folder, t) for t in tables)
         key = (level, stored.fingerprint)
         with self._lock:
             if key not in self._kept or self._kept[key][0] != states:
@@ -109,8 +111,25 @@ class Shelf:
 
     def _loaded(self, level: str, stored: StoredEncoder, table: str) -> Loaded:
         """Read what `load` gives."""
+        check = IndexCheck(self.store, stored)
         # vectors first: a writer commits an image's row before its vector, so every vector read has its row
-        mapped, n_stale = mapped_vectors(self.store, stored.table), 0
+        mapped = mapped_vectors(self.store, stored.table)
+        held, n_stale, tables = mapped.held, 0, (table, *self._fields_too(level))
+        images = made_of(self.store, tables)
+        view = kept_view(self.store.folder, level, mapped, images)
+        if view is None:
+            view, held = self._built(level, stored, mapped, table)
+            n_stale = len(mapped.held) - len(held)
+            # of the images as they were looked at, if nobody wrote meanwhile
+            if not n_stale and made_of(self.store, tables) == images:
+                keep_view(self.store.folder, mapped, images, view)
+                self.store.keep_small()
+                view = kept_view(self.store.folder, level, mapped, images) or view
+        index, state = open_index(self.store, stored, held, check)
+        return Loaded(stored, view, index, state, n_stale, LabelledViews(view))
+
+    def _built(self, level: str, stored: StoredEncoder, mapped: MappedVectors, table: str) -> tuple[View, TableVectors]:
+        """The view, and the vectors that it is of: those that were made from the pixels of now."""
         held, norms = mapped.held, mapped.norms
         columns = [c for c in image_schema("fov" if level == "fov" else "cell").names if c not in NOT_READ]
         images = self.store.read(table, columns)
@@ -119,12 +138,9 @@ class Shelf:
             place = rows_in(held.names, images["id"])
             same = pc.equal(now.take(pa.array(place, mask=place < 0)), held.sources)
             fresh = np.flatnonzero(pc.fill_null(same, fill_value=False).to_numpy(zero_copy_only=False))
-            n_stale = len(held) - len(fresh)
-            if n_stale:
+            if len(fresh) < len(held):
                 held, norms = held.take(fresh), norms if norms is None else norms[fresh]
-        view = View.build(level, held.names, held.vectors, images, norms)
-        index, state = open_index(self.store, stored, held)
-        return Loaded(stored, view, index, state, n_stale, LabelledViews(view))
+        return View.build(level, held.names, held.vectors, images, norms), held
 
     def _fields_too(self, level: str) -> tuple[str, ...]:
         """The table of fields, where answers of the level depend on it."""

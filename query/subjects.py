@@ -14,7 +14,6 @@ from locatlas.indexer.planes import plural
 from locatlas.indexer.store import Store
 from locatlas.query.lookup import Queries
 from locatlas.query.profiles import Profile, profile
-from locatlas.query.query_image import embed_image
 from locatlas.query.same_file import rows_from_files
 from locatlas.query.shelf import Loaded
 from locatlas.query.view import View
@@ -129,6 +128,8 @@ class Subject:
             if self.at is not None and base.level != "cell":
                 message = f"at names a cell of the image: level cell needed, not {base.level}"
                 raise InputError(message)
+            from locatlas.query.query_image import embed_image  # which reads files
+
             vector, digest = embed_image(
                 self.image, self.channels, loaded.encoder.spec, pixel_size_um=self.pixel_size_um, at=self.at
             )

@@ -1,7 +1,7 @@
 """Vectors with their metadata in one order: what queries look at. Pure, given the tables."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from locatlas.errors import InputError, UnknownNameError
 from locatlas.indexer.aligned import rows_in
+from locatlas.indexer.arrow_numbers import as_arrow
 from locatlas.query.coding import Coding
 from locatlas.query.unit import Prepared, prepare
 
@@ -24,6 +25,8 @@ NOT_READ = frozenset(
 
 _NEVER_HIDDEN = frozenset({"annotated", "annotated_by"})
 """Columns that keep their name even where they are empty: votes rest on them."""
+
+_KEPT_MASKS = 16
 
 
 def _called(name: str) -> tuple[str, str, str]:
@@ -64,6 +67,7 @@ class View:
         norms: Their Euclidean norms, float64 (n,), where they are known already.
         origin: View of the same rows and vectors, of which this one has some columns otherwise (`with_columns`).
         own: Columns that differ from those of `origin`.
+        codings: Columns that are coded already.
     """
 
     level: str
@@ -72,6 +76,7 @@ class View:
     norms: NDArray[np.float64] | None = None
     origin: "View | None" = None
     own: frozenset[str] = frozenset()
+    codings: Mapping[str, Coding] = field(default_factory=dict)
 
     @classmethod
     def build(
@@ -131,7 +136,27 @@ class View:
 
     @cached_property
     def _codings(self) -> dict[str, Coding]:
+        return dict(self.codings)
+
+    @cached_property
+    def _masks(self) -> dict[Hashable, NDArray[np.bool_]]:
         return {}
+
+    def kept_mask(self, key: Hashable, make: Callable[[], NDArray[np.bool_]]) -> NDArray[np.bool_]:
+        """Rows of which something holds, bool (n,), read-only; the last few are kept: a program asks the same often.
+
+        Args:
+            key: What holds.
+            make: Finds them.
+        """
+        mask = self._masks.pop(key, None)
+        if mask is None:
+            mask = make()
+            mask.flags.writeable = False
+        self._masks[key] = mask  # the last one used is the last one dropped
+        for old in list(self._masks)[:-_KEPT_MASKS]:
+            self._masks.pop(old, None)  # another thread may have
+        return mask
 
     def coded(self, column: str) -> Coding:
         """A group's names as integers, kept for many searches.
@@ -196,7 +221,7 @@ class View:
     def take(self, rows: NDArray[np.int64]) -> Self:
         """Some of the rows."""
         norms = None if self.norms is None else self.norms[rows]
-        return type(self)(self.level, self.meta.take(pa.array(rows)), self.vectors[rows], norms)
+        return type(self)(self.level, self.meta.take(as_arrow(rows)), self.vectors[rows], norms)
 
     def with_columns(self, columns: Mapping[str, pa.Array]) -> Self:
         """The same rows and vectors with these columns in place of those of their names.

@@ -116,7 +116,7 @@ def _slabs(opened: Opened, rows: pa.Int32Array) -> Iterator[NDArray[np.float32]]
     step = max(1, _SLAB_BYTES // (4 * dim))
     for start in range(0, len(rows), step):
         taken = opened.dataset.take(rows.slice(start, step), columns=["vector"])
-        yield taken["vector"].combine_chunks().flatten().to_numpy().reshape(-1, dim)
+        yield taken["vector"].combine_chunks().flatten().to_numpy().reshape(-1, dim).astype(np.float32)
 
 
 def _look_at_one(

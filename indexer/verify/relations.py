@@ -89,12 +89,13 @@ def compare_cells(cells: pa.Table, fields: pa.Table) -> list[Finding]:
     return findings
 
 
-def compare_encoders(encoders: pa.Table, dims: Mapping[str, int | None]) -> list[Finding]:
+def compare_encoders(encoders: pa.Table, dims: Mapping[str, tuple[int, str] | None]) -> list[Finding]:
     """Encoders against their tables.
 
     Args:
         encoders: Columns of `COLUMNS`.
-        dims: Length of the vectors of each embedding table; None where it cannot be opened.
+        dims: Length of the vectors of each embedding table and the numbers they are stored in; None where it cannot be
+            opened.
     """
     findings = []
     rows = encoders.to_pylist()
@@ -112,8 +113,9 @@ def compare_encoders(encoders: pa.Table, dims: Mapping[str, int | None]) -> list
         if row["state"] == "current" and table not in dims:
             means = f"the vectors of {name}, which answers at level {row['level']}, are not there"
             findings.append(finding("damage", "table missing", table, means, again))
-        elif (dim := dims.get(table)) is not None and dim != row["dim"]:
-            means = f"its vectors have {dim} numbers, {name} makes {row['dim']}: they are not its own"
+        elif (here := dims.get(table)) is not None and here != (own := (row["dim"], _storage(row["spec"]))):
+            found, wanted = (f"{dim} numbers ({storage})" for dim, storage in (here, own))
+            means = f"its vectors have {found}, {name} makes {wanted}: they are not its own"
             findings.append(finding("damage", "other dimension", table, means, f"move db/{table}.lance away; {again}"))
         findings += _spec_findings(row, name)
     for level, names in current.items():
@@ -141,6 +143,14 @@ def compare_maps(maps: pa.Table, encoders: pa.Table) -> list[Finding]:
         return []
     means = "maps of encoders that the atlas does not know: nothing shows them"
     return [finding("warning", "orphan maps", "maps", means, "--repair deletes them", of=lone)]
+
+
+def _storage(spec: str) -> str:
+    """What a stored spec says of its table; one that cannot be read is told by `_spec_findings`."""
+    try:
+        return EncoderSpec.from_json(spec).storage
+    except (InputError, ValueError, KeyError, TypeError):
+        return "float32"
 
 
 def _spec_findings(row: Mapping[str, str], name: str) -> list[Finding]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from locatlas.indexer.cache_entries import drop_cache
 from locatlas.indexer.faiss_index import kind_of
 from locatlas.indexer.file_digest import file_digest
 from locatlas.indexer.lance_files import Opened, ids_of_fragments, open_before_newest
@@ -12,7 +13,6 @@ from locatlas.indexer.layout import FORMAT
 from locatlas.indexer.schema import FOVS
 from locatlas.indexer.store import Store
 from locatlas.indexer.upgrade import OLDEST
-from locatlas.indexer.vector_cache import drop_cache
 from locatlas.indexer.verify import losses
 from locatlas.indexer.verify.aside import Aside, addresses, drop_fragments, drop_rows, later_duplicates
 from locatlas.indexer.verify.file_findings import KEPT, PRECIOUS

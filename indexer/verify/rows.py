@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from locatlas.indexer.lance_files import Opened, reading
 from locatlas.indexer.schema import embedding_schema
 from locatlas.indexer.verify.finding import Finding, finding
+from locatlas.models.spec import Storage
 
 __all__ = ["Ids", "bad_vectors", "ill_formed", "in_order", "look_at_ids", "look_at_schema"]
 
@@ -41,7 +42,8 @@ def look_at_schema(opened: Opened, expected: pa.Schema | None) -> list[Finding]:
     if expected is None:
         kind = here.field("vector").type if "vector" in here.names else None
         length = kind.list_size if kind is not None and pa.types.is_fixed_size_list(kind) else 1
-        expected = embedding_schema(length)
+        storage: Storage = "float16" if kind is not None and pa.types.is_float16(kind.value_type) else "float32"
+        expected = embedding_schema(length, storage)
     here = pa.schema([field.remove_metadata() for field in here])
     if here == expected:
         return []

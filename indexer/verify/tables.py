@@ -164,10 +164,13 @@ def _relate(tables: Tables) -> None:
             tables.relations += compare_maps(maps, encoders)
 
 
-def _dim(opened: Opened) -> int | None:
+def _dim(opened: Opened) -> tuple[int, str] | None:
+    """Length of the vectors and the numbers that they are stored in."""
     names = opened.dataset.schema.names
     kind = opened.dataset.schema.field("vector").type if "vector" in names else None
-    return int(kind.list_size) if kind is not None and pa.types.is_fixed_size_list(kind) else None
+    if kind is None or not pa.types.is_fixed_size_list(kind):
+        return None
+    return int(kind.list_size), "float16" if pa.types.is_float16(kind.value_type) else "float32"
 
 
 def imported_tables(encoders: pa.Table | None, names: Iterable[str]) -> set[str]:

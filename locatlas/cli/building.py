@@ -15,6 +15,8 @@ from locatlas.cli.running_options import LEVELS, faiss_option, levels_of, runnin
 if TYPE_CHECKING:
     from locatlas.indexer.encoders import EncoderRequest
 
+STORAGES = click.Choice(["float32", "float16"])
+
 
 def _encoder_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(
@@ -40,6 +42,12 @@ def _encoder_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 type=click.Choice(["fp32", "bf16"]),
                 help="Default: bf16 where hardware and network gain from it; in an atlas an encoder keeps its own.",
             ),
+            click.option(
+                "--storage",
+                type=STORAGES,
+                help="Numbers that its vectors are stored in: float16 rounds them and takes half of the disk. Default: "
+                "float32; in an atlas an encoder keeps its own.",
+            ),
         ]
     ):
         command = option(command)
@@ -53,6 +61,7 @@ def _request(
     stains: tuple[str, ...],
     plan_seed: int | None,
     precision: Literal["fp32", "bf16"] | None,
+    storage: Literal["float32", "float16"] | None,
     **crop: Any,
 ) -> "EncoderRequest":
     from locatlas.indexer.encoders import EncoderRequest
@@ -70,6 +79,7 @@ def _request(
         stains=stains,
         seed=plan_seed,
         precision=precision,
+        storage=storage,
         crop=crop_plan(**crop),
     )
 
@@ -204,6 +214,13 @@ def _key_values(flag: str, options: tuple[str, ...]) -> dict[str, str]:
     metavar="NAME,...",
     help="Names of a DINO4Cells feature file's label columns, in order; default: HPA's 28, sorted.",
 )
+@click.option(
+    "--storage",
+    type=STORAGES,
+    default="float32",
+    show_default=True,
+    help="Numbers that the vectors are stored in: float16 rounds them and takes half of the disk.",
+)
 @faiss_option
 @json_option
 def import_embeddings_command(
@@ -213,6 +230,7 @@ def import_embeddings_command(
     dataset: str,
     level: str,
     label_names: tuple[str, ...],
+    storage: Literal["float32", "float16"],
     faiss: str,
     *,
     as_json: bool,
@@ -223,11 +241,19 @@ def import_embeddings_command(
 
     few_arenas()
     summary = import_embeddings(
-        file, atlas=atlas, name=encoder_name, dataset=dataset, level=level, label_names=label_names
+        file,
+        atlas=atlas,
+        name=encoder_name,
+        dataset=dataset,
+        level=level,
+        label_names=label_names,
+        storage=storage,
     )
     from locatlas.indexer.faiss_index import refresh
+    from locatlas.query.warm import prepare_questions
 
     summary["indices"] = refresh(atlas, faiss, levels=(level,))
+    prepare_questions(atlas, (level,))
     if as_json:
         emit_json(summary)
         return

@@ -20,13 +20,15 @@ SHOWN_REASONS = 12
 
 
 def finish(atlas: Path, summary: "IndexSummary", *, faiss: str, as_json: bool) -> None:
-    """Build the FAISS index that was asked for, and say what was done."""
+    """Build the FAISS index that was asked for and what first questions map, and say what was done."""
     from locatlas.indexer.faiss_index import refresh
     from locatlas.indexer.planes import plural
     from locatlas.indexer.store import Store
     from locatlas.indexer.unread_channels import unread_channels
+    from locatlas.query.warm import prepare_questions
 
     indices = refresh(atlas, faiss, levels=tuple(summary.encoders))
+    prepare_questions(atlas, tuple(summary.encoders))
     if as_json:
         emit_json({**summary.to_dict(), "indices": indices})
         return

@@ -101,12 +101,12 @@ def _print_encoders(encoders: list[dict[str, Any]], imported: Container[str]) ->
 
 def _plan(encoder: dict[str, Any], imported: Container[str]) -> str:
     """What a vector is, in words."""
+    stored = "" if encoder["storage"] == "float32" else f", stored as {encoder['storage']}"
     if encoder["fingerprint"] in imported:
-        return f"{encoder['dim']} numbers, made elsewhere"
+        return f"{encoder['dim']} numbers, made elsewhere{stored}"
     stains = f" of {' + '.join(encoder['stains'])}" if encoder["stains"] else ""
-    return (
-        f"{encoder['dim']} numbers, channels {encoder['channels']}, {encoder['passes']}{stains}, {encoder['precision']}"
-    )
+    plan = f"channels {encoder['channels']}, {encoder['passes']}{stains}, {encoder['precision']}"
+    return f"{encoder['dim']} numbers, {plan}{stored}"
 
 
 def _training(encoder: dict[str, Any]) -> str:

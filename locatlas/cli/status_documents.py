@@ -24,6 +24,7 @@ class EncoderState(EncoderName):
     level: str
     state: str = Field(pattern="^(building|current|superseded)$")
     dim: int
+    storage: str = Field(pattern="^float(32|16)$", description="numbers that its vectors are stored in")
     images: int = Field(description="images at the level")
     embedded: int = Field(description="of these, with a vector")
     stale: int = Field(description="vectors made from other pixels than those there now")

@@ -7,13 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from locatlas.errors import StoreDamagedError
 from locatlas.indexer.lance_files import table_state
 from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.store import Store
-from locatlas.indexer.table_reads import FIXED
 from locatlas.query.atlas import Atlas
 
 __all__ = ["Desk", "HeldStore", "Stamp"]
@@ -22,36 +19,9 @@ Stamp = tuple[tuple[Any, ...], ...]
 """State of an atlas: by table its version, and which manifest says so. Every commit changes it, and so does an atlas
 that is put in the place of this one with as many commits."""
 
-_SMALL = frozenset({"encoders", "segmenters", "trainings"})
-"""Tables of a few rows that every question reads."""
-
 
 class HeldStore(Store):
-    """A store that knows versions by the names of manifests, and keeps small tables until these change.
-
-    A look-up asks for four versions and reads the table of encoders twice, which takes Lance longer than the search
-    among some thousand vectors.
-    """
-
-    def __init__(self, *args: Any, **how: Any) -> None:
-        super().__init__(*args, **how)
-        self._small: dict[Hashable, tuple[Hashable, pa.Table]] = {}
-
-    def version(self, table: str) -> int:
-        """As `Store.version`: the newest manifest is the newest commit."""
-        state = table_state(self.folder, table)
-        return super().version(table) if state is None else state[0]
-
-    def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """As `Store.read`."""
-        if table not in _SMALL or not self.has(table):
-            return super().read(table, columns)
-        key, state = (table, None if columns is None else tuple(columns)), table_state(self.folder, table)
-        kept = self._small.get(key)
-        if kept is None or kept[0] != state:
-            # a commit that comes in between is read under the version before it, and read again the next time
-            kept = self._small[key] = (state, super().read(table, columns))
-        return kept[1]
+    """A store that says in which state its tables are."""
 
     def stamp(self, tables: Sequence[str] = ()) -> Stamp:
         """State by table, those of vectors included; none named means all."""
@@ -133,6 +103,3 @@ class Desk:
         while self._size > self._kept_bytes:
             _, (_, _, freed) = self._kept.popitem(last=False)
             self._size -= freed
-
-
-assert set(FIXED) >= _SMALL

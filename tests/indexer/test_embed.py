@@ -198,3 +198,32 @@ def test_both_levels_are_embedded_each_with_its_own_states(tmp_path: Path, plain
     store = Store.open(tmp_path / "atlas")
     shown = {(e.level, e.spec.mapping): e.state for e in encoders.stored_encoders(store)}
     assert shown == {("fov", "natural"): "current", ("cell", "natural"): "superseded", ("cell", "random"): "current"}
+
+
+def test_vectors_in_float16_are_those_of_float32_rounded_and_new_images_follow(
+    source: Path, atlas: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that was killed and continued ends with the same bytes, and further images are stored alike."""
+    whole = encoders.current(store, "fov")
+    assert whole is not None
+    half = EncoderRequest(storage="float16")
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        calls = iter([Store.put_embeddings, Store.put_embeddings, killed])
+        patched.setattr(Store, "put_embeddings", lambda *a, **k: next(calls)(*a, **k))
+        with pytest.raises(KeyboardInterrupt):
+            embed(atlas=atlas, request=half, commit_rows=2)
+    assert embed(atlas=atlas, request=half, commit_rows=2).skipped == 4
+    stored = encoders.current(store, "fov")
+    assert stored is not None
+    assert (stored.spec.storage, stored.spec.with_changes(storage="float32")) == ("float16", whole.spec)
+    exact, rounded = (store.read_vectors(e.table) for e in (whole, stored))
+    np.testing.assert_array_equal(rounded.vectors, exact.vectors.astype(np.float16).astype(np.float32))
+    write_field(source, 6)
+    assert index(source, atlas=atlas, dataset="opencell").embedded == 1
+    assert embed(atlas=atlas, request=EncoderRequest()).embedded == 0
+    assert store.read_vectors(stored.table).vectors.shape == (7, whole.spec.dim)
+    assert encoders.current(store, "fov") == stored

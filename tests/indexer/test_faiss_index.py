@@ -228,12 +228,12 @@ def test_a_file_that_this_faiss_does_not_read_is_not_used(
 ) -> None:
     import faiss
 
-    def unreadable(_: object) -> None:
+    def unreadable(*_: object) -> None:
         message = "index type not recognized"
         raise RuntimeError(message)
 
     build(empty, encoder, "flat")
-    monkeypatch.setattr(faiss, "deserialize_index", unreadable)
+    monkeypatch.setattr(faiss, "read_index", unreadable)
     index, said = opened(empty, encoder)
     assert index is None
     assert "which" in said

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import locatlas
-from locatlas.indexer import vector_cache
+from locatlas.indexer import cache_entries, vector_cache
 from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.maintain import maintain
 from locatlas.indexer.store import Store
@@ -60,7 +60,7 @@ def test_what_was_read_to_be_written_is_not_held_as_well(atlas: Path) -> None:
 def test_answers_are_the_same_with_and_without(atlas: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cached = [locatlas.open(atlas).neighbors(id="d/00/1", level="cell", k=5) for _ in range(2)]
     monkeypatch.setattr(vector_cache, "CACHE_FROM_BYTES", 1 << 40)
-    vector_cache.drop_cache(Store.open(atlas).folder, TABLE)
+    cache_entries.drop_cache(Store.open(atlas).folder, TABLE)
     plain = locatlas.open(atlas).neighbors(id="d/00/1", level="cell", k=5)
     assert cached[0].equals(plain)
     assert cached[1].equals(plain)
@@ -121,8 +121,8 @@ def test_no_cache_where_there_is_no_room_and_none_for_small_tables(
     atlas: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        full = vector_cache.shutil.disk_usage(atlas)._replace(free=1000)
-        patched.setattr(vector_cache.shutil, "disk_usage", lambda _: full)
+        full = cache_entries.shutil.disk_usage(atlas)._replace(free=1000)
+        patched.setattr(cache_entries.shutil, "disk_usage", lambda _: full)
         same(atlas, mapped=False)
         assert entries(atlas) == []
     monkeypatch.setattr(vector_cache, "CACHE_FROM_BYTES", 1 << 20)
@@ -174,4 +174,4 @@ def test_maintain_removes_that_of_a_table_that_is_gone(atlas: Path) -> None:
     same(atlas, mapped=False)
     (atlas / "cache" / TABLE).rename(atlas / "cache" / "emb_cell_000000000000")
     maintain(atlas=atlas)
-    assert vector_cache.cached_tables(Store.open(atlas).folder) == []
+    assert cache_entries.cached_tables(Store.open(atlas).folder) == ["encoders"]

@@ -26,6 +26,7 @@ OTHER_VALUES = {
     "pixel_size_um": 0.08,
     "stains": ("protein",),
     "precision": "bf16",
+    "storage": "float16",
     "block": 3,
     "views": 8,
     "crop": CropPlan(size_um=41.0),

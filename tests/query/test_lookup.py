@@ -6,8 +6,9 @@ import pytest
 from numpy.typing import NDArray
 
 from locatlas.errors import InputError, UnknownNameError
+from locatlas.query.exact import search
 from locatlas.query.localize import localize
-from locatlas.query.lookup import EXACT_ABOVE_K, Queries, look_up
+from locatlas.query.lookup import EXACT_ABOVE_K, FEW_QUERIES, Queries, look_up
 from locatlas.query.notes import unknown_proteins
 from locatlas.query.view import View
 
@@ -75,6 +76,41 @@ def test_many_neighbors_are_searched_exactly_even_with_an_index(view: View) -> N
     queries = Queries.from_rows(view, np.arange(24))
     for k, was_exact in ((EXACT_ABOVE_K, False), (EXACT_ABOVE_K + 1, True)):
         assert look_up(queries, view, k=k, exclude="none", index=Half())[1] == was_exact
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-20])
+@pytest.mark.parametrize("n_queries", [1, FEW_QUERIES, FEW_QUERIES + 1])
+def test_among_few_rows_ties_and_zero_vectors_are_as_in_a_whole_search(
+    rng: np.random.Generator, n_queries: int, scale: float
+) -> None:
+    """Equal vectors come in the order of rows, as in a search of all; similarities are float64 brute force's."""
+    n, d = 2000, 6
+    vectors = (rng.integers(-2, 3, size=(n, d)) * rng.integers(1, 4, size=(n, 1)) * scale).astype(np.float32)
+    meta = pa.table(
+        {
+            "id": [f"{i:04d}" for i in range(n)],
+            "fov": pa.nulls(n, pa.string()),
+            "protein": [f"P{i % 50}" for i in range(n)],
+            "localizations": pa.array([[]] * n, pa.list_(pa.string())),
+        }
+    )
+    view, allowed = View("cell", meta, vectors), np.zeros(n, dtype=np.bool_)
+    allowed[rng.choice(n, 90, replace=False)] = True
+    asking = rng.choice(n, n_queries, replace=False)
+    found, exact = look_up(
+        Queries.from_rows(view, asking), view, k=12, exclude="protein", allowed=allowed, index=Half()
+    )
+    assert exact
+    codes = np.array([i % 50 for i in range(n)])
+    whole = search(vectors[asking], vectors, k=12, exclude=[(codes[asking], codes)], allowed=allowed)
+    np.testing.assert_array_equal(found.indices, whole.indices)
+    wide = vectors.astype(np.float64)
+    lengths = np.linalg.norm(wide, axis=1)
+    for place, row in enumerate(asking):
+        may = allowed & (lengths > 0) & (codes != row % 50) & (lengths[row] > 0)
+        cosines = np.sort(wide[may] @ wide[row] / (lengths[may] * lengths[row]))[::-1][:12]
+        np.testing.assert_allclose(found.similarities[place][: len(cosines)], cosines, rtol=0, atol=1e-6)
+        assert np.isnan(found.similarities[place][len(cosines) :]).all()
 
 
 def test_a_selective_filter_is_searched_exactly_even_with_an_index(view: View) -> None:

@@ -85,3 +85,21 @@ def test_a_column_of_lists_without_any_is_a_group_without_names() -> None:
     assert view.names("annotated") == [None]
     assert not view.has("annotated", "er")
     assert view.coded("annotated").of_row.tolist() == [-1]
+
+
+def test_masks_are_kept_read_only_and_the_last_few_only() -> None:
+    view = View("fov", pa.table({"id": ["a", "b"]}), np.zeros((2, 3), dtype=np.float32))
+    made: list[int] = []
+
+    def mask(number: int) -> np.ndarray:
+        return view.kept_mask(number, lambda: made.append(number) or np.array([True, number % 2 == 0]))
+
+    assert mask(0) is mask(0)
+    assert not mask(1)[1]
+    with pytest.raises(ValueError, match="read-only"):
+        mask(0)[0] = False
+    for number in range(2, 40):
+        mask(number)
+    mask(39)
+    mask(0)
+    assert made == [*range(40), 0]

@@ -1,0 +1,28 @@
+"""Arrow tables in files that are mapped into memory: columns that nobody looks at are never read. I/O."""
+
+from pathlib import Path
+
+import pyarrow as pa
+
+__all__ = ["mapped_table", "write_table"]
+
+
+def mapped_table(path: Path) -> pa.Table:
+    """The table in a file; it stays readable when the file is deleted.
+
+    Raises:
+        OSError: If the file cannot be opened.
+        pyarrow.ArrowInvalid: If it is no such table.
+    """
+    with pa.memory_map(str(path)) as source:
+        return pa.ipc.open_file(source).read_all()
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a table, each column in one piece.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table.combine_chunks())

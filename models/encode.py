@@ -13,7 +13,9 @@ from locatlas.errors import ImageRejectedError, InputError, WeightsError
 from locatlas.models import registry, vit, weights
 from locatlas.models.hardware import native_bf16, usable_device
 from locatlas.models.precision import in_precision
-from locatlas.models.runtimes import Runtime, checked, openvino_network
+from locatlas.models.running import Prepare, Runtime
+from locatlas.models.runtimes import checked, openvino_network
+from locatlas.models.sending import Sent, sender
 from locatlas.models.spec import EncoderSpec, Mapping, Passes, Precision
 from locatlas.models.transforms import network_input
 from locatlas.models.views import turned
@@ -30,6 +32,9 @@ _BATCH_OPENVINO = 8
 
 _PREPARED_AT_ONCE = 256
 """Images that `encode` holds ready in memory, 0.6 MB each at 224 px with three slots."""
+
+_SENT_AT_ONCE = 64
+"""Images that `encode` holds on a device that prepares, with all their pixels."""
 
 
 def resolve(
@@ -101,17 +106,22 @@ def _in_slot_order(spec: EncoderSpec, available: Sequence[str], mapping: Mapping
     return (*fitting, *others)
 
 
-def load_encoder(spec: EncoderSpec, *, device: str = "auto", runtime: Runtime = "torch") -> "Encoder":
+def load_encoder(
+    spec: EncoderSpec, *, device: str = "auto", runtime: Runtime = "torch", prepare: Prepare = "auto"
+) -> "Encoder":
     """The network of a spec with its weights, ready to encode.
 
     Args:
         spec: From `resolve`, or as stored with an atlas.
         device: `auto` (CUDA if there is one, else the CPU), or torch's name of one.
         runtime: What runs the network; `openvino` is for the CPU.
+        prepare: Where integer pixels are scaled and resized: on the `device` that runs the network, or the `cpu`, in
+            whichever thread calls `prepare`; `auto` is `device` on CUDA. Inputs are equal up to rounding.
 
     Raises:
         WeightsError: If the weights are not to be had, are not those of the spec's digest, or do not fit exactly.
-        InputError: If the device does not exist here, or the runtime is not installed or not for it.
+        InputError: If the device does not exist here, the runtime is not installed or not for it, or the device cannot
+            prepare.
     """
     where = usable_device("cpu" if runtime == "openvino" and device == "auto" else device)
     network = vit.build(spec)
@@ -123,7 +133,7 @@ def load_encoder(spec: EncoderSpec, *, device: str = "auto", runtime: Runtime = 
     if vit.embedding_dim(network) != spec.embedding_dim:
         message = f"encoder {spec.name}: gives {vit.embedding_dim(network)} numbers, its spec says {spec.embedding_dim}"
         raise WeightsError(message)
-    return Encoder(spec, network, where, runtime)
+    return Encoder(spec, network, where, runtime, prepare)
 
 
 class Encoder:
@@ -134,22 +144,31 @@ class Encoder:
         network: From `vit.build`, with weights.
         device: Where it runs.
         runtime: What runs it.
+        prepare: Where integer pixels are scaled and resized, as in `load_encoder`.
 
     Attributes:
         spec: As given.
         device: As given.
 
     Raises:
-        InputError: If the runtime is not installed, or cannot run the network there.
+        InputError: If the runtime is not installed, or cannot run the network there, or the device cannot prepare.
     """
 
-    def __init__(self, spec: EncoderSpec, network: nn.Module, device: torch.device, runtime: Runtime = "torch") -> None:
+    def __init__(
+        self,
+        spec: EncoderSpec,
+        network: nn.Module,
+        device: torch.device,
+        runtime: Runtime = "torch",
+        prepare: Prepare = "auto",
+    ) -> None:
         self.spec = spec
         self.device = device
         self._fits: int | None = None  # images per forward pass, once more were too many
         self._patch_px = vit.patch_px(network)
         self._dtype = torch.bfloat16 if spec.precision == "bf16" else torch.float32
         self._batch = _BATCH_CUDA if device.type == "cuda" else _BATCH_CPU
+        self._sender = sender(spec, device, self._patch_px, runtime, prepare)
         self._network: Any  # a module, or what runs one
         if runtime == "openvino":
             if device.type != "cpu":
@@ -165,23 +184,34 @@ class Encoder:
             )
         self._network = in_precision(network, spec.precision, device)
 
-    def prepare(self, image: ChannelImage) -> Tensor:
-        """An image's forward passes: float32 on the CPU, (passes, slots, h, w). Safe to call from several threads.
+    @property
+    def ran_on(self) -> str:
+        """Where the arithmetic is done, as the ledger keeps it: "cpu", "cuda:0, which prepares"."""
+        return str(self.device) + (", which prepares" if self._sender is not None else "")
+
+    def prepare(self, image: ChannelImage) -> Tensor | Sent:
+        """An image made ready for `encode_prepared`. Safe to call from several threads.
+
+        Returns:
+            Its forward passes, float32 on the CPU, (passes, slots, h, w); or, where the device prepares and the pixels
+            are integers, the image on its way there.
 
         Raises:
             ImageRejectedError: If the image cannot be used; says why.
             InputError: If the spec names channels that it has no slot for.
         """
+        if self._sender is not None and image.pixels.dtype in (np.uint8, np.uint16):
+            return self._sender.send(image)
         return network_input(image, self.spec, patch_px=self._patch_px)
 
-    def encode_prepared(self, inputs: Sequence[Tensor], *, batch_size: int | None = None) -> NDArray[np.float32]:
+    def encode_prepared(self, inputs: Sequence[Tensor | Sent], *, batch_size: int | None = None) -> NDArray[np.float32]:
         """Embeddings of images that `prepare` has made ready.
 
         Where the device's memory does not take a batch, it is halved until it does, from then on for all that follow:
         their vectors are those of the larger batch up to rounding (on a CPU 2e-5 of numbers near 1).
 
         Args:
-            inputs: One tensor per image, (passes, slots, h, w); different sizes are fine, and are batched by size.
+            inputs: One of what `prepare` gives per image; different sizes are fine, and are batched by size.
             batch_size: Images per forward pass; None chooses by device. The last batch is filled up to it, so that a
                 vector's bits depend on this size alone, not on how many images come along; 1 is quickest for a
                 single image.
@@ -196,7 +226,8 @@ class Encoder:
         out = np.empty((len(inputs), self.spec.dim), dtype=np.float32)
         size = batch_size or self._batch
         by_shape: dict[torch.Size, list[int]] = {}
-        for i, tensor in enumerate(inputs):
+        ready: Any = inputs if self._sender is None else self._sender.ready(inputs)
+        for i, tensor in enumerate(ready):
             by_shape.setdefault(tensor.shape, []).append(i)
         for indices in by_shape.values():
             start = 0
@@ -205,8 +236,8 @@ class Encoder:
                 rows = indices[start : start + size]
                 # matrix products pick their kernels by size: only batches of one size give an image the same bits in
                 # a run that was interrupted and continued
-                spare = [inputs[rows[0]]] * (size - len(rows))
-                found = self._forward_or_halve(torch.stack([inputs[i] for i in rows] + spare))
+                spare = [ready[rows[0]]] * (size - len(rows))
+                found = self._forward_or_halve(torch.stack([ready[i] for i in rows] + spare))
                 if found is not None:
                     out[rows] = found[: len(rows)]
                     start += size
@@ -230,13 +261,14 @@ class Encoder:
             ImageRejectedError: If an image cannot be used; names its place in the sequence and says why.
         """
         done, inputs = [], []
+        at_once = _PREPARED_AT_ONCE if self._sender is None else _SENT_AT_ONCE
         for i, image in enumerate(images):
             try:
                 inputs.append(self.prepare(image))
             except ImageRejectedError as error:
                 message = f"image {i}: {error}"
                 raise ImageRejectedError(message) from error
-            if len(inputs) >= _PREPARED_AT_ONCE:
+            if len(inputs) >= at_once:
                 done.append(self.encode_prepared(inputs, batch_size=batch_size))
                 inputs = []
         done.append(self.encode_prepared(inputs, batch_size=batch_size))

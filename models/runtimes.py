@@ -6,19 +6,17 @@ So another one than torch is never believed unseen: its first batch is compared 
 
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from locatlas.errors import InputError
+from locatlas.models.running import Runtime
 from locatlas.models.spec import EncoderSpec, Precision
 
-__all__ = ["LEAST_COSINE", "RUNTIMES", "Runtime", "checked", "openvino_network", "runtime_version"]
-
-Runtime = Literal["torch", "openvino"]
-RUNTIMES = get_args(Runtime)
+__all__ = ["LEAST_COSINE", "checked", "openvino_network", "runtime_version"]
 
 LEAST_COSINE: dict[Precision, float] = {"fp32": 0.9999, "bf16": 0.9995}
 """Below this to torch's float32 vector of the same input, a runtime is refused. On 485 real cells torch's own bf16 has

@@ -48,6 +48,22 @@ def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 help="What runs the encoder's network; openvino (an extra) is for Intel CPUs, and is compared with "
                 "torch first.",
             ),
+            click.option(
+                "--device",
+                default="auto",
+                show_default=True,
+                metavar="NAME,...",
+                help="Where the network runs, e.g. cpu or cuda:1; auto is CUDA if there is one. Several, e.g. "
+                "cuda:0,cuda:1, share the images, each in a process of its own; the result is the same.",
+            ),
+            click.option(
+                "--prepare",
+                type=click.Choice(["auto", "device", "cpu"]),
+                default="auto",
+                show_default=True,
+                help="Where pixels are scaled and resized: on the device, or on the processor by the threads that "
+                "read; auto is the device on CUDA. Vectors are equal up to rounding.",
+            ),
         ]
     ):
         command = option(command)
@@ -56,21 +72,31 @@ def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def taken(asked: dict[str, Any]) -> dict[str, Any]:
     """Take what `running_options` gave out of a command's options."""
-    names = ("profile", "runtime", "engine", "ray_address", "worker_cpus", "workers")
+    names = ("profile", "runtime", "device", "prepare", "engine", "ray_address", "worker_cpus", "workers")
     return {name: asked.pop(name) for name in names}
 
 
 @contextmanager
 def running(
-    *, profile: bool, runtime: str, engine: Any, ray_address: str | None, worker_cpus: int | None, workers: int | None
+    *,
+    profile: bool,
+    runtime: Any,
+    device: str,
+    prepare: Any,
+    engine: Any,
+    ray_address: str | None,
+    worker_cpus: int | None,
+    workers: int | None,
 ) -> Iterator[dict[str, Any]]:
-    """Arguments of the indexer's `index`, `embed` and `reembed`: progress on stderr, engine, profile, runtime.
+    """Arguments of the indexer's `index`, `embed` and `reembed`: progress on stderr, engine, profile, running.
 
     Raises:
-        click.UsageError: If options of a cluster stand without it.
+        click.UsageError: If options of a cluster stand without it, or those of one machine with it.
     """
     from locatlas.indexer.allocator import few_arenas
+    from locatlas.models.running import Running
 
     few_arenas()  # of a program of our own; a caller's process is left as it is
+    how = Running(device=device, prepare=prepare, runtime=runtime)
     with progress_bar() as progress, engine_of(engine, ray_address, worker_cpus, workers) as where:
-        yield {"progress": progress, "engine": where, "profile": profile, "runtime": runtime}
+        yield {"progress": progress, "engine": where, "profile": profile, "running": how}

@@ -33,6 +33,8 @@ def stub_vector(fingerprint: str, planes: Mapping[str, NDArray[Any]], dim: int) 
 class StubEncoder:
     """What the jobs load in place of the network."""
 
+    ran_on = "nowhere"
+
     def __init__(self, spec: EncoderSpec) -> None:
         self.spec = spec
 

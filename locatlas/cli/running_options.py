@@ -98,5 +98,6 @@ def running(
 
     few_arenas()  # of a program of our own; a caller's process is left as it is
     how = Running(device=device, prepare=prepare, runtime=runtime)
-    with progress_bar() as progress, engine_of(engine, ray_address, worker_cpus, workers) as where:
-        yield {"progress": progress, "engine": where, "profile": profile, "running": how}
+    context, own = engine_of(engine, ray_address, worker_cpus, workers, how)
+    with progress_bar() as progress, context as where:
+        yield {"progress": progress, "engine": where, "profile": profile, "running": own}

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 __all__ = ["PREPARES", "RUNTIMES", "USUAL", "Prepare", "Running", "Runtime"]
 
-Runtime = Literal["torch", "openvino"]
+Runtime = Literal["torch", "openvino", "compiled"]
 RUNTIMES = get_args(Runtime)
 
 Prepare = Literal["auto", "device", "cpu"]
@@ -23,12 +23,14 @@ class Running:
         device: `auto` (CUDA if there is one, else the CPU), or torch's name of one.
         prepare: Where integer pixels are scaled and resized: on the `device` that runs the network, or the `cpu`, in
             the threads that read; `auto` is `device` on CUDA.
-        runtime: What runs the network; `openvino` is for the CPU.
+        runtime: What runs the network; `openvino` is for the CPU, `compiled` is torch's compiler.
+        batch: Images a forward pass, from 1; 0 is what is usual on the device, -1 what a trial finds best there.
     """
 
     device: str = "auto"
     prepare: Prepare = "auto"
     runtime: Runtime = "torch"
+    batch: int = 0
 
     @property
     def chosen(self) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def sender(
     """
     if prepare == "cpu" or (prepare == "auto" and device.type != "cuda"):
         return None
-    if runtime != "torch" or device.type not in ("cuda", "cpu"):
+    if runtime == "openvino" or device.type not in ("cuda", "cpu"):
         message = f"images cannot be prepared on {device} for the runtime {runtime}: prepare them on the cpu"
         raise InputError(message)
     # where the spec's own numbers are beyond all bounds, each image is looked at, and refused by its name

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,7 +14,7 @@ from locatlas.indexer.cluster.worker import Sight
 from locatlas.indexer.commits import Commits, Pending
 from locatlas.indexer.limits import VARIABLE
 from locatlas.indexer.pipeline import CHUNK_ROWS, Progress
-from locatlas.models.running import Prepare, Running
+from locatlas.models.running import USUAL, Running
 from locatlas.models.spec import EncoderSpec
 
 __all__ = ["DevicesEngine"]
@@ -25,17 +26,17 @@ class DevicesEngine:
     Args:
         devices: Torch's names, e.g. ("cuda:0", "cuda:1"). The same one twice has two processes, which lets one read
             while the other computes.
-        prepare: As in `Running`.
+        running: How each runs the network, but for the device.
         threads: Of each process: of the network on a CPU, and that read images. None for the cores, shared out.
     """
 
     slab_rows = 64 * CHUNK_ROWS
 
-    def __init__(self, devices: Sequence[str], *, prepare: Prepare = "auto", threads: int | None = None) -> None:
+    def __init__(self, devices: Sequence[str], *, running: Running = USUAL, threads: int | None = None) -> None:
         if not devices or not all(devices):
             message = f"devices {','.join(devices)!r}: a name between the commas needed, e.g. cuda:0,cuda:1"
             raise InputError(message)
-        self._running = [Running(device=device, prepare=prepare) for device in devices]
+        self._running = [replace(running, device=device) for device in devices]
         self._threads = threads or max(1, (os.cpu_count() or 1) // len(devices))
         self.pool: ProcessPool | None = None
         self._of = ""

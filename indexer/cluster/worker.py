@@ -79,6 +79,7 @@ class _Shared:
 
     def __init__(self, encoder: EncoderLike) -> None:
         self._encoder, self._lock = encoder, threading.Lock()
+        self.at_once = encoder.at_once
 
     def prepare(self, image: Any) -> Any:
         return self._encoder.prepare(image)

@@ -66,13 +66,13 @@ def engine_of(
             raise click.UsageError(message)
         if len(devices) == 1:
             return nullcontext(), how
-        if how.runtime != "torch":
-            message = f"--runtime {how.runtime} is for one device, not for {how.device}"
+        if how.runtime == "openvino":
+            message = f"--runtime openvino takes all cores itself; it is for one device, not for {how.device}"
             raise click.UsageError(message)
         from locatlas.indexer.cluster.devices import DevicesEngine
         from locatlas.models.running import USUAL
 
-        return DevicesEngine(devices, prepare=how.prepare), USUAL
+        return DevicesEngine(devices, running=how), USUAL
     from locatlas.indexer.cluster.engine import RayEngine
 
     return RayEngine(address=ray_address, worker_cpus=worker_cpus or 1, workers=workers), how

@@ -20,12 +20,29 @@ faiss_option = click.option(
     "four-bit codes (ivfpq) from there on.",
 )
 
+MOST_AT_ONCE = 256
+"""Images that are cut into batches by themselves (`pipeline.CHUNK_ROWS`)."""
+
 LEVELS = click.option("--level", type=click.Choice(["fov", "cell", "both"]), default="both", show_default=True)
 
 
 def levels_of(level: str) -> tuple[str, ...]:
     """What `LEVELS` means."""
     return ("fov", "cell") if level == "both" else (level,)
+
+
+def _batch(_: click.Context, parameter: click.Parameter, value: str) -> int:
+    """What `Running.batch` takes.
+
+    Raises:
+        click.BadParameter: If it is no number from 1 to 256, nor a word that is known.
+    """
+    if value in ("usual", "auto"):
+        return 0 if value == "usual" else -1
+    if not value.isdecimal() or not 1 <= int(value) <= MOST_AT_ONCE:
+        message = f"{value!r}: a number from 1 to {MOST_AT_ONCE}, or auto"
+        raise click.BadParameter(message, param=parameter)
+    return int(value)
 
 
 def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -42,11 +59,11 @@ def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option(
                 "--runtime",
-                type=click.Choice(["torch", "openvino"]),
+                type=click.Choice(["torch", "openvino", "compiled"]),
                 default="torch",
                 show_default=True,
-                help="What runs the encoder's network; openvino (an extra) is for Intel CPUs, and is compared with "
-                "torch first.",
+                help="What runs the encoder's network; openvino (an extra) is for Intel CPUs, compiled is torch's "
+                "compiler, which takes minutes first. Both are compared with torch before anything is stored.",
             ),
             click.option(
                 "--device",
@@ -64,6 +81,15 @@ def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 help="Where pixels are scaled and resized: on the device, or on the processor by the threads that "
                 "read; auto is the device on CUDA. Vectors are equal up to rounding.",
             ),
+            click.option(
+                "--batch",
+                callback=_batch,
+                default="usual",
+                show_default=True,
+                metavar="N|auto",
+                help="Images a forward pass: 4 on a CPU and 32 on CUDA, another number, or what a trial on this device "
+                "finds best, which is kept for later runs. Vectors are equal up to rounding.",
+            ),
         ]
     ):
         command = option(command)
@@ -72,7 +98,7 @@ def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def taken(asked: dict[str, Any]) -> dict[str, Any]:
     """Take what `running_options` gave out of a command's options."""
-    names = ("profile", "runtime", "device", "prepare", "engine", "ray_address", "worker_cpus", "workers")
+    names = ("profile", "runtime", "device", "prepare", "batch", "engine", "ray_address", "worker_cpus", "workers")
     return {name: asked.pop(name) for name in names}
 
 
@@ -83,6 +109,7 @@ def running(
     runtime: Any,
     device: str,
     prepare: Any,
+    batch: int,
     engine: Any,
     ray_address: str | None,
     worker_cpus: int | None,
@@ -97,7 +124,7 @@ def running(
     from locatlas.models.running import Running
 
     few_arenas()  # of a program of our own; a caller's process is left as it is
-    how = Running(device=device, prepare=prepare, runtime=runtime)
+    how = Running(device=device, prepare=prepare, runtime=runtime, batch=batch)
     context, own = engine_of(engine, ray_address, worker_cpus, workers, how)
     with progress_bar() as progress, context as where:
         yield {"progress": progress, "engine": where, "profile": profile, "running": own}

@@ -34,6 +34,7 @@ class StubEncoder:
     """What the jobs load in place of the network."""
 
     ran_on = "nowhere"
+    at_once = 0
 
     def __init__(self, spec: EncoderSpec) -> None:
         self.spec = spec

@@ -62,6 +62,7 @@ class PlainEncoder:
     """Percentiles of the channels, each weighed by its name: vectors that follow pixels and channels at no cost."""
 
     ran_on = "nowhere"
+    at_once = 0
 
     def __init__(self, spec: EncoderSpec) -> None:
         self.spec = spec

@@ -56,9 +56,32 @@ def test_what_the_device_prepared_differs_in_rounding_alone_and_the_ledger_says_
     np.testing.assert_allclose(vectors[1], vectors[0], atol=1e-4 * np.abs(vectors[0]).max())
 
 
+def test_a_number_of_images_at_once_is_kept_with_the_run(source: Path, tmp_path: Path) -> None:
+    store = indexed(source, tmp_path / "atlas", "--device", "cpu", "--batch", "3")
+    assert device_of(store) == "cpu, 3 images at once"
+    assert store.count("fovs") == 8
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--batch", "0"),
+        ("--batch", "257"),
+        ("--batch", "many"),
+        ("--device", "cpu,cpu", "--runtime", "openvino"),
+        ("--device", "cpu", "--workers", "2"),
+    ],
+)
+def test_wrong_usage(source: Path, tmp_path: Path, options: tuple[str, ...]) -> None:
+    assert index(source, tmp_path / "atlas", *options) == 2
+    assert not (tmp_path / "atlas").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        (("--device", "cpu,"), "a name between the commas"),
+        (("--device", "cpu,cpu", "--profile-time"), "a profile: for one machine"),
         (("--device", "cuda:77"), "device 'cuda:77' cannot be used here"),
         (("--device", "nonsense"), "device 'nonsense' cannot be used here"),
         (("--device", "meta"), "device 'meta' cannot be used here"),

@@ -26,6 +26,7 @@ from locatlas.indexer.index import index
 from locatlas.indexer.ledger import Run
 from locatlas.indexer.store import Store
 from locatlas.indexer.summary import IndexSummary
+from locatlas.models.running import Running
 from tests.indexer.made import contents, id_of, name_of, versions, write_collection
 
 N_FIELDS = 24
@@ -222,7 +223,7 @@ def _children_of(parent: int, count: int) -> list[int]:
 
 @pytest.mark.slow
 def test_the_ledger_says_where_images_were_prepared(source: Path, tmp_path: Path) -> None:
-    indexed(source, tmp_path / "atlas", prepare="device")
+    indexed(source, tmp_path / "atlas", running=Running(prepare="device"))
     assert ledger(Store.open(tmp_path / "atlas"))[3]["device"] == "cpu, which prepares"
 
 

@@ -15,7 +15,7 @@ from locatlas.errors import ImageRejectedError, InputError, WeightsError
 from locatlas.models import batches, vit, weights
 from locatlas.models.compiled import compiled_network
 from locatlas.models.hardware import native_bf16, usable_device
-from locatlas.models.precision import in_precision
+from locatlas.models.precision import full_float32, in_precision
 from locatlas.models.resolving import resolve
 from locatlas.models.running import Prepare, Runtime
 from locatlas.models.runtimes import checked, openvino_network
@@ -251,7 +251,8 @@ class Encoder:
     def _forward_or_halve(self, batch: Tensor) -> NDArray[np.float32] | None:
         """As `_forward`; None where the memory does not take the batch, and half of it is to be tried."""
         try:
-            return self._forward(batch)
+            with full_float32(self.device):
+                return self._forward(batch)
         except torch.OutOfMemoryError as error:
             if len(batch) == 1:
                 message = (

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from locatlas.errors import InputError
 from locatlas.models.device_input import network_inputs
+from locatlas.models.precision import full_float32
 from locatlas.models.running import Prepare, Runtime
 from locatlas.models.spec import EncoderSpec
 from locatlas.models.transforms import picked_channels, resized_px
@@ -152,9 +153,10 @@ class Sender:
         try:
             here = [self._here(one) for one in group]
             pixels = torch.stack(here + here[:1] * (at_once - len(here)))
-            return network_inputs(
-                pixels, first.channels, self._spec, patch_px=self._patch_px, pixel_size_um=first.pixel_size_um
-            )
+            with full_float32(self._device):
+                return network_inputs(
+                    pixels, first.channels, self._spec, patch_px=self._patch_px, pixel_size_um=first.pixel_size_um
+                )
         except torch.OutOfMemoryError as error:
             message = (
                 f"encoder {self._spec.name}: {at_once} images of {tuple(first.pixels.shape)} cannot be prepared in the "

@@ -27,7 +27,8 @@ class DevicesEngine:
         devices: Torch's names, e.g. ("cuda:0", "cuda:1"). The same one twice has two processes, which lets one read
             while the other computes.
         running: How each runs the network, but for the device.
-        threads: Of each process: of the network on a CPU, and that read images. None for the cores, shared out.
+        threads: Of each process' network on a CPU; None for its share of the cores, or OMP_NUM_THREADS if that is less.
+            As many threads read as it has a share of the cores.
     """
 
     slab_rows = 64 * CHUNK_ROWS
@@ -37,7 +38,9 @@ class DevicesEngine:
             message = f"devices {','.join(devices)!r}: a name between the commas needed, e.g. cuda:0,cuda:1"
             raise InputError(message)
         self._running = [replace(running, device=device) for device in devices]
-        self._threads = threads or max(1, (os.cpu_count() or 1) // len(devices))
+        self._readers = max(1, (os.cpu_count() or 1) // len(devices))
+        said = os.environ.get("OMP_NUM_THREADS", "")
+        self._threads = threads or min(self._readers, int(said) if said.isdecimal() and int(said) else self._readers)
         self.pool: ProcessPool | None = None
         self._of = ""
 
@@ -82,6 +85,6 @@ class DevicesEngine:
             self._close()
         if self.pool is None:
             sight = Sight((), (), limits=os.environ.get(VARIABLE, ""))
-            self.pool = ProcessPool(spec, sight, threads=self._threads, running=self._running)
+            self.pool = ProcessPool(spec, sight, threads=self._threads, readers=self._readers, running=self._running)
             self._of = spec.fingerprint
         drive(self.pool, commits, work, progress=progress)

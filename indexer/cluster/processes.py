@@ -41,7 +41,6 @@ class _Process:
 
     Args:
         asked: Arguments of its `Worker`.
-        threads: That its libraries may start.
 
     Attributes:
         running: How it runs the network.
@@ -49,8 +48,8 @@ class _Process:
         parts: What it was given, by number.
     """
 
-    def __init__(self, asked: tuple[EncoderSpec, Sight, int, Running]) -> None:
-        self.asked, self.running = asked, asked[-1]
+    def __init__(self, asked: tuple[EncoderSpec, Sight, int, Running, int]) -> None:
+        self.asked, self.running = asked, asked[3]
         self.is_ready = False
         self.parts: dict[int, Part] = {}
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
@@ -109,18 +108,21 @@ class ProcessPool:
     Args:
         spec: Of the encoder.
         sight: Limits of this run.
-        threads: Of each worker: of the network on a CPU, and that read images.
+        threads: Of each worker's network on a CPU.
+        readers: Of each worker that read images.
         running: How each runs the network, one a worker.
     """
 
-    def __init__(self, spec: EncoderSpec, sight: Sight, *, threads: int, running: Sequence[Running]) -> None:
+    def __init__(
+        self, spec: EncoderSpec, sight: Sight, *, threads: int, readers: int, running: Sequence[Running]
+    ) -> None:
         self._workers: list[_Process] = []
         self._ever_ready = False
         self._lost = 0
         self._numbers = 0
         try:
             for one in running:
-                self._workers.append(_Process((spec, sight, threads, one)))
+                self._workers.append(_Process((spec, sight, threads, one, readers)))
         except BaseException:  # a stop too must not leave processes behind; raised again
             self.close()
             raise

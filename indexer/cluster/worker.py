@@ -95,12 +95,16 @@ class Worker:
     Args:
         spec: Of the encoder.
         sight: What is to be seen here.
-        threads: Of the network on a CPU, and that read images.
+        threads: Of the network on a CPU, and that read images, unless `readers` says otherwise.
         running: How the network is run.
+        readers: Threads that read images; None for as many as the network has.
     """
 
-    def __init__(self, spec: EncoderSpec, sight: Sight, threads: int, running: Running = USUAL) -> None:
+    def __init__(
+        self, spec: EncoderSpec, sight: Sight, threads: int, running: Running = USUAL, readers: int | None = None
+    ) -> None:
         self._spec, self._sight, self._threads, self._running = spec, sight, threads, running
+        self._readers = readers or threads
         self._ran_on = ""
         self._fields = SharedFields()
         self._encoder: EncoderLike | None = None
@@ -136,7 +140,7 @@ class Worker:
             message = f"worker {platform.node()}: {error}"
             raise InputError(message) from error
         self._encoder, self._ran_on = _Shared(encoder), encoder.ran_on
-        self._reading = ThreadPoolExecutor(self._threads + 1, thread_name_prefix="locatlas-read")
+        self._reading = ThreadPoolExecutor(self._readers + 1, thread_name_prefix="locatlas-read")
 
     def embed(self, data: bytes) -> Answer:
         """Embed a part, as `pipeline.embed_pending` would."""

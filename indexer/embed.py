@@ -23,7 +23,7 @@ from locatlas.indexer.quarantine import Quarantine
 from locatlas.indexer.rows import rows_of
 from locatlas.indexer.store import Store
 from locatlas.indexer.summary import IndexSummary
-from locatlas.models.runtimes import Runtime
+from locatlas.models.running import USUAL, Running
 
 __all__ = ["check_scale", "embed", "embed_stored", "reembed"]
 
@@ -38,7 +38,7 @@ def embed(
     busy: float = 1.0,
     switch: bool = True,
     profile: bool = False,
-    runtime: Runtime = "torch",
+    running: Running = USUAL,
     engine: Engine | None = None,
 ) -> IndexSummary:
     """Give every image of an atlas its vector by an encoder, beside those it has, and switch when complete.
@@ -56,7 +56,7 @@ def embed(
             vector on, so that no `reembed` takes it for one to be current once a kill left it incomplete, and
             `maintain --drop-superseded` frees its space; one that is known keeps its state.
         profile: Tell in the summary where the seconds went.
-        runtime: What runs the encoder's network; the vectors are those of the same encoder.
+        running: How the encoder's network is run; the vectors are those of the same encoder.
         engine: Embeds elsewhere (`locatlas.indexer.cluster`); None for here.
 
     Raises:
@@ -83,7 +83,7 @@ def embed(
         commit_rows=commit_rows,
         busy=busy,
         profile=profile,
-        runtime=runtime,
+        running=running,
         engine=engine,
     )
 
@@ -97,7 +97,7 @@ def reembed(
     commit_rows: int = COMMIT_ROWS,
     busy: float = 1.0,
     profile: bool = False,
-    runtime: Runtime = "torch",
+    running: Running = USUAL,
     engine: Engine | None = None,
 ) -> IndexSummary:
     """Find what is stale in an atlas and embed that: images without a vector, changed ones, an encoder being built.
@@ -111,7 +111,7 @@ def reembed(
         commit_rows: Images a commit.
         busy: As in `embed`.
         profile: As in `embed`.
-        runtime: As in `embed`.
+        running: As in `embed`.
         engine: As in `embed`.
 
     Raises:
@@ -140,7 +140,7 @@ def reembed(
         commit_rows=commit_rows,
         busy=busy,
         profile=profile,
-        runtime=runtime,
+        running=running,
         engine=engine,
     )
 
@@ -177,18 +177,18 @@ def _beside(
     commit_rows: int,
     busy: float,
     profile: bool = False,
-    runtime: Runtime = "torch",
+    running: Running = USUAL,
     engine: Engine | None = None,
 ) -> IndexSummary:
     """Do some work that takes the writer lock for its commits only, and close its run."""
-    require_local(engine, profile=profile, runtime=runtime, busy=busy)
+    require_local(engine, profile=profile, running=running, busy=busy)
     throttle = Throttle(busy) if busy != 1 else None
     store = Store.open(Path(atlas))
     with Run.record_beside(store, command) as run:
         job = Job(
             store, run, Quarantine(store), {}, progress, commit_rows, beside=True, throttle=throttle, engine=engine
         )
-        job.profile, job.runtime = Profile() if profile else None, runtime
+        job.profile, job.running = Profile() if profile else None, running
         work(job)
         return job.finish()
 

@@ -7,7 +7,7 @@ from typing import Protocol
 from locatlas.errors import InputError
 from locatlas.indexer.commits import Commits
 from locatlas.indexer.pipeline import Pending, Progress
-from locatlas.models.runtimes import Runtime
+from locatlas.models.running import USUAL, Running
 from locatlas.models.spec import EncoderSpec
 
 __all__ = ["Engine", "require_local"]
@@ -34,7 +34,7 @@ class Engine(Protocol):
         """As `pipeline.embed_pending`, with an encoder that it loads."""
 
 
-def require_local(engine: Engine | None, *, profile: bool, runtime: Runtime, busy: float = 1.0) -> None:
+def require_local(engine: Engine | None, *, profile: bool, running: Running, busy: float = 1.0) -> None:
     """Refuse what an engine elsewhere does not do.
 
     Raises:
@@ -43,8 +43,9 @@ def require_local(engine: Engine | None, *, profile: bool, runtime: Runtime, bus
     if engine is None:
         return
     if busy != 1:
-        message = "a share of the time (busy) is for one machine; a cluster is left to others by fewer workers"
+        message = "a share of the time (busy) is for one machine and one device; others are left time by fewer workers"
         raise InputError(message)
-    if profile or runtime != "torch":
-        message = f"{'a profile' if profile else f'the runtime {runtime}'} is for one machine (--engine local)"
+    if profile or running != USUAL:
+        what = "a profile" if profile else ", ".join(f"{name} {value}" for name, value in running.chosen.items())
+        message = f"{what}: for one machine (--engine local) and one device"
         raise InputError(message)

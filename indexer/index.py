@@ -33,7 +33,7 @@ from locatlas.indexer.rows import STATED, image_rows
 from locatlas.indexer.source_annotations import keep_of_records
 from locatlas.indexer.store import Store
 from locatlas.indexer.summary import IndexSummary
-from locatlas.models.runtimes import Runtime
+from locatlas.models.running import USUAL, Running
 
 __all__ = ["index"]
 
@@ -60,7 +60,7 @@ def index(
     commit_rows: int = COMMIT_ROWS,
     prune: bool = False,
     profile: bool = False,
-    runtime: Runtime = "torch",
+    running: Running = USUAL,
     engine: Engine | None = None,
 ) -> IndexSummary:
     """Bring a data set into an atlas: rows, vectors, quarantine. A second run does nothing; a killed one continues.
@@ -88,7 +88,7 @@ def index(
         commit_rows: Images a commit.
         prune: Remove images of the data set whose files are gone; otherwise they are told and stay.
         profile: Tell in the summary where the seconds of embedding went.
-        runtime: What runs the encoder's network; the vectors are those of the same encoder.
+        running: How the encoder's network is run; the vectors are those of the same encoder.
         engine: Embeds elsewhere (`locatlas.indexer.cluster`); None for here. Cells are found here in any case.
 
     Raises:
@@ -97,7 +97,7 @@ def index(
         EncoderMismatchError: If another encoder than the atlas' own is asked for.
         AtlasLockedError: If another process writes.
     """
-    require_local(engine, profile=profile, runtime=runtime)
+    require_local(engine, profile=profile, running=running)
     source, atlas = Path(source).expanduser().resolve(), Path(atlas)
     if not source.exists():
         message = f"{source}: no such file or folder"
@@ -136,7 +136,7 @@ def index(
     with store.folder.writer(f"index {source}"), Run.record(store, "index", dataset=label) as run:
         declared = {store.folder.root_name(p, prefer=label): p.resolve() for p in [*named, *known]}
         job = Job(store, run, Quarantine(store), declared, progress, commit_rows, engine=engine)
-        job.profile, job.runtime = Profile() if profile else None, runtime
+        job.profile, job.running = Profile() if profile else None, running
         for bad in rejected:
             job.quarantine.put(
                 Rejection(dataset=label, root=next(iter(declared)), source=_below(bad.source, root), reason=bad.reason)

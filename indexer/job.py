@@ -29,7 +29,8 @@ from locatlas.indexer.summary import IndexSummary, Maintained
 from locatlas.indexer.tidy import FREED, MERGED, REMOVED, tidy
 from locatlas.models.crops import CropPlan, window
 from locatlas.models.encode import Encoder, load_encoder
-from locatlas.models.runtimes import Runtime, runtime_version
+from locatlas.models.running import USUAL, Running
+from locatlas.models.runtimes import runtime_version
 
 __all__ = ["PLACE_COLUMNS", "Job", "image_table", "is_dropped", "usual_channels"]
 
@@ -81,7 +82,7 @@ class Job:
         beside: Whether others may write between the commits (`writing`).
         throttle: Rests after each batch.
         profile: Takes the seconds of each stage of embedding; None for none.
-        runtime: What runs the encoder's network.
+        running: How the encoder's network is run.
         engine: Embeds elsewhere; None for here.
     """
 
@@ -96,7 +97,7 @@ class Job:
     beside: bool = False
     throttle: Throttle | None = None
     profile: Profile | None = None
-    runtime: Runtime = "torch"
+    running: Running = USUAL
     engine: Engine | None = None
     _loaded: dict[str, Encoder] = field(default_factory=dict)
 
@@ -170,7 +171,7 @@ class Job:
             message = f"encoder {encoder.spec.name} was imported, so no image can be embedded with it; name another"
             raise InputError(message)
         require_space(self.store.folder.path, bytes_of_images(len(work), encoder.spec.dim))
-        self.run.runtime = runtime_version(self.runtime)
+        self.run.runtime = runtime_version(self.running.runtime)
         loaded = None if self.engine is not None else self._load(encoder, len(work))
         self.run.level, self.run.fingerprint = encoder.level, encoder.fingerprint
         if not self.knows(encoder):
@@ -183,6 +184,7 @@ class Job:
             assert self.engine is not None
             self.engine.embed(commits, work, encoder.spec, roots=self.roots.values(), progress=self.progress)
             return
+        self.run.ran_on.add(loaded.ran_on)
         embed_pending(
             commits,
             work,
@@ -199,8 +201,7 @@ class Job:
             if self.progress:
                 self.progress("loading encoder", 0, n)
             with self.run.timed("load encoder"):
-                options: dict[str, Any] = {} if self.runtime == "torch" else {"runtime": self.runtime}
-                self._loaded = {encoder.fingerprint: load_encoder(encoder.spec, **options)}
+                self._loaded = {encoder.fingerprint: load_encoder(encoder.spec, **self.running.chosen)}
         return self._loaded[encoder.fingerprint]
 
     def commits(self, encoder: StoredEncoder) -> Commits:

@@ -59,6 +59,7 @@ class Run:
         commits: Commits of images, and of fields searched for cells.
         timings_s: Seconds by stage.
         runtime: What ran the encoder, with its version; kept among the versions. None where nothing was encoded.
+        ran_on: Devices that ran it, and whether they prepared its images, too; kept among the versions.
     """
 
     def __init__(self, store: Store, command: str, *, dataset: str | None) -> None:
@@ -73,6 +74,7 @@ class Run:
         self.commits = 0
         self.timings_s: defaultdict[str, float] = defaultdict(float)
         self.runtime: str | None = None
+        self.ran_on = set[str]()
         self._digest = hashlib.blake2b(digest_size=16)
         self._wrote = False
 
@@ -112,11 +114,16 @@ class Run:
             "level": self.level,
             "fingerprint": self.fingerprint,
             "counts": json.dumps(self.counts, sort_keys=True),
-            "versions": json.dumps(versions() | ({"runtime": self.runtime} if self.runtime else {}), sort_keys=True),
+            "versions": json.dumps(versions() | self._run_by(), sort_keys=True),
             "timings_s": json.dumps({k: round(v, 3) for k, v in self.timings_s.items()}, sort_keys=True),
             "ids_digest": self._digest.hexdigest() if self._wrote else None,
         }
         self._store.upsert("runs", pa.Table.from_pylist([row], schema=RUNS))
+
+    def _run_by(self) -> dict[str, str]:
+        """What ran the encoder, and where."""
+        found = {"runtime": self.runtime or "", "device": "; ".join(sorted(self.ran_on))}
+        return {name: said for name, said in found.items() if said}
 
     @staticmethod
     def _close_dead(store: Store) -> None:

@@ -41,7 +41,8 @@ COMMIT_S = 10.0
 """Seconds after which what is embedded is committed, whole batches only: what a kill loses of a slow encoder's work."""
 
 BATCH_IMAGES = 32
-"""Images handed to the encoder at once; never machine-dependent, so that a run may be continued elsewhere."""
+"""Images handed to the encoder at once, whatever the machine, so that a run may be continued elsewhere; others where it
+was asked to take another number at once."""
 
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, total)."""
@@ -83,6 +84,7 @@ def encoded(
         needed once it is encoded, and not held.
     """
     done, batch = Done(), list[Loaded]()
+    at_once = max(BATCH_IMAGES, encoder.at_once)
     for left, pending in zip(reversed(range(len(chunk))), chunk, strict=True):
         with timed("read"):
             item = next(loaded)
@@ -90,7 +92,7 @@ def encoded(
             done.bad.append((pending.row, item))
         else:
             batch.append(item)
-        if batch and (not left or len(batch) == BATCH_IMAGES):
+        if batch and (not left or len(batch) == at_once):
             with timed("encode"):
                 done.vectors.append(encoder.encode_prepared([b.prepared for b in batch]))
             if profile is not None:

@@ -106,8 +106,9 @@ class Profile:
             `images`, `wall_s`, `images_per_s`; `in_turn_s` adds up to `wall_s`, since these stages follow each other;
             `beside_s` are seconds of threads, of which several pass at once, `beside_core_s` those of them in which the
             thread had a core: a decoding process of its own is waited for without one. `encoder_images_per_s` is the
-            best of the rounds on a batch that lay ready, which took `encoder_s` after the run, `share_of_encoder` how
-            much of it the whole path reached; both None where nothing was encoded.
+            best of the rounds on a batch that lay ready, with its preparing where the device prepares, which took
+            `encoder_s` after the run; `share_of_encoder` is how much of it the whole path reached; both None where
+            nothing was encoded.
         """
         in_turn = {stage: self._in_turn.get(stage, 0.0) for stage in IN_TURN.values()}
         in_turn["other"] = max(0.0, self.wall_s - sum(in_turn.values()))

@@ -32,6 +32,10 @@ AHEAD = 64
 class EncoderLike(Protocol):
     """What the pipeline asks of an encoder."""
 
+    @property
+    def at_once(self) -> int:
+        """Fewest images that make whole batches of its own size; 0 if any number is as good."""
+
     def prepare(self, image: Any) -> Any:
         """Check and transform one image; raises ImageRejectedError."""
 
@@ -121,7 +125,7 @@ def in_order(
     profile: Profile | None = None,
     fields: SharedFields | None = None,
 ) -> Iterator[Loaded | Rejection]:
-    """Load ahead of the encoder by at most `AHEAD` images, in order.
+    """Load ahead of the encoder by at most `AHEAD` images, or two batches of its own size, in order.
 
     Args:
         work: What to read.
@@ -134,7 +138,7 @@ def in_order(
     fields = SharedFields() if fields is None else fields
     waiting: deque[Future[Loaded | Rejection]] = deque()
     todo = iter(work)
-    for pending in islice(todo, AHEAD):
+    for pending in islice(todo, max(AHEAD, 2 * encoder.at_once)):
         waiting.append(pool.submit(_load, pending, encoder, fields, crop, profile))
     while waiting:
         done = waiting.popleft().result()

@@ -106,21 +106,21 @@ def assemble(planes: Tensor, channels: Sequence[str], passes: Sequence[Pass], sp
     """The network's inputs: planes in their slots, `spec.mean` and `spec.std` applied, empty slots exactly zero.
 
     Args:
-        planes: Scaled channels, float32, (channels, h, w); not changed.
+        planes: Scaled channels, float32, (..., channels, h, w); not changed.
         channels: Name of each plane.
         passes: From `plan`.
         spec: Gives `mean` and `std`, which belong to a slot, whichever channel is in it.
 
     Returns:
-        Float32, (passes, slots, h, w).
+        Float32, (..., passes, slots, h, w), on the device of the planes.
     """
     row = {channel: i for i, channel in enumerate(channels)}
-    out = torch.zeros((len(passes), len(spec.slots), *planes.shape[1:]), dtype=torch.float32)
+    out = planes.new_zeros((*planes.shape[:-3], len(passes), len(spec.slots), *planes.shape[-2:]), dtype=torch.float32)
     for p, one in enumerate(passes):
         for slot, channel in enumerate(one.sources):
             if channel is None:
                 continue  # zero after normalization, not before: a missing stain is no black image
-            plane = out[p, slot].copy_(planes[row[channel]])
+            plane = out[..., p, slot, :, :].copy_(planes[..., row[channel], :, :])
             if spec.mean is not None:
                 plane -= spec.mean[slot]
             if spec.std is not None:

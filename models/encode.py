@@ -1,6 +1,8 @@
-"""Images to embeddings: a spec with its plan and weights settled, and the network that runs it. Reads weights files."""
+"""Images to embeddings: the network of a spec with its weights, on a device. Reads weights files."""
 
+import copy
 import logging
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,11 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from locatlas.errors import ImageRejectedError, InputError, WeightsError
-from locatlas.models import registry, vit, weights
+from locatlas.models import batches, vit, weights
+from locatlas.models.compiled import compiled_network
 from locatlas.models.hardware import native_bf16, usable_device
-from locatlas.models.precision import in_precision
-from locatlas.models.runtimes import Runtime, checked, openvino_network
-from locatlas.models.spec import EncoderSpec, Mapping, Passes, Precision
+from locatlas.models.precision import full_float32, in_precision
+from locatlas.models.resolving import resolve
+from locatlas.models.running import Prepare, Runtime
+from locatlas.models.runtimes import checked, openvino_network
+from locatlas.models.sending import Sent, sender
+from locatlas.models.spec import EncoderSpec
 from locatlas.models.transforms import network_input
 from locatlas.models.views import turned
 from locatlas.types import ChannelImage
@@ -28,90 +34,38 @@ _BATCH_CUDA = 32
 _BATCH_OPENVINO = 8
 """Images per forward pass where the caller names no number."""
 
+_USUAL_IMAGES = 32
+"""Images that are handed over at once as a rule (`pipeline.BATCH_IMAGES`), whole batches of every usual size."""
+
 _PREPARED_AT_ONCE = 256
 """Images that `encode` holds ready in memory, 0.6 MB each at 224 px with three slots."""
 
+_SENT_AT_ONCE = 64
+"""Images that `encode` holds on a device that prepares, with all their pixels."""
 
-def resolve(
-    name: str,
+
+def load_encoder(
+    spec: EncoderSpec,
     *,
-    mapping: Mapping | None = None,
-    passes: Passes | None = None,
-    stains: Sequence[str] = (),
-    seed: int | None = None,
-    precision: Precision | None = None,
-    available: Sequence[str] = (),
-) -> EncoderSpec:
-    """The spec of a registered encoder with its channel plan settled and its weights known: it has a fingerprint.
-
-    Weights that are not on this machine are downloaded where their source allows it.
-
-    Args:
-        name: Registry name.
-        mapping: `natural`, `random` or `replicate`; None keeps the registered one (`natural` for nearly all).
-        passes: `joint` or `separate`; None keeps the registered one. `replicate` is always `separate`.
-        stains: Channels to use, in the order of the vector's parts; () uses those registered with the plan, else, for
-            `joint`, all that fit a slot of the encoder, and for `separate` the channels in `available`, in the order of
-            the slots.
-        seed: Of `random`, which needs one; None keeps the registered one.
-        precision: `fp32` or `bf16`; None keeps the registered one.
-        available: Channels that the data have; only looked at for `separate` without `stains`.
-
-    Raises:
-        UnknownNameError: If no encoder has that name.
-        InputError: If mapping, passes, stains and seed contradict each other or the encoder's slots.
-        WeightsError: If the weights are neither here nor to be had.
-    """
-    spec = registry.get(name)
-    mapping = mapping or spec.mapping
-    passes = "separate" if mapping == "replicate" else passes or spec.passes
-    as_registered = (mapping, passes) == (spec.mapping, spec.passes) and seed in (None, spec.mapping_seed)
-    if as_registered:
-        seed = spec.mapping_seed
-    chosen = tuple(stains) or (spec.stains if as_registered or passes == "separate" else ())
-    # an encoder that was trained here was trained on its stains; a published one takes what there is
-    keeps_stains = as_registered and registry.training(name) is not None
-    if passes == "separate" and not stains and available and not keeps_stains:
-        chosen = _in_slot_order(spec, available, mapping)
-    if len(set(chosen)) != len(chosen):
-        message = f"encoder {name}: stain named twice: {', '.join(chosen)}"
-        raise InputError(message)
-    if mapping != "replicate" and (unfit := [stain for stain in chosen if stain not in spec.slots]):
-        message = (
-            f"encoder {name}: no slot for {', '.join(unfit)} among {', '.join(spec.slots)}; "
-            "channels 'replicate' take any"
-        )
-        raise InputError(message)
-    settled = spec.with_changes(
-        mapping=mapping,
-        passes=passes,
-        stains=chosen,
-        mapping_seed=seed,
-        precision=precision or spec.precision,
-    )
-    if settled.weights_sha256 is None:
-        settled = settled.with_changes(weights_sha256=weights.sha256_file(weights.locate(settled)))
-    return settled
-
-
-def _in_slot_order(spec: EncoderSpec, available: Sequence[str], mapping: Mapping) -> tuple[str, ...]:
-    """Channels of the data, those with a slot first and in its order; others follow where the mapping takes them."""
-    fitting = [slot for slot in spec.slots if slot in available]
-    others = [channel for channel in available if channel not in spec.slots] if mapping == "replicate" else []
-    return (*fitting, *others)
-
-
-def load_encoder(spec: EncoderSpec, *, device: str = "auto", runtime: Runtime = "torch") -> "Encoder":
+    device: str = "auto",
+    runtime: Runtime = "torch",
+    prepare: Prepare = "auto",
+    batch: int = 0,
+) -> "Encoder":
     """The network of a spec with its weights, ready to encode.
 
     Args:
         spec: From `resolve`, or as stored with an atlas.
         device: `auto` (CUDA if there is one, else the CPU), or torch's name of one.
-        runtime: What runs the network; `openvino` is for the CPU.
+        runtime: What runs the network; `openvino` is for the CPU, `compiled` is torch's compiler.
+        prepare: Where integer pixels are scaled and resized: on the `device` that runs the network, or the `cpu`, in
+            whichever thread calls `prepare`; `auto` is `device` on CUDA. Inputs are equal up to rounding.
+        batch: Images a forward pass; 0 is what is usual on the device, -1 what a trial finds best (`batches`).
 
     Raises:
         WeightsError: If the weights are not to be had, are not those of the spec's digest, or do not fit exactly.
-        InputError: If the device does not exist here, or the runtime is not installed or not for it.
+        InputError: If the device does not exist here, the runtime is not installed or not for it, or the device cannot
+            prepare.
     """
     where = usable_device("cpu" if runtime == "openvino" and device == "auto" else device)
     network = vit.build(spec)
@@ -123,7 +77,17 @@ def load_encoder(spec: EncoderSpec, *, device: str = "auto", runtime: Runtime = 
     if vit.embedding_dim(network) != spec.embedding_dim:
         message = f"encoder {spec.name}: gives {vit.embedding_dim(network)} numbers, its spec says {spec.embedding_dim}"
         raise WeightsError(message)
-    return Encoder(spec, network, where, runtime)
+    return Encoder(spec, network, where, runtime, prepare, batch)
+
+
+def _by_torch(network: nn.Module, spec: EncoderSpec, device: torch.device, runtime: Runtime) -> Any:
+    """The network in its precision on the device, compiled where that is asked for."""
+    if spec.precision == "bf16" and device.type == "cpu" and not native_bf16():
+        logger.warning("%s: this CPU has no bf16 instructions, so bf16 is slower here than fp32 would be", spec.name)
+    if runtime != "compiled":
+        return in_precision(network, spec.precision, device)
+    reference = in_precision(copy.deepcopy(network), "fp32", device)
+    return checked(compiled_network(in_precision(network, spec.precision, device), spec), reference, spec)
 
 
 class Encoder:
@@ -134,22 +98,33 @@ class Encoder:
         network: From `vit.build`, with weights.
         device: Where it runs.
         runtime: What runs it.
+        prepare: Where integer pixels are scaled and resized, as in `load_encoder`.
+        batch: Images a forward pass, as in `load_encoder`.
 
     Attributes:
         spec: As given.
         device: As given.
 
     Raises:
-        InputError: If the runtime is not installed, or cannot run the network there.
+        InputError: If the runtime is not installed, or cannot run the network there, or the device cannot prepare.
     """
 
-    def __init__(self, spec: EncoderSpec, network: nn.Module, device: torch.device, runtime: Runtime = "torch") -> None:
+    def __init__(
+        self,
+        spec: EncoderSpec,
+        network: nn.Module,
+        device: torch.device,
+        runtime: Runtime = "torch",
+        prepare: Prepare = "auto",
+        batch: int = 0,
+    ) -> None:
         self.spec = spec
         self.device = device
         self._fits: int | None = None  # images per forward pass, once more were too many
         self._patch_px = vit.patch_px(network)
         self._dtype = torch.bfloat16 if spec.precision == "bf16" else torch.float32
         self._batch = _BATCH_CUDA if device.type == "cuda" else _BATCH_CPU
+        self._sender = sender(spec, device, self._patch_px, runtime, prepare)
         self._network: Any  # a module, or what runs one
         if runtime == "openvino":
             if device.type != "cpu":
@@ -158,30 +133,59 @@ class Encoder:
             self._dtype, self._batch = torch.float32, _BATCH_OPENVINO  # it rounds to bf16 itself
             network = network.float().eval()
             self._network = checked(openvino_network(network, spec), network, spec)
-            return
-        if spec.precision == "bf16" and device.type == "cpu" and not native_bf16():
-            logger.warning(
-                "%s: this CPU has no bf16 instructions, so bf16 is slower here than fp32 would be", spec.name
-            )
-        self._network = in_precision(network, spec.precision, device)
+        else:
+            self._network = _by_torch(network, spec, device, runtime)
+        self._usual, self._batch = self._batch, self._chosen(batch, runtime)
 
-    def prepare(self, image: ChannelImage) -> Tensor:
-        """An image's forward passes: float32 on the CPU, (passes, slots, h, w). Safe to call from several threads.
+    def _chosen(self, batch: int, runtime: Runtime) -> int:
+        """Images a forward pass: what was asked for, what is usual, or what a trial finds."""
+        spec = self.spec
+        if batch >= 0:
+            return batch or self._batch
+        if not spec.input_px or spec.resize == "none_pad_to_patch":
+            message = f"encoder {spec.name} takes images of any size, so no batch size is best: name a number"
+            raise InputError(message)
+        edge = math.ceil(spec.input_px / self._patch_px) * self._patch_px
+        passes = len(spec.stains) if spec.passes == "separate" else 1
+        image = torch.zeros(passes, len(spec.slots) + spec.needs_blank, edge, edge, device=self.device)
+        found = batches.kept(spec, self.device, runtime, lambda: batches.measured(self._forward, image, self.device))
+        logger.info("%s on %s: %d images at once", spec.name, self.device, found)
+        return found
+
+    @property
+    def at_once(self) -> int:
+        """Fewest images that make whole batches, where those are not of a usual size; 0 if any number is as good."""
+        return 0 if _USUAL_IMAGES % self._batch == 0 else math.ceil(_USUAL_IMAGES / self._batch) * self._batch
+
+    @property
+    def ran_on(self) -> str:
+        """Where the arithmetic is done, as the ledger keeps it: "cpu", "cuda:0, 64 images at once, which prepares"."""
+        size = "" if self._batch == self._usual else f", {self._batch} images at once"
+        return f"{self.device}{size}" + (", which prepares" if self._sender is not None else "")
+
+    def prepare(self, image: ChannelImage) -> Tensor | Sent:
+        """An image made ready for `encode_prepared`. Safe to call from several threads.
+
+        Returns:
+            Its forward passes, float32 on the CPU, (passes, slots, h, w); or, where the device prepares and the pixels
+            are integers, the image on its way there.
 
         Raises:
             ImageRejectedError: If the image cannot be used; says why.
             InputError: If the spec names channels that it has no slot for.
         """
+        if self._sender is not None and image.pixels.dtype in (np.uint8, np.uint16):
+            return self._sender.send(image)
         return network_input(image, self.spec, patch_px=self._patch_px)
 
-    def encode_prepared(self, inputs: Sequence[Tensor], *, batch_size: int | None = None) -> NDArray[np.float32]:
+    def encode_prepared(self, inputs: Sequence[Any], *, batch_size: int | None = None) -> NDArray[np.float32]:
         """Embeddings of images that `prepare` has made ready.
 
         Where the device's memory does not take a batch, it is halved until it does, from then on for all that follow:
         their vectors are those of the larger batch up to rounding (on a CPU 2e-5 of numbers near 1).
 
         Args:
-            inputs: One tensor per image, (passes, slots, h, w); different sizes are fine, and are batched by size.
+            inputs: One of what `prepare` gives per image; different sizes are fine, and are batched by size.
             batch_size: Images per forward pass; None chooses by device. The last batch is filled up to it, so that a
                 vector's bits depend on this size alone, not on how many images come along; 1 is quickest for a
                 single image.
@@ -196,6 +200,7 @@ class Encoder:
         out = np.empty((len(inputs), self.spec.dim), dtype=np.float32)
         size = batch_size or self._batch
         by_shape: dict[torch.Size, list[int]] = {}
+        inputs = inputs if self._sender is None else self._sender.ready(inputs)
         for i, tensor in enumerate(inputs):
             by_shape.setdefault(tensor.shape, []).append(i)
         for indices in by_shape.values():
@@ -230,13 +235,14 @@ class Encoder:
             ImageRejectedError: If an image cannot be used; names its place in the sequence and says why.
         """
         done, inputs = [], []
+        at_once = _PREPARED_AT_ONCE if self._sender is None else _SENT_AT_ONCE
         for i, image in enumerate(images):
             try:
                 inputs.append(self.prepare(image))
             except ImageRejectedError as error:
                 message = f"image {i}: {error}"
                 raise ImageRejectedError(message) from error
-            if len(inputs) >= _PREPARED_AT_ONCE:
+            if len(inputs) >= at_once:
                 done.append(self.encode_prepared(inputs, batch_size=batch_size))
                 inputs = []
         done.append(self.encode_prepared(inputs, batch_size=batch_size))
@@ -245,7 +251,8 @@ class Encoder:
     def _forward_or_halve(self, batch: Tensor) -> NDArray[np.float32] | None:
         """As `_forward`; None where the memory does not take the batch, and half of it is to be tried."""
         try:
-            return self._forward(batch)
+            with full_float32(self.device):
+                return self._forward(batch)
         except torch.OutOfMemoryError as error:
             if len(batch) == 1:
                 message = (

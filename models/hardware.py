@@ -33,7 +33,9 @@ def usable_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return torch.empty(0, device=name).device
+        there = torch.zeros(1, device=name)
+        there.cpu()  # "meta" takes everything and gives nothing back
+        return there.device
     except (RuntimeError, AssertionError) as error:
         message = f"device {name!r} cannot be used here: {str(error).splitlines()[0]}"
         raise InputError(message) from error

@@ -1,11 +1,14 @@
 """A network in the precision of its spec, with convolutions that can be believed."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
 from locatlas.models.spec import Precision
 
-__all__ = ["for_autocast", "in_precision"]
+__all__ = ["for_autocast", "full_float32", "in_precision"]
 
 
 class _WideConv(nn.Module):
@@ -64,3 +67,21 @@ def in_precision(network: nn.Module, precision: Precision, device: torch.device)
                 if isinstance(child, nn.Conv2d):
                     setattr(parent, name, _WideConv(child))
     return network.eval()
+
+
+@contextmanager
+def full_float32(device: torch.device) -> Iterator[None]:
+    """Products of float32 that are float32's on CUDA, where a program or a vendor's container may have asked for TF32.
+
+    Args:
+        device: Where they are; on a CPU nothing is changed.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

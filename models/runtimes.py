@@ -1,4 +1,4 @@
-"""What runs an encoder's network: torch, or OpenVINO; the encoder is the same either way.
+"""What runs an encoder's network: torch, its compiler, or OpenVINO; the encoder is the same either way.
 
 A runtime orders the same arithmetic in another way and is no part of a fingerprint (docs/decisions/0008-runtimes.md).
 So another one than torch is never believed unseen: its first batch is compared with torch in float32.
@@ -6,19 +6,17 @@ So another one than torch is never believed unseen: its first batch is compared 
 
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from locatlas.errors import InputError
+from locatlas.models.running import Runtime
 from locatlas.models.spec import EncoderSpec, Precision
 
-__all__ = ["LEAST_COSINE", "RUNTIMES", "Runtime", "checked", "openvino_network", "runtime_version"]
-
-Runtime = Literal["torch", "openvino"]
-RUNTIMES = get_args(Runtime)
+__all__ = ["LEAST_COSINE", "checked", "openvino_network", "runtime_version"]
 
 LEAST_COSINE: dict[Precision, float] = {"fp32": 0.9999, "bf16": 0.9995}
 """Below this to torch's float32 vector of the same input, a runtime is refused. On 485 real cells torch's own bf16 has
@@ -33,7 +31,9 @@ def runtime_version(runtime: Runtime) -> str:
     Raises:
         InputError: If it is not installed.
     """
-    return f"openvino {_openvino().get_version()}" if runtime == "openvino" else f"torch {torch.__version__}"
+    if runtime == "openvino":
+        return f"openvino {_openvino().get_version()}"
+    return f"torch {torch.__version__}" + (", compiled" if runtime == "compiled" else "")
 
 
 def openvino_network(network: nn.Module, spec: EncoderSpec) -> Network:
@@ -122,7 +122,7 @@ def checked(run: Network, reference: nn.Module, spec: EncoderSpec) -> Network:
             cosine = float(functional.cosine_similarity(found.float(), wanted.float(), dim=1).min())
             if not cosine >= LEAST_COSINE[spec.precision]:
                 message = (
-                    f"encoder {spec.name}: OpenVINO's vectors differ from torch's in float32 (least "
+                    f"encoder {spec.name}: this runtime's vectors differ from torch's in float32 (least "
                     f"cosine {cosine:.6f}, {LEAST_COSINE[spec.precision]} needed): use the runtime torch"
                 )
                 raise InputError(message)

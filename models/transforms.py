@@ -1,6 +1,7 @@
 """From pixels of any type and size to planes a network takes: intensity, scale, resize, crop, pad. Pure."""
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,17 @@ from locatlas.models.resizing import resized
 from locatlas.models.spec import EncoderSpec
 from locatlas.types import ChannelImage
 
-__all__ = ["MAX_EDGE_PX", "network_input", "pad", "pad_to_patch", "resize_and_crop", "scale_intensity", "standardize"]
+__all__ = [
+    "MAX_EDGE_PX",
+    "network_input",
+    "pad",
+    "pad_to_patch",
+    "picked_channels",
+    "resize_and_crop",
+    "resized_px",
+    "scale_intensity",
+    "standardize",
+]
 
 MAX_EDGE_PX = 16384
 """Rescaling to the encoder's pixel size is refused beyond this edge: the pixel size is then surely wrong."""
@@ -43,11 +54,8 @@ def network_input(image: ChannelImage, spec: EncoderSpec, *, patch_px: int) -> T
         ImageRejectedError: If the image cannot be used; says why.
         InputError: If the spec names channels that it has no slot for.
     """
-    channels = used_channels(spec, image.channels)
-    rows = [image.channels.index(channel) for channel in channels]
-    picked = image.pixels if rows == list(range(len(image.channels))) else image.pixels[rows]
-    used = ChannelImage(picked, channels, image.pixel_size_um)
-    check_usable(used, unit_range=spec.intensity == "unit")
+    used = picked_channels(image, spec)
+    channels = used.channels
     planes = _scaled_and_resized(used, spec)
     if spec.resize == "center_crop_pad":
         planes = pad(planes, spec.input_px, spec.input_px)
@@ -61,6 +69,21 @@ def network_input(image: ChannelImage, spec: EncoderSpec, *, patch_px: int) -> T
         shown = _shown(used, spec, patch_px=patch_px)
         batch = torch.cat([batch, shown.expand(len(batch), 1, *shown.shape[1:])], dim=1)
     return batch
+
+
+def picked_channels(image: ChannelImage, spec: EncoderSpec) -> ChannelImage:
+    """The channels of an image that an encoder takes, once they are known to be usable; a view where it has no others.
+
+    Raises:
+        ImageRejectedError: If the image cannot be used; says why.
+        InputError: If the spec names channels that it has no slot for.
+    """
+    channels = used_channels(spec, image.channels)
+    rows = [image.channels.index(channel) for channel in channels]
+    picked = image.pixels if rows == list(range(len(image.channels))) else image.pixels[rows]
+    used = ChannelImage(picked, channels, image.pixel_size_um)
+    check_usable(used, unit_range=spec.intensity == "unit")
+    return used
 
 
 def _scaled_and_resized(image: ChannelImage, spec: EncoderSpec) -> Tensor:
@@ -133,7 +156,13 @@ def standardize(planes: Tensor) -> Tensor:
     return torch.where(flat, 0.0, (wide - mean) / (sd + EPS)).float()
 
 
-def resize_and_crop(planes: Tensor, spec: EncoderSpec, *, pixel_size_um: float | None = None) -> Tensor:
+Resize = Callable[[Tensor, int, int, str], Tensor]
+"""As `resizing.resized`: planes, height, width, "bilinear" or "bicubic"."""
+
+
+def resize_and_crop(
+    planes: Tensor, spec: EncoderSpec, *, pixel_size_um: float | None = None, resize: Resize = resized
+) -> Tensor:
     """Planes at the size that `spec.resize` asks for, except for padding.
 
     Args:
@@ -141,40 +170,52 @@ def resize_and_crop(planes: Tensor, spec: EncoderSpec, *, pixel_size_um: float |
         spec: Gives `resize`, `input_px`, `interpolation` and `pixel_size_um`.
         pixel_size_um: Of the image; None where unknown, then nothing is rescaled to the encoder's pixel size. Without
             influence where a resize to `input_px` follows.
+        resize: What resizes, if the size changes.
 
     Returns:
         Float32, (channels, h, w): `input_px` squared for `square` and `short_edge_crop`, at most that for
         `center_crop_pad`, any size otherwise.
 
     Raises:
+        ImageRejectedError: As `resized_px`.
+    """
+    height, width = resized_px(planes.shape[-2:], spec, pixel_size_um=pixel_size_um)
+    if planes.shape[-2:] != (height, width):
+        planes = resize(planes, height, width, spec.interpolation)
+    if spec.resize in ("short_edge_crop", "center_crop_pad") and spec.input_px:
+        return _crop(planes, spec.input_px)
+    return planes
+
+
+def resized_px(shape: Sequence[int], spec: EncoderSpec, *, pixel_size_um: float | None) -> tuple[int, int]:
+    """Height and width to which an image is resized before anything is cropped or padded.
+
+    Args:
+        shape: Height and width of the image, pixels.
+        spec: As in `resize_and_crop`.
+        pixel_size_um: As in `resize_and_crop`.
+
+    Raises:
         ImageRejectedError: If rescaling would give an edge of 0 or beyond `MAX_EDGE_PX`.
     """
-    height, width = planes.shape[-2:]
+    height, width = shape
     fixed_scale = spec.resize in ("center_crop_pad", "none_pad_to_patch") or not spec.input_px
     if fixed_scale and spec.pixel_size_um is not None and pixel_size_um is not None:
         factor = pixel_size_um / spec.pixel_size_um
         height, width = round(height * factor), round(width * factor)
         if min(height, width) < 1 or max(height, width) > MAX_EDGE_PX:
             message = (
-                f"image of {tuple(planes.shape[-2:])} px at {pixel_size_um:g} um would be {height} x {width} px "
+                f"image of {tuple(shape)} px at {pixel_size_um:g} um would be {height} x {width} px "
                 f"at the encoder's {spec.pixel_size_um:g} um"
             )
             raise ImageRejectedError(message)
     edge = spec.input_px
     if spec.resize == "square" and edge:
-        return _resize(planes, edge, edge, spec)
+        return edge, edge
     if spec.resize == "short_edge_crop" and edge:
         factor = edge / min(height, width)
-        planes = _resize(planes, max(edge, round(height * factor)), max(edge, round(width * factor)), spec)
-        return _crop(planes, edge)
-    planes = _resize(planes, height, width, spec)
-    return _crop(planes, edge) if spec.resize == "center_crop_pad" and edge else planes
-
-
-def _resize(planes: Tensor, height: int, width: int, spec: EncoderSpec) -> Tensor:
-    if planes.shape[-2:] == (height, width):
-        return planes
-    return resized(planes, height, width, spec.interpolation)
+        return max(edge, round(height * factor)), max(edge, round(width * factor))
+    return height, width
 
 
 def _crop(planes: Tensor, edge: int) -> Tensor:

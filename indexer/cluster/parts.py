@@ -8,19 +8,28 @@ to quarantine.
 
 import pickle
 import zlib
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from locatlas.indexer.commits import Done, Loaded, Pending
 
-__all__ = ["Answer", "Chunk", "Died", "Part", "packed", "unpacked"]
+__all__ = ["LOST_IN_A_ROW", "OPEN_PARTS", "Answer", "Chunk", "Died", "Part", "given_out", "packed", "room", "unpacked"]
+
+OPEN_PARTS = 2
+"""Parts that a worker has at a time: one is read while the other is encoded."""
+
+LOST_IN_A_ROW = 30
+"""Workers lost one after another, with no part embedded in between, after which a run gives up."""
 
 DEATHS = 2
 """Workers that an image may end, each of which had nothing else."""
+
+W = TypeVar("W")
 
 
 def packed(work: Sequence[Pending]) -> bytes:
@@ -90,6 +99,7 @@ class Answer:
         vectors: (n, d) float32, a row for each place.
         rejected: Place and reason of those that could not be.
         seconds: That the worker took, by stage.
+        ran_on: Where its encoder runs (`Encoder.ran_on`).
     """
 
     places: Sequence[int] = ()
@@ -97,6 +107,27 @@ class Answer:
     vectors: NDArray[np.float32] | None = None
     rejected: Sequence[tuple[int, str]] = ()
     seconds: dict[str, float] = field(default_factory=dict)
+    ran_on: str = ""
+
+
+def room(held: Collection[Part]) -> int:
+    """Parts that a worker could be given beside those that it has."""
+    return 0 if any(part.alone for part in held) else OPEN_PARTS - len(held)
+
+
+def given_out(
+    todo: deque[Part], workers: Collection[W], held: Callable[[W], Collection[Part]]
+) -> Iterator[tuple[W, Part]]:
+    """Who is to be given which part; a part that is to be alone goes to a worker that has nothing.
+
+    Args:
+        todo: What is to be done, from the left; what is given out is taken from it.
+        workers: Those that are ready.
+        held: What a worker has; grows with each pair, before the next one is asked for.
+    """
+    for worker in sorted(workers, key=lambda one: len(held(one))):
+        while todo and room(held(worker)) and not (todo[0].alone and held(worker)):
+            yield worker, todo.popleft()
 
 
 @dataclass(slots=True, eq=False)

@@ -15,7 +15,7 @@ import ray
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
 from locatlas.errors import LocatlasError
-from locatlas.indexer.cluster.parts import Answer, Died, Part
+from locatlas.indexer.cluster.parts import LOST_IN_A_ROW, OPEN_PARTS, Answer, Died, Part, given_out, room
 from locatlas.indexer.cluster.worker import Sight, Worker
 from locatlas.models.spec import EncoderSpec
 
@@ -23,14 +23,8 @@ __all__ = ["RayPool"]
 
 logger = logging.getLogger(__name__)
 
-OPEN_PARTS = 2
-"""Parts that a worker has at a time: one is read while the other is encoded."""
-
 PATIENCE_S = 600.0
 """How long a run waits for a first or another worker where it has none."""
-
-LOST_IN_A_ROW = 30
-"""Parts lost one after another, with none that was embedded in between, after which a run gives up."""
 
 GROW_S = 10.0
 """How often the cluster is looked at for room for more workers."""
@@ -53,12 +47,6 @@ class _Actor:
     node: str | None = None
     process: int | None = None
     parts: dict[Any, Part] = field(default_factory=dict)
-
-    @property
-    def room(self) -> int:
-        if self.node is None or any(part.alone for part in self.parts.values()):
-            return 0
-        return OPEN_PARTS - len(self.parts)
 
 
 class RayPool:
@@ -89,14 +77,12 @@ class RayPool:
     @property
     def room(self) -> int:
         """Parts that could be given out now."""
-        return sum(actor.room for actor in self._actors)
+        return sum(room(actor.parts.values()) for actor in self._actors)
 
     def send(self, todo: deque[Part], data: Callable[[Part], bytes]) -> None:
-        """See `drive.Pool`: a part that is to be alone goes to a worker that has nothing."""
-        for actor in sorted(self._actors, key=lambda a: len(a.parts)):
-            while todo and actor.room and not (todo[0].alone and actor.parts):
-                part = todo.popleft()
-                actor.parts[actor.handle.embed.remote(data(part))] = part
+        """See `drive.Pool`."""
+        for actor, part in given_out(todo, self._actors, lambda one: one.parts.values()):
+            actor.parts[actor.handle.embed.remote(data(part))] = part
 
     def outcomes(self, timeout_s: float) -> list[tuple[Part, Answer | Died]]:
         """See `drive.Pool`.

@@ -1,4 +1,4 @@
-"""What runs on each worker: an encoder that is held, and images read and encoded by the code of one machine. I/O."""
+"""What runs on each worker: an encoder that is held, and images read and encoded by the code of one process. I/O."""
 
 import os
 import platform
@@ -22,6 +22,7 @@ from locatlas.indexer.ledger import versions
 from locatlas.indexer.limits import VARIABLE
 from locatlas.indexer.pipeline import encoded
 from locatlas.indexer.reading import EncoderLike, in_order
+from locatlas.models.running import USUAL, Running
 from locatlas.models.spec import EncoderSpec
 
 __all__ = ["Sight", "Worker"]
@@ -78,6 +79,7 @@ class _Shared:
 
     def __init__(self, encoder: EncoderLike) -> None:
         self._encoder, self._lock = encoder, threading.Lock()
+        self.at_once = encoder.at_once
 
     def prepare(self, image: Any) -> Any:
         return self._encoder.prepare(image)
@@ -93,23 +95,38 @@ class Worker:
     Args:
         spec: Of the encoder.
         sight: What is to be seen here.
-        threads: Of the network on a CPU, and that read images.
+        threads: Of the network on a CPU, and that read images, unless `readers` says otherwise.
+        running: How the network is run.
+        readers: Threads that read images; None for as many as the network has.
     """
 
-    def __init__(self, spec: EncoderSpec, sight: Sight, threads: int) -> None:
-        self._spec, self._sight, self._threads = spec, sight, threads
+    def __init__(
+        self, spec: EncoderSpec, sight: Sight, threads: int, running: Running = USUAL, readers: int | None = None
+    ) -> None:
+        self._spec, self._sight, self._threads, self._running = spec, sight, threads, running
+        self._readers = readers or threads
+        self._ran_on = ""
         self._fields = SharedFields()
         self._encoder: EncoderLike | None = None
         self._reading: ThreadPoolExecutor | None = None
 
     def ready(self) -> tuple[str, int]:
-        """Load the encoder; Ray's name of this machine, and the number of this process.
+        """Load the encoder on a worker of Ray; its name of this machine, and the number of this process.
 
         Raises:
-            InputError: If something is not to be seen here.
-            LocatlasError: If the encoder cannot be loaded.
+            InputError: As `load`.
         """
         import ray
+
+        self.load()
+        return ray.get_runtime_context().get_node_id(), os.getpid()
+
+    def load(self) -> None:
+        """Load the encoder.
+
+        Raises:
+            InputError: If something is not to be seen here, or the encoder cannot be loaded.
+        """
         import torch
 
         from locatlas.models.encode import load_encoder
@@ -118,16 +135,16 @@ class Worker:
         self._sight.check()
         torch.set_num_threads(self._threads)
         try:
-            self._encoder = _Shared(load_encoder(self._spec))
+            encoder = load_encoder(self._spec, **self._running.chosen)
         except LocatlasError as error:
             message = f"worker {platform.node()}: {error}"
             raise InputError(message) from error
-        self._reading = ThreadPoolExecutor(self._threads + 1, thread_name_prefix="locatlas-read")
-        return ray.get_runtime_context().get_node_id(), os.getpid()
+        self._encoder, self._ran_on = _Shared(encoder), encoder.ran_on
+        self._reading = ThreadPoolExecutor(self._readers + 1, thread_name_prefix="locatlas-read")
 
     def embed(self, data: bytes) -> Answer:
         """Embed a part, as `pipeline.embed_pending` would."""
-        assert self._encoder is not None  # `ready` was called
+        assert self._encoder is not None  # it was loaded
         assert self._reading is not None
         seconds: defaultdict[str, float] = defaultdict(float)
 
@@ -148,4 +165,5 @@ class Worker:
                 columns.append({name: item.row[name] for name in FROM_PIXELS} if item.is_new else None)
             vectors += batch.vectors
             rejected += [(place[id(row)], rejection.reason) for row, rejection in batch.bad]
-        return Answer(places, columns, np.concatenate(vectors) if vectors else None, rejected, dict(seconds))
+        found = np.concatenate(vectors) if vectors else None
+        return Answer(places, columns, found, rejected, dict(seconds), self._ran_on)

@@ -8,6 +8,7 @@ import rich_click as click
 
 if TYPE_CHECKING:
     from locatlas.indexer.engines import Engine
+    from locatlas.models.running import Running
 
 __all__ = ["engine_of", "engine_options"]
 
@@ -47,18 +48,31 @@ def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def engine_of(
-    engine: Literal["local", "ray"], ray_address: str | None, worker_cpus: int | None, workers: int | None
-) -> "AbstractContextManager[Engine | None]":
-    """The engine that was asked for, to be used as a context; None for this machine.
+    engine: Literal["local", "ray"],
+    ray_address: str | None,
+    worker_cpus: int | None,
+    workers: int | None,
+    how: "Running",
+) -> "tuple[AbstractContextManager[Engine | None], Running]":
+    """The engine that was asked for, to be used as a context, None for this process, and what is left to this process.
 
     Raises:
         click.UsageError: If options of a cluster stand without it.
     """
+    devices = [name.strip() for name in how.device.split(",")]
     if engine == "local":
         if any(option is not None for option in (ray_address, worker_cpus, workers)):
             message = "--ray-address, --worker-cpus and --workers belong to --engine ray"
             raise click.UsageError(message)
-        return nullcontext()
+        if len(devices) == 1:
+            return nullcontext(), how
+        if how.runtime == "openvino":
+            message = f"--runtime openvino takes all cores itself; it is for one device, not for {how.device}"
+            raise click.UsageError(message)
+        from locatlas.indexer.cluster.devices import DevicesEngine
+        from locatlas.models.running import USUAL
+
+        return DevicesEngine(devices, running=how), USUAL
     from locatlas.indexer.cluster.engine import RayEngine
 
-    return RayEngine(address=ray_address, worker_cpus=worker_cpus or 1, workers=workers)
+    return RayEngine(address=ray_address, worker_cpus=worker_cpus or 1, workers=workers), how

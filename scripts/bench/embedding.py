@@ -95,6 +95,7 @@ def end_to_end(folder: Path, name: str, ways: Sequence[tuple[str, str]], n: int,
     from locatlas.indexer.encoders import EncoderRequest
     from locatlas.indexer.index import index
     from locatlas.models.encode import load_encoder, resolve
+    from locatlas.models.running import Running
 
     first = folder / "atlas"
     index(folder / "fields", atlas=first, dataset="manifest", request=EncoderRequest(name="locatlas_pico.untrained"))
@@ -112,7 +113,7 @@ def end_to_end(folder: Path, name: str, ways: Sequence[tuple[str, str]], n: int,
             copy = folder / "copy"
             shutil.rmtree(copy, ignore_errors=True)
             shutil.copytree(first, copy)
-            embed(atlas=copy, request=EncoderRequest(name=name, precision=precision), runtime=runtime)
+            embed(atlas=copy, request=EncoderRequest(name=name, precision=precision), running=Running(runtime=runtime))
 
         return work
 

@@ -33,6 +33,9 @@ def stub_vector(fingerprint: str, planes: Mapping[str, NDArray[Any]], dim: int) 
 class StubEncoder:
     """What the jobs load in place of the network."""
 
+    ran_on = "nowhere"
+    at_once = 0
+
     def __init__(self, spec: EncoderSpec) -> None:
         self.spec = spec
 

@@ -61,6 +61,9 @@ def write_collection(folder: Path, fields: Sequence[int] = range(6)) -> Path:
 class PlainEncoder:
     """Percentiles of the channels, each weighed by its name: vectors that follow pixels and channels at no cost."""
 
+    ran_on = "nowhere"
+    at_once = 0
+
     def __init__(self, spec: EncoderSpec) -> None:
         self.spec = spec
 

@@ -70,6 +70,16 @@ def test_batches_end_with_their_chunk_and_are_no_larger_than_a_batch(
     assert empty.version(TABLE) == 2 + 3  # made, key declared, three chunks
 
 
+def test_an_encoder_that_takes_more_at_once_is_given_them(
+    empty: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "BATCH_IMAGES", 2)
+    encoder = Watched()
+    encoder.at_once = 3
+    embedded(empty, [pending(folder, n) for n in range(7)], encoder)
+    assert encoder.batches == [3, 3, 1]
+
+
 def test_a_commit_takes_several_chunks_whose_batches_stay_their_own(
     empty: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

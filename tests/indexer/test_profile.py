@@ -21,6 +21,8 @@ from tests.indexer.made import write_collection, write_field
 class Slow:
     """Takes a given time for a batch."""
 
+    at_once = 0
+
     def __init__(self, seconds: float) -> None:
         self.seconds, self.sizes = seconds, list[int]()
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from locatlas.models.precision import for_autocast, in_precision
+from locatlas.models.precision import for_autocast, full_float32, in_precision
 
 
 @pytest.mark.parametrize("edge", [8, 14, 16])
@@ -50,3 +50,20 @@ def test_fp32_stays_as_it_is() -> None:
     same = in_precision(conv, "fp32", torch.device("cpu"))
     assert same is conv
     assert torch.equal(conv.weight, weight)
+
+
+def test_a_program_that_asked_for_tf32_has_float32_here_and_its_own_again_afterwards() -> None:
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("high")
+        with full_float32(torch.device("cuda")):
+            assert torch.get_float32_matmul_precision() == "highest"
+            assert not torch.backends.cuda.matmul.allow_tf32
+        assert torch.get_float32_matmul_precision() == "high"
+        with pytest.raises(ValueError, match="any"), full_float32(torch.device("cuda")):
+            raise ValueError("any")
+        assert torch.get_float32_matmul_precision() == "high"
+        with full_float32(torch.device("cpu")):
+            assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -286,3 +286,9 @@ def test_the_record_of_a_training_is_no_encoder_and_damage_is_told(home: Path) -
     with pytest.raises(InputError, match=r"not ending in \.training"):
         registry.own_encoder_path("x.training")
     assert registry.training("locatlas_pico.untrained") is None
+
+
+def test_all_networks_get_inputs_of_one_size_so_that_batches_need_no_sorting() -> None:
+    for spec in registry.list_encoders():
+        assert spec.input_px, spec.name
+        assert spec.resize != "none_pad_to_patch", spec.name

@@ -150,7 +150,7 @@ def _cells(store: Store) -> dict[str, Any]:
     fields = Counter(_counts(store.read("fovs", ["segmenter"])["segmenter"]))
     cells = Counter(_counts(columns["segmenter"]))
     specs = {row["id"]: SegmenterSpec.from_json(row["spec"]) for row in store.read("segmenters").to_pylist()}
-    known = sorted((fields.keys() | cells.keys() | specs.keys()) - {None})
+    known = sorted(i for i in fields.keys() | cells.keys() | specs.keys() if i is not None)
     return {
         "segmenters": [
             {

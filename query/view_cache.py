@@ -72,9 +72,11 @@ def kept_view(atlas: AtlasFolder, level: str, mapped: MappedVectors, images: Mad
         return None
     try:
         meta, codes, names = (mapped_table(entry / part) for part in (_META, _CODES, _NAMES))
-    except (OSError, pa.ArrowInvalid):
+        codings = {c: Coding(one_array(names[c])[0].values, as_numpy(codes[c])) for c in _CODED}
+    except (OSError, KeyError, pa.ArrowException):
         return None  # not what was written: `verify` tells, and it is made again
-    codings = {column: Coding(one_array(names[column])[0].values, as_numpy(codes[column])) for column in _CODED}
+    if not len(meta) == len(codes) == said["n"]:
+        return None
     codings["id"] = Coding(one_array(meta["id"]), np.arange(len(meta), dtype=np.int64))
     return View(level, meta, mapped.held.vectors, mapped.norms, codings=codings)
 

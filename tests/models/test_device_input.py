@@ -1,5 +1,7 @@
 """Preparing on a device against preparing on the processor, which is the reference; here the device is torch's CPU."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -67,6 +69,10 @@ def assert_equal(found: torch.Tensor, images: list[ChannelImage], spec: EncoderS
     n=st.integers(1, 3),
     seed=st.integers(0, 99),
 )
+@example(
+    plan={}, intensity="minmax", resize="square", interpolation="bilinear", pooling="cls", kind=KINDS[3],
+    shape=(100, 120), scale=None, black=0.0, n=2, seed=1,
+)  # fmt: skip
 def test_the_inputs_are_those_of_the_processor(
     plan: dict, intensity: str, resize: str, interpolation: str, pooling: str, kind: tuple, shape: tuple[int, int],
     scale: float | None, black: float, n: int, seed: int,
@@ -99,6 +105,18 @@ def test_flat_planes_are_what_they_are_on_the_processor(intensity: str, dtype: t
     assert_equal(found, images, spec, 16, TOLERANCE)
     if intensity == "standardize":
         assert bool(found[1].eq(0).all())
+
+
+def test_a_flat_plane_stays_flat_on_a_device_whose_sums_round_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, noise = device_input.resized_by_products, torch.Generator().manual_seed(0)
+
+    def rough(planes: torch.Tensor, *rest: Any) -> torch.Tensor:
+        found = real(planes, *rest)
+        return found * (1 + 5e-6 * torch.rand(found.shape, generator=noise))
+
+    monkeypatch.setattr(device_input, "resized_by_products", rough)
+    pixels = np.full((3, 100, 90), 40000, np.uint16)
+    assert bool(on_device([ChannelImage(pixels, CHANNELS)], spec_of(intensity="standardize"), 16).eq(0).all())
 
 
 def test_a_few_bright_pixels_on_black_are_scaled_by_the_extremes() -> None:

@@ -148,9 +148,13 @@ class Encoder:
         edge = math.ceil(spec.input_px / self._patch_px) * self._patch_px
         passes = len(spec.stains) if spec.passes == "separate" else 1
         image = torch.zeros(passes, len(spec.slots) + spec.needs_blank, edge, edge, device=self.device)
-        found = batches.kept(spec, self.device, runtime, lambda: batches.measured(self._forward, image, self.device))
-        logger.info("%s on %s: %d images at once", spec.name, self.device, found)
-        return found
+
+        def measure() -> int:
+            found = batches.measured(self._forward, image, self.device)
+            logger.warning("%s on %s: %d images at once, found by trial, are kept", spec.name, self.device, found)
+            return found
+
+        return batches.kept(spec, self.device, runtime, measure)
 
     @property
     def at_once(self) -> int:

@@ -113,13 +113,14 @@ class Sender:
             # torch takes no array that cannot be written
             return torch.from_numpy(np.require(bits, requirements=["C", "W"])), None
         kind = torch.int16 if bits.dtype == np.int16 else torch.uint8
-        held = torch.empty(bits.shape, dtype=kind, pin_memory=True)
-        np.copyto(held.numpy(), bits)
-        try:
-            with torch.cuda.stream(self._stream):
+        # on the stream's device: memory that is pinned for another one takes room there
+        with torch.cuda.stream(self._stream):
+            held = torch.empty(bits.shape, dtype=kind, pin_memory=True)
+            np.copyto(held.numpy(), bits)
+            try:
                 return held.to(self._device, non_blocking=True), self._stream.record_event()
-        except torch.OutOfMemoryError:
-            return held, None  # goes when its turn comes
+            except torch.OutOfMemoryError:
+                return held, None  # goes when its turn comes
 
     def ready(self, inputs: Sequence[Sent | Tensor]) -> list[Tensor]:
         """Inputs of the network on the device, (passes, slots, h, w) each, in the order given.

@@ -132,12 +132,13 @@ class Cuda:
         return self
 
     def __enter__(self) -> None:
-        if self.full:
-            raise torch.OutOfMemoryError
+        self.said.append("on it")
 
     def __exit__(self, *_: object) -> None: ...
 
     def record_event(self) -> str:
+        if self.full:
+            raise torch.OutOfMemoryError
         self.said.append("recorded")
         return "event"
 
@@ -157,6 +158,7 @@ def test_on_cuda_pixels_are_pinned_sent_on_a_stream_of_their_own_and_waited_for(
     real = torch.empty
 
     def empty(*shape: Any, pin_memory: bool = False, **named: Any) -> torch.Tensor:
+        assert not pin_memory or cuda.said[-1] == "on it"
         pinned.append(pin_memory)
         return real(*shape, **named)
 
@@ -171,7 +173,7 @@ def test_on_cuda_pixels_are_pinned_sent_on_a_stream_of_their_own_and_waited_for(
     np.testing.assert_array_equal(sent.pixels.numpy().view(np.uint16), image.pixels[::-1])  # in the order of slots
     [found] = one.ready([sent])
     torch.testing.assert_close(found, network_input(image, small(), patch_px=16), atol=1e-5, rtol=0)
-    steps = ["stream on cuda:0"]
+    steps = ["stream on cuda:0", "on it"]
     assert cuda.said == (steps if full else [*steps, "recorded", "waited for event", "held"])
 
 

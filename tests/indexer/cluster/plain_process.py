@@ -1,0 +1,35 @@
+"""The process of a device with an encoder that costs nothing, so that tests may start many."""
+
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from locatlas.indexer.cluster import process
+from locatlas.indexer.cluster.parts import Answer, unpacked
+from locatlas.indexer.cluster.worker import Worker, _Shared
+from tests.indexer.made import PlainEncoder
+
+COMMAND = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from tests.indexer.cluster.plain_process import main; main(int(sys.argv[2]))"
+)
+
+POISON = "LOCATLAS_TEST_POISON"
+"""Names an image that ends its process."""
+
+
+class PlainWorker(Worker):
+    def load(self) -> None:
+        self._encoder: Any = _Shared(PlainEncoder(self._spec))
+        self._reading = ThreadPoolExecutor(1)
+
+    def embed(self, data: bytes) -> Answer:
+        if any(pending.record.id == os.environ.get(POISON) for pending in unpacked(data)):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().embed(data)
+
+
+def main(descriptor: int) -> None:
+    process.Worker = PlainWorker  # type: ignore[misc]
+    process.serve(descriptor)

@@ -1,0 +1,142 @@
+"""Real processes that are killed, with an encoder that costs nothing: what is committed is what one process commits."""
+
+import logging
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from locatlas.errors import LocatlasError
+from locatlas.indexer.cluster import drive as driving
+from locatlas.indexer.cluster import processes
+from locatlas.indexer.cluster.drive import drive
+from locatlas.indexer.cluster.parts import OPEN_PARTS, Part, given_out
+from locatlas.indexer.cluster.processes import ProcessPool
+from locatlas.indexer.cluster.worker import Sight
+from locatlas.indexer.commits import Commits
+from locatlas.indexer.ledger import Run
+from locatlas.indexer.pipeline import Pending, embed_pending
+from locatlas.indexer.quarantine import Quarantine
+from locatlas.indexer.store import Store
+from locatlas.models.running import Running
+from tests.indexer.cluster.plain_process import COMMAND, POISON
+from tests.indexer.made import PlainEncoder, contents, id_of, name_of, write_field
+from tests.indexer.test_encoders import spec
+from tests.indexer.test_pipeline import FINGERPRINT, TABLE, pending
+
+N = 23
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
+    for n in range(N):
+        write_field(folder, n)
+    return folder
+
+
+def committed(folder: Path, target: Path, embed: Callable[[Commits, list[Pending]], None]) -> tuple[Store, Run]:
+    store = Store.create(target)
+    run = Run(store, "index", dataset="opencell")
+    embed(Commits(store, "fov", FINGERPRINT, run, Quarantine(store)), [pending(folder, n) for n in range(N)])
+    return store, run
+
+
+@pytest.fixture
+def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProcessPool]:
+    """Two processes, and parts of three images."""
+    monkeypatch.setattr(driving, "CHUNK_ROWS", 3)
+    monkeypatch.setattr(driving, "COMMIT_ROWS", 6)
+    monkeypatch.setattr(processes, "COMMAND", COMMAND)
+    how = [Running(device="cpu"), Running(device="cpu")]
+    made = ProcessPool(spec(), Sight((), ()), threads=1, readers=1, running=how)
+    yield made
+    made.close()
+
+
+def test_a_process_that_is_killed_is_replaced_and_costs_its_open_parts(
+    folder: Path, tmp_path: Path, pool: ProcessPool, caplog: pytest.LogCaptureFixture
+) -> None:
+    wanted, run = committed(
+        folder, tmp_path / "one", lambda commits, work: embed_pending(commits, work, PlainEncoder(spec()))
+    )
+    first = set(pool.processes)
+    killed: list[int] = []
+
+    def kill(_: str, done: int, _total: int) -> None:
+        busy = [worker.number for worker in pool._workers if worker.parts]
+        if done >= 6 and busy and not killed:
+            killed.append(busy[0])
+            os.kill(busy[0], signal.SIGKILL)
+
+    with caplog.at_level(logging.WARNING, "locatlas"):
+        store, driven = committed(
+            folder, tmp_path / "two", lambda commits, work: drive(pool, commits, work, progress=kill)
+        )
+    assert contents(store) == contents(wanted)
+    assert driven._digest.hexdigest() == run._digest.hexdigest()  # in the same order
+    assert 1 <= driven.counts["parts lost with their worker"] <= OPEN_PARTS
+    [said] = [record.getMessage() for record in caplog.records]
+    assert "the worker on cpu was lost (ended by SIGKILL); another one takes its place" in said
+    assert len(set(pool.processes) - first) == 1
+    assert not (Path("/proc") / str(killed[0])).exists()
+
+
+def test_an_image_that_ends_its_processes_is_left_out_and_takes_no_other_with_it(
+    folder: Path, tmp_path: Path, pool: ProcessPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool.close()
+    monkeypatch.setenv(POISON, id_of(9))
+    how = [Running(device="cpu")] * 2
+    poisoned = ProcessPool(spec(), Sight((), ()), threads=1, readers=1, running=how)
+    try:
+        store, _ = committed(folder, tmp_path / "atlas", lambda commits, work: drive(poisoned, commits, work))
+    finally:
+        poisoned.close()
+    assert store.count(TABLE) == N - 1
+    [row] = store.read("quarantine").to_pylist()
+    assert row["source"] == name_of(9)
+    assert "ended 2 processes" in row["reason"]
+    assert "SIGKILL" in row["reason"]
+
+
+def test_processes_that_only_die_end_the_run(
+    folder: Path, tmp_path: Path, pool: ProcessPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "LOST_IN_A_ROW", 2)
+    while not pool.room:
+        pool.outcomes(0.5)
+    for number in pool.processes:
+        os.kill(number, signal.SIGKILL)
+    with pytest.raises(LocatlasError, match="2 were lost one after another without an answer"):
+        committed(folder, tmp_path / "atlas", lambda commits, work: drive(pool, commits, work))
+
+
+@given(
+    st.lists(st.booleans(), max_size=12),
+    st.lists(st.lists(st.booleans(), max_size=OPEN_PARTS), min_size=1, max_size=3),
+)
+def test_a_part_that_is_to_be_alone_is_given_to_a_worker_that_has_nothing(
+    todo: list[bool], workers: list[list[bool]]
+) -> None:
+    parts = deque(Part(n, 0, 1, alone=alone) for n, alone in enumerate(todo))
+    # what a worker can have got: one part alone, or some that are not
+    held = [[Part(-1, 0, 1, alone=True)] if any(worker) else [Part(-1, 0, 1) for _ in worker] for worker in workers]
+    given: list[int] = []
+    for worker, part in given_out(parts, held, lambda one: one):
+        worker.append(part)
+        given.append(part.chunk)
+    assert given == list(range(len(given)))  # in order, none twice
+    assert len(given) + len(parts) == len(todo)
+    for worker in held:
+        assert len(worker) <= OPEN_PARTS
+        assert len(worker) == 1 or not any(part.alone for part in worker)
+    if parts:
+        # nobody who could take the next one was passed over
+        free = [worker for worker in held if not any(part.alone for part in worker) and len(worker) < OPEN_PARTS]
+        assert not any(not worker or not parts[0].alone for worker in free)

@@ -4,6 +4,7 @@ A runtime orders the same arithmetic in another way and is no part of a fingerpr
 So another one than torch is never believed unseen: its first batch is compared with torch in float32.
 """
 
+import threading
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -36,12 +37,13 @@ def runtime_version(runtime: Runtime) -> str:
     return f"torch {torch.__version__}" + (", compiled" if runtime == "compiled" else "")
 
 
-def openvino_network(network: nn.Module, spec: EncoderSpec) -> Network:
-    """A network that OpenVINO runs on the CPU, with all its cores; converted once for each shape of a batch.
+def openvino_network(network: nn.Module, spec: EncoderSpec, *, lanes: int = 1) -> Network:
+    """A network that OpenVINO runs on the CPU; converted once for each shape of a batch.
 
     Args:
         network: In float32 on the CPU; used as long as the result is.
         spec: Gives precision and name.
+        lanes: Threads that may call it at once; the cores are shared out among them.
 
     Returns:
         Float32 (b, slots, h, w) on the CPU to float32 (b, d).
@@ -57,11 +59,17 @@ def openvino_network(network: nn.Module, spec: EncoderSpec) -> Network:
         )
         raise InputError(message)
     ov = _openvino()
-    requests: dict[torch.Size, Any] = {}
+    compiled: dict[torch.Size, Any] = {}
+    compiling = threading.Lock()
+    mine = threading.local()  # a request serves one thread at a time
 
     def run(batch: Tensor) -> Tensor:
+        with compiling:
+            if batch.shape not in compiled:
+                compiled[batch.shape] = _converted(ov, network, batch, spec, lanes)
+        requests = mine.__dict__
         if batch.shape not in requests:
-            requests[batch.shape] = _converted(ov, network, batch, spec)
+            requests[batch.shape] = compiled[batch.shape].create_infer_request()
         result = requests[batch.shape].infer([batch.numpy()], share_inputs=True, share_outputs=False)
         return torch.from_numpy(result[0])
 
@@ -80,8 +88,8 @@ def _openvino() -> Any:
 _HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16"}
 
 
-def _converted(ov: Any, network: nn.Module, batch: Tensor, spec: EncoderSpec) -> Any:
-    """A request for batches of this shape."""
+def _converted(ov: Any, network: nn.Module, batch: Tensor, spec: EncoderSpec, lanes: int) -> Any:
+    """The network compiled for batches of this shape."""
     hint = _HINTS[spec.precision]
     core = ov.Core()
     # without bf16 instructions OpenVINO would take float32 and not say so
@@ -95,7 +103,9 @@ def _converted(ov: Any, network: nn.Module, batch: Tensor, spec: EncoderSpec) ->
             model = ov.convert_model(network, example_input=batch.clone())
         model.reshape(list(batch.shape))
         settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
-        return core.compile_model(model, "CPU", settings).create_infer_request()
+        if lanes > 1:
+            settings |= {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": str(lanes)}
+        return core.compile_model(model, "CPU", settings)
     except Exception as error:  # whatever tracing and conversion raise: none of it is a fault of the caller
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         message = f"encoder {spec.name}: OpenVINO cannot convert it ({first[:200]}): use the runtime torch"

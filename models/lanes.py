@@ -1,4 +1,4 @@
-"""Forward passes side by side on a CPU, each with cores of its own. Starts threads and sets how many torch uses in them.
+"""Forward passes side by side on a CPU, each with cores of its own. Starts threads and sets how many torch uses there.
 
 A product that is cut over all cores waits at its end for the slowest of them: where anything else wants a core (images
 that are read, decoders), each of a pass' hundred products waits for a thread that does not run. Passes side by side

@@ -20,10 +20,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from embedding import SIZE, SLOTS, register, show  # beside this file
 from numpy.typing import NDArray
 from PIL import Image
-
-from embedding import SIZE, SLOTS, register, show  # beside this file
 
 
 def alone(name: str, ways: Sequence[tuple[str, str]], n: int, rounds: int) -> list[dict[str, Any]]:

@@ -67,7 +67,7 @@ def openvino_network(network: nn.Module, spec: EncoderSpec, *, lanes: int = 1) -
         with compiling:
             if batch.shape not in compiled:
                 compiled[batch.shape] = _converted(ov, network, batch, spec, lanes)
-        requests = mine.__dict__
+        requests: dict[torch.Size, Any] = vars(mine).setdefault("requests", {})
         if batch.shape not in requests:
             requests[batch.shape] = compiled[batch.shape].create_infer_request()
         result = requests[batch.shape].infer([batch.numpy()], share_inputs=True, share_outputs=False)
@@ -100,7 +100,9 @@ def _converted(ov: Any, network: nn.Module, batch: Tensor, spec: EncoderSpec, la
         # tracing warns of branches by shape, which a conversion for one shape may take for settled
         with torch.inference_mode(mode=False), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            model = ov.convert_model(network, example_input=batch.clone())
+            # torch would trace it twice more to compare; `checked` compares what comes out in the end
+            traced = torch.jit.trace(network, batch.clone(), check_trace=False)
+            model = ov.convert_model(traced, example_input=batch.clone())
         model.reshape(list(batch.shape))
         settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
         if lanes > 1:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ COLUMNS = ("id", "dataset", "root", "sources", "row", "source_digest", "source_s
 """What is asked of the image tables."""
 
 
-def image_rows_of(store: Store, level: str) -> Iterator[dict[str, object]]:
+def image_rows_of(store: Store, level: str) -> Iterator[dict[str, Any]]:
     """The rows of a level whose images are read whole, with `COLUMNS`: fields, and cells that are not cut out."""
     if not store.has(image_table(level)):
         return
@@ -40,7 +41,7 @@ def image_rows_of(store: Store, level: str) -> Iterator[dict[str, object]]:
 def wanted_keys(store: Store) -> set[bytes]:
     """Keys of all images of an atlas, as they were when they were read last."""
     levels = ("fov", "cell")
-    return {entry_key(row, str(row["source_stat"])) for level in levels for row in image_rows_of(store, level)}
+    return {entry_key(row, row["source_stat"]) for level in levels for row in image_rows_of(store, level)}
 
 
 def remove_stale(store: Store) -> int:

@@ -95,7 +95,7 @@ class PixelCache:
     def _pixels(self, entry: np.void, name: str) -> NDArray[Any] | None:
         """Read, not mapped: a file that was cut short would end the whole process at the first look beyond its end."""
         pixels = np.empty(tuple(map(int, entry["shape"])), KINDS[int(entry["kind"])])
-        left = memoryview(pixels.reshape(-1).view(np.uint8))
+        left = pixels.reshape(-1).view(np.uint8).data
         offset = int(entry["offset"])
         try:
             with open(planes_file(self.folder, name), "rb", buffering=0) as file:

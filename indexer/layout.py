@@ -55,6 +55,11 @@ class AtlasFolder:
         return self.path / "indices"
 
     @property
+    def decoded(self) -> Path:
+        """Decoded images: derived, can always be made anew."""
+        return self.path / "cache" / "images"
+
+    @property
     def info_path(self) -> Path:
         """The file that says that this is an atlas, of which schema, and where the roots are."""
         return self.path / "atlas.json"
@@ -273,7 +278,7 @@ class AtlasFolder:
 
     @property
     def _packing_lock(self) -> NotedLock:
-        return NotedLock(self.path / "cache" / "images" / ".lock", self.path / "cache" / "images" / ".owner")
+        return NotedLock(self.decoded / ".lock", self.decoded / ".owner")
 
     def _remove_leftovers(self) -> None:
         """Temporary files of writers that were killed; we hold the lock, so nobody is writing them."""

@@ -15,7 +15,6 @@ from locatlas.indexer.encoders import StoredEncoder, stored_encoders
 from locatlas.indexer.ledger import Run
 from locatlas.indexer.maps import drop_maps, maps_of
 from locatlas.indexer.pixel_cache.keeping import remove_stale
-from locatlas.indexer.pixel_cache.segments import folder_of
 from locatlas.indexer.store import Store
 from locatlas.indexer.tidy import old_versions, remove_versions
 from locatlas.indexer.tidy_limits import DROPPED
@@ -123,7 +122,7 @@ def maintain(
             else:
                 summary.kept.append(vectors)
         summary.freed_bytes += _remove_remains(store)
-        if folder_of(store.folder.path).is_dir():
+        if store.folder.decoded.is_dir():
             # who packs removes what is stale as well
             with suppress(AtlasLockedError), store.folder.packing(command):
                 summary.freed_bytes += remove_stale(store)

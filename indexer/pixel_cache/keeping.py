@@ -13,7 +13,6 @@ from locatlas.indexer.pixel_cache.segments import (
     digest_of,
     entries_file,
     entry_key,
-    folder_of,
     planes_file,
     read_entries,
     segments,
@@ -49,7 +48,7 @@ def remove_stale(store: Store) -> int:
 
     Nobody writes segments meanwhile. Those of which some images are wanted stay whole.
     """
-    folder = folder_of(store.folder.path)
+    folder = store.folder.decoded
     names = segments(folder)
     freed = 0
     for path in [*folder.glob(".*.part"), *(p for p in folder.glob("[0-9]*.planes") if p.stem not in set(names))]:
@@ -85,7 +84,7 @@ def damaged_segments(atlas: AtlasFolder, *, full: bool) -> tuple[dict[str, str],
         atlas: The atlas.
         full: Also compare every image's planes with their digest.
     """
-    folder = folder_of(atlas.path)
+    folder = atlas.decoded
     wrong: dict[str, str] = {}
     n_bytes = 0
     for name in segments(folder):

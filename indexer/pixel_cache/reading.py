@@ -14,7 +14,6 @@ from locatlas.indexer.pixel_cache.segments import (
     ENTRY,
     KINDS,
     entry_key,
-    folder_of,
     planes_file,
     read_entries,
     segments,
@@ -38,7 +37,7 @@ class PixelCache:
     """
 
     def __init__(self, atlas: AtlasFolder) -> None:
-        self.folder = folder_of(atlas.path)
+        self.folder = atlas.decoded
         self.names: list[str] = []
         parts: list[NDArray[np.void]] = []
         for name in segments(self.folder):

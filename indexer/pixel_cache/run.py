@@ -13,7 +13,7 @@ from locatlas.indexer.disk import SPARE_BYTES, require_space
 from locatlas.indexer.pipeline import Progress
 from locatlas.indexer.pixel_cache.keeping import drop_segment, image_rows_of, remove_stale
 from locatlas.indexer.pixel_cache.reading import PixelCache
-from locatlas.indexer.pixel_cache.segments import entry_key, folder_of, segments
+from locatlas.indexer.pixel_cache.segments import entry_key, segments
 from locatlas.indexer.pixel_cache.writing import Writer
 from locatlas.indexer.read_ahead import read_ahead
 from locatlas.indexer.rows import record_from_row, source_stat
@@ -97,7 +97,7 @@ def pack(
     """
     store = Store.open(Path(atlas))
     summary = PackSummary(str(store.folder.path))
-    folder = folder_of(store.folder.path)
+    folder = store.folder.decoded
     with store.folder.packing("pack"):
         if drop:
             summary.freed_bytes = sum(drop_segment(folder, name) for name in segments(folder)) + remove_stale(store)

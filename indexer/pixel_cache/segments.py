@@ -1,6 +1,6 @@
 """Files of decoded images: planes one after another in large files, and beside each file what is where in it. I/O.
 
-A segment is a pair of files in `cache/images`, which is never changed once it is there: `<n>.planes` with the raw
+A segment is a pair of files in `cache/images` that is never changed once it is there: `<n>.planes` with the raw
 planes, little-endian, and `<n>.entries`, a numpy array of `ENTRY` followed by its blake2b-128. The planes are on the
 disk before their entries are, which are renamed into place: what a kill leaves is a file that nothing names.
 """
@@ -27,7 +27,6 @@ __all__ = [
     "entries_file",
     "entry_key",
     "finish_segment",
-    "folder_of",
     "planes_file",
     "read_entries",
     "segments",
@@ -51,11 +50,6 @@ DECODED = 1
 """Part of every key: another number when files are to be decoded to other pixels than before, which forgets all."""
 
 _DIGEST_BYTES = 16
-
-
-def folder_of(atlas: Path) -> Path:
-    """Where the segments of an atlas lie."""
-    return atlas / "cache" / "images"
 
 
 def planes_file(folder: Path, name: str) -> Path:

@@ -12,7 +12,6 @@ from locatlas.indexer.file_digest import file_digest
 from locatlas.indexer.lance_files import Opened, ids_of_fragments, open_before_newest
 from locatlas.indexer.layout import FORMAT
 from locatlas.indexer.pixel_cache.keeping import drop_segment
-from locatlas.indexer.pixel_cache.segments import folder_of
 from locatlas.indexer.schema import FOVS
 from locatlas.indexer.store import Store
 from locatlas.indexer.upgrade import OLDEST
@@ -234,7 +233,7 @@ class Repair:
 
     def _remove_pixels(self, finding: Finding) -> None:
         """Derived, so it is deleted for good."""
-        drop_segment(folder_of(self.store.folder.path), Path(finding.where).stem)
+        drop_segment(self.store.folder.decoded, Path(finding.where).stem)
         self.done.append(f"{finding.where}: decoded images removed")
 
     def _set_aside(self, finding: Finding) -> None:

@@ -22,7 +22,7 @@ from locatlas.indexer.maintain import maintain
 from locatlas.indexer.pixel_cache import reading, run, writing
 from locatlas.indexer.pixel_cache.reading import PixelCache
 from locatlas.indexer.pixel_cache.run import pack
-from locatlas.indexer.pixel_cache.segments import folder_of, segments
+from locatlas.indexer.pixel_cache.segments import segments
 from locatlas.indexer.records import ImageRecord
 from locatlas.indexer.rows import record_from_row
 from locatlas.indexer.store import Store
@@ -36,6 +36,10 @@ from tests.indexer.verify.whole import flip
 
 OTHER = EncoderRequest(mapping="random", passes="joint", seed=3)
 FIELD_BYTES = 2 * EDGE_PX * EDGE_PX * 2
+
+
+def folder_of(atlas: Path) -> Path:
+    return atlas / "cache" / "images"
 
 
 @pytest.fixture

@@ -104,9 +104,10 @@ def _converted(ov: Any, network: nn.Module, batch: Tensor, spec: EncoderSpec, la
             traced = torch.jit.trace(network, batch.clone(), check_trace=False)
             model = ov.convert_model(traced, example_input=batch.clone())
         model.reshape(list(batch.shape))
-        settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
         if lanes > 1:
-            settings |= {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": str(lanes)}
+            # not pinned: who reads images wants a core as well, and a pinned thread would wait for its own
+            settings |= {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": str(lanes), "ENABLE_CPU_PINNING": False}
         return core.compile_model(model, "CPU", settings)
     except Exception as error:  # whatever tracing and conversion raise: none of it is a fault of the caller
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

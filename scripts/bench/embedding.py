@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 import tifffile
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 CHANNELS = ("nucleus", "protein")
@@ -78,9 +78,8 @@ def plain_loop(folder: Path, weights: Path, architecture: str) -> None:
     """The plain loop, to the file `vectors.npy` beside the folder."""
     from locatlas.models.torchvision_shim import import_timm  # timm itself, importable beside any torchvision
 
-    network = import_timm().create_model(
-        architecture, num_classes=0, global_pool="token", img_size=SIZE, checkpoint_path=str(weights)
-    )
+    network = import_timm().create_model(architecture, num_classes=0, global_pool="token", img_size=SIZE)
+    network.load_state_dict(load_file(weights))
     loader = torch.utils.data.DataLoader(PlainFields(sorted(folder.glob("*.tif"))), batch_size=16, num_workers=2)
     with torch.inference_mode():
         vectors = torch.cat([network.eval()(batch) for batch in loader])
@@ -172,32 +171,45 @@ def input_side(folder: Path, name: str) -> list[dict[str, Any]]:
         "locatlas' preparing": (lambda image: network_input(image, spec, patch_px=14), images),
     }
     best = {way: float("inf") for way in ways}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in the threads that read ahead
     for _ in range(7):
         for way, (work, items) in ways.items():
             began = time.thread_time()
             for item in items:
                 work(item)
             best[way] = min(best[way], 1000 * (time.thread_time() - began) / len(items))
+    torch.set_num_threads(threads)
     base = next(iter(best.values()))
     return [{"step": w, "core_ms_per_image": round(ms, 2), "x_plain": round(base / ms, 2)} for w, ms in best.items()]
 
 
 def register(target: Path, architecture: str, given: Path | None) -> str:
-    """An encoder of three slots at 224 px in the registry of LOCATLAS_HOME: its name; weights go to `target`.
+    """An encoder of three slots at 224 px in the registry of LOCATLAS_HOME: its name; `target` gets its weights.
 
-    Weights are fitted to this size once, by timm, so that the plain loop can load the same file.
+    They are fitted to this size, so that the plain loop can load them as they are.
     """
-    from locatlas.models import registry
-    from locatlas.models.torchvision_shim import import_timm
+    from locatlas.models import registry, vit
+    from locatlas.models.encode import load_encoder, resolve
 
-    torch.manual_seed(0)
-    path = {} if given is None else {"checkpoint_path": str(given)}
-    made = import_timm().create_model(architecture, num_classes=0, img_size=SIZE, **path)
-    save_file({k: v.contiguous() for k, v in made.state_dict().items()}, target)
+    weights = given
+    if weights is None:
+        from locatlas.models.torchvision_shim import import_timm
+
+        torch.manual_seed(0)
+        weights = target.with_name("random.safetensors")
+        save(import_timm().create_model(architecture, num_classes=0, img_size=SIZE), weights)
     registry.add(
-        "bench.vits", weights=target, architecture=architecture, slots=SLOTS, input_px=SIZE, intensity="standardize"
+        "bench.vits", weights=weights, architecture=architecture, slots=SLOTS, input_px=SIZE, intensity="standardize"
     )
+    network = load_encoder(resolve("bench.vits", precision="fp32"), device="cpu")._network
+    save(vit.weights_module(network), target)
     return "bench.vits"
+
+
+def save(network: torch.nn.Module, path: Path) -> None:
+    """A network's weights in a file."""
+    save_file({name: one.contiguous() for name, one in network.state_dict().items()}, path)
 
 
 def show(title: str, rows: Sequence[dict[str, Any]]) -> None:

@@ -123,7 +123,8 @@ def remove_entry(entry: Path) -> None:
 
 def cached_tables(atlas: AtlasFolder) -> list[str]:
     """Tables that have a folder in the cache, sorted."""
-    return sorted(path.name for path in (atlas.path / "cache").glob("[!.]*") if path.is_dir())
+    folders = [path for path in (atlas.path / "cache").glob("[!.]*") if path.is_dir()]
+    return sorted(path.name for path in folders if path != atlas.decoded)
 
 
 def damaged_entries(atlas: AtlasFolder, *, full: bool) -> tuple[dict[str, str], int]:

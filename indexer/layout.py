@@ -55,6 +55,11 @@ class AtlasFolder:
         return self.path / "indices"
 
     @property
+    def decoded(self) -> Path:
+        """Decoded images: derived, can always be made anew."""
+        return self.path / "cache" / "images"
+
+    @property
     def info_path(self) -> Path:
         """The file that says that this is an atlas, of which schema, and where the roots are."""
         return self.path / "atlas.json"
@@ -230,6 +235,16 @@ class AtlasFolder:
             yield
 
     @contextmanager
+    def packing(self, command: str) -> Iterator[None]:
+        """Hold the lock of who writes decoded images, beside whoever writes tables.
+
+        Raises:
+            AtlasLockedError: If another process does.
+        """
+        with self._held(self._packing_lock, Owner(command=command), self._packed):
+            yield
+
+    @contextmanager
     def _held(
         self, noted: NotedLock, owner: Owner, refuse: Callable[[Owner | None], Exception], *, patient: bool = False
     ) -> Iterator[None]:
@@ -238,7 +253,7 @@ class AtlasFolder:
             raise InputError(message)
         try:
             if noted.path.parent != self.path:
-                noted.path.parent.mkdir(exist_ok=True)
+                noted.path.parent.mkdir(parents=True, exist_ok=True)
             lock = noted.acquire(patient=patient, refuse=refuse)
         except LocatlasError:
             raise
@@ -261,6 +276,10 @@ class AtlasFolder:
         # in a folder of its own: a writer removes temporary files beside its lock as those of the dead
         return NotedLock(self.path / ".reembedding" / "lock", self.path / ".reembedding" / "owner")
 
+    @property
+    def _packing_lock(self) -> NotedLock:
+        return NotedLock(self.decoded / ".lock", self.decoded / ".owner")
+
     def _remove_leftovers(self) -> None:
         """Temporary files of writers that were killed; we hold the lock, so nobody is writing them."""
         for folder in (self.path, self.indices, self.journal_path.parent):
@@ -270,6 +289,10 @@ class AtlasFolder:
     def _written(self, owner: Owner | None) -> AtlasLockedError:
         message = f"{self.path}: another writer holds this atlas ({owner or 'another process'})"
         return AtlasLockedError(f"{message}; wait for it or stop it. Queries keep working")
+
+    def _packed(self, owner: Owner | None) -> AtlasLockedError:
+        message = f"{self.path}: its images are being packed ({owner or 'another process'}); wait for it or stop it"
+        return AtlasLockedError(message)
 
     def _reembedded(self, owner: Owner | None) -> AtlasLockedError:
         message = f"{self.path}: its vectors are being renewed ({owner or 'another process'}); wait for it or stop it"

@@ -2,18 +2,19 @@
 
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from locatlas.errors import StoreDamagedError
+from locatlas.errors import AtlasLockedError, StoreDamagedError
 from locatlas.indexer.backup.kept import give_up
 from locatlas.indexer.cache_entries import cached_tables, drop_cache
 from locatlas.indexer.declared_roots import declare_roots
 from locatlas.indexer.encoders import StoredEncoder, stored_encoders
 from locatlas.indexer.ledger import Run
 from locatlas.indexer.maps import drop_maps, maps_of
+from locatlas.indexer.pixel_cache.keeping import remove_stale
 from locatlas.indexer.store import Store
 from locatlas.indexer.tidy import old_versions, remove_versions
 from locatlas.indexer.tidy_limits import DROPPED
@@ -121,6 +122,10 @@ def maintain(
             else:
                 summary.kept.append(vectors)
         summary.freed_bytes += _remove_remains(store)
+        if store.folder.decoded.is_dir():
+            # who packs removes what is stale as well
+            with suppress(AtlasLockedError), store.folder.packing(command):
+                summary.freed_bytes += remove_stale(store)
         for table in store.tables():
             before = store.version(table)
             store.compact(table)

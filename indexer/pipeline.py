@@ -11,6 +11,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 from locatlas.errors import InputError
 from locatlas.indexer.commits import FROM_PIXELS, Commits, Done, Loaded, Pending
+from locatlas.indexer.fields import SharedFields
+from locatlas.indexer.pixel_cache.reading import PixelCache
 from locatlas.indexer.profile import Profile
 from locatlas.indexer.quarantine import Rejection
 from locatlas.indexer.read_ahead import read_ahead
@@ -195,7 +197,8 @@ def _embed(
     if progress:
         progress("embedding", 0, len(work))
     with read_ahead("locatlas-read") as pool:
-        loaded = in_order(work, encoder, pool, crop, profile=profile)
+        fields = SharedFields(cache=PixelCache(commits.store.folder))
+        loaded = in_order(work, encoder, pool, crop, profile=profile, fields=fields)
         for chunk in chunks(work, min(commit_rows, CHUNK_ROWS)):
             for batch in encoded(chunk, loaded, encoder, run.timed, profile):
                 waiting.take(batch)

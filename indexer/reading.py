@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from locatlas.errors import ImageRejectedError
 from locatlas.indexer.cells.rows import source_digest_of_cell
 from locatlas.indexer.commits import Loaded, Pending, same_pixels
-from locatlas.indexer.decoding import read_image
 from locatlas.indexer.fields import SharedFields
 from locatlas.indexer.images import thumbnail
+from locatlas.indexer.pixel_cache.reading import read_row
 from locatlas.indexer.profile import Profile, worked
 from locatlas.indexer.quarantine import Rejection
 from locatlas.indexer.records import ImageRecord
@@ -77,7 +77,7 @@ def _load(
             if is_cut(pending.row):
                 image, digest = cut_cell(pending.record, pending.row, fields, crop), None
             else:
-                image, digest = read_image(pending.record)
+                image, digest = read_row(pending.record, pending.row, fields.cache)
         with worked(profile, "preparing"):
             prepared = encoder.prepare(image)
     except ImageRejectedError as error:
@@ -108,7 +108,7 @@ def cut_cell(record: ImageRecord, row: Mapping[str, Any], fields: SharedFields, 
             cell cannot be cut.
     """
     assert crop is not None  # see encoders.choose
-    field, digest = fields.read(record)
+    field, digest = fields.read(record, row)
     place = place_of(row)
     if source_digest_of_cell(digest, record, place) != row["source_digest"]:
         message = f"{record.sources[0].path}: changed since its cells were found; index it again"

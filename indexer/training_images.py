@@ -10,10 +10,10 @@ from typing import Any, Self
 from torch import Tensor
 
 from locatlas.errors import ImageRejectedError, InputError
-from locatlas.indexer.decoding import read_image
 from locatlas.indexer.fields import SharedFields
 from locatlas.indexer.job import is_dropped
 from locatlas.indexer.pipeline import Progress
+from locatlas.indexer.pixel_cache.reading import PixelCache, read_row
 from locatlas.indexer.reading import cut_cell
 from locatlas.indexer.records import ImageRecord
 from locatlas.indexer.rows import is_cut, record_from_row
@@ -59,6 +59,7 @@ class StoredImages:
         cache_bytes: int,
         *,
         mixed: bool = False,
+        cache: PixelCache | None = None,
     ) -> None:
         self.channels = channels
         self._mixed = mixed
@@ -66,7 +67,7 @@ class StoredImages:
         self.left_out: dict[str, str] = {}
         self._spec = spec
         self._rows = list(records)
-        self._fields = SharedFields()
+        self._fields = SharedFields(cache=cache)
         self._kept: dict[str, Tensor] = {}
         self._room = cache_bytes
 
@@ -115,7 +116,7 @@ class StoredImages:
         is_open = mixed and not spec.stains and spec.passes == "joint"
         channels = _all_channels(records, spec) if is_open else _common_channels(records, spec)
         size = default_cache_bytes() if cache_bytes is None else cache_bytes
-        images = cls(records, spec, channels, size, mixed=is_open)
+        images = cls(records, spec, channels, size, mixed=is_open, cache=PixelCache(store.folder))
         images.left_out = left_out
         images._read_all(threads or os.cpu_count() or 1, progress)
         if not images.ids:
@@ -171,7 +172,7 @@ class StoredImages:
             if is_cut(row):
                 image = cut_cell(record, row, self._fields, self._spec.crop)
             else:
-                image, digest = read_image(record)
+                image, digest = read_row(record, row, self._fields.cache)
                 if digest != row["source_digest"]:
                     message = f"{path}: changed since it was indexed; index it again"
                     raise ImageRejectedError(message)

@@ -3,7 +3,7 @@
 >>> import locatlas
 >>> sorted(name for name in locatlas.__all__ if name.islower() and not name.startswith("_"))
 ['backup', 'benchmark', 'demo', 'embed', 'export_sheet', 'finetune', 'import_annotations', 'import_embeddings', \
-'index', 'maintain', 'open', 'pretrain', 'reembed', 'report', 'restore']
+'index', 'maintain', 'open', 'pack', 'pretrain', 'reembed', 'report', 'restore']
 
 Everything is imported on first use: `import locatlas` loads neither torch nor lancedb, faiss or scikit-learn.
 """
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from locatlas.indexer.import_embeddings import import_embeddings
     from locatlas.indexer.index import index
     from locatlas.indexer.maintain import maintain
+    from locatlas.indexer.pixel_cache.run import pack
     from locatlas.query.annotation_choice import SheetRequest
     from locatlas.query.annotation_export import export_sheet
     from locatlas.query.atlas import Atlas
@@ -50,6 +51,7 @@ __all__ = [
     "index",
     "maintain",
     "open",
+    "pack",
     "pretrain",
     "reembed",
     "report",
@@ -63,6 +65,7 @@ _WHERE = {
     "embed": ("locatlas.indexer.embed", "embed"),
     "reembed": ("locatlas.indexer.embed", "reembed"),
     "maintain": ("locatlas.indexer.maintain", "maintain"),
+    "pack": ("locatlas.indexer.pixel_cache.run", "pack"),
     "backup": ("locatlas.indexer.backup.run", "backup"),
     "restore": ("locatlas.indexer.backup.restore", "restore"),
     "import_annotations": ("locatlas.indexer.import_annotations", "import_annotations"),

@@ -4,6 +4,7 @@ import copy
 import logging
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from locatlas.errors import ImageRejectedError, InputError, WeightsError
 from locatlas.models import batches, vit, weights
 from locatlas.models.compiled import compiled_network
 from locatlas.models.hardware import native_bf16, usable_device
+from locatlas.models.lanes import Lanes, lanes_here
 from locatlas.models.precision import full_float32, in_precision
 from locatlas.models.resolving import resolve
 from locatlas.models.running import Prepare, Runtime
@@ -125,6 +127,9 @@ class Encoder:
         self._dtype = torch.bfloat16 if spec.precision == "bf16" else torch.float32
         self._batch = _BATCH_CUDA if device.type == "cuda" else _BATCH_CPU
         self._sender = sender(spec, device, self._patch_px, runtime, prepare)
+        # a compiled network has its number of threads compiled in
+        self._lanes = Lanes() if device.type == "cpu" and runtime != "compiled" else None
+        self._tried: set[tuple[torch.Size, int]] = set()  # shapes of images, and numbers of them, that memory takes
         self._network: Any  # a module, or what runs one
         if runtime == "openvino":
             if device.type != "cpu":
@@ -132,7 +137,7 @@ class Encoder:
                 raise InputError(message)
             self._dtype, self._batch = torch.float32, _BATCH_OPENVINO  # it rounds to bf16 itself
             network = network.float().eval()
-            self._network = checked(openvino_network(network, spec), network, spec)
+            self._network = checked(openvino_network(network, spec, lanes=lanes_here()), network, spec)
         else:
             self._network = _by_torch(network, spec, device, runtime)
         self._usual, self._batch = self._batch, self._chosen(batch, runtime)
@@ -211,12 +216,9 @@ class Encoder:
             start = 0
             while start < len(indices):
                 size = size if self._fits is None else min(size, self._fits)
-                rows = indices[start : start + size]
-                # matrix products pick their kernels by size: only batches of one size give an image the same bits in
-                # a run that was interrupted and continued
-                spare = [inputs[rows[0]]] * (size - len(rows))
-                found = self._forward_or_halve(torch.stack([inputs[i] for i in rows] + spare))
-                if found is not None:
+                for rows, found in self._passed(inputs, indices[start:], size):
+                    if found is None:
+                        break
                     out[rows] = found[: len(rows)]
                     start += size
         if not np.isfinite(out).all():
@@ -252,6 +254,27 @@ class Encoder:
         done.append(self.encode_prepared(inputs, batch_size=batch_size))
         return np.concatenate(done)
 
+    def _passed(
+        self, inputs: Sequence[Tensor], indices: Sequence[int], size: int
+    ) -> Iterable[tuple[Sequence[int], NDArray[np.float32] | None]]:
+        """Passes of so many images of one shape, side by side on a CPU; the first of its kind alone, which may fail."""
+
+        def passed(rows: Sequence[int]) -> NDArray[np.float32] | None:
+            # matrix products pick their kernels by size: only batches of one size give an image the same bits in
+            # a run that was interrupted and continued
+            spare = [inputs[rows[0]]] * (size - len(rows))
+            return self._forward_or_halve(torch.stack([inputs[i] for i in rows] + spare))
+
+        kind = (inputs[indices[0]].shape, size)
+        if self._lanes is None or kind not in self._tried:
+            rows = indices[:size]
+            found = passed(rows)
+            if found is not None:
+                self._tried.add(kind)
+            return [(rows, found)]
+        cut = [indices[start : start + size] for start in range(0, len(indices), size)]
+        return zip(cut, self._lanes.map(passed, cut), strict=True)
+
     def _forward_or_halve(self, batch: Tensor) -> NDArray[np.float32] | None:
         """As `_forward`; None where the memory does not take the batch, and half of it is to be tried."""
         try:
@@ -280,8 +303,12 @@ class Encoder:
         """(b, passes, slots, h, w) -> (b, passes * d)."""
         flat = batch.flatten(0, 1).to(device=self.device, dtype=self._dtype)
         # cuDNN rounds float32 convolutions to TF32 unless told otherwise; "fp32" in a fingerprint must mean fp32
-        with torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False):
+        with _without_tf32() if self.device.type == "cuda" else nullcontext():
             views = [self._network(turned(flat, view)).float() for view in range(self.spec.views)]
         features = torch.stack(views).mean(dim=0).cpu()
         embeddings: NDArray[np.float32] = features.reshape(batch.shape[0], -1).numpy()
         return embeddings
+
+
+def _without_tf32() -> AbstractContextManager[None]:
+    return torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False)

@@ -4,6 +4,7 @@ A runtime orders the same arithmetic in another way and is no part of a fingerpr
 So another one than torch is never believed unseen: its first batch is compared with torch in float32.
 """
 
+import threading
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -36,12 +37,13 @@ def runtime_version(runtime: Runtime) -> str:
     return f"torch {torch.__version__}" + (", compiled" if runtime == "compiled" else "")
 
 
-def openvino_network(network: nn.Module, spec: EncoderSpec) -> Network:
-    """A network that OpenVINO runs on the CPU, with all its cores; converted once for each shape of a batch.
+def openvino_network(network: nn.Module, spec: EncoderSpec, *, lanes: int = 1) -> Network:
+    """A network that OpenVINO runs on the CPU; converted once for each shape of a batch.
 
     Args:
         network: In float32 on the CPU; used as long as the result is.
         spec: Gives precision and name.
+        lanes: Threads that may call it at once; the cores are shared out among them.
 
     Returns:
         Float32 (b, slots, h, w) on the CPU to float32 (b, d).
@@ -57,11 +59,17 @@ def openvino_network(network: nn.Module, spec: EncoderSpec) -> Network:
         )
         raise InputError(message)
     ov = _openvino()
-    requests: dict[torch.Size, Any] = {}
+    compiled: dict[torch.Size, Any] = {}
+    compiling = threading.Lock()
+    mine = threading.local()  # a request serves one thread at a time
 
     def run(batch: Tensor) -> Tensor:
+        with compiling:
+            if batch.shape not in compiled:
+                compiled[batch.shape] = _converted(ov, network, batch, spec, lanes)
+        requests: dict[torch.Size, Any] = vars(mine).setdefault("requests", {})
         if batch.shape not in requests:
-            requests[batch.shape] = _converted(ov, network, batch, spec)
+            requests[batch.shape] = compiled[batch.shape].create_infer_request()
         result = requests[batch.shape].infer([batch.numpy()], share_inputs=True, share_outputs=False)
         return torch.from_numpy(result[0])
 
@@ -80,8 +88,8 @@ def _openvino() -> Any:
 _HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16"}
 
 
-def _converted(ov: Any, network: nn.Module, batch: Tensor, spec: EncoderSpec) -> Any:
-    """A request for batches of this shape."""
+def _converted(ov: Any, network: nn.Module, batch: Tensor, spec: EncoderSpec, lanes: int) -> Any:
+    """The network compiled for batches of this shape."""
     hint = _HINTS[spec.precision]
     core = ov.Core()
     # without bf16 instructions OpenVINO would take float32 and not say so
@@ -92,10 +100,15 @@ def _converted(ov: Any, network: nn.Module, batch: Tensor, spec: EncoderSpec) ->
         # tracing warns of branches by shape, which a conversion for one shape may take for settled
         with torch.inference_mode(mode=False), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            model = ov.convert_model(network, example_input=batch.clone())
+            # torch would trace it twice more to compare; `checked` compares what comes out in the end
+            traced = torch.jit.trace(network, batch.clone(), check_trace=False)
+            model = ov.convert_model(traced, example_input=batch.clone())
         model.reshape(list(batch.shape))
-        settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
-        return core.compile_model(model, "CPU", settings).create_infer_request()
+        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+        if lanes > 1:
+            # not pinned: who reads images wants a core as well, and a pinned thread would wait for its own
+            settings |= {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": str(lanes), "ENABLE_CPU_PINNING": False}
+        return core.compile_model(model, "CPU", settings)
     except Exception as error:  # whatever tracing and conversion raise: none of it is a fault of the caller
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         message = f"encoder {spec.name}: OpenVINO cannot convert it ({first[:200]}): use the runtime torch"

@@ -64,27 +64,8 @@ def in_threads(work: Callable[[int], None], starts: range, *, torch_too: bool = 
     n = n_cores()
     with one_blas_thread(), ThreadPoolExecutor(n) as pool:
         if torch_too:
-            _one_torch_thread(pool, n)
+            from locatlas.models.lanes import give_torch_threads  # torch, which numpy's work does not need
+
+            give_torch_threads(pool, n, 1)
         for _ in pool.map(work, starts):
             pass
-
-
-def _one_torch_thread(pool: ThreadPoolExecutor, n: int) -> None:
-    """Let the pool's n threads, and no others, call torch with one thread.
-
-    Torch keeps a number for each thread that has called it and one for those to come, and setting the first sets the
-    second, which is put back as soon as all threads of the pool have taken theirs.
-    """
-    import torch
-
-    before = torch.get_num_threads()
-    all_have = threading.Barrier(n)
-
-    def take(_: int) -> None:
-        torch.set_num_threads(1)
-        all_have.wait()
-
-    with _lock:
-        for _ in pool.map(take, range(n)):
-            pass
-        torch.set_num_threads(before)

@@ -10,6 +10,7 @@ from locatlas.indexer.digests import read_journal
 from locatlas.indexer.lance_files import Opened, latest_manifest, manifests
 from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.locks import Owner
+from locatlas.indexer.pixel_cache.keeping import damaged_segments
 from locatlas.indexer.schema import SCHEMA_VERSION, embedding_table_name
 from locatlas.indexer.store import Store
 from locatlas.indexer.tidy_limits import DROPPED
@@ -197,7 +198,13 @@ def _indices(folder: AtlasFolder, report: VerifyReport, tables: Tables, *, full:
         finding("damage", "cache damaged", path, f"{means} ({why})", do, of=[path]) for path, why in wrong.items()
     ]
     report.findings += found
-    report.bytes_read += n_bytes + n_more
+    unpacked, n_pixels = damaged_segments(folder, full=full)
+    means = "decoded images are not what was written: vectors made from them may be wrong"
+    do = "--repair removes them; `locatlas pack` makes them again"
+    report.findings += [
+        finding("damage", "pixels damaged", path, f"{means} ({why})", do, of=[path]) for path, why in unpacked.items()
+    ]
+    report.bytes_read += n_bytes + n_more + n_pixels
 
 
 def _unknown(folder: AtlasFolder, state: FileState) -> list[Finding]:

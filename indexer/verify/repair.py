@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -10,6 +11,7 @@ from locatlas.indexer.faiss_index import kind_of
 from locatlas.indexer.file_digest import file_digest
 from locatlas.indexer.lance_files import Opened, ids_of_fragments, open_before_newest
 from locatlas.indexer.layout import FORMAT
+from locatlas.indexer.pixel_cache.keeping import drop_segment
 from locatlas.indexer.schema import FOVS
 from locatlas.indexer.store import Store
 from locatlas.indexer.upgrade import OLDEST
@@ -229,6 +231,11 @@ class Repair:
         drop_cache(self.store.folder, table)
         self.done.append(f"{finding.where}: cache removed")
 
+    def _remove_pixels(self, finding: Finding) -> None:
+        """Derived, so it is deleted for good."""
+        drop_segment(self.store.folder.decoded, Path(finding.where).stem)
+        self.done.append(f"{finding.where}: decoded images removed")
+
     def _set_aside(self, finding: Finding) -> None:
         self.aside.move(finding.items)
         self.done.append(f"{finding.where}: {finding.count} {finding.kind} moved to {self.aside.name}")
@@ -249,6 +256,7 @@ _MENDS: dict[str, Callable[[Repair, Finding], None]] = {
     "index foreign": Repair._remove_index,
     "index unfinished": Repair._remove_index,
     "cache damaged": Repair._remove_cache,
+    "pixels damaged": Repair._remove_pixels,
     "hint damaged": Repair._set_aside,
     "unknown files": Repair._set_aside,
 }

@@ -46,6 +46,7 @@ _COMMANDS = {
     "datasets": "locatlas.cli.listing",
     "status": "locatlas.cli.status",
     "maintain": "locatlas.cli.keeping",
+    "pack": "locatlas.cli.packing",
     "serve": "locatlas.cli.serving",
     "verify": "locatlas.cli.verifying",
     "backup": "locatlas.cli.backing_up",

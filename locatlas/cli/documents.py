@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from locatlas.cli.annotation_documents import AnnotateExportDocument, AnnotateImportDocument, AnnotateReportDocument
 from locatlas.cli.backup_documents import BackupDocument, PublishDocument, RestoreDocument
 from locatlas.cli.building_documents import ImportDocument, IndexDocument
-from locatlas.cli.keeping_documents import MaintainDocument, VerifyDocument
+from locatlas.cli.keeping_documents import MaintainDocument, PackDocument, VerifyDocument
 from locatlas.cli.mapping_documents import ExportDocument, ExportSiteDocument, MapDocument, NapariDocument
 from locatlas.cli.probing_documents import ProbeDocument
 from locatlas.cli.report_documents import ReportDocument
@@ -44,6 +44,7 @@ __all__ = [
     "MapDocument",
     "NapariDocument",
     "NeighborsDocument",
+    "PackDocument",
     "ProbeDocument",
     "ProteinsDocument",
     "PublishDocument",
@@ -84,6 +85,7 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "embed": IndexDocument,
     "reembed": IndexDocument,
     "maintain": MaintainDocument,
+    "pack": PackDocument,
     "verify": VerifyDocument,
     "backup": BackupDocument,
     "restore": RestoreDocument,

@@ -1,10 +1,10 @@
-"""The JSON documents of `maintain` and `verify`."""
+"""The JSON documents of `maintain`, `pack` and `verify`."""
 
 from pydantic import Field
 
 from locatlas.query.document_base import Document as _Document
 
-__all__ = ["MaintainDocument", "VerifyDocument"]
+__all__ = ["MaintainDocument", "PackDocument", "VerifyDocument"]
 
 
 class SupersededVectorsState(_Document):
@@ -31,6 +31,20 @@ class MaintainDocument(_Document):
     given_up: list[str] = Field(
         description="states from before an upgrade, as folders below the atlas, that needed one of these: deleted"
     )
+
+
+class PackDocument(_Document):
+    """What `pack` did."""
+
+    path: str
+    images: int = Field(ge=0, description="held decoded now")
+    packed: int = Field(ge=0, description="decoded by this run")
+    changed: int = Field(ge=0, description="left out, because their files are not what was indexed")
+    unreadable: int = Field(ge=0, description="left out, because they cannot be decoded")
+    reasons: dict[str, int] = Field(description="why, with how often")
+    written_bytes: int = Field(ge=0, description="by this run")
+    bytes: int = Field(ge=0, description="that decoded images take on disk")
+    freed_bytes: int = Field(ge=0, description="of what was removed")
 
 
 class VerifyCounts(_Document):

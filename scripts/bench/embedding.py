@@ -1,13 +1,15 @@
-"""What embedding costs from files to stored vectors, beside a plain loop, and how close vectors are.
+"""What embedding costs from files to stored vectors, beside a plain loop, and what its input side costs alone.
 
-    python scripts/bench/embedding.py [--images 128] [--rounds 3] [--cells FOLDER] [--weights FILE] [--json OUT]
+    python scripts/bench/embedding.py [--images 256] [--rounds 3] [--weights FILE] [--json OUT]
 
-Made fields like OpenCell's (2 x 600 x 600, uint16, uncompressed TIFF). The plain loop: a DataLoader of two workers that
-read with tifffile, standardize in numpy, resize by torch, and a timm network in float32; it stores nothing. locatlas:
-`embed` of the same images into an atlas that knows them, with digests, decoders of their own, flags and commits. Ways
-take turns, round by round. Told are the median seconds and the seconds of cores, which other work on the machine
-stretches less; those of child processes count. Then the input side alone in one thread, and, with --cells
-(485 HPA cells, `labels.csv` beside PNG files), cosines and shared neighbors of each way's vectors.
+Made fields like OpenCell's (2 x 600 x 600, uint16, uncompressed TIFF). The plain loop is a program of its own: a
+DataLoader of two workers that read with tifffile, standardize in numpy, resize by torch, and a timm network in float32;
+it saves its vectors in one npy at the end. locatlas: `locatlas embed` of the same images into an atlas that knows
+them, with digests, decoders of their own, flags and commits. Both are whole commands, started anew, imports and
+loading and converting of networks included; ways take turns, round by round. Each is run for all images and for a
+quarter of them: the difference is what an image costs once all is loaded. Told are the medians of seconds and of the
+seconds of cores, which other work on the machine stretches less; those of child processes count. Then the input side
+alone, in one thread. `runtimes.py` measures the network alone and how close its vectors are.
 """
 
 import argparse
@@ -15,24 +17,25 @@ import json
 import os
 import resource
 import shutil
-import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tifffile
 import torch
-from numpy.typing import NDArray
-from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 CHANNELS = ("nucleus", "protein")
 SLOTS = ("microtubules", "protein", "nucleus")
 SIZE = 224
+PLAIN = "plain torch fp32 loop"
 
 
 def write_fields(folder: Path, n: int) -> None:
@@ -71,85 +74,76 @@ def plain_input(path: Path) -> torch.Tensor:
     return functional.interpolate(planes[None], size=(SIZE, SIZE), mode="bilinear", antialias=True)[0]
 
 
-def core_seconds() -> float:
-    """Of this process and of its children that have ended."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
+def plain_loop(folder: Path, weights: Path, architecture: str) -> None:
+    """The plain loop, to the file `vectors.npy` beside the folder."""
+    from locatlas.models.torchvision_shim import import_timm  # timm itself, importable beside any torchvision
+
+    network = import_timm().create_model(architecture, num_classes=0, global_pool="token", img_size=SIZE)
+    network.load_state_dict(load_file(weights))
+    loader = torch.utils.data.DataLoader(PlainFields(sorted(folder.glob("*.tif"))), batch_size=16, num_workers=2)
+    with torch.inference_mode():
+        vectors = torch.cat([network.eval()(batch) for batch in loader])
+    np.save(folder.with_name("vectors.npy"), vectors.numpy())
 
 
-def timed(work: Callable[[], Any]) -> tuple[float, float]:
-    """Seconds and core seconds of a call, decoding processes ended."""
-    from locatlas.indexer.decoders import decoders
+def whole(command: Sequence[str | Path]) -> tuple[float, float]:
+    """Seconds and core seconds of a program and of its children."""
 
-    decoders().close()
+    def core_seconds() -> float:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
     core, began = core_seconds(), time.perf_counter()
-    work()
+    done = subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True)
     seconds = time.perf_counter() - began
-    decoders().close()
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, command))}: exit status {done.returncode}\n{done.stderr[-2000:]}")
     return seconds, core_seconds() - core
 
 
-def end_to_end(folder: Path, name: str, ways: Sequence[tuple[str, str]], n: int, rounds: int) -> list[dict[str, Any]]:
-    """Rows: way, images a second, core ms an image, quotients to the plain loop."""
-    from locatlas.indexer.embed import embed
+def end_to_end(
+    folders: dict[int, Path], plain: Sequence[str | Path], name: str, ways: Sequence[tuple[str, str]], rounds: int
+) -> list[dict[str, Any]]:
+    """Rows: way; images a second and core ms an image of the whole command and once all is loaded; quotients."""
     from locatlas.indexer.encoders import EncoderRequest
     from locatlas.indexer.index import index
-    from locatlas.models.encode import load_encoder, resolve
-    from locatlas.models.running import Running
 
-    first = folder / "atlas"
-    index(folder / "fields", atlas=first, dataset="manifest", request=EncoderRequest(name="locatlas_pico.untrained"))
-    network: Any = load_encoder(resolve(name, precision="fp32"), device="cpu")._network
-    paths = sorted((folder / "fields").glob("*.tif"))
+    for folder in folders.values():
+        request = EncoderRequest(name="locatlas_pico.untrained")
+        index(folder, atlas=folder.with_name(f"{folder.name}-atlas"), dataset="manifest", request=request)
 
-    def plain() -> None:
-        loader = torch.utils.data.DataLoader(PlainFields(paths), batch_size=16, num_workers=2)
-        with torch.inference_mode():
-            for batch in loader:
-                network(batch)
+    def command(way: str, folder: Path) -> list[str | Path]:
+        if way == PLAIN:
+            return [*plain, "--plain", folder]
+        copy = folder.with_name("copy")
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(folder.with_name(f"{folder.name}-atlas"), copy)
+        runtime, precision = way.split()[1:]
+        asked = ["embed", "--atlas", copy, "--encoder", name, "--precision", precision, "--runtime", runtime]
+        return ["-m", "locatlas", *asked, "--level", "fov"]
 
-    def stored(runtime: Any, precision: Any) -> Callable[[], None]:
-        def work() -> None:
-            copy = folder / "copy"
-            shutil.rmtree(copy, ignore_errors=True)
-            shutil.copytree(first, copy)
-            embed(atlas=copy, request=EncoderRequest(name=name, precision=precision), running=Running(runtime=runtime))
-
-        return work
-
-    # loading and converting networks is not the path: what a run of nothing but its first batch takes comes off
-    works = {"plain torch fp32 loop": plain} | {f"locatlas {r} {p}": stored(r, p) for r, p in ways}
-    found: dict[str, list[tuple[float, float]]] = {way: [] for way in works}
-    loading = dict.fromkeys(works, 0.0)
+    names = [PLAIN, *(f"locatlas {runtime} {precision}" for runtime, precision in ways)]
+    found: dict[tuple[str, int], list[tuple[float, float]]] = {(way, n): [] for way in names for n in folders}
     for _ in range(rounds):
-        for way, work in works.items():
-            if way.startswith("plain"):
-                found[way].append(timed(work))
-                continue
-            runtime, precision = way.split()[1:]
-            spec = resolve(name, precision=precision)  # type: ignore[arg-type]
-
-            def load(spec: Any = spec, runtime: Any = runtime) -> None:
-                encoder = load_encoder(spec, device="cpu", runtime=runtime)
-                encoder.encode_prepared([torch.zeros(1, len(SLOTS), SIZE, SIZE) + torch.rand(1)])
-
-            off, whole = timed(load), timed(work)
-            loading[way] = off[0]
-            found[way].append((whole[0] - off[0], whole[1] - off[1]))
+        for way, n in found:
+            found[way, n].append(whole(command(way, folders[n])))
+    cost = {key: np.median(np.array(values), axis=0) for key, values in found.items()}
+    few, all_ = min(folders), max(folders)
     rows = []
-    base_s, base_core = (statistics.median(part) for part in zip(*found["plain torch fp32 loop"], strict=True))
-    for way, values in found.items():
-        seconds, core = (statistics.median(part) for part in zip(*values, strict=True))
-        rows.append(
-            {
-                "way": way,
-                "images_per_s": round(n / seconds, 2),
-                "x_plain": round(base_s / seconds, 2),
-                "core_ms_per_image": round(1000 * core / n, 1),
-                "x_plain_core": round(base_core / core, 2),
-                "loading_s": round(loading[way], 1),
+    for way in names:
+        row: dict[str, Any] = {"way": way}
+        for what, cost_of, n in (
+            ("whole", lambda way: cost[way, all_], all_),
+            ("loaded", lambda way: cost[way, all_] - cost[way, few], all_ - few),
+        ):
+            (seconds, core), (plain_s, plain_core) = cost_of(way), cost_of(PLAIN)
+            row |= {
+                f"{what}: images/s": round(float(n / seconds), 2),
+                f"{what}: x": round(float(plain_s / seconds), 2),
+                f"{what}: core ms": round(float(1000 * core / n), 1),
+                f"{what}: x core": round(float(plain_core / core), 2),
             }
-        )
+        rows.append(row)
     return rows
 
 
@@ -160,7 +154,7 @@ def input_side(folder: Path, name: str) -> list[dict[str, Any]]:
     from locatlas.models.encode import resolve
     from locatlas.models.transforms import network_input
 
-    paths = sorted((folder / "fields").glob("*.tif"))[:16]
+    paths = sorted(folder.glob("*.tif"))[:16]
     spec = resolve(name)
     records = [ImageRecord(id=p.stem, level="fov", dataset="b", sources=(Source(p, CHANNELS),)) for p in paths]
     images = [read_image(record)[0] for record in records]
@@ -177,52 +171,45 @@ def input_side(folder: Path, name: str) -> list[dict[str, Any]]:
         "locatlas' preparing": (lambda image: network_input(image, spec, patch_px=14), images),
     }
     best = {way: float("inf") for way in ways}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in the threads that read ahead
     for _ in range(7):
         for way, (work, items) in ways.items():
             began = time.thread_time()
             for item in items:
                 work(item)
             best[way] = min(best[way], 1000 * (time.thread_time() - began) / len(items))
+    torch.set_num_threads(threads)
     base = next(iter(best.values()))
     return [{"step": w, "core_ms_per_image": round(ms, 2), "x_plain": round(base / ms, 2)} for w, ms in best.items()]
 
 
-def closeness(cells: Path, name: str, ways: Sequence[tuple[str, str]], at_most: int) -> list[dict[str, Any]]:
-    """Least and mean cosine, and share of the ten nearest, of each way against torch in float32."""
+def register(target: Path, architecture: str, given: Path | None) -> str:
+    """An encoder of three slots at 224 px in the registry of LOCATLAS_HOME: its name; `target` gets its weights.
+
+    They are fitted to this size, so that the plain loop can load them as they are.
+    """
+    from locatlas.models import registry, vit
     from locatlas.models.encode import load_encoder, resolve
-    from locatlas.types import ChannelImage
 
-    names = [line.split(",")[0] for line in (cells / "labels.csv").read_text().splitlines()[1:]][:at_most]
-    images = [ChannelImage(np.asarray(Image.open(cells / f"{cell}_green.png"))[None], ("protein",)) for cell in names]
+    weights = given
+    if weights is None:
+        from locatlas.models.torchvision_shim import import_timm
 
-    def unit(runtime: Any, precision: Any) -> NDArray[np.float32]:
-        spec = resolve(name, mapping="replicate", stains=("protein",), precision=precision)
-        vectors = load_encoder(spec, device="cpu", runtime=runtime).encode(images)
-        out: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-        return out
+        torch.manual_seed(0)
+        weights = target.with_name("random.safetensors")
+        save(import_timm().create_model(architecture, num_classes=0, img_size=SIZE), weights)
+    registry.add(
+        "bench.vits", weights=weights, architecture=architecture, slots=SLOTS, input_px=SIZE, intensity="standardize"
+    )
+    network = load_encoder(resolve("bench.vits", precision="fp32"), device="cpu")._network
+    save(vit.weights_module(network), target)
+    return "bench.vits"
 
-    def nearest(vectors: NDArray[np.float32]) -> NDArray[np.int64]:
-        similar = vectors @ vectors.T
-        np.fill_diagonal(similar, -2)
-        order: NDArray[np.int64] = np.argsort(-similar, axis=1)[:, :10]
-        return order
 
-    wanted = unit("torch", "fp32")
-    its = nearest(wanted)
-    rows = []
-    for runtime, precision in ways[1:]:
-        found = unit(runtime, precision)
-        cosine = (found * wanted).sum(axis=1)
-        shared = np.mean([len({*a} & {*b}) / 10 for a, b in zip(nearest(found).tolist(), its.tolist(), strict=True)])
-        rows.append(
-            {
-                "way": f"{runtime} {precision}",
-                "cosine_min": round(float(cosine.min()), 6),
-                "cosine_mean": round(float(cosine.mean()), 6),
-                "overlap_at_10": round(float(shared), 4),
-            }
-        )
-    return rows
+def save(network: torch.nn.Module, path: Path) -> None:
+    """A network's weights in a file."""
+    save_file({name: one.contiguous() for name, one in network.state_dict().items()}, path)
 
 
 def show(title: str, rows: Sequence[dict[str, Any]]) -> None:
@@ -235,48 +222,38 @@ def show(title: str, rows: Sequence[dict[str, Any]]) -> None:
 def main() -> None:
     """Measure and print; with --json also write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=128)
+    parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--cells", type=Path, help="folder hpa_cells")
-    parser.add_argument("--at-most", type=int, default=485, help="cells of it")
     parser.add_argument("--weights", type=Path, help="DINOv2 ViT-S/14; without, ViT-S/16 with random weights")
+    parser.add_argument("--input-side", action="store_true", help="only that")
+    parser.add_argument("--plain", type=Path, help=argparse.SUPPRESS)  # the plain loop over this folder
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    from locatlas.models import registry
-    from locatlas.models.torchvision_shim import import_timm
-
+    architecture = "vit_small_patch16_224" if given.weights is None else "vit_small_patch14_dinov2"
+    if given.plain is not None:
+        plain_loop(given.plain, given.plain.with_name("weights.safetensors"), architecture)
+        return
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         os.environ["LOCATLAS_HOME"] = str(folder / "home")
-        architecture, weights = "vit_small_patch14_dinov2", given.weights
-        if weights is None:
-            architecture, weights = "vit_small_patch16_224", folder / "random.safetensors"
-            torch.manual_seed(0)
-            made = import_timm().create_model(architecture, num_classes=0)
-            save_file({k: v.contiguous() for k, v in made.state_dict().items()}, weights)
-        name = "bench.vits"
-        registry.add(
-            name, weights=weights, architecture=architecture, slots=SLOTS, input_px=SIZE, intensity="standardize"
-        )
+        name = register(folder / "weights.safetensors", architecture, given.weights)
         ways = [("torch", "fp32"), ("torch", "bf16")]
-        try:
-            import openvino
-
-            ways += [("openvino", "fp32"), ("openvino", "bf16")]
-            print(f"openvino {openvino.get_version()}")
-        except ImportError:
+        if find_spec("openvino") is None:
             print("OpenVINO is not installed: left out")
+        else:
+            ways += [("openvino", "fp32"), ("openvino", "bf16")]
         print(f"{architecture}, {given.images} fields, {torch.get_num_threads()} threads, {os.cpu_count()} cores")
-        (folder / "fields").mkdir()
-        write_fields(folder / "fields", given.images)
+        folders = {n: folder / str(n) for n in (max(1, given.images // 4), given.images)}
+        for n, fields in folders.items():
+            fields.mkdir()
+            write_fields(fields, n)
         found: dict[str, Any] = {"architecture": architecture, "images": given.images, "rounds": given.rounds}
-        found["input_side"] = input_side(folder, name)
+        found["input_side"] = input_side(folders[given.images], name)
         show("Input side, one thread", found["input_side"])
-        found["end_to_end"] = end_to_end(folder, name, ways, given.images, given.rounds)
-        show("From files to vectors", found["end_to_end"])
-        if given.cells is not None:
-            found["closeness"] = closeness(given.cells, name, ways, given.at_most)
-            show("Against torch fp32", found["closeness"])
+        if not given.input_side:
+            plain = [__file__, *(["--weights", given.weights] if given.weights else [])]
+            found["end_to_end"] = end_to_end(folders, plain, name, ways, given.rounds)
+            show("From files to vectors", found["end_to_end"])
     if given.json:
         given.json.write_text(json.dumps(found, indent=2) + "\n")
 

@@ -115,6 +115,13 @@ def tidy(atlas: Path, *, drop: bool) -> int:
     return maintain(atlas=atlas, drop_superseded=drop).freed_bytes
 
 
+def pack_images(atlas: Path) -> int:
+    """Decoded images; how many are held."""
+    from locatlas.indexer.pixel_cache.run import pack
+
+    return pack(atlas=atlas).images
+
+
 def draw_map(atlas: Path, level: str) -> int:
     """A map by principal components; how many points are on it."""
     from locatlas.query.atlas import open_atlas

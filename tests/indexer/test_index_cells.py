@@ -10,12 +10,12 @@ import tifffile
 from skimage.measure import regionprops
 
 from locatlas.errors import InputError
-from locatlas.indexer import fields
 from locatlas.indexer.cells.regions import unpack
 from locatlas.indexer.embed import embed
 from locatlas.indexer.encoders import EncoderRequest, current
 from locatlas.indexer.import_annotations import import_annotations
 from locatlas.indexer.index import index
+from locatlas.indexer.pixel_cache import reading
 from locatlas.indexer.store import Store
 from locatlas.models.crops import CropPlan
 from locatlas.query.atlas import open_atlas
@@ -110,13 +110,13 @@ def test_a_field_is_read_once_however_many_cells_it_has(
 ) -> None:
     run(masked, tmp_path)
     read: Counter[str] = Counter()
-    real = fields.read_image
+    real = reading.read_image
 
     def counted(record: Any) -> Any:
         read[record.sources[0].path.name] += 1
         return real(record)
 
-    monkeypatch.setattr(fields, "read_image", counted)
+    monkeypatch.setattr(reading, "read_image", counted)
     embed(atlas=tmp_path / "cells", request=EncoderRequest(crop=CropPlan(size_px=15)), levels=("cell",))
     assert read == {"a.tif": 1, "b.tif": 1}
 

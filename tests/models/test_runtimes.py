@@ -71,6 +71,22 @@ def test_a_batch_of_any_length_gives_an_image_the_same_bits() -> None:
     np.testing.assert_array_equal(np.concatenate([encoder.encode([i]) for i in shown]), encoder.encode(shown))
 
 
+def test_openvino_in_lanes_gives_the_bits_of_one_after_another() -> None:
+    pytest.importorskip("openvino", reason="OpenVINO is not installed: pip install 'locatlas[openvino]'")
+    before = torch.get_num_threads()
+    spec = SPECS["pico, a stem of convolutions and four slots"]
+    try:
+        found = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            encoder = load_encoder(spec, runtime="openvino")
+            encoder.encode(images(3))  # the first pass runs alone
+            found.append(encoder.encode(images(36)))
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(*found)
+
+
 def test_encoders_of_any_size_are_refused_before_anything_is_read() -> None:
     spec = resolve(PICO).with_changes(resize="none_pad_to_patch")
     with pytest.raises(InputError, match="takes images of any size; OpenVINO would convert it anew"):

@@ -120,6 +120,7 @@ COMMANDS: dict[str, Callable[[Prepared], Command]] = {
     "annotate import": lambda p: (commands.annotate, (p.sheet, "ben"), {}),
     "import-embeddings": lambda p: (commands.import_vectors, (p.vectors, "elsewhere"), {}),
     "maintain --drop-superseded": lambda p: (commands.tidy, (), {"drop": True}),
+    "pack": lambda p: (commands.pack_images, (), {}),
     "FAISS index": lambda p: (commands.build_index, ("hnsw", "fov"), {}),
     "map": lambda p: (commands.draw_map, ("cell",), {}),
     "verify --repair": lambda p: (commands.repair, (), {}),  # of one flipped bit

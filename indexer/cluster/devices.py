@@ -12,6 +12,7 @@ from locatlas.indexer.cluster.drive import drive
 from locatlas.indexer.cluster.processes import ProcessPool
 from locatlas.indexer.cluster.worker import Sight
 from locatlas.indexer.commits import Commits, Pending
+from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.limits import VARIABLE
 from locatlas.indexer.pipeline import CHUNK_ROWS, Progress
 from locatlas.models.running import USUAL, Running
@@ -42,7 +43,7 @@ class DevicesEngine:
         said = os.environ.get("OMP_NUM_THREADS", "")
         self._threads = threads or min(self._readers, int(said) if said.isdecimal() and int(said) else self._readers)
         self.pool: ProcessPool | None = None
-        self._of = ""
+        self._of: tuple[str, AtlasFolder] | None = None
 
     def __enter__(self) -> Self:
         """Nothing is started before there is something to embed."""
@@ -81,10 +82,12 @@ class DevicesEngine:
         """
         if progress:
             progress("starting workers", 0, len(work))
-        if self.pool is not None and self._of != spec.fingerprint:
+        of = (spec.fingerprint, commits.store.folder)
+        if self.pool is not None and self._of != of:
             self._close()
         if self.pool is None:
             sight = Sight((), (), limits=os.environ.get(VARIABLE, ""))
-            self.pool = ProcessPool(spec, sight, threads=self._threads, readers=self._readers, running=self._running)
-            self._of = spec.fingerprint
+            sizes = {"threads": self._threads, "readers": self._readers}
+            self.pool = ProcessPool(spec, sight, **sizes, running=self._running, atlas=commits.store.folder)
+            self._of = of
         drive(self.pool, commits, work, progress=progress)

@@ -19,6 +19,7 @@ from typing import Any
 from locatlas.errors import InputError, LocatlasError, one_line
 from locatlas.indexer.cluster.parts import LOST_IN_A_ROW, Answer, Died, Part, given_out, room
 from locatlas.indexer.cluster.worker import Sight
+from locatlas.indexer.layout import AtlasFolder
 from locatlas.models.running import Running
 from locatlas.models.spec import EncoderSpec
 
@@ -48,7 +49,7 @@ class _Process:
         parts: What it was given, by number.
     """
 
-    def __init__(self, asked: tuple[EncoderSpec, Sight, int, Running, int]) -> None:
+    def __init__(self, asked: tuple[EncoderSpec, Sight, int, Running, int, AtlasFolder | None]) -> None:
         self.asked, self.running = asked, asked[3]
         self.is_ready = False
         self.parts: dict[int, Part] = {}
@@ -111,10 +112,18 @@ class ProcessPool:
         threads: Of each worker's network on a CPU.
         readers: Of each worker that read images.
         running: How each runs the network, one a worker.
+        atlas: Whose decoded images they use.
     """
 
     def __init__(
-        self, spec: EncoderSpec, sight: Sight, *, threads: int, readers: int, running: Sequence[Running]
+        self,
+        spec: EncoderSpec,
+        sight: Sight,
+        *,
+        threads: int,
+        readers: int,
+        running: Sequence[Running],
+        atlas: AtlasFolder | None = None,
     ) -> None:
         self._workers: list[_Process] = []
         self._ever_ready = False
@@ -122,7 +131,7 @@ class ProcessPool:
         self._numbers = 0
         try:
             for one in running:
-                self._workers.append(_Process((spec, sight, threads, one, readers)))
+                self._workers.append(_Process((spec, sight, threads, one, readers, atlas)))
         except BaseException:  # a stop too must not leave processes behind; raised again
             self.close()
             raise

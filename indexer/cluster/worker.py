@@ -18,9 +18,11 @@ from locatlas.errors import InputError, LocatlasError
 from locatlas.indexer.cluster.parts import Answer, unpacked
 from locatlas.indexer.commits import FROM_PIXELS
 from locatlas.indexer.fields import SharedFields
+from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.ledger import versions
 from locatlas.indexer.limits import VARIABLE
 from locatlas.indexer.pipeline import encoded
+from locatlas.indexer.pixel_cache.reading import PixelCache
 from locatlas.indexer.reading import EncoderLike, in_order
 from locatlas.models.running import USUAL, Running
 from locatlas.models.spec import EncoderSpec
@@ -98,15 +100,22 @@ class Worker:
         threads: Of the network on a CPU, and that read images, unless `readers` says otherwise.
         running: How the network is run.
         readers: Threads that read images; None for as many as the network has.
+        atlas: Whose decoded images are to be used, where it is on this machine.
     """
 
     def __init__(
-        self, spec: EncoderSpec, sight: Sight, threads: int, running: Running = USUAL, readers: int | None = None
+        self,
+        spec: EncoderSpec,
+        sight: Sight,
+        threads: int,
+        running: Running = USUAL,
+        readers: int | None = None,
+        atlas: AtlasFolder | None = None,
     ) -> None:
         self._spec, self._sight, self._threads, self._running = spec, sight, threads, running
         self._readers = readers or threads
         self._ran_on = ""
-        self._fields = SharedFields()
+        self._fields = SharedFields(cache=None if atlas is None else PixelCache(atlas))
         self._encoder: EncoderLike | None = None
         self._reading: ThreadPoolExecutor | None = None
 

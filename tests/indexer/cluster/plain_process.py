@@ -5,9 +5,12 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from locatlas.errors import ImageRejectedError
 from locatlas.indexer.cluster import process
 from locatlas.indexer.cluster.parts import Answer, unpacked
 from locatlas.indexer.cluster.worker import Worker, _Shared
+from locatlas.indexer.pixel_cache import reading
+from locatlas.indexer.records import ImageRecord
 from tests.indexer.made import PlainEncoder
 
 COMMAND = (
@@ -17,6 +20,9 @@ COMMAND = (
 
 POISON = "LOCATLAS_TEST_POISON"
 """Names an image that ends its process."""
+
+NO_DECODING = "LOCATLAS_TEST_NO_DECODING"
+"""Set where no image may be decoded."""
 
 
 class PlainWorker(Worker):
@@ -30,6 +36,13 @@ class PlainWorker(Worker):
         return super().embed(data)
 
 
+def _refused(record: ImageRecord) -> Any:
+    message = f"{record.id} was to be decoded"
+    raise ImageRejectedError(message)
+
+
 def main(descriptor: int) -> None:
+    if NO_DECODING in os.environ:
+        reading.read_image = _refused
     process.Worker = PlainWorker  # type: ignore[misc]
     process.serve(descriptor)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -14,18 +15,23 @@ from hypothesis import strategies as st
 from locatlas.errors import LocatlasError
 from locatlas.indexer.cluster import drive as driving
 from locatlas.indexer.cluster import processes
+from locatlas.indexer.cluster.devices import DevicesEngine
 from locatlas.indexer.cluster.drive import drive
 from locatlas.indexer.cluster.parts import OPEN_PARTS, Part, given_out
 from locatlas.indexer.cluster.processes import ProcessPool
 from locatlas.indexer.cluster.worker import Sight
 from locatlas.indexer.commits import Commits
+from locatlas.indexer.embed import embed
+from locatlas.indexer.encoders import EncoderRequest
+from locatlas.indexer.index import index
 from locatlas.indexer.ledger import Run
 from locatlas.indexer.pipeline import Pending, embed_pending
+from locatlas.indexer.pixel_cache.run import pack
 from locatlas.indexer.quarantine import Quarantine
 from locatlas.indexer.store import Store
 from locatlas.models.running import Running
-from tests.indexer.cluster.plain_process import COMMAND, POISON
-from tests.indexer.made import PlainEncoder, contents, id_of, name_of, write_field
+from tests.indexer.cluster.plain_process import COMMAND, NO_DECODING, POISON
+from tests.indexer.made import PlainEncoder, contents, id_of, name_of, write_collection, write_field
 from tests.indexer.test_encoders import spec
 from tests.indexer.test_pipeline import FINGERPRINT, TABLE, pending
 
@@ -115,6 +121,21 @@ def test_processes_that_only_die_end_the_run(
         os.kill(number, signal.SIGKILL)
     with pytest.raises(LocatlasError, match="2 were lost one after another without an answer"):
         committed(folder, tmp_path / "atlas", lambda commits, work: drive(pool, commits, work))
+
+
+def test_processes_take_decoded_images_of_the_atlas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("locatlas.indexer.job.load_encoder", PlainEncoder)
+    index(write_collection(tmp_path / "source"), atlas=tmp_path / "atlas", dataset="opencell")
+    pack(atlas=tmp_path / "atlas")
+    other = EncoderRequest(mapping="random", passes="joint", seed=3)
+    plain = Path(shutil.copytree(tmp_path / "atlas", tmp_path / "plain"))
+    embed(atlas=plain, request=other, levels=("fov",))
+    monkeypatch.setattr(processes, "COMMAND", COMMAND)
+    monkeypatch.setenv(NO_DECODING, "1")
+    with DevicesEngine(["cpu", "cpu"], threads=1) as engine:
+        summary = embed(atlas=tmp_path / "atlas", request=other, levels=("fov",), engine=engine)
+    assert (summary.embedded, summary.quarantined) == (6, [])
+    assert contents(Store.open(tmp_path / "atlas")) == contents(Store.open(plain))
 
 
 @given(

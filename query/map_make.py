@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from locatlas.errors import AtlasLockedError, InputError, UnknownNameError
 from locatlas.indexer.aligned import one_array, rows_in
+from locatlas.indexer.allocator import give_pages_back
 from locatlas.indexer.ledger import Run
 from locatlas.indexer.maps import MapKey, StoredMap, put_map, stored_map
 from locatlas.indexer.schema import embedding_table_name
@@ -189,11 +190,13 @@ def make_map(shelf: Shelf, request: MapRequest, *, tell: Tell | None = None) -> 
     action: Action = "drawn"
     if why := _why_anew(before, vectors, request, asked):
         now = _as_of(state, _draw(key, encoder.spec.name, vectors, request.seed, asked, tell or (lambda _: None)))
+        give_pages_back(view.vectors)  # all were read once and are not needed for writing
         _commit(shelf, now, drawn=len(vectors))
     else:
         assert before is not None
         changed, n_placed, n_gone = _place(before, vectors)
         now = _as_of(state, changed)
+        give_pages_back(view.vectors)
         action = "placed" if n_placed or n_gone else "unchanged"
         if action == "placed":
             _commit(shelf, now, placed=n_placed, removed=n_gone)

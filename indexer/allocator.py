@@ -7,13 +7,16 @@ gives back whole pages, some milliseconds each time. Vectors and files do not de
 """
 
 import ctypes
+import mmap
 import os
 import sys
 from functools import cache
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-__all__ = ["COMMITS_BETWEEN", "few_arenas", "give_back"]
+__all__ = ["COMMITS_BETWEEN", "few_arenas", "give_back", "give_pages_back"]
 
 ARENAS = 2
 """Arenas of a process that writes. Pixels are decoded in other processes, so few threads wait for each other here."""
@@ -49,3 +52,20 @@ def give_back() -> None:
     pa.default_memory_pool().release_unused()
     if (library := _glibc()) is not None:
         library.malloc_trim(0)
+
+
+def give_pages_back(array: np.ndarray[Any, Any]) -> bool:
+    """Let the system take back the pages of a mapped file that were read; who reads them again gets them again.
+
+    What was written into pages that are mapped for oneself alone is lost: such arrays are read only by custom.
+
+    Returns:
+        Whether the array is mapped from a file, and the system can be told.
+    """
+    owner: Any = array
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    if not isinstance(owner, mmap.mmap) or not hasattr(mmap, "MADV_DONTNEED"):
+        return False
+    owner.madvise(mmap.MADV_DONTNEED)
+    return True

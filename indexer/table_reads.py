@@ -4,7 +4,7 @@ pylance opens the same files as lancedb, which writes them, and starts faster.
 """
 
 import os
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,7 +34,7 @@ from locatlas.indexer.schema import (
 )
 from locatlas.interrupts import check_stop
 
-__all__ = ["FIXED", "TableReads", "TableVectors", "first_line"]
+__all__ = ["FIXED", "IN_TURN", "TableReads", "TableVectors", "first_line"]
 
 # the Rust side logs "No existing dataset" whenever a table is made
 os.environ.setdefault("LANCE_LOG", "error")
@@ -55,6 +55,14 @@ FIXED = {
 _SMALL = frozenset({"encoders", "segmenters", "trainings"})
 """Tables of a few rows that every question reads."""
 assert set(FIXED) >= _SMALL >= KEPT_TABLES
+
+IN_TURN: Mapping[str, int] = {
+    "batch_size": 8192,
+    "batch_readahead": 2,
+    "fragment_readahead": 1,
+    "io_buffer_size": 32 << 20,
+}
+"""How vectors are read one after another; left alone, Lance reads far ahead and holds some hundred megabytes more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,14 +259,15 @@ class TableReads:
             order = pc.sort_indices(names).to_numpy()
             place = np.empty(len(names), dtype=np.int64)
             place[order] = np.arange(len(names))
-            for batch in dataset.to_batches(columns=["id", "source_digest", "vector"], batch_size=8192):
+            for batch in dataset.to_batches(columns=["id", "source_digest", "vector"], **IN_TURN):
                 upto = done + batch.num_rows
                 if not names[done:upto].equals(batch.column("id")):
                     message = f"{self._path(table)}: two reads of version {dataset.version} differ"
                     raise StoreDamagedError(message)
                 flat = batch.column("vector").flatten().to_numpy(zero_copy_only=True)
                 vectors[place[done:upto]] = flat.reshape(-1, dim)
-                digests.append(batch.column("source_digest"))
+                # a copy: an array of a batch that Lance gave keeps all of its columns, vectors too
+                digests.append(batch.column("source_digest").take(pa.array(np.arange(batch.num_rows))))
                 done = upto
         except (OSError, ValueError) as error:
             raise self._unreadable(table, dataset, error) from error

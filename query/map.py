@@ -13,6 +13,7 @@ from locatlas.errors import InputError, UnknownNameError
 from locatlas.indexer import encoders
 from locatlas.indexer.aligned import rows_in
 from locatlas.indexer.encoders import StoredEncoder
+from locatlas.indexer.lance_files import manifest_digest
 from locatlas.indexer.maps import MapKey, StoredMap, map_rows, stored_map, vector_digests
 from locatlas.indexer.schema import image_table
 from locatlas.indexer.store import Store
@@ -21,9 +22,12 @@ from locatlas.query.atlas_views import AtlasViews
 from locatlas.query.unit import Prepared, norms
 from locatlas.types import LEVELS
 
-__all__ = ["METHODS", "MapPoints", "map_command", "points_of", "read_map", "unit_digests"]
+__all__ = ["AS_OF", "METHODS", "MapPoints", "map_command", "points_of", "read_map", "unit_digests", "vectors_state"]
 
 METHODS = ("pca", "umap", "tsne")
+
+AS_OF = "as_of"
+"""Among what was used: `vectors_state` of the table whose vectors the points stand by. Maps of before have none."""
 
 _ROWS_AT_ONCE = 4096
 
@@ -137,14 +141,8 @@ def map_command(store: Store, level: str, method: str | None = None, encoder: st
     return f"locatlas map --atlas {store.folder.path} {' '.join(further)}"
 
 
-def points_of(store: Store, found: StoredMap, *, as_of: int | None = None) -> MapPoints:
-    """A stored map with the images that are there now, and what has to be said of it.
-
-    Args:
-        store: The atlas.
-        found: The map.
-        as_of: Version of the vectors' table whose vectors its points are known to stand by; None where nobody looked.
-    """
+def points_of(store: Store, found: StoredMap) -> MapPoints:
+    """A stored map with the images that are there now, and what has to be said of it."""
     key = found.key
     now = _ids_now(store, key)
     here = pc.is_in(pa.array(found.ids, pa.string()), value_set=now).to_numpy(zero_copy_only=False)
@@ -160,7 +158,7 @@ def points_of(store: Store, found: StoredMap, *, as_of: int | None = None) -> Ma
     if n := int(placed.sum()):
         notes.append(f"{n} of {len(ids)} points were placed later ({found.used['later']}); --refit draws all anew")
     images = key.of or key.level
-    if key.level == images and (n := _changed(store, key, ids, found.vectors[rows], as_of)):
+    if key.level == images and (n := _changed(store, key, ids, found.vectors[rows], found.used.get(AS_OF))):
         notes.append(
             f"{n} of {len(ids)} points stand where their images were before these changed; "
             f"`{map_command(store, key.level, key.method)}` moves them"
@@ -175,7 +173,7 @@ def points_of(store: Store, found: StoredMap, *, as_of: int | None = None) -> Ma
         fingerprint=key.fingerprint,
         method=key.method,
         params={**found.params, "seed": found.seed},
-        used=found.used,
+        used={name: value for name, value in found.used.items() if name != AS_OF},
         versions=found.versions,
         ids=ids,
         xy=found.xy[rows],
@@ -186,11 +184,11 @@ def points_of(store: Store, found: StoredMap, *, as_of: int | None = None) -> Ma
 
 
 def _changed(
-    store: Store, key: MapKey, ids: Sequence[str], drawn_from: NDArray[np.int64], as_of: int | None
+    store: Store, key: MapKey, ids: Sequence[str], drawn_from: NDArray[np.int64], as_of: str | None
 ) -> int:  # fmt: skip
-    """How many points were made from another vector than their image has now."""
+    """How many points were made from another vector than their image has now; none where the table is as it was."""
     table = encoders.find(store, key.level, key.fingerprint).table
-    if as_of is not None and store.version(table) == as_of:
+    if as_of is not None and vectors_state(store, table) == as_of:
         return 0
     mapped = mapped_vectors(store, table)
     held = mapped.held
@@ -199,6 +197,11 @@ def _changed(
     lengths = norms(held.vectors) if mapped.norms is None else mapped.norms
     now = unit_digests(Prepared(held.vectors, lengths).take(rows[there]))
     return int(np.count_nonzero(now != drawn_from[there]))
+
+
+def vectors_state(store: Store, table: str) -> str | None:
+    """What no other state of a table of vectors has; None where that cannot be told."""
+    return manifest_digest(store.folder, table, store.version(table))
 
 
 def unit_digests(vectors: Prepared) -> NDArray[np.int64]:

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from locatlas.errors import AtlasLockedError, InputError, UnknownNameError
 from locatlas.indexer.aligned import one_array, rows_in
+from locatlas.indexer.allocator import give_pages_back
 from locatlas.indexer.ledger import Run
 from locatlas.indexer.maps import MapKey, StoredMap, put_map, stored_map
 from locatlas.indexer.schema import embedding_table_name
 from locatlas.query.exact import search
-from locatlas.query.map import METHODS, MapPoints, points_of, unit_digests
+from locatlas.query.map import AS_OF, METHODS, MapPoints, points_of, unit_digests, vectors_state
 from locatlas.query.map_neighbors import FEWEST, tsne, umap
 from locatlas.query.map_projection import Pca, fit_pca, place_among
 from locatlas.query.scope import Scope, look
@@ -165,7 +166,8 @@ def make_map(shelf: Shelf, request: MapRequest, *, tell: Tell | None = None) -> 
     asked = request.asked()
     store = shelf.store
     scope = Scope(level=request.level, encoder=request.encoder, of=request.of, map_labels=request.map_labels)
-    versions_before = {table: store.version(table) for table in store.tables() if table.startswith("emb_")}
+    # before they are read: whatever comes meanwhile makes another state
+    states = {table: vectors_state(store, table) for table in store.tables() if table.startswith("emb_")}
     seen = look(shelf, scope, Subject())
     view, encoder = seen.view, seen.loaded.encoder
     of = seen.loaded.view.level if view.level == "protein" else None
@@ -182,24 +184,25 @@ def make_map(shelf: Shelf, request: MapRequest, *, tell: Tell | None = None) -> 
     if vectors.are_all_alike():
         message = f"{store.folder.path}: all {len(vectors)} vectors at level {view.level} are the same"
         raise InputError(message)
-    key = MapKey(view.level, of, encoder.fingerprint, request.method)
+    key, state = MapKey(view.level, of, encoder.fingerprint, request.method), states.get(encoder.table)
     before = None if request.refit else stored_map(store, key)  # which may be why it is asked for
     n_placed = n_gone = 0
     action: Action = "drawn"
     if why := _why_anew(before, vectors, request, asked):
-        now = _draw(key, encoder.spec.name, vectors, request.seed, asked, tell or (lambda _: None))
+        now = _as_of(state, _draw(key, encoder.spec.name, vectors, request.seed, asked, tell or (lambda _: None)))
+        give_pages_back(view.vectors)  # all were read once and are not needed for writing
         _commit(shelf, now, drawn=len(vectors))
     else:
         assert before is not None
-        now, n_placed, n_gone = _place(before, vectors)
+        changed, n_placed, n_gone = _place(before, vectors)
+        now = _as_of(state, changed)
+        give_pages_back(view.vectors)
         action = "placed" if n_placed or n_gone else "unchanged"
         if action == "placed":
             _commit(shelf, now, placed=n_placed, removed=n_gone)
         else:
             _settle(shelf)
-    return MapResult(
-        points_of(store, now, as_of=versions_before.get(encoder.table)), action, why, n_placed, n_gone, view
-    )
+    return MapResult(points_of(store, now), action, why, n_placed, n_gone, view)
 
 
 def _why_anew(before: StoredMap | None, vectors: _Vectors, request: MapRequest, asked: Mapping[str, Any]) -> str:
@@ -278,6 +281,11 @@ def _place(before: StoredMap, vectors: _Vectors) -> tuple[StoredMap, int, int]:
             xy[new] = place_among(found, xy[drawn])
     changed = replace(before, ids=vectors.names.to_pylist(), xy=xy, placed=placed, vectors=vectors.digests)
     return changed, len(new), gone
+
+
+def _as_of(state: str | None, stored: StoredMap) -> StoredMap:
+    """The map, saying which state of the table its points stand by."""
+    return replace(stored, used={**stored.used, AS_OF: state})
 
 
 def _commit(shelf: Shelf, stored: StoredMap, **counts: int) -> None:

@@ -10,12 +10,11 @@ import pyarrow.compute as pc
 
 from locatlas.indexer.lance_files import Opened, reading
 from locatlas.indexer.schema import embedding_schema
+from locatlas.indexer.table_reads import IN_TURN
 from locatlas.indexer.verify.finding import Finding, finding
 from locatlas.models.spec import Storage
 
 __all__ = ["Ids", "bad_vectors", "ill_formed", "in_order", "look_at_ids", "look_at_schema"]
-
-_BATCH = 8192
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,7 +118,7 @@ def bad_vectors(opened: Opened) -> tuple[list[str], list[str]]:
     not_finite: list[str] = []
     zero: list[str] = []
     with reading(opened.dataset.uri):
-        for batch in opened.dataset.to_batches(columns=["id", "vector"], batch_size=_BATCH):
+        for batch in opened.dataset.to_batches(columns=["id", "vector"], **IN_TURN):
             column: Any = batch.column("vector")
             values = column.flatten().to_numpy(zero_copy_only=False).reshape(batch.num_rows, -1)
             finite = np.isfinite(values).all(axis=1)

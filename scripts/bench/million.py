@@ -161,7 +161,7 @@ def main() -> int:
         measured[name] = {
             "seconds": seconds,
             "core_seconds": float(core),
-            "peak_mb": int(peak) / 1024,
+            "peak_mb": int(peak) * 1024 / 1e6,
             "atlas_mb": megabytes(asked.folder / "atlas"),
             "calls_ms": [1000 * one for one in own],
             "said": dict(line[5:].split(": ") for line in ran.stdout.splitlines() if line.startswith("said ")),

@@ -46,7 +46,7 @@ class Client:
 def peak_mb(pid: int) -> float:
     """The most that was resident of a process, mapped files included; on Linux."""
     (line,) = (x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if x.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024
+    return int(line.split()[1]) * 1024 / 1e6
 
 
 def say(what: str, value: float) -> None:

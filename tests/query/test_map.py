@@ -190,6 +190,22 @@ def test_points_whose_vectors_changed_since_are_told_until_they_are_moved(
     assert "before these changed" not in " ".join(read_map(open_atlas(atlas), "fov").notes)
 
 
+def test_vectors_are_not_read_while_their_table_is_as_it_was(
+    atlas: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    made(atlas, level="fov")
+    store, looked = Store.open(atlas), []
+    monkeypatch.setattr("locatlas.query.map.unit_digests", lambda v: looked.append(len(v)) or unit_digests(v))
+    points = read_map(store, "fov")
+    assert (looked, "as_of" in points.used) == ([], False)
+    add_fields(atlas, unit(rng, 2))
+    read_map(store, "fov")
+    assert looked == [len(points)]
+    made(atlas, level="fov")  # which places them
+    read_map(store, "fov")
+    assert looked == [len(points)]
+
+
 def test_a_map_whose_vectors_changed_for_the_most_part_is_drawn_anew(atlas: Path, rng: np.random.Generator) -> None:
     before = made(atlas, level="fov").points
     store = Store.open(atlas)

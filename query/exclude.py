@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from locatlas.errors import InputError
 
-__all__ = ["Exclusion", "ExclusionIndex", "encode_names"]
+__all__ = ["Exclusion", "ExclusionIndex", "encode_names", "in_order_of"]
 
 Exclusion = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Codes of the queries (n_queries,) and of the references (n_references,): equal codes never meet; -1 meets all."""
@@ -35,6 +35,12 @@ def encode_names(
 
     queries = encode(query_names)
     return queries, queries if reference_names is None else encode(reference_names)
+
+
+def in_order_of(codes: Sequence[NDArray[np.int64]], n: int) -> NDArray[np.int64]:
+    """Rows in the order of their codes, those of the first before those of the next; as they are where sizes differ."""
+    fits = codes and all(np.shape(one) == (n,) for one in codes)
+    return np.lexsort(codes[::-1]) if fits else np.arange(n)
 
 
 _FEW_CODES = 4
@@ -108,6 +114,15 @@ class ExclusionIndex:
         if not tile_rows:
             return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
         return np.concatenate(tile_rows), np.concatenate(tile_columns)
+
+    def column_codes(self) -> tuple[NDArray[np.int64], ...]:
+        """Per exclusion the code of each column, int64 (n_columns,), -2 for none: excluded pairs have equal codes."""
+        found = []
+        for keys in self.keys:
+            codes = np.full(self.n_columns, -2, dtype=np.int64)
+            codes[keys % max(self.n_columns, 1)] = keys // max(self.n_columns, 1)
+            found.append(codes)
+        return tuple(found)
 
     def of(self, rows: NDArray[np.int64]) -> Self:
         """The same exclusions for some of the queries."""

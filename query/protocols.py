@@ -55,14 +55,15 @@ def encode_labels(labels: Sequence[Collection[str] | None], mode: LabelMode) -> 
     if any(isinstance(row, str) for row in labels):
         message = "labels hold a bare string: a collection of class names for each row needed"
         raise InputError(message)
-    sets = [frozenset(row or ()) for row in labels]
-    n_of = np.fromiter((len(row) for row in sets), dtype=np.int64, count=len(sets))
+    # sets are made as they are needed: those of all rows would take more memory than all else that is known of them
+    n_of = np.fromiter((len(set(row or ())) for row in labels), dtype=np.int64, count=len(labels))
     usable = n_of == 1 if mode == "single" else n_of > 0
-    classes = tuple(sorted({name for row, used in zip(sets, usable, strict=True) if used for name in row}))
+    used = np.flatnonzero(usable)
+    classes = tuple(sorted({name for row in map(int, used) for name in labels[row] or ()}))
     column = {name: place for place, name in enumerate(classes)}
-    table = np.zeros((len(sets), len(classes)), dtype=np.bool_)
-    marks = [(row, column[name]) for row in np.flatnonzero(usable).tolist() for name in sets[row]]
-    table[tuple(np.array(marks, dtype=np.int64).reshape(-1, 2).T)] = True
+    table = np.zeros((len(labels), len(classes)), dtype=np.bool_)
+    marks = (column[name] for row in map(int, used) for name in set(labels[row] or ()))
+    table[np.repeat(used, n_of[used]), np.fromiter(marks, dtype=np.int64, count=int(n_of[used].sum()))] = True
     left_out = {"unlabelled": int((n_of == 0).sum()), "several labels": int(((n_of > 1) & ~usable).sum())}
     return LabelTable(classes, table, usable, {reason: count for reason, count in left_out.items() if count})
 
@@ -81,8 +82,8 @@ def hashed_order(names: Sequence[str], seed: int = 0) -> NDArray[np.int64]:
     Returns:
         A permutation of the rows, int64 (n,).
     """
-    digests = [_digest(seed, name) for name in names]
-    return np.array(sorted(range(len(names)), key=digests.__getitem__), dtype=np.int64)
+    digests = np.fromiter((_digest(seed, name) for name in names), dtype="S16", count=len(names))
+    return np.argsort(digests, kind="stable")
 
 
 def grouped_folds(
@@ -117,8 +118,9 @@ def grouped_folds(
     sizes = np.bincount(codes[there], minlength=len(names))
     profile = sizes[:, None].astype(np.float64)
     if table is not None:
-        of_classes = np.zeros((len(names), table.shape[1]))
-        np.add.at(of_classes, codes[there], table[there].astype(np.float64))
+        of_classes = np.empty((len(names), table.shape[1]))
+        for column in range(table.shape[1]):
+            of_classes[:, column] = np.bincount(codes[there & table[:, column]], minlength=len(names))
         profile = np.hstack([profile, of_classes])
     relative = profile / np.maximum(profile.sum(axis=0), 1.0)
     digests = [_digest(seed, name) for name in names]

@@ -35,7 +35,7 @@ class Rows:
     classes: tuple[str, ...]
     groups: list[str]
     ids: list[str]
-    chosen: list[int]
+    chosen: NDArray[np.int64]
     left_out: dict[str, int]
 
 
@@ -129,21 +129,20 @@ def choose_rows(
         usable &= fine
         if n_lost:
             left_out[reason] = n_lost
-    kept: list[int] = np.flatnonzero(usable).tolist()
-    if not kept:
+    kept = np.flatnonzero(usable)
+    if not len(kept):
         reasons = ", ".join(f"{n} {reason}" for reason, n in left_out.items()) or "no rows"
         hint = "; labels 'multi' takes rows with several" if "several labels" in left_out else ""
         message = f"nothing to evaluate among {len(array)} rows: {reasons}{hint}"
         raise InputError(message)
-    order: list[int] = hashed_order([ids[row] for row in kept]).tolist()
-    chosen = [kept[place] for place in order]
+    chosen = kept[hashed_order([ids[row] for row in map(int, kept)])]
     present: NDArray[np.bool_] = np.logical_or.reduce(known.table[chosen], axis=0)
     return Rows(
-        prepared=Prepared(array, sizes[chosen], np.array(chosen, dtype=np.int64)),
+        prepared=Prepared(array, sizes[chosen], chosen),
         table=known.table[chosen][:, present],
         classes=tuple(name for name, there in zip(known.classes, present, strict=True) if there),
-        groups=[str(groups[row]) for row in chosen],
-        ids=[ids[row] for row in chosen],
+        groups=[str(groups[row]) for row in map(int, chosen)],
+        ids=[ids[row] for row in map(int, chosen)],
         chosen=chosen,
         left_out=left_out,
     )

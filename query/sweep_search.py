@@ -1,12 +1,13 @@
 """The search of a sweep: neighbors of some rows after the others, of which only the votes are kept. Pure.
 
-The neighbors of all rows at the largest k would be larger than the vectors. So a few thousand rows are searched, vote
-at every k, and their neighbors are dropped; rows of a unit are never apart, since their votes are aggregated.
+The neighbors of all rows at the largest k would be larger than the vectors. So the threads that search hand them on by
+some hundred rows, which vote at every k where they were found, and are dropped. The votes of a unit's rows are
+aggregated: there the neighbors wait until those of all its rows have come.
 """
 
-import itertools
+import threading
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,14 @@ from locatlas.query.exact import Tally
 from locatlas.query.exclude import encode_names
 from locatlas.query.sweep_rows import Rows, Units
 from locatlas.query.sweep_votes import VoteRule, empty_predictions, predict
-from locatlas.query.threads import n_cores
-from locatlas.query.vote import Weights
-from locatlas.query.within import within_blocks
+from locatlas.query.vote import LabelSets, Weights
+from locatlas.query.within import within_rows
+from locatlas.types import Neighbors
 
 __all__ = ["Asked", "Voted", "search_and_vote"]
 
-_ROWS_A_CORE = 8192
-"""Rows searched together, at the least: 20 MB of neighbors at k = 200. Of fewer, threads would often wait."""
+_ROWS_AT_ONCE = 128
+"""Rows that vote together, at the least, where units are put together: those of whole units."""
 
 Voted = tuple[NDArray[Any], dict[int, NDArray[np.float64]]]
 """What is predicted at each k and the scores that were kept, as `sweep_votes.predict` returns them."""
@@ -87,47 +88,107 @@ def search_and_vote(
     n, n_classes = len(asking) if asked.units is None else len(asked.units.names), rows.table.shape[1]
     out = {kind: empty_predictions(n, n_classes, ks, rule, keep) for kind in kinds}
     codes = [encode_names([names[row] for row in rows.chosen])[0] for names in asked.further.values()]
-    blocks = _blocks(asked, asking)
-    n_met = np.empty(len(asking), dtype=np.int64)
-    found = within_blocks(
-        rows.prepared,
-        [asking[places] for places in blocks],
-        k=k,
-        exclude=[asked.blocks, *codes],
-        alike=asked.groups,
-        device=device,
-        tally=tally,
-    )
+    sets = LabelSets.of(rows.table)
+    n_met = np.empty(len(asking), dtype=np.int32)
+    place = np.cumsum(asked.asking) - 1
     short = False
-    for places, neighbors in zip(blocks, found, strict=True):
+
+    def vote(places: NDArray[np.int64], neighbors: Neighbors) -> None:
+        """Rows that were found, in ascending order within a unit and all of it."""
+        nonlocal short
         n_met[places] = (neighbors.indices >= 0).sum(axis=1)
         short = short or bool(n_met[places].min() < k)
         if short:  # it will be refused, and by the row that meets the fewest
-            continue
+            return
         local, where = (None, places) if asked.units is None else asked.units.of(places)
         for kind, (predicted, kept) in out.items():
-            predicted[:, where], scores = predict(neighbors, rows.table, ks, kind, rule, local, keep=keep)
+            predicted[:, where], scores = predict(neighbors, sets, ks, kind, rule, local, keep=keep)
             for step, those in scores.items():
                 kept[step][where] = those
+
+    order, ends = _order(asked, asking)
+    waiting = None if asked.units is None else _Waiting.of(order, ends, k)
+    in_order = asking[order]
+    del order, ends
+
+    def take(found: NDArray[np.int64], neighbors: Neighbors) -> None:
+        places = place[found]
+        for ready in [(places, neighbors)] if waiting is None else waiting.add(places, neighbors):
+            vote(*ready)
+
+    within_rows(
+        rows.prepared,
+        in_order,
+        take,
+        k=k,
+        exclude=[asked.blocks, *codes],
+        device=device,
+        tally=tally,
+    )
     if short:
         _refuse(rows, asked, k, least=rows.ids[int(asking[n_met.argmin()])], n_met=int(n_met.min()))
     return out
 
 
-def _blocks(asked: Asked, asking: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Places among the asking that are searched together: alike ones, and all of a unit, in ascending order."""
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """Neighbors of rows some of whose unit have not come yet.
+
+    Attributes:
+        parts: Places of the rows of whole units, ascending in each unit.
+        part_of: In which of these each place is, int64 (n,), and
+        at: where in it.
+        k: Neighbors of a row.
+    """
+
+    parts: list[NDArray[np.int64]]
+    part_of: NDArray[np.int64]
+    at: NDArray[np.int64]
+    k: int
+    _come: dict[int, tuple[Neighbors, int]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def of(cls, order: NDArray[np.int64], ends: NDArray[np.int64], k: int) -> "_Waiting":
+        """Parts of rows in an order, which are whole units where they end."""
+        cuts = [0]
+        while cuts[-1] < len(order):
+            cuts.append(int(ends[min(int(np.searchsorted(ends, cuts[-1] + _ROWS_AT_ONCE)), len(ends) - 1)]))
+        parts = np.split(order, cuts[1:-1])
+        part_of, at = np.empty(len(order), dtype=np.int64), np.empty(len(order), dtype=np.int64)
+        for number, part in enumerate(parts):
+            part_of[part], at[part] = number, np.arange(len(part))
+        return cls(parts, part_of, at, k)
+
+    def add(self, places: NDArray[np.int64], found: Neighbors) -> list[tuple[NDArray[np.int64], Neighbors]]:
+        """Keep what was found of some rows; return the parts all of whose rows have come."""
+        ready = []
+        with self._lock:
+            for number in np.unique(self.part_of[places]).tolist():
+                mine, part = self.part_of[places] == number, self.parts[number]
+                if number not in self._come:
+                    shape = len(part), self.k
+                    self._come[number] = Neighbors(np.empty(shape, np.int64), np.empty(shape, np.float32)), len(part)
+                kept, n_left = self._come.pop(number)
+                at = self.at[places[mine]]
+                kept.indices[at], kept.similarities[at] = found.indices[mine], found.similarities[mine]
+                n_left -= len(at)
+                if n_left:
+                    self._come[number] = kept, n_left
+                else:
+                    ready.append((part, kept))
+        return ready
+
+
+def _order(asked: Asked, asking: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Places among the asking so that alike ones stand together, and all of a unit, ascending; where units end."""
     unit = np.full(len(asking), -1) if asked.units is None else asked.units.of_row
     together, block = asked.together[asking], asked.blocks[asking]
     first = np.full(int(together.max()) + 1, int(block.max()))
     np.minimum.at(first, together, block)  # all of a unit are of one fold, but may be of several groups
     order = np.lexsort((unit, together, first[together]))
     mine = unit[order]
-    ends = np.flatnonzero(np.append((mine[1:] != mine[:-1]) | (mine[1:] < 0), True)) + 1
-    cuts = [0]
-    while cuts[-1] < len(order):
-        at = int(np.searchsorted(ends, cuts[-1] + _ROWS_A_CORE * n_cores()))
-        cuts.append(int(ends[min(at, len(ends) - 1)]))
-    return [order[low:high] for low, high in itertools.pairwise(cuts)]
+    return order, np.flatnonzero(np.append((mine[1:] != mine[:-1]) | (mine[1:] < 0), True)) + 1
 
 
 def _check_largest(rows: Rows, asked: Asked, k: int) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from locatlas.query.aggregate import How, aggregate
 from locatlas.query.protocols import LabelMode
 from locatlas.query.sweep_rows import Units
-from locatlas.query.vote import Ties, Weights, predict_multi, predict_single, votes
+from locatlas.query.vote import LabelSets, Ties, Weights, predict_multi, predict_single, votes
 from locatlas.types import Neighbors
 
 __all__ = ["VoteRule", "empty_predictions", "predict"]
@@ -53,13 +53,13 @@ def empty_predictions(
 ) -> tuple[NDArray[Any], dict[int, NDArray[np.float64]]]:
     """Arrays for what `predict` returns."""
     single = rule.mode == "single"
-    out = np.empty((len(ks), n), np.int64) if single else np.empty((len(ks), n, n_classes), np.bool_)
+    out = np.empty((len(ks), n), np.int32) if single else np.empty((len(ks), n, n_classes), np.bool_)
     return out, {k: np.empty((n, n_classes)) for k in ks if k in keep}
 
 
 def predict(
     neighbors: Neighbors,
-    table: NDArray[np.bool_],
+    labels: LabelSets,
     ks: list[int],
     weights: Weights,
     rule: VoteRule,
@@ -71,7 +71,7 @@ def predict(
 
     Args:
         neighbors: Of the rows that are asked, at least max(ks) wide.
-        table: Classes of the rows that may vote, bool (n_rows, n_classes).
+        labels: Classes of the rows that may vote.
         ks: Ascending.
         weights: Of the votes.
         rule: What votes become.
@@ -84,35 +84,35 @@ def predict(
     """
     single = rule.mode == "single"
     n = len(neighbors.indices) if units is None else len(units.table)
-    out, kept = empty_predictions(n, table.shape[1], ks, rule, keep)
+    out, kept = empty_predictions(n, labels.table.shape[1], ks, rule, keep)
     if units is not None:
         for step, k in enumerate(ks):
-            out[step], scores = _of_units(neighbors, table, k, weights, rule, units)
+            out[step], scores = _of_units(neighbors, labels, k, weights, rule, units)
             if k in kept:
                 kept[k] = scores
         return out, kept
-    for rows, scores in votes(neighbors, table, ks=ks, weights=weights, temperature=rule.temperature):
+    for rows, scores in votes(neighbors, labels, ks=ks, weights=weights, temperature=rule.temperature):
         near = Neighbors(neighbors.indices[rows], neighbors.similarities[rows])
         for step, k in enumerate(ks):
             if k in kept:
                 kept[k][rows] = scores[step]
             if single:
-                out[step, rows] = predict_single(scores[step], near, table, k=k, ties=rule.ties)
+                out[step, rows] = predict_single(scores[step], near, labels.table, k=k, ties=rule.ties)
             else:
                 out[step, rows] = predict_multi(scores[step], threshold=rule.threshold, top_if_none=rule.top_if_none)
     return out, kept
 
 
 def _of_units(
-    neighbors: Neighbors, table: NDArray[np.bool_], k: int, weights: Weights, rule: VoteRule, units: Units
+    neighbors: Neighbors, labels: LabelSets, k: int, weights: Weights, rule: VoteRule, units: Units
 ) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """As `predict`, at one k: the scores of all rows are needed at once, so that ks are taken one by one."""
     n_asked = len(neighbors.indices)
-    scores, tops = np.empty((n_asked, table.shape[1])), np.empty(n_asked, np.int64)
-    for rows, part in votes(neighbors, table, ks=[k], weights=weights, temperature=rule.temperature):
+    scores, tops = np.empty((n_asked, labels.table.shape[1])), np.empty(n_asked, np.int64)
+    for rows, part in votes(neighbors, labels, ks=[k], weights=weights, temperature=rule.temperature):
         near = Neighbors(neighbors.indices[rows], neighbors.similarities[rows])
         scores[rows] = part[0]
-        tops[rows] = predict_single(part[0], near, table, k=k, ties=rule.ties)
+        tops[rows] = predict_single(part[0], near, labels.table, k=k, ties=rule.ties)
     found = aggregate(scores, tops, units.of_row, n_units=len(units.names), how=rule.how, top=rule.top)
     if rule.mode == "single":
         return found.top, found.scores

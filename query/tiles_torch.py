@@ -1,5 +1,10 @@
-"""The nearest references by float32 matrix products on a torch device. Pure; torch is imported on first use."""
+"""The nearest references by float32 products on a torch device, each tile ranked. Pure; torch is imported on first use.
 
+What `on_device` uses where thresholds do not help.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +16,7 @@ from locatlas.query.tiles import Candidates
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["on_device", "search_torch"]
+__all__ = ["on_device", "search_torch", "whole_float32"]
 
 _BLOCK = 2048  # queries and
 _TILE = 32768  # references of one tile: 256 MiB of float32 scores
@@ -28,6 +33,25 @@ def on_device(references: NDArray[np.float32], device: str) -> "torch.Tensor":
     from locatlas.models.hardware import usable_device
 
     return torch.from_numpy(references).to(usable_device(device))
+
+
+@contextmanager
+def whole_float32() -> Iterator[None]:
+    """Let float32 products keep all their bits, and those of bfloat16 be summed in float32.
+
+    TF32 keeps 10 bits, far less than what the float64 settlement of near ties allows for.
+    """
+    import torch
+
+    precision, cuda = torch.get_float32_matmul_precision(), torch.backends.cuda.matmul
+    reduced = cuda.allow_bf16_reduced_precision_reduction
+    torch.set_float32_matmul_precision("highest")
+    cuda.allow_bf16_reduced_precision_reduction = False
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        cuda.allow_bf16_reduced_precision_reduction = reduced
 
 
 def search_torch(
@@ -51,10 +75,7 @@ def search_torch(
     device = references.device
     indices = np.full((len(queries), width), -1, dtype=np.int64)
     similarities = np.full((len(queries), width), -np.inf, dtype=np.float32)
-    # TF32 keeps 10 bits, far less than what the float64 settlement of near ties allows for
-    precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
+    with whole_float32():
         for low in range(0, len(queries), _BLOCK):
             rows = np.arange(low, min(low + _BLOCK, len(queries)))
             asking = torch.from_numpy(queries[rows]).to(device)
@@ -71,6 +92,4 @@ def search_torch(
                 names = torch.gather(names, 1, kept)
             similarities[rows] = best.cpu().numpy()
             indices[rows] = names.cpu().numpy()
-    finally:
-        torch.set_float32_matmul_precision(precision)
     return Candidates(np.where(similarities > -np.inf, columns[indices], -1), similarities)

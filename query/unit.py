@@ -11,7 +11,7 @@ from locatlas.errors import InputError
 
 __all__ = ["Prepared", "check_vectors", "normalize", "norms", "prepare", "unit_rows"]
 
-_ROWS_AT_ONCE = 4096  # bounds the float64 temporary
+_ROWS_AT_ONCE = 512  # bounds the float64 temporary
 _ROWS_IN_CACHE = 64  # of it that stay in the nearest cache
 
 

@@ -2,7 +2,8 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Literal, get_args
+from dataclasses import dataclass
+from typing import Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from locatlas.types import Neighbors
 
 __all__ = [
     "DEFAULT_TEMPERATURE",
+    "LabelSets",
     "Ties",
     "Weights",
     "neighbor_weights",
@@ -89,9 +91,54 @@ def neighbor_weights(
     return np.divide(raw, total, out=np.zeros_like(raw), where=total > 0)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelSets:
+    """Classes of references; those with the same set of classes vote alike, and sets are few.
+
+    Attributes:
+        table: Classes of the references, bool (n_references, n_classes).
+        sets: Distinct rows of it as numbers, float64 (n_sets, n_classes), at least one.
+        set_of: Which of them each reference has, int64 (n_references,).
+        only: Where each set is of one class and each class of one set, the set of each class; else None.
+    """
+
+    table: NDArray[np.bool_]
+    sets: NDArray[np.float64]
+    set_of: NDArray[np.int64]
+    only: NDArray[np.int64] | None = None
+
+    @classmethod
+    def of(cls, table: NDArray[np.bool_]) -> Self:
+        """Find the sets, for any number of votes."""
+        if not len(table):
+            return cls(table, np.zeros((1, table.shape[1])), np.empty(0, dtype=np.int64))
+        # a row of booleans as few numbers is sorted much faster; a table of grades is taken as it is
+        _, first, number = np.unique(
+            _as_numbers(table) if table.dtype == np.bool_ else table, axis=0, return_index=True, return_inverse=True
+        )
+        order = np.lexsort(table[first].T[::-1])
+        sets, set_of = table[first[order]].astype(np.float64), np.argsort(order)[number.reshape(-1)]
+        single = ((sets > 0).sum(axis=0) == 1).all() and ((sets == 1).sum(axis=1) == 1).all()
+        single = single and sets.sum() == len(sets) == sets.shape[1]
+        return cls(table, sets, set_of, sets.argmax(axis=0) if single else None)
+
+    def carried(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """From the weight of each set, (n, n_sets), to that of each class, (n, n_classes)."""
+        return weights @ self.sets if self.only is None else weights[:, self.only]
+
+
+def _as_numbers(table: NDArray[np.bool_]) -> NDArray[np.uint64]:
+    """Eight classes to a byte and eight bytes to a number, (n,) or (n, n_numbers)."""
+    bits = np.packbits(table, axis=1)
+    packed = np.zeros((len(table), -(-max(bits.shape[1], 1) // 8) * 8), dtype=np.uint8)
+    packed[:, : bits.shape[1]] = bits
+    numbers = packed.view(np.uint64)
+    return numbers[:, 0] if numbers.shape[1] == 1 else numbers
+
+
 def votes(
     neighbors: Neighbors,
-    labels: NDArray[np.bool_],
+    labels: NDArray[np.bool_] | LabelSets,
     *,
     ks: Sequence[int],
     weights: Weights = "uniform",
@@ -101,7 +148,7 @@ def votes(
 
     Args:
         neighbors: Of n_queries queries, at least max(ks) wide.
-        labels: Classes of the references, bool (n_references, n_classes).
+        labels: Classes of the references, bool (n_references, n_classes), or their sets.
         ks: Ascending, distinct.
         weights: As `neighbor_weights`.
         temperature: As `neighbor_weights`.
@@ -119,18 +166,16 @@ def votes(
     _check_k(ks[0], neighbors.k)
     _check_k(ks[-1], neighbors.k)
     _raw_weights(neighbors.similarities[:0], weights, temperature)
-    n_classes = labels.shape[1]
-    # references with the same set of classes vote alike: votes are counted per set, sets are few
-    sets, set_of = np.unique(labels, axis=0, return_inverse=True) if len(labels) else (labels, np.empty(0, np.int64))
-    set_of, n_sets = set_of.reshape(-1), max(len(sets), 1)
-    spread = sets.astype(np.float64) if len(sets) else np.zeros((1, n_classes))
+    known = labels if isinstance(labels, LabelSets) else LabelSets.of(labels)
+    set_of = known.set_of
+    n_sets, n_classes = known.sets.shape
     for low in range(0, len(neighbors.indices), _ROWS_AT_ONCE):
         rows = slice(low, min(low + _ROWS_AT_ONCE, len(neighbors.indices)))
         n_rows = rows.stop - rows.start
         indices = neighbors.indices[rows, : ks[-1]]
         raw = _raw_weights(neighbors.similarities[rows, : ks[-1]], weights, temperature)
         raw[indices < 0] = 0.0
-        places = set_of[indices] if len(labels) else np.zeros_like(indices)
+        places = set_of[indices] if len(set_of) else np.zeros_like(indices)
         places += np.arange(n_rows)[:, None] * n_sets
         scores = np.empty((len(ks), n_rows, n_classes))
         running, total, start = np.zeros(n_rows * n_sets), np.zeros(n_rows), 0
@@ -138,7 +183,7 @@ def votes(
             part = raw[:, start:k]
             running += np.bincount(places[:, start:k].ravel(), weights=part.ravel(), minlength=len(running))
             total += part.sum(axis=1)
-            carried = running.reshape(n_rows, n_sets) @ spread
+            carried = known.carried(running.reshape(n_rows, n_sets))
             scores[step] = np.divide(carried, total[:, None], out=np.zeros_like(carried), where=total[:, None] > 0)
             start = k
         yield rows, np.minimum(scores, 1.0, out=scores)

@@ -19,7 +19,7 @@ from locatlas.query.unit import Prepared
 from locatlas.types import Neighbors
 
 if TYPE_CHECKING:
-    import torch
+    from locatlas.query.on_device import OnDevice
 
 __all__ = ["Wide"]
 
@@ -31,12 +31,12 @@ class _Layout:
     Attributes:
         columns: Which these are, in random order, int64 (n_valid,).
         exclusions: Of all queries, built for these columns.
-        unit: Their unit vectors: in memory, or on the device.
+        unit: Their unit vectors: in memory, or on the device, there in bfloat16, too, where that is faster.
     """
 
     columns: NDArray[np.int64]
     exclusions: ExclusionIndex
-    unit: "Prepared | torch.Tensor"
+    unit: "Prepared | OnDevice"
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,34 +59,41 @@ class Wide:
     everywhere: ExclusionIndex
     device: str
 
-    def search(self, rows: NDArray[np.int64], places: NDArray[np.int64], found: Neighbors) -> None:
-        """Write the neighbors of the queries `rows`, all of norm > 0, into `places` of `found`.
+    def candidates(self, rows: NDArray[np.int64], k: int) -> tuple[Candidates, int]:
+        """What may be among the `k` nearest of the queries `rows`, all of norm > 0.
+
+        Returns:
+            Candidates, and for how many queries a device found them by bfloat16 products, and proved it.
 
         Raises:
             InputError: If the device cannot be used here.
         """
-        asked = self.asked.take(rows)
-        ranked = refine(
-            self._candidates(asked.unit(slice(None)), rows, min(found.k + EXTRA_CANDIDATES, self._n_valid)),
-            asked,
+        return self._candidates(self.asked.take(rows).unit(slice(None)), rows, min(k + EXTRA_CANDIDATES, self._n_valid))
+
+    def ranked(self, rows: NDArray[np.int64], candidates: Candidates, k: int) -> Neighbors:
+        """The `k` nearest of the queries `rows`, from their candidates."""
+        return refine(
+            candidates,
+            self.asked.take(rows),
             self.searched,
-            k=found.k,
+            k=k,
             exclusions=self.everywhere.of(rows),
             valid=self.valid,
         )
-        found.indices[places] = ranked.indices
-        found.similarities[places] = ranked.similarities
 
-    def _candidates(self, unit: NDArray[np.float32], rows: NDArray[np.int64], width: int) -> Candidates:
-        """The `width` best by float32 similarity."""
+    def _candidates(self, unit: NDArray[np.float32], rows: NDArray[np.int64], width: int) -> tuple[Candidates, int]:
         if self.device == "cpu" and few_queries(len(rows)) and 2 * self._n_valid >= len(self.searched):
-            return search_tiles(unit, self.searched, None, ~self.valid, self.everywhere.of(rows), width=width)
+            return search_tiles(unit, self.searched, None, ~self.valid, self.everywhere.of(rows), width=width), 0
         columns, exclusions = self._layout.columns, self._layout.exclusions.of(rows)
         if isinstance(self._layout.unit, Prepared):
-            return search_tiles(unit, self._layout.unit, columns, None, exclusions, width=width)
-        from locatlas.query.tiles_torch import search_torch
+            return search_tiles(unit, self._layout.unit, columns, None, exclusions, width=width), 0
+        found, proven = self._layout.unit.search(unit, exclusions, width)
+        return found, int(proven.sum())
 
-        return search_torch(unit, self._layout.unit, columns, exclusions, width)
+    @property
+    def narrow_on_device(self) -> bool:
+        """Whether bfloat16 products are tried first, on a device."""
+        return self.device != "cpu" and getattr(self._layout.unit, "narrow", None) is not None
 
     @cached_property
     def _n_valid(self) -> int:
@@ -102,6 +109,6 @@ class Wide:
         unit = self.searched.unit(columns)
         if self.device == "cpu":
             return _Layout(columns, exclusions, Prepared(unit, self.searched.lengths[columns]))
-        from locatlas.query.tiles_torch import on_device
+        from locatlas.query.on_device import OnDevice
 
-        return _Layout(columns, exclusions, on_device(unit, self.device))
+        return _Layout(columns, exclusions, OnDevice.of(unit, columns, exclusions, self.device))

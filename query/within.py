@@ -1,14 +1,14 @@
-"""Nearest neighbors within one set of vectors: all of them, or of some rows after the others. Pure."""
+"""Nearest neighbors within one set of vectors: all of them, or of some rows, handed on as they are found. Pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from locatlas.query.exact import Tally, narrow_pays, search, search_blocks
-from locatlas.query.exclude import ExclusionIndex
+from locatlas.query.exact import Take, Tally, check_k, narrow_pays, search, search_rows
+from locatlas.query.exclude import ExclusionIndex, in_order_of
 from locatlas.query.join import Lists, join
 from locatlas.query.refine import EXTRA_CANDIDATES, refine
 from locatlas.query.threads import in_threads
@@ -16,7 +16,7 @@ from locatlas.query.tiles import Candidates
 from locatlas.query.unit import Prepared, prepare
 from locatlas.types import Neighbors
 
-__all__ = ["JOIN_BYTES", "JOIN_FROM", "search_within", "within_blocks"]
+__all__ = ["JOIN_BYTES", "JOIN_FROM", "search_within", "within_rows"]
 
 JOIN_FROM = 2048
 """Rows from which a search within one set is done as a join."""
@@ -24,7 +24,7 @@ JOIN_FROM = 2048
 JOIN_BYTES = 2 << 30
 """Memory that a join's lists may take; above, the set is searched block by block."""
 
-_ROWS_AT_ONCE = 1024
+_ROWS_AT_ONCE = 512
 
 
 def search_within(
@@ -53,55 +53,58 @@ def search_within(
         InputError: As `search`.
     """
     prepared = prepare(vectors)
-    rows = np.arange(len(prepared))
-    (found,) = within_blocks(prepared, [rows], k=k, exclude=exclude, device=device, tally=tally)
+    check_k(k)
+    found = Neighbors(
+        np.full((len(prepared), k), -1, dtype=np.int64), np.full((len(prepared), k), np.nan, dtype=np.float32)
+    )
+
+    def take(rows: NDArray[np.int64], some: Neighbors) -> None:
+        found.indices[rows], found.similarities[rows] = some.indices, some.similarities
+
+    rows = in_order_of(exclude, len(prepared))
+    within_rows(prepared, rows, take, k=k, exclude=exclude, device=device, tally=tally)
     return found
 
 
-def within_blocks(
+def within_rows(
     vectors: Prepared,
-    blocks: Sequence[NDArray[np.int64]],
+    rows: NDArray[np.int64],
+    take: Take,
     *,
     k: int,
     exclude: Sequence[NDArray[np.int64]],
-    alike: NDArray[np.int64] | None = None,
     device: str = "cpu",
     tally: Tally | None = None,
-) -> Iterator[Neighbors]:
-    """`search_within` for some of the rows after the others, so that the neighbors of no more need be held.
+) -> None:
+    """`search_within` for some of the rows, whose neighbors are handed on, so that those of few need be held.
 
     Args:
         vectors: All of them are references.
-        blocks: Rows that ask, thousands of them at a time, in the order in which they are answered; no row twice.
+        rows: Those that ask, as `exact.search_rows`.
+        take: As `exact.search_rows`.
         k: As `search_within`.
         exclude: As `search_within`.
-        alike: Codes of the rows whose equals are probably near each other (`exact.search_blocks`).
         device: As `search_within`.
         tally: As `search_within`.
-
-    Yields:
-        The neighbors of each block, in the order of its rows.
 
     Raises:
         InputError: As `search_within`.
     """
     n, width = len(vectors), int(k) + EXTRA_CANDIDATES
-    n_asked = sum(len(rows) for rows in blocks)
     join_fits = n >= JOIN_FROM and 8 * width <= n and n * Lists.row_bytes(width) <= JOIN_BYTES
-    if n_asked < n or device != "cpu" or k < 1 or not join_fits or narrow_pays(n, vectors, int(k)):
-        pairs, near = [(codes, codes) for codes in exclude], None if alike is None else (alike, alike)
-        yield from search_blocks(vectors, vectors, blocks, k=k, exclude=pairs, alike=near, device=device, tally=tally)
+    if len(rows) < n or device != "cpu" or k < 1 or not join_fits or narrow_pays(n, vectors, int(k)):
+        pairs = [(codes, codes) for codes in exclude]
+        search_rows(vectors, vectors, rows, take, k=k, exclude=pairs, device=device, tally=tally)
         return
     joined = _Joined.of(vectors, exclude, int(k))
-    for rows in blocks:
-        if tally is not None:
-            tally.wide += len(rows)
-        yield joined.block(rows)
+    if tally is not None:
+        tally.wide += n
+    joined.hand_on(rows, take)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Joined:
-    """A join that is done, whose lists are ranked block by block.
+    """A join that is done, whose lists are ranked some after the others.
 
     Attributes:
         vectors: All rows.
@@ -133,33 +136,31 @@ class _Joined:
         place[order] = np.arange(len(order))
         return cls(vectors, order, place, lists, exclude, everywhere, k)
 
-    def block(self, rows: NDArray[np.int64]) -> Neighbors:
+    def hand_on(self, rows: NDArray[np.int64], take: Take) -> None:
         """The neighbors of some rows."""
-        k, vectors = self.k, self.vectors
-        found = Neighbors(
-            np.full((len(rows), k), -1, dtype=np.int64), np.full((len(rows), k), np.nan, dtype=np.float32)
-        )
-        asking = np.flatnonzero(self.place[rows] >= 0)
-        asking = asking[np.argsort(self.place[rows[asking]])]
+        asks = self.place[rows] >= 0
+        silent, asking = rows[~asks], rows[asks]
+        if len(silent):
+            none = np.full((len(silent), self.k), -1, dtype=np.int64)
+            take(silent, Neighbors(none, np.full(none.shape, np.nan, dtype=np.float32)))
+        # the sample misled these, or exclusions leave them few to meet
+        misled = self.lists.filled[self.place[asking]] < self.lists.width
+        fine, short = asking[~misled], asking[misled]
 
         def settle(low: int) -> None:
-            some = asking[low : low + _ROWS_AT_ONCE]
-            mine = rows[some]
+            mine = fine[low : low + _ROWS_AT_ONCE]
             columns, scores = self.lists.best(self.place[mine])
             ranked = refine(
                 Candidates(np.where(columns >= 0, self.order[columns], -1), scores),
-                vectors.take(mine),
-                vectors,
-                k=k,
+                self.vectors.take(mine),
+                self.vectors,
+                k=self.k,
                 exclusions=self.exclusions.of(mine),
-                valid=vectors.lengths > 0,
+                valid=self.vectors.lengths > 0,
             )
-            found.indices[some], found.similarities[some] = ranked.indices, ranked.similarities
+            take(mine, ranked)
 
-        in_threads(settle, range(0, len(asking), _ROWS_AT_ONCE))
-        short = asking[self.lists.filled[self.place[rows[asking]]] < self.lists.width]
-        if len(short):  # the sample misled these rows, or exclusions leave them few to meet
-            few = [(codes[rows[short]], codes) for codes in self.exclude]
-            again = search(vectors.take(rows[short]), vectors, k=k, exclude=few)
-            found.indices[short], found.similarities[short] = again.indices, again.similarities
-        return found
+        in_threads(settle, range(0, len(fine), _ROWS_AT_ONCE))
+        if len(short):
+            few = [(codes[short], codes) for codes in self.exclude]
+            take(short, search(self.vectors.take(short), self.vectors, k=self.k, exclude=few))

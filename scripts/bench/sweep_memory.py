@@ -2,6 +2,7 @@
 
     python scripts/bench/sweep_memory.py                # N = 100,000, d = 384: a minute or two
     python scripts/bench/sweep_memory.py --n 20000
+    python scripts/bench/sweep_memory.py --n 1000000 --queries 10000
 
 A process makes the vectors of `sweep.py`, imports what a sweep needs, multiplies once in bfloat16, and notes its
 resident memory, vectors, labels, groups and ids included; then it sweeps and asks the kernel for the most it ever had.
@@ -38,6 +39,10 @@ def measure(asked: argparse.Namespace, tell: Connection) -> None:
     vectors, protein, localization = clustered(asked.n, asked.d, min(asked.proteins, asked.n // 4), asked.seed)
     labels = [(f"class{c:02d}",) for c in localization]
     groups, ids = [f"protein{p}" for p in protein], [f"row{i}" for i in range(asked.n)]
+    chosen = None
+    if asked.queries:
+        chosen = np.zeros(asked.n, dtype=np.bool_)
+        chosen[np.random.default_rng(1).choice(asked.n, asked.queries, replace=False)] = True
     small = slice(0, 600)
     sweep(vectors[small], labels[small], groups[small], ids[small], ks=[1], n_bootstrap=0)
     some = torch.ones((512, asked.d), dtype=torch.bfloat16)
@@ -53,6 +58,7 @@ def measure(asked: argparse.Namespace, tell: Connection) -> None:
         protocol="kfold" if asked.folds else "leave-group-out",
         folds=asked.folds or 5,
         n_bootstrap=asked.bootstrap,
+        queries=chosen,
     )
     seconds = time.perf_counter() - began
     extra = resident("VmHWM") - before
@@ -75,6 +81,7 @@ def main() -> int:
     parser.add_argument("--d", type=int, default=384)
     parser.add_argument("--proteins", type=int, default=1300)
     parser.add_argument("--folds", type=int, default=5, help="0: leave one protein out")
+    parser.add_argument("--queries", type=int, default=0, help="rows that ask, a random sample; 0: all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bootstrap", type=int, default=1000, help="replicates for intervals")
     parser.add_argument("--json", type=Path, help="write the figures to this file")

@@ -1,19 +1,32 @@
 """Coding in bfloat16: what it loses is measured, and its bits are compared as numbers are."""
 
 import numpy as np
+import pytest
 import torch
 
-from locatlas.query.bfloat16 import bits_below, code, floats, half_unit, true_places
+from locatlas.query import bfloat16
+from locatlas.query.bfloat16 import Room, bits_below, code, floats, half_unit, true_places
 from locatlas.query.unit import prepare
 
 
-def test_errors_of_coding_are_measured(rng: np.random.Generator) -> None:
-    prepared = prepare((rng.normal(size=(300, 24)) + 2).astype(np.float32))
-    coded = code(prepared, np.arange(300))
-    unit = prepared.vectors / prepared.lengths[:, None]
-    lost = np.linalg.norm(unit - coded.mean - coded.codes.double().numpy(), axis=1)
+@pytest.mark.parametrize("kept", [True, False])
+def test_errors_of_coding_are_measured(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, kept: bool) -> None:
+    monkeypatch.setattr(bfloat16, "KEPT_BYTES", (1 << 20) * kept)
+    prepared = prepare((rng.normal(size=(300, 23)) + 2).astype(np.float32))
+    columns = rng.permutation(300)[:290]
+    coded = code(prepared, columns)
+    assert (coded.kept is not None) == kept
+    room = Room(300, 23)
+    codes = coded.tile(0, 290, room).double().numpy()
+    unit = (prepared.vectors / prepared.lengths[:, None])[columns]
+    lost = np.linalg.norm(unit - coded.mean - codes, axis=1)
     assert lost.max() <= coded.error <= 1.01 * lost.max() + 1e-7
     assert np.linalg.norm(unit - coded.mean, axis=1).max() <= coded.norm
+    # a row's code is the same in whatever tile it is made
+    for low, high in ((0, 1), (3, 270), (255, 290)):
+        np.testing.assert_array_equal(coded.tile(low, high, room).double().numpy(), codes[low:high])
+    places = np.sort(rng.choice(290, 40, replace=False))
+    np.testing.assert_array_equal(coded.take(places).double().numpy(), codes[places])
 
 
 def test_true_places(rng: np.random.Generator) -> None:

@@ -8,9 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from locatlas.query import coarse, coarse_block
+from locatlas.query import bfloat16, coarse, coarse_block, coarse_lists, exact
 from locatlas.query.exact import Tally, search
-from locatlas.query.within import JOIN_FROM, search_within
+from locatlas.query.unit import prepare
+from locatlas.query.within import JOIN_FROM, search_within, within_rows
+from locatlas.types import Neighbors
 
 Make = Callable[[np.random.Generator, int], np.ndarray]
 
@@ -26,8 +28,10 @@ def always(monkeypatch: pytest.MonkeyPatch) -> None:
     """Narrow products in small tiles, also where the machine has none or the search is short."""
     monkeypatch.setattr(coarse, "pays", lambda n_queries, n_references, dim, width: n_references > width + 4)
     monkeypatch.setattr(coarse, "BLOCK", 32)
+    monkeypatch.setattr(coarse, "_BUNDLE", (64, 64))
     monkeypatch.setattr(coarse_block, "BLOCK", 32)
     monkeypatch.setattr(coarse_block, "_TILE", 96)
+    monkeypatch.setattr(coarse_block, "_PADDED", 8)
     monkeypatch.setattr(coarse_block, "_SAMPLE", (64, 96))
     monkeypatch.setattr(coarse_block, "_AFTER", 20)
     monkeypatch.setattr(coarse_block, "_SPARE", 8)
@@ -76,15 +80,28 @@ def plainly(patch: pytest.MonkeyPatch, *args: object, **kwargs: object) -> objec
 
 
 @pytest.mark.parametrize("make", MAKES)
-@given(seed=st.integers(0, 2**32 - 1), n=st.integers(60, 400), k=st.integers(1, 20), n_groups=st.integers(1, 60))
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(60, 400),
+    k=st.integers(1, 20),
+    n_groups=st.integers(1, 60),
+    kept=st.booleans(),
+    crowded=st.booleans(),
+)
 @settings(max_examples=12, deadline=None)
-def test_the_neighbors_are_those_of_the_plain_search(make: Make, seed: int, n: int, k: int, n_groups: int) -> None:
+def test_the_neighbors_are_those_of_the_plain_search(
+    make: Make, seed: int, n: int, k: int, n_groups: int, kept: bool, crowded: bool
+) -> None:
+    """Whether codes are kept or made for each tile, and whether lists become too long or not."""
     rng = np.random.default_rng(seed)
     vectors = make(rng, n).astype(np.float32)
     groups, others = rng.integers(-1, n_groups, n), rng.integers(-1, 5, n)
     tally = Tally()
-    found = search_within(vectors, k=k, exclude=[others, groups], tally=tally)
     patch = pytest.MonkeyPatch()
+    with patch.context() as patched:
+        patched.setattr(bfloat16, "KEPT_BYTES", (1 << 20) * kept)
+        patched.setattr(coarse_lists, "_LONGEST", 10 if crowded else 10**4)
+        found = search_within(vectors, k=k, exclude=[others, groups], tally=tally)
     expected = plainly(patch, vectors, vectors, k=k, exclude=[(others, others), (groups, groups)])
     np.testing.assert_array_equal(found.indices, expected.indices)
     np.testing.assert_allclose(found.similarities, expected.similarities, atol=2e-6)
@@ -156,14 +173,24 @@ def test_it_pays_only_where_the_work_is_long(monkeypatch: pytest.MonkeyPatch) ->
     assert JOIN_FROM < 20_000
 
 
-@pytest.mark.parametrize("limit", [1, 30])
-def test_rows_of_which_too_much_is_listed_are_searched_again(
-    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, limit: int
+def test_rows_that_are_left_wait_for_a_pass_of_their_own_but_not_to_the_end(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(coarse_block, "_LISTED", limit)
-    vectors, rows = clustered(rng, 500).astype(np.float32), np.arange(500)
+    """Some in every group of rows are not proven: they are searched as soon as `FEW` are there."""
+    monkeypatch.setattr(exact, "FEW", 4)
+    vectors, rows = clustered(rng, 600).astype(np.float32), np.arange(600)
+    vectors[::20] = vectors[0]
     expected = plainly(pytest.MonkeyPatch(), vectors, vectors, k=5, exclude=[(rows, rows)])
-    tally = Tally()
-    found = search_within(vectors, k=5, exclude=[rows], tally=tally)
-    assert tally.unproven > 0
-    np.testing.assert_array_equal(found.indices, expected.indices)  # type: ignore[attr-defined]
+    come: list[int] = []
+    found, tally = np.empty((600, 5), dtype=np.int64), Tally()
+
+    def take(some: np.ndarray, neighbors: Neighbors) -> None:
+        come.append(len(some))
+        found[some] = neighbors.indices
+
+    within_rows(prepare(vectors), rows, take, k=5, exclude=[rows], tally=tally)
+    np.testing.assert_array_equal(found, expected.indices)  # type: ignore[attr-defined]
+    assert tally.unproven >= 30
+    assert tally.unproven == tally.wide == 600 - tally.narrow
+    assert sum(come) == 600
+    assert 4 in come[:-8], "some were searched in float32 while others were still to be tried"

@@ -8,7 +8,7 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from locatlas.errors import InputError
-from locatlas.query import coarse, coarse_block, sweep_search, within
+from locatlas.query import coarse, coarse_block, exact, sweep_search, within
 from locatlas.query.exact import search
 from locatlas.query.exclude import encode_names
 from locatlas.query.protocols import grouped_folds
@@ -107,14 +107,18 @@ def test_the_size_of_a_block_changes_nothing(
         for module in (coarse, coarse_block):
             patched.setattr(module, "BLOCK", 32)
         patched.setattr(coarse_block, "_TILE", 96)
+        patched.setattr(coarse_block, "_PADDED", 8)
         patched.setattr(coarse_block, "_SAMPLE", (64, 96))
-        patched.setattr(sweep_search, "n_cores", lambda: 1)
-        patched.setattr(sweep_search, "_ROWS_A_CORE", 10**9)
+        patched.setattr(coarse, "_BUNDLE", (64, 64))
+        patched.setattr(exact, "_AT_ONCE", 10**9)
+        patched.setattr(coarse_block, "_AFTER", 10**9)
+        patched.setattr(sweep_search, "_ROWS_AT_ONCE", 10**9)
         try:
             whole = sweep(**rows, **options)
         except InputError:  # no unit of which all rows are asked, too few parts for folds, too few references
             reject()
-        patched.setattr(sweep_search, "_ROWS_A_CORE", at_once)
+        for module, name in ((exact, "_AT_ONCE"), (coarse_block, "_AFTER"), (sweep_search, "_ROWS_AT_ONCE")):
+            patched.setattr(module, name, at_once)
         parts = sweep(**rows, **options)
     assert_same(parts, whole)
 
@@ -127,8 +131,7 @@ def test_many_blocks_are_many_searches_of_few_rows(monkeypatch: pytest.MonkeyPat
         return real(neighbors, *args, **how)
 
     monkeypatch.setattr(sweep_search, "predict", counted)
-    monkeypatch.setattr(sweep_search, "n_cores", lambda: 1)
-    monkeypatch.setattr(sweep_search, "_ROWS_A_CORE", 50)
+    monkeypatch.setattr(exact, "_AT_ONCE", 50)
     result = sweep(**rows, ks=KS, n_bootstrap=0)
     assert sum(sizes) == result.n_rows
     assert max(sizes) == 50
@@ -140,7 +143,8 @@ def test_many_blocks_are_many_searches_of_few_rows(monkeypatch: pytest.MonkeyPat
 def test_predictions_are_those_of_one_search_whose_neighbors_vote(
     rule: Any, joined: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweep_search, "_ROWS_A_CORE", 30)
+    monkeypatch.setattr(exact, "_AT_ONCE", 30)
+    monkeypatch.setattr(within, "_ROWS_AT_ONCE", 30)
     monkeypatch.setattr(within, "JOIN_FROM", 10 if joined else 10**9)
     rows = made(4, 300, "single", ties=False)
     found = sweep(**rows, ks=KS, protocol="kfold", folds=4, weights=rule, n_bootstrap=0, keep_predictions=True)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from locatlas.query import tiles_torch
-from locatlas.query.exact import normalize, search
+from locatlas.query.exact import normalize
 from locatlas.query.exclude import ExclusionIndex
 
 
@@ -30,11 +30,3 @@ def test_references_that_run_out_are_missing(rng: np.random.Generator) -> None:
     exclusions = ExclusionIndex.build([(groups, groups)], n_queries=10, n_references=10, columns=columns)
     found = tiles_torch.search_torch(unit, tiles_torch.on_device(unit, "cpu"), columns, exclusions, 5)
     np.testing.assert_array_equal((found.indices >= 0).sum(axis=1), [2] * 8 + [5] * 2)
-
-
-@pytest.mark.gpu
-def test_a_gpu_gives_the_same_neighbors(rng: np.random.Generator) -> None:
-    vectors, groups = rng.normal(size=(20_000, 64)).astype(np.float32), rng.integers(0, 500, 20_000)
-    plain = search(vectors, vectors, k=50, exclude=[(groups, groups)])
-    found = search(vectors, vectors, k=50, exclude=[(groups, groups)], device="cuda")
-    np.testing.assert_array_equal(found.indices, plain.indices)

@@ -8,7 +8,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from locatlas.errors import InputError
 from locatlas.query.exact import search
-from locatlas.query.vote import neighbor_weights, predict_multi, predict_single, vote, votes
+from locatlas.query.vote import LabelSets, neighbor_weights, predict_multi, predict_single, vote, votes
 from locatlas.types import Neighbors
 
 RULES = ("uniform", "distance", "softmax")
@@ -152,3 +152,20 @@ def test_values_out_of_range_are_refused(changes: dict[str, object], reason: str
         predict_single(np.zeros((1, 1)), near, np.ones((1, 1), dtype=bool), k=1, ties="last")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="ascending"):
         next(votes(near, np.ones((1, 1), dtype=bool), ks=[2, 1]))
+
+
+@pytest.mark.parametrize("n_classes", [1, 3, 17, 65])
+@pytest.mark.parametrize("kind", ["one", "several", "graded"])
+def test_sets_of_labels_are_the_distinct_rows(rng: np.random.Generator, n_classes: int, kind: str) -> None:
+    table = rng.random((400, n_classes)) < min(0.4, 2 / n_classes)
+    if kind == "one":
+        table = np.arange(n_classes) == (rng.permutation(400) % n_classes)[:, None]
+    elif kind == "graded":
+        table = table * rng.choice([0.25, 0.5, 1.0], table.shape)  # type: ignore[assignment]
+    sets, set_of = np.unique(table, axis=0, return_inverse=True)
+    found = LabelSets.of(table)
+    np.testing.assert_array_equal(found.sets, sets)
+    np.testing.assert_array_equal(found.set_of, set_of.reshape(-1))
+    weights = rng.random((7, len(sets)))
+    np.testing.assert_allclose(found.carried(weights), weights @ sets, rtol=1e-12)
+    assert (found.only is not None) == (kind == "one")

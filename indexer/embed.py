@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from locatlas.errors import InputError
-from locatlas.indexer import encoders
-from locatlas.indexer.encoders import EncoderRequest, StoredEncoder
+from locatlas.indexer import encoder_choice, encoders
+from locatlas.indexer.encoder_choice import EncoderRequest
+from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.engines import Engine, require_local
 from locatlas.indexer.follow import drop_outdated, embed_missing, follow
 from locatlas.indexer.job import Job, image_table, usual_channels
@@ -234,7 +235,7 @@ def _asked_for(store: Store, level: str, request: EncoderRequest, *, adding: boo
         return None
     # a crop that is asked for is for cells to come, where none is cut out yet
     cuts = level == "cell" and (request.crop is not None or images["box"].null_count < len(images))
-    return encoders.choose(store, level, request, available=available, adding=adding, cuts=cuts)
+    return encoder_choice.choose(store, level, request, available=available, adding=adding, cuts=cuts)
 
 
 def embed_stored(job: Job, level: str, request: EncoderRequest, *, dataset: str) -> None:

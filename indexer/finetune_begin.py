@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from locatlas.errors import InputError
-from locatlas.indexer import encoders
-from locatlas.indexer.encoders import EncoderRequest
+from locatlas.indexer import encoder_choice, encoders
+from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.finetune_request import FinetuneRequest, settled_plan
 from locatlas.indexer.job import usual_channels
 from locatlas.indexer.rows import rows_of
@@ -75,7 +75,7 @@ def named_encoder(store: Store, level: str, name: str | None) -> EncoderSpec:
     available = usual_channels(row["channels"] for row in rows if row["sources"])
     cuts = any(row.get("box") is not None for row in rows)
     request = EncoderRequest(name=name)
-    return encoders.choose(store, level, request, available=available, adding=True, cuts=cuts).spec
+    return encoder_choice.choose(store, level, request, available=available, adding=True, cuts=cuts).spec
 
 
 def start_spec(encoder: EncoderSpec, request: FinetuneRequest) -> EncoderSpec:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from locatlas.errors import InputError
-from locatlas.indexer import encoders
+from locatlas.indexer import encoder_choice
 from locatlas.indexer.annotation_table import apply_annotations
 from locatlas.indexer.cell_labels import usual_labels
 from locatlas.indexer.cells.given import GivenCells
@@ -17,7 +17,7 @@ from locatlas.indexer.cells.segmenters import get_segmenter
 from locatlas.indexer.cells.stage import find_cells
 from locatlas.indexer.datasets import read_records
 from locatlas.indexer.embed import check_scale, embed_stored
-from locatlas.indexer.encoders import EncoderRequest
+from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.engines import Engine, require_local
 from locatlas.indexer.gone import look_for_gone
 from locatlas.indexer.job import Job, image_table, usual_channels
@@ -130,7 +130,7 @@ def index(
     if records and not (atlas / "atlas.json").exists():
         # an encoder that cannot be had, or that cannot cut these fields, must not leave an empty atlas behind
         available = usual_channels(r.channels for r in records)
-        spec = encoders.settle(request, available=available, like=None, cuts=cuts)
+        spec = encoder_choice.settle(request, available=available, like=None, cuts=cuts)
         check_scale([{"id": r.id, "pixel_size_um": r.pixel_size_um} for r in records if r.level == "fov"], spec)
     store = Store.create(atlas)
     with store.folder.writer(f"index {source}"), Run.record(store, "index", dataset=label) as run:
@@ -272,7 +272,7 @@ def _index_level(
     job: Job, level: str, records: Packed[ImageRecord], request: EncoderRequest, *, replaces: bool, cuts: bool
 ) -> None:
     available = usual_channels(r.channels for r in records)
-    encoder = encoders.choose(job.store, level, request, available=available, adding=False, cuts=cuts)
+    encoder = encoder_choice.choose(job.store, level, request, available=available, adding=False, cuts=cuts)
     plan = make_plan(job, encoder, records, replaces=replaces)
     _check_labels(plan, records)
     job.invalidate(level, plan.redeclared, plan.rescaled)
@@ -298,7 +298,7 @@ def _index_cells(
     """Find the cells of fields and embed them."""
     available = usual_channels(r.channels for r in records)
     # chosen before anything is searched, so that what cannot be embedded is told at once
-    encoder = encoders.choose(job.store, "cell", request, available=available, adding=False, cuts=True)
+    encoder = encoder_choice.choose(job.store, "cell", request, available=available, adding=False, cuts=True)
     plan = plan_cells(job, records, finding, replaces=replaces)
     _check_labels(plan, records)
     check_scale([work.row for work in plan.work], encoder.spec)

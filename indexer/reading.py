@@ -107,7 +107,7 @@ def cut_cell(record: ImageRecord, row: Mapping[str, Any], fields: SharedFields, 
         ImageRejectedError: If its field cannot be read, is another than the one that the cell was found in, or the
             cell cannot be cut.
     """
-    assert crop is not None  # see encoders.choose
+    assert crop is not None  # see encoder_choice.choose
     field, digest = fields.read(record, row)
     place = place_of(row)
     if source_digest_of_cell(digest, record, place) != row["source_digest"]:

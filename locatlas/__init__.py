@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from locatlas.indexer.backup.restore import restore
     from locatlas.indexer.backup.run import backup
     from locatlas.indexer.embed import embed, reembed
-    from locatlas.indexer.encoders import EncoderRequest
+    from locatlas.indexer.encoder_choice import EncoderRequest
     from locatlas.indexer.finetune_request import FinetuneRequest
     from locatlas.indexer.import_annotations import import_annotations
     from locatlas.indexer.import_embeddings import import_embeddings

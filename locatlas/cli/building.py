@@ -13,7 +13,7 @@ from locatlas.cli.common import atlas_option, emit_json, json_option, name_list,
 from locatlas.cli.running_options import LEVELS, faiss_option, levels_of, running, running_options, taken
 
 if TYPE_CHECKING:
-    from locatlas.indexer.encoders import EncoderRequest
+    from locatlas.indexer.encoder_choice import EncoderRequest
 
 STORAGES = click.Choice(["float32", "float16"])
 
@@ -64,7 +64,7 @@ def _request(
     storage: Literal["float32", "float16"] | None,
     **crop: Any,
 ) -> "EncoderRequest":
-    from locatlas.indexer.encoders import EncoderRequest
+    from locatlas.indexer.encoder_choice import EncoderRequest
 
     if (mapping == "random") != (plan_seed is not None):
         message = "--channels random and --plan-seed belong together"

@@ -36,7 +36,7 @@ def demo(
     Raises:
         InputError: If the folder holds something else.
     """
-    from locatlas.indexer.encoders import EncoderRequest
+    from locatlas.indexer.encoder_choice import EncoderRequest
     from locatlas.indexer.index import index
     from locatlas.query.answers import neighbors_document
     from locatlas.query.atlas import open_atlas

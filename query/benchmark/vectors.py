@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from locatlas.errors import InputError, LocatlasError
 from locatlas.indexer.embed import embed
-from locatlas.indexer.encoders import EncoderRequest
+from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.pipeline import Progress
 from locatlas.indexer.store import Store
 from locatlas.query.benchmark.cell import Cell

@@ -66,7 +66,7 @@ def none_taken() -> Iterator[None]:
 
 def indexed(source: Path, atlas: Path, encoder: str | None) -> tuple[float, float]:
     """Seconds by the clock and of the processors of one index run."""
-    from locatlas.indexer.encoders import EncoderRequest
+    from locatlas.indexer.encoder_choice import EncoderRequest
 
     start, used = time.perf_counter(), time.process_time()
     index(source, atlas=atlas, dataset="opencell", request=EncoderRequest(name=encoder))

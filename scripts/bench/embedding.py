@@ -105,7 +105,7 @@ def end_to_end(
     folders: dict[int, Path], plain: Sequence[str | Path], name: str, ways: Sequence[tuple[str, str]], rounds: int
 ) -> list[dict[str, Any]]:
     """Rows: way; images a second and core ms an image of the whole command and once all is loaded; quotients."""
-    from locatlas.indexer.encoders import EncoderRequest
+    from locatlas.indexer.encoder_choice import EncoderRequest
     from locatlas.indexer.index import index
 
     for folder in folders.values():

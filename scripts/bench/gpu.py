@@ -171,7 +171,7 @@ def end_to_end(
     """Rows: way, images a second from files to the last commit, share of the encoder alone."""
     from locatlas.indexer.cluster.devices import DevicesEngine
     from locatlas.indexer.embed import embed
-    from locatlas.indexer.encoders import EncoderRequest
+    from locatlas.indexer.encoder_choice import EncoderRequest
     from locatlas.indexer.index import index
     from locatlas.models.running import Running
 

@@ -28,7 +28,7 @@ from embedding import show, write_fields  # beside this file
 
 from locatlas.indexer.decoders import decoders
 from locatlas.indexer.embed import embed
-from locatlas.indexer.encoders import EncoderRequest
+from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.index import index
 from locatlas.indexer.pixel_cache.reading import PixelCache, read_row
 from locatlas.indexer.pixel_cache.run import pack

@@ -23,9 +23,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from locatlas.indexer import encoders
+from locatlas.indexer import encoder_choice, encoders
 from locatlas.indexer.embed import embed
-from locatlas.indexer.encoders import EncoderRequest, StoredEncoder
+from locatlas.indexer.encoder_choice import EncoderRequest
+from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.index import index
 from locatlas.indexer.store import Store
 from locatlas.indexer.synthetic.collection import make_collection
@@ -53,7 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--share", type=float, default=0.01, help="of new images")
-    parser.add_argument("--encoder", default=encoders.DEFAULT_ENCODER)
+    parser.add_argument("--encoder", default=encoder_choice.DEFAULT_ENCODER)
     parser.add_argument("--px", type=int, default=600, help="edge of a field")
     parser.add_argument("--folder", type=Path, help="where to work; default: a temporary one")
     parser.add_argument("--json", type=Path)

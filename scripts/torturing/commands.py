@@ -58,7 +58,7 @@ def index_fields(atlas: Path, source: Path, rows: int) -> dict[str, str]:
 
 
 def _plan(level: str, seed: int | None) -> Any:
-    from locatlas.indexer.encoders import EncoderRequest
+    from locatlas.indexer.encoder_choice import EncoderRequest
     from locatlas.models.crops import CropPlan
 
     crop = CropPlan(size_px=CROP_PX) if level == "cell" else None
@@ -68,7 +68,7 @@ def _plan(level: str, seed: int | None) -> Any:
 
 def index_cells(atlas: Path, source: Path, rows: int) -> dict[str, str]:
     """Masked fields and their cells."""
-    from locatlas.indexer.encoders import EncoderRequest
+    from locatlas.indexer.encoder_choice import EncoderRequest
     from locatlas.indexer.index import index
     from locatlas.models.crops import CropPlan
 

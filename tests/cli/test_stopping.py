@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from locatlas.indexer.embed import embed
-from locatlas.indexer.encoders import EncoderRequest
+from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.index import index
 from locatlas.indexer.schema import embedding_table_name
 from locatlas.indexer.store import Store

@@ -8,7 +8,7 @@ import pytest
 from locatlas.indexer.annotation_table import put_annotations, read_annotations
 from locatlas.indexer.annotations import GIVEN, Annotation
 from locatlas.indexer.cell_labels import usual_labels
-from locatlas.indexer.encoders import EncoderRequest
+from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.index import index
 from locatlas.indexer.store import Store
 from locatlas.models.crops import CropPlan

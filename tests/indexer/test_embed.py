@@ -9,7 +9,7 @@ import pytest
 from locatlas.errors import EncoderMismatchError, InputError
 from locatlas.indexer import encoders
 from locatlas.indexer.embed import embed
-from locatlas.indexer.encoders import EncoderRequest
+from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.import_embeddings import import_embeddings
 from locatlas.indexer.index import index
 from locatlas.indexer.store import Store

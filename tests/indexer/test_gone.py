@@ -8,7 +8,8 @@ import pytest
 from locatlas.errors import InputError
 from locatlas.indexer import pipeline
 from locatlas.indexer.embed import embed
-from locatlas.indexer.encoders import EncoderRequest, current, stored_encoders
+from locatlas.indexer.encoder_choice import EncoderRequest
+from locatlas.indexer.encoders import current, stored_encoders
 from locatlas.indexer.gone_counts import gone_by_last_look
 from locatlas.indexer.index import index
 from locatlas.indexer.store import Store

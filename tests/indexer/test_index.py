@@ -16,7 +16,7 @@ from locatlas.errors import AtlasLockedError, EncoderMismatchError, InputError, 
 from locatlas.indexer import encoders
 from locatlas.indexer.decoders import Decoders
 from locatlas.indexer.embed import embed
-from locatlas.indexer.encoders import EncoderRequest
+from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.index import index
 from locatlas.indexer.store import Store
 from locatlas.indexer.summary import IndexSummary

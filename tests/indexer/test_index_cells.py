@@ -12,7 +12,8 @@ from skimage.measure import regionprops
 from locatlas.errors import InputError
 from locatlas.indexer.cells.regions import unpack
 from locatlas.indexer.embed import embed
-from locatlas.indexer.encoders import EncoderRequest, current
+from locatlas.indexer.encoder_choice import EncoderRequest
+from locatlas.indexer.encoders import current
 from locatlas.indexer.import_annotations import import_annotations
 from locatlas.indexer.index import index
 from locatlas.indexer.pixel_cache import reading

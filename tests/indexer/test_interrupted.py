@@ -17,7 +17,8 @@ import tifffile
 
 from locatlas.indexer import encoders, layout, locks
 from locatlas.indexer.embed import embed, reembed
-from locatlas.indexer.encoders import EncoderRequest, StoredEncoder
+from locatlas.indexer.encoder_choice import EncoderRequest
+from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.faiss_index import build, open_index
 from locatlas.indexer.import_embeddings import import_embeddings
 from locatlas.indexer.index import index

@@ -10,7 +10,8 @@ import pytest
 from locatlas.errors import AtlasLockedError, InputError
 from locatlas.indexer import encoders
 from locatlas.indexer.embed import embed
-from locatlas.indexer.encoders import EncoderRequest, StoredEncoder
+from locatlas.indexer.encoder_choice import EncoderRequest
+from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.faiss_index import build
 from locatlas.indexer.import_embeddings import import_embeddings
 from locatlas.indexer.index import index

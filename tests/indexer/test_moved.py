@@ -9,7 +9,7 @@ import pytest
 from locatlas.errors import InputError, UnknownNameError
 from locatlas.indexer import declared_roots, encoders
 from locatlas.indexer.embed import embed
-from locatlas.indexer.encoders import EncoderRequest
+from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.faiss_index import build
 from locatlas.indexer.index import index
 from locatlas.indexer.maintain import maintain

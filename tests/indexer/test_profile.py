@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from locatlas.indexer import reading
 from locatlas.indexer.embed import embed, reembed
-from locatlas.indexer.encoders import EncoderRequest
+from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.index import index
 from locatlas.indexer.profile import BESIDE, IN_TURN, Profile
 from tests.indexer.made import write_collection, write_field

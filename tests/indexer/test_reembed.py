@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from locatlas.errors import AtlasLockedError, InputError, UnknownNameError
 from locatlas.indexer import encoders, locks
 from locatlas.indexer.embed import embed, reembed
-from locatlas.indexer.encoders import EncoderRequest, StoredEncoder
+from locatlas.indexer.encoder_choice import EncoderRequest
+from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.import_embeddings import import_embeddings
 from locatlas.indexer.index import index
 from locatlas.indexer.pipeline import Throttle

@@ -7,7 +7,8 @@ import tifffile
 from numpy.typing import NDArray
 
 from locatlas.indexer import encoders
-from locatlas.indexer.encoders import EncoderRequest, StoredEncoder
+from locatlas.indexer.encoder_choice import EncoderRequest
+from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.index import index
 from locatlas.indexer.store import Store
 from locatlas.models.crops import CropPlan

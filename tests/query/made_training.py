@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from locatlas.indexer.encoders import EncoderRequest
+from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.index import index
 from locatlas.indexer.store import Store
 from locatlas.models import registry, vit

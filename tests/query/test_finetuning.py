@@ -11,7 +11,7 @@ import torch
 import locatlas
 from locatlas.errors import InputError, LeakageError
 from locatlas.indexer import encoders
-from locatlas.indexer.encoders import EncoderRequest
+from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.finetune_request import FinetuneRequest
 from locatlas.indexer.finetune_result import FinetuneResult
 from locatlas.indexer.index import index

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 import locatlas
 from locatlas.errors import InputError
-from locatlas.indexer.encoders import EncoderRequest
+from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.index import index
 from locatlas.models.crops import CropPlan
 from locatlas.query import answers

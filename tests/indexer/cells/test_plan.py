@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from locatlas.indexer.encoders import EncoderRequest, current
+from locatlas.indexer.encoder_choice import EncoderRequest
+from locatlas.indexer.encoders import current
 from locatlas.indexer.index import index
 from locatlas.indexer.store import Store
 from locatlas.models.crops import CropPlan

@@ -8,7 +8,8 @@ import tifffile
 
 from locatlas.errors import InputError
 from locatlas.indexer.embed import embed
-from locatlas.indexer.encoders import EncoderRequest, current
+from locatlas.indexer.encoder_choice import EncoderRequest
+from locatlas.indexer.encoders import current
 from locatlas.indexer.index import index
 from locatlas.indexer.store import Store
 from locatlas.models.crops import CropPlan

@@ -22,7 +22,7 @@ from locatlas.indexer.cluster.processes import ProcessPool
 from locatlas.indexer.cluster.worker import Sight
 from locatlas.indexer.commits import Commits
 from locatlas.indexer.embed import embed
-from locatlas.indexer.encoders import EncoderRequest
+from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.index import index
 from locatlas.indexer.ledger import Run
 from locatlas.indexer.pipeline import Pending, embed_pending

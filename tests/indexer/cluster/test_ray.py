@@ -15,7 +15,7 @@ from locatlas.indexer.cluster import drive as driving
 from locatlas.indexer.cluster.engine import RayEngine
 from locatlas.indexer.cluster.worker import Sight
 from locatlas.indexer.embed import embed, reembed
-from locatlas.indexer.encoders import EncoderRequest
+from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.index import index
 from locatlas.indexer.store import Store
 from locatlas.indexer.summary import IndexSummary

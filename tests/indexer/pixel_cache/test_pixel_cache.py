@@ -15,7 +15,7 @@ from PIL import Image
 from locatlas.errors import AtlasLockedError, InputError
 from locatlas.indexer import disk
 from locatlas.indexer.embed import embed
-from locatlas.indexer.encoders import EncoderRequest
+from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.images import read_image
 from locatlas.indexer.index import index
 from locatlas.indexer.maintain import maintain

@@ -15,7 +15,7 @@ from locatlas.cli import group
 from locatlas.errors import AtlasLockedError, InputError, LocatlasError, StoreDamagedError
 from locatlas.indexer.backup.run import backup
 from locatlas.indexer.embed import embed, reembed
-from locatlas.indexer.encoders import EncoderRequest
+from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.index import index
 from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.maintain import maintain

@@ -10,7 +10,7 @@ import pytest
 
 from locatlas.indexer import digests
 from locatlas.indexer.embed import embed
-from locatlas.indexer.encoders import EncoderRequest
+from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.index import index
 from locatlas.indexer.maintain import maintain
 from locatlas.indexer.store import Store

@@ -13,7 +13,7 @@ from locatlas.errors import StoreDamagedError
 from locatlas.indexer import encoders, file_digest
 from locatlas.indexer.backup.run import backup
 from locatlas.indexer.embed import embed, reembed
-from locatlas.indexer.encoders import EncoderRequest
+from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.import_embeddings import import_embeddings
 from locatlas.indexer.index import index
 from locatlas.indexer.maintain import maintain

@@ -11,7 +11,7 @@ import pytest
 
 from locatlas.errors import AtlasLockedError
 from locatlas.indexer import tidy_limits
-from locatlas.indexer.encoders import EncoderRequest
+from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.faiss_index import open_index
 from locatlas.indexer.index import index
 from locatlas.indexer.maintain import maintain

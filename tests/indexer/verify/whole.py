@@ -8,7 +8,7 @@ import lance
 import pyarrow as pa
 
 from locatlas.indexer import encoders
-from locatlas.indexer.encoders import EncoderRequest
+from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.faiss_index import build
 from locatlas.indexer.index import index
 from locatlas.indexer.schema import ANNOTATIONS

@@ -18,7 +18,7 @@ _ROWS_AT_ONCE = 65_536
 
 
 def text_of(value: Any) -> str | None:
-    """One value as text; None where it says nothing. Lists are joined.
+    """One value as text in NFC; None where it says nothing. Lists are joined.
 
     Raises:
         UnicodeDecodeError: If bytes are no UTF-8.
@@ -28,9 +28,9 @@ def text_of(value: Any) -> str | None:
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return None
     if isinstance(value, bytes):
-        return value.decode("utf-8", errors="strict")
+        return unicodedata.normalize("NFC", value.decode("utf-8", errors="strict"))
     if isinstance(value, list | tuple | np.ndarray):
-        return SEPARATOR.join(str(v) for v in value)
+        return unicodedata.normalize("NFC", SEPARATOR.join(str(v) for v in value))
     return str(value)
 
 
@@ -54,7 +54,7 @@ def texts(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     if (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and _is_text(kind.value_type):
         array.validate(full=True)
         if not array.flatten().null_count:
-            return pc.binary_join(array, SEPARATOR).cast(pa.string())
+            return pc.utf8_normalize(pc.binary_join(array, SEPARATOR).cast(pa.string()), form="NFC")
     parts = (array[low : low + _ROWS_AT_ONCE].to_pylist() for low in range(0, len(array), _ROWS_AT_ONCE))
     return pa.array([text_of(value) for part in parts for value in part], pa.string())
 

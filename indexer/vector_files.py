@@ -2,10 +2,12 @@
 
 import struct
 import tokenize
+import unicodedata
 import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +65,7 @@ def read_vector_file(path: Path, *, label_names: Sequence[str] = ()) -> VectorRo
         message = f"{path}: {path.suffix or 'no suffix'}; vectors are read from {', '.join(sorted(readers))}"
         raise InputError(message)
     try:
-        found = readers[path.suffix.lower()](path, label_names)
+        found = _with_names_in_nfc(path, readers[path.suffix.lower()](path, label_names))
         check_rows_of_file(path, found)
     except LocatlasError:
         raise
@@ -71,6 +73,18 @@ def read_vector_file(path: Path, *, label_names: Sequence[str] = ()) -> VectorRo
         message = f"{path}: cannot be read ({_reason(error)})"
         raise InputError(message) from error
     return found
+
+
+def _with_names_in_nfc(path: Path, found: VectorRows) -> VectorRows:
+    """The same with its columns named as filters and groups are asked for."""
+    columns: dict[str, pa.Array] = {}
+    for spelled, column in found.columns.items():
+        name = unicodedata.normalize("NFC", spelled)
+        if name in columns:
+            message = f"{path}: column {name!r} is there in two spellings, which are one text in NFC"
+            raise InputError(message)
+        columns[name] = column
+    return replace(found, columns=columns)
 
 
 def _held(ids: Iterable[Any], vectors: NDArray[np.float32], columns: Mapping[str, Iterable[Any]]) -> VectorRows:

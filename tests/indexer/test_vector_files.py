@@ -1,6 +1,7 @@
 """Vectors from files of others: every layout that is read, every one that is refused, nothing unpickled freely."""
 
 import pickle
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,35 @@ def test_lists_of_labels_are_joined_and_the_index_of_pandas_is_left_out(tmp_path
         __index_level_0__=[0, 1, 2],
     )
     assert told(read_vector_file(made)) == {"localizations": ["er;golgi", "", None]}
+
+
+DECOMPOSED = unicodedata.normalize("NFD", "Zürich")
+
+
+def test_lists_of_labels_and_names_of_columns_are_text_in_nfc(tmp_path: Path) -> None:
+    nulls = [[DECOMPOSED, None], ["er"], None]  # a list with a null goes another way
+    made = write_parquet(
+        tmp_path / "v.parquet",
+        lists(PARQUET["list"]),
+        localizations=[[DECOMPOSED, "er"], [], None],
+        odd=nulls,
+        raw=[DECOMPOSED.encode(), None, b""],
+        **{f"group_{DECOMPOSED}": ["x", DECOMPOSED, None]},
+    )
+    assert told(read_vector_file(made)) == {
+        "localizations": ["Zürich;er", "", None],
+        "odd": ["Zürich;None", "er", None],
+        "raw": ["Zürich", None, ""],
+        "group_Zürich": ["x", "Zürich", None],
+    }
+
+
+def test_a_column_in_two_spellings_of_one_name_is_refused(tmp_path: Path) -> None:
+    made = write_parquet(
+        tmp_path / "v.parquet", lists(PARQUET["list"]), **{"Zürich": ["a", "b", "c"], DECOMPOSED: ["d", "e", "f"]}
+    )
+    with pytest.raises(InputError, match=r"v\.parquet: column 'Zürich' is there in two spellings"):
+        read_vector_file(made)
 
 
 def with_value(row: int, value: float | None) -> Any:

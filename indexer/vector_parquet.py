@@ -30,6 +30,7 @@ def read_parquet(path: Path) -> VectorRows:
         pyarrow.ArrowException: If the file is damaged.
     """
     check_parquet(path)
+    stat = _stat(path)  # before anything is read: names and vectors are of one file
     with _open(path) as file:
         schema = file.schema_arrow
         if missing := [c for c in ("id", "vector") if c not in schema.names]:
@@ -43,18 +44,21 @@ def read_parquet(path: Path) -> VectorRows:
         told = [name for name in schema.names if name not in ("id", "vector") and not name.startswith("__index_level_")]
         columns = {name: texts(file.read(columns=[name])[name]) for name in told}
         names = pc.fill_null(texts(file.read(columns=["id"])["id"]), "")
-    stat = _stat(path)
 
     def parts(rows: int) -> Iterator[NDArray[np.float32]]:
         dim = None
-        with _open(path) as file:
-            for batch in file.iter_batches(rows, columns=["vector"]):
-                if _stat(path) != stat:
-                    message = f"{path}: was written while it was read; what was imported stays, import it again"
-                    raise InputError(message)
-                part = _list_column(path, batch.column("vector"), dim)
-                dim = part.shape[1]
-                yield part
+        try:
+            with _open(path) as file:
+                _check_unchanged(path, stat)  # here, too: it may have no rows now
+                for batch in file.iter_batches(rows, columns=["vector"]):
+                    _check_unchanged(path, stat)
+                    part = _list_column(path, batch.column("vector"), dim)
+                    dim = part.shape[1]
+                    yield part
+        except (OSError, pa.ArrowException) as error:
+            _check_unchanged(path, stat)
+            message = f"{path}: cannot be read ({next(iter(str(error).splitlines()), type(error).__name__)[:200]})"
+            raise InputError(message) from error
 
     first = next(parts(1), np.empty((0, 0), np.float32))
     return VectorRows(names, (n, first.shape[1]), columns, lambda rows: in_blocks(parts(rows), rows))
@@ -64,9 +68,19 @@ def _open(path: Path) -> pq.ParquetFile:
     return pq.ParquetFile(path, buffer_size=_READ_BYTES, pre_buffer=False)
 
 
-def _stat(path: Path) -> tuple[int, int, int]:
-    stat = path.stat()
+def _stat(path: Path) -> tuple[int, int, int] | None:
+    """What is another once the file was written or replaced; None where it is gone."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
     return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+def _check_unchanged(path: Path, stat: tuple[int, int, int] | None) -> None:
+    if _stat(path) != stat:
+        message = f"{path}: was written while it was read; what was imported stays, import it again"
+        raise InputError(message)
 
 
 def _list_column(path: Path, column: Any, dim: int | None) -> NDArray[np.float32]:

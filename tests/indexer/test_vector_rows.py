@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from locatlas.errors import InputError
+from locatlas.indexer import vector_parquet
 from locatlas.indexer.vector_files import read_vector_file
 from locatlas.indexer.vector_rows import in_blocks
 
@@ -57,6 +58,37 @@ def test_a_file_that_is_written_meanwhile_is_refused(tmp_path: Path) -> None:
     found = read_vector_file(write(tmp_path / "v.parquet", [[1.0, 2.0]] * 9, 3))
     write(tmp_path / "v.parquet", [[2.0, 2.0]] * 10, 3)
     with pytest.raises(InputError, match="was written while it was read"):
+        list(found.blocks(4))
+
+
+def test_a_file_that_is_replaced_while_its_names_are_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "v.parquet", [[1.0, 2.0], [3.0, 4.0]], 3)
+    pq.write_table(pq.read_table(path)[::-1], tmp_path / "other.parquet")
+    texts = vector_parquet.texts
+
+    def then_replaced(column: pa.ChunkedArray) -> pa.Array:
+        if (tmp_path / "other.parquet").exists():
+            (tmp_path / "other.parquet").rename(path)
+        return texts(column)
+
+    monkeypatch.setattr(vector_parquet, "texts", then_replaced)
+    with pytest.raises(InputError, match="was written while it was read"):
+        read_vector_file(path)
+    assert read_vector_file(path).ids == ["1", "0"]
+
+
+@pytest.mark.parametrize("how", ["gone", "damaged", "without rows"])
+def test_a_file_that_cannot_be_read_a_second_time_is_told_in_one_line(tmp_path: Path, how: str) -> None:
+    found = read_vector_file(write(tmp_path / "v.parquet", [[1.0, 2.0]] * 9, 3))
+    if how == "gone":
+        (tmp_path / "v.parquet").unlink()
+    elif how == "damaged":
+        (tmp_path / "v.parquet").write_bytes(b"no Parquet" * 100)
+    else:
+        write(tmp_path / "v.parquet", [], 3)
+    with pytest.raises(InputError, match=r"v\.parquet: was written while it was read; .* import it again$"):
         list(found.blocks(4))
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-__all__ = ["mapped_table", "write_table"]
+__all__ = ["mapped_table", "read_table", "write_table"]
 
 
 def mapped_table(path: Path) -> pa.Table:
@@ -12,10 +12,17 @@ def mapped_table(path: Path) -> pa.Table:
 
     Raises:
         OSError: If the file cannot be opened.
-        pyarrow.ArrowInvalid: If it is no such table.
+        pyarrow.ArrowException: If it is no such table.
     """
     with pa.memory_map(str(path)) as source:
-        return pa.ipc.open_file(source).read_all()
+        table = pa.ipc.open_file(source).read_all()
+    table.validate()  # that buffers have their lengths, which reads next to nothing of them
+    return table
+
+
+def read_table(data: bytes) -> pa.Table:
+    """The table in the bytes of a file, whole ones."""
+    return pa.ipc.open_file(pa.py_buffer(data)).read_all()
 
 
 def write_table(path: Path, table: pa.Table) -> None:

@@ -11,6 +11,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from locatlas.indexer.file_digest import file_digest
 from locatlas.indexer.layout import AtlasFolder, write_atomically
 
 __all__ = [
+    "abandoned_caches",
     "cached_tables",
     "damaged_entries",
     "drop_cache",
@@ -106,9 +108,10 @@ def write_entry(folder: Path, key: str, said: Mapping[str, Any], parts: Mapping[
             raise
     finally:
         remove_entry(begun)
-    for entry in folder.glob(".*"):
-        if time.time() - entry.stat().st_mtime > _ABANDONED_S:
-            remove_entry(entry)
+    with suppress(OSError):  # of another user, or removed by another reader just now: the entry is written
+        for entry in folder.glob(".*"):
+            if time.time() - entry.stat().st_mtime > _ABANDONED_S:
+                remove_entry(entry)
 
 
 def remove_entry(entry: Path) -> None:
@@ -125,6 +128,11 @@ def cached_tables(atlas: AtlasFolder) -> list[str]:
     """Tables that have a folder in the cache, sorted."""
     folders = [path for path in (atlas.path / "cache").glob("[!.]*") if path.is_dir()]
     return sorted(path.name for path in folders if path != atlas.decoded)
+
+
+def abandoned_caches(atlas: AtlasFolder) -> list[Path]:
+    """Caches of tables whose deletion was killed: out of sight, but not deleted."""
+    return sorted((atlas.path / "cache").glob(".*.gone"))
 
 
 def damaged_entries(atlas: AtlasFolder, *, full: bool) -> tuple[dict[str, str], int]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from locatlas.errors import AtlasLockedError, StoreDamagedError
 from locatlas.indexer.backup.kept import give_up
-from locatlas.indexer.cache_entries import cached_tables, drop_cache
+from locatlas.indexer.cache_entries import abandoned_caches, cached_tables, drop_cache
 from locatlas.indexer.declared_roots import declare_roots
 from locatlas.indexer.encoders import StoredEncoder, stored_encoders
 from locatlas.indexer.ledger import Run
@@ -201,10 +201,11 @@ def _drop(store: Store, encoder: StoredEncoder) -> None:
 
 
 def _remove_remains(store: Store) -> int:
-    """Folders of tables whose deletion was killed, and FAISS files without a table; how many bytes that were."""
+    """Folders of tables and caches whose deletion was killed, and FAISS files without a table; how many bytes that were."""
     remains = list(store.folder.db.glob(f"{DROPPED}*"))
     remains += [path for path in store.folder.indices.glob("emb_*") if not store.has(path.name.partition(".")[0])]
     remains += [store.folder.path / "cache" / table for table in cached_tables(store.folder) if not store.has(table)]
+    remains += abandoned_caches(store.folder)
     freed = sum(map(_size, remains))
     try:
         for path in remains:

@@ -8,8 +8,9 @@ from functools import partial
 
 import pyarrow as pa
 
-from locatlas.indexer.arrow_files import mapped_table, write_table
+from locatlas.indexer.arrow_files import read_table, write_table
 from locatlas.indexer.cache_entries import entries_of, has_room, opened_entry, remove_entry, write_entry
+from locatlas.indexer.faiss_sidecar import blake2b
 from locatlas.indexer.lance_files import manifest_digest
 from locatlas.indexer.layout import AtlasFolder
 
@@ -24,14 +25,19 @@ _log = logging.getLogger(__name__)
 
 
 def kept_rows(atlas: AtlasFolder, table: str, version: int) -> pa.Table | None:
-    """All rows of this very version of a table, in the order in which they were read; None where they are not kept."""
+    """All rows of this very version of a table, in the order in which they were read; None where they are not kept.
+
+    Those of a file that is not what was written are not used: `verify` tells, and it is made again.
+    """
     key = manifest_digest(atlas, table, version)
-    if key is None or opened_entry(entries_of(atlas, table) / key, table, (_PART,)) is None:
+    if key is None or (said := opened_entry(entries_of(atlas, table) / key, table, (_PART,))) is None:
         return None
     try:
-        return mapped_table(entries_of(atlas, table) / key / _PART)
-    except (OSError, pa.ArrowInvalid):
-        return None  # not what was written: `verify` tells, and it is made again
+        data = (entries_of(atlas, table) / key / _PART).read_bytes()
+    except OSError:
+        return None
+    # all bytes are compared, which takes no time for so few: Arrow may end the process on a flipped one
+    return read_table(data) if blake2b(data) == said["digests"][_PART] else None
 
 
 def keep_rows(atlas: AtlasFolder, table: str, version: int, rows: pa.Table) -> None:
@@ -42,9 +48,8 @@ def keep_rows(atlas: AtlasFolder, table: str, version: int, rows: pa.Table) -> N
     folder = entries_of(atlas, table)
     try:
         write_entry(folder, key, {"table": table, "version": version}, {_PART: partial(write_table, table=rows)})
+        for entry in folder.glob("[!.]*"):
+            if entry.name != key:
+                remove_entry(entry)
     except OSError as error:
-        _log.debug("no cache of %s: %s", table, error)
-        return
-    for entry in folder.glob("[!.]*"):
-        if entry.name != key:
-            remove_entry(entry)
+        _log.debug("no cache of %s, or not in place of others: %s", table, error)

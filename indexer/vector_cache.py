@@ -82,7 +82,7 @@ def _open(folder: Path, key: str, table: str) -> MappedVectors | None:
         rows = mapped_table(folder / key / "rows.arrow")
         if not len(rows) == len(vectors) == len(norms) == said["n"]:
             return None
-    except (OSError, ValueError, KeyError, pa.ArrowInvalid):
+    except (OSError, ValueError, KeyError, pa.ArrowException):
         return None  # not what was written: `verify` tells, and it is made again
     names, sources = one_array(rows["id"]), one_array(rows["source_digest"])
     return MappedVectors(TableVectors(table, said["version"], names, sources, np.asarray(vectors)), norms, key)

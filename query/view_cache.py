@@ -73,7 +73,7 @@ def kept_view(atlas: AtlasFolder, level: str, mapped: MappedVectors, images: Mad
     try:
         meta, codes, names = (mapped_table(entry / part) for part in (_META, _CODES, _NAMES))
         codings = {c: Coding(one_array(names[c])[0].values, as_numpy(codes[c])) for c in _CODED}
-    except (OSError, KeyError, pa.ArrowException):
+    except (OSError, ValueError, KeyError, pa.ArrowException):
         return None  # not what was written: `verify` tells, and it is made again
     if not len(meta) == len(codes) == said["n"]:
         return None
@@ -102,12 +102,11 @@ def keep_view(atlas: AtlasFolder, mapped: MappedVectors, images: MadeOf, view: V
     folder = entries_of(atlas, table)
     try:
         write_entry(folder, key, said, {part: partial(write_table, table=rows) for part, rows in parts.items()})
+        for entry in folder.glob("[!.]*"):
+            if entry.name != key and _is_older(entry, said):
+                remove_entry(entry)
     except OSError as error:
-        _log.debug("no cache of the view of %s: %s", table, error)
-        return
-    for entry in folder.glob("[!.]*"):
-        if entry.name != key and _is_older(entry, said):
-            remove_entry(entry)
+        _log.debug("no cache of the view of %s, or not in place of older ones: %s", table, error)
 
 
 def _as_one(known: pa.Array) -> pa.Array:

@@ -175,3 +175,15 @@ def test_maintain_removes_that_of_a_table_that_is_gone(atlas: Path) -> None:
     (atlas / "cache" / TABLE).rename(atlas / "cache" / "emb_cell_000000000000")
     maintain(atlas=atlas)
     assert cache_entries.cached_tables(Store.open(atlas).folder) == ["encoders"]
+
+
+def test_maintain_removes_a_cache_whose_deletion_was_killed(atlas: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.open(atlas)
+    mapped_vectors(store, TABLE)
+    with monkeypatch.context() as patch:
+        patch.setattr(cache_entries.shutil, "rmtree", lambda *_, **__: None)
+        cache_entries.drop_cache(store.folder, TABLE)
+    (left,) = (atlas / "cache").iterdir()
+    n_bytes = sum(path.stat().st_size for path in left.rglob("*") if path.is_file())
+    assert maintain(atlas=atlas).freed_bytes >= n_bytes > 0
+    assert not left.exists()

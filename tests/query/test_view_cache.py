@@ -9,11 +9,12 @@ import pyarrow as pa
 import pytest
 
 import locatlas
-from locatlas.indexer import cache_entries, vector_cache
+from locatlas.indexer import cache_entries, row_cache, vector_cache
 from locatlas.indexer.encoders import StoredEncoder, stored_encoders
 from locatlas.indexer.maintain import maintain
 from locatlas.indexer.store import Store
 from locatlas.indexer.verify.run import verify
+from locatlas.query import view_cache
 from locatlas.query.shelf import Shelf
 from locatlas.query.view import View
 from locatlas.query.warm import prepare_questions
@@ -189,6 +190,33 @@ def test_encoders_are_kept_and_read_again_after_each_commit(atlas: Path) -> None
     assert sorted(e.state for e in changed) != sorted(e.state for e in before)
     (after,) = (atlas / "cache" / "encoders").glob("[!.]*")
     assert after != entry
+
+
+def test_encoders_whose_kept_bytes_changed_are_read_from_their_table_and_kept_anew(atlas: Path) -> None:
+    same(atlas, kept=False)
+    before = Store.open(atlas).read("encoders")
+    (path,) = (atlas / "cache" / "encoders").glob("[!.]*/rows.arrow")
+    data = path.read_bytes()
+    assert data.count(b"current") == 2
+    path.write_bytes(data.replace(b"current", b"current"[::-1]))
+    assert Store.open(atlas).read("encoders").equals(before)
+    assert path.read_bytes() == data
+
+
+@pytest.mark.parametrize("table", ["cells", "encoders"])
+def test_entries_of_older_states_that_cannot_be_removed_stay_and_the_question_is_answered(
+    atlas: Path, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same(atlas, kept=False)
+
+    def refused(entry: Path) -> None:
+        raise PermissionError(1, "Operation not permitted", str(entry))
+
+    rewrite(atlas, table, "protein" if table == "cells" else "name", "Z9")
+    for module in (view_cache, row_cache):
+        monkeypatch.setattr(module, "remove_entry", refused)
+    same(atlas, kept=table == "encoders")
+    same(atlas, kept=True)
 
 
 def test_maintain_removes_nothing_that_is_of_use(atlas: Path) -> None:

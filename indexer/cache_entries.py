@@ -114,14 +114,24 @@ def write_entry(folder: Path, key: str, said: Mapping[str, Any], parts: Mapping[
                 remove_entry(entry)
 
 
-def remove_entry(entry: Path) -> None:
-    """Delete an entry, out of sight first: who has it mapped keeps what it has, and nobody opens half of it."""
-    away = entry.with_name(f".{entry.name.lstrip('.')}.{os.getpid()}.gone")
+def remove_entry(entry: Path) -> int:
+    """Delete an entry, out of sight first: who has it mapped keeps what it has, and nobody opens half of it.
+
+    Returns:
+        Its bytes; 0 where it is not there.
+    """
+    away = entry.with_name(f".{entry.name.lstrip('.')}.{os.getpid()}.{time.monotonic_ns()}.gone")
     try:
         entry.rename(away)
     except FileNotFoundError:
-        return
+        return 0
+    n_bytes = 0
+    for folder, _, names in os.walk(away):
+        for name in names:
+            with suppress(FileNotFoundError):  # a reader was removing it already
+                n_bytes += (Path(folder) / name).stat().st_size
     shutil.rmtree(away, ignore_errors=True)  # what stays is out of sight, and removed later
+    return n_bytes
 
 
 def cached_tables(atlas: AtlasFolder) -> list[str]:
@@ -163,7 +173,4 @@ def damaged_entries(atlas: AtlasFolder, *, full: bool) -> tuple[dict[str, str], 
 
 def drop_cache(atlas: AtlasFolder, table: str) -> int:
     """Delete the cache of a table; bytes that were freed. Readers that have it mapped keep what they have."""
-    folder = entries_of(atlas, table)
-    freed = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    remove_entry(folder)
-    return freed
+    return remove_entry(entries_of(atlas, table))

@@ -201,7 +201,7 @@ def _drop(store: Store, encoder: StoredEncoder) -> None:
 
 
 def _remove_remains(store: Store) -> int:
-    """Folders of tables and caches whose deletion was killed, and FAISS files without a table; how many bytes that were."""
+    """Tables and caches whose deletion was killed, and FAISS files without a table; how many bytes that were."""
     remains = list(store.folder.db.glob(f"{DROPPED}*"))
     remains += [path for path in store.folder.indices.glob("emb_*") if not store.has(path.name.partition(".")[0])]
     remains += [store.folder.path / "cache" / table for table in cached_tables(store.folder) if not store.has(table)]

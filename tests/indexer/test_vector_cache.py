@@ -1,6 +1,8 @@
 """The cache of vectors: what it gives is what the table holds, of this version and no other, or it is not used."""
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -187,3 +189,24 @@ def test_maintain_removes_a_cache_whose_deletion_was_killed(atlas: Path, monkeyp
     n_bytes = sum(path.stat().st_size for path in left.rglob("*") if path.is_file())
     assert maintain(atlas=atlas).freed_bytes >= n_bytes > 0
     assert not left.exists()
+
+
+def test_a_cache_that_readers_tidy_meanwhile_is_dropped(atlas: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.open(atlas)
+    mapped_vectors(store, TABLE)
+    is_file, walk = Path.is_file, os.walk
+
+    def removed_by_another(path: Path) -> bool:
+        shutil.rmtree(path.parent if path.suffix else path / "none", ignore_errors=True)
+        return is_file(path)
+
+    def walk_where_all_goes(top: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+        for found in walk(top):
+            for name in found[1]:
+                shutil.rmtree(Path(found[0]) / name)
+            yield found
+
+    monkeypatch.setattr(Path, "is_file", removed_by_another)
+    monkeypatch.setattr(os, "walk", walk_where_all_goes)
+    assert cache_entries.drop_cache(store.folder, TABLE) == 0
+    assert list((atlas / "cache").iterdir()) == []

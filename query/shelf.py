@@ -14,6 +14,7 @@ from locatlas.indexer.aligned import rows_in
 from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.faiss_index import FaissIndex, IndexCheck, open_index
 from locatlas.indexer.lance_files import table_state
+from locatlas.indexer.planes import plural
 from locatlas.indexer.schema import image_schema, image_table
 from locatlas.indexer.store import Store
 from locatlas.indexer.table_reads import TableVectors
@@ -36,6 +37,7 @@ class Loaded:
         index: FAISS index that was checked against these vectors, or None.
         index_state: Why there is none, or how far behind it is.
         n_stale: Vectors left out, because they were made from other pixels than those there now.
+        n_lone: Vectors left out, because their images have no row (a repair took it out, or they were just pruned).
         labelled: The view as it was loaded, with the labels that questions name; kept as long as it is.
     """
 
@@ -44,16 +46,23 @@ class Loaded:
     index: FaissIndex | None
     index_state: str
     n_stale: int
+    n_lone: int
     labelled: LabelledViews
 
     def notes(self) -> list[str]:
         """What an answer must say of the vectors it was made from."""
-        if not self.n_stale:
-            return []
-        return [
-            f"{self.n_stale} images changed since {self.encoder.spec.name} embedded them and are left out; "
-            "index or embed again"
-        ]
+        notes = []
+        if self.n_stale:
+            notes.append(
+                f"{self.n_stale} images changed since {self.encoder.spec.name} embedded them and are left out; "
+                "index or embed again"
+            )
+        if self.n_lone:
+            notes.append(
+                f"left out: {plural(self.n_lone, 'vector')} by {self.encoder.spec.name} without an image in the atlas; "
+                "`locatlas verify` says what to do"
+            )
+        return notes
 
 
 class Shelf:
@@ -114,33 +123,38 @@ class Shelf:
         check = IndexCheck(self.store, stored)
         # vectors first: a writer commits an image's row before its vector, so every vector read has its row
         mapped = mapped_vectors(self.store, stored.table)
-        held, n_stale, tables = mapped.held, 0, (table, *self._fields_too(level))
+        held, n_stale, n_lone, tables = mapped.held, 0, 0, (table, *self._fields_too(level))
         images = made_of(self.store, tables)
         view = kept_view(self.store.folder, level, mapped, images)
         if view is None:
-            view, held = self._built(level, stored, mapped, table)
-            n_stale = len(mapped.held) - len(held)
+            view, held, n_lone = self._built(level, stored, mapped, table)
+            n_stale = len(mapped.held) - len(held) - n_lone
             # of the images as they were looked at, if nobody wrote meanwhile
-            if not n_stale and made_of(self.store, tables) == images:
+            if len(held) == len(mapped.held) and made_of(self.store, tables) == images:
                 keep_view(self.store.folder, mapped, images, view)
                 self.store.keep_small()
                 view = kept_view(self.store.folder, level, mapped, images) or view
         index, state = open_index(self.store, stored, held, check)
-        return Loaded(stored, view, index, state, n_stale, LabelledViews(view))
+        return Loaded(stored, view, index, state, n_stale, n_lone, LabelledViews(view))
 
-    def _built(self, level: str, stored: StoredEncoder, mapped: MappedVectors, table: str) -> tuple[View, TableVectors]:
-        """The view, and the vectors that it is of: those that were made from the pixels of now."""
+    def _built(
+        self, level: str, stored: StoredEncoder, mapped: MappedVectors, table: str
+    ) -> tuple[View, TableVectors, int]:
+        """The view; the vectors that it is of, those made from the pixels of now; and how many have no image at all."""
         held, norms = mapped.held, mapped.norms
         columns = [c for c in image_schema("fov" if level == "fov" else "cell").names if c not in NOT_READ]
         images = self.store.read(table, columns)
+        place = rows_in(held.names, images["id"])
+        usable = place >= 0
+        n_lone = int(np.count_nonzero(~usable))
         if not stored.is_imported:
             now = digests_now(self.store, level, images)
-            place = rows_in(held.names, images["id"])
             same = pc.equal(now.take(pa.array(place, mask=place < 0)), held.sources)
-            fresh = np.flatnonzero(pc.fill_null(same, fill_value=False).to_numpy(zero_copy_only=False))
-            if len(fresh) < len(held):
-                held, norms = held.take(fresh), norms if norms is None else norms[fresh]
-        return View.build(level, held.names, held.vectors, images, norms), held
+            usable = pc.fill_null(same, fill_value=False).to_numpy(zero_copy_only=False)
+        if not usable.all():
+            rows = np.flatnonzero(usable)
+            held, norms = held.take(rows), norms if norms is None else norms[rows]
+        return View.build(level, held.names, held.vectors, images, norms), held, n_lone
 
     def _fields_too(self, level: str) -> tuple[str, ...]:
         """The table of fields, where answers of the level depend on it."""

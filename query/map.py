@@ -82,8 +82,9 @@ def read_map(
 ) -> MapPoints:  # fmt: skip
     """The map that is stored of a level.
 
-    Images that are not in the atlas any more are left out; those that came since the map was drawn are counted in
-    `notes`. No vector is read: one that changed since is still where it was, until `locatlas map` is run.
+    Images that are not in the atlas any more are left out; `notes` count those that came since the map was drawn, and
+    at image levels those whose vector is another now, for which all vectors are looked at: such a point is still where
+    it was, until `locatlas map` is run.
 
     Args:
         store_or_atlas: The atlas.

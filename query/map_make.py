@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from locatlas.errors import AtlasLockedError, InputError, UnknownNameError
 from locatlas.indexer.aligned import one_array, rows_in
 from locatlas.indexer.allocator import give_pages_back
+from locatlas.indexer.arrow_numbers import as_arrow
 from locatlas.indexer.ledger import Run
 from locatlas.indexer.maps import MapKey, StoredMap, put_map, stored_map
 from locatlas.indexer.schema import embedding_table_name
@@ -122,7 +123,8 @@ class MapResult:
         """Annotated localizations of each point, in the order of `points`."""
         # an image that came while the map was drawn is not on it; one that went is not in the answer
         rows = rows_in(pa.array(self.points.ids, pa.string()), self.view.meta["id"])
-        return self.view.take(rows).localizations
+        sets = self.view.meta["localizations"].take(as_arrow(rows)).to_pylist()  # without a copy of the vectors
+        return [frozenset(names or ()) for names in sets]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -144,8 +144,8 @@ def look_up(
     selective = n_allowed < EXACT_BELOW_SELECTIVITY * len(view)
     # what cannot be answered is refused by the search that follows
     fits = k >= 1 and queries.vectors.shape[1] == view.vectors.shape[1]
-    unusable = not fits or k > EXACT_ABOVE_K
-    if allowed is not None and selective and fits and len(queries.names) <= FEW_QUERIES:
+    unusable = not fits or k > EXACT_ABOVE_K or not queries.names
+    if allowed is not None and selective and fits and 0 < len(queries.names) <= FEW_QUERIES:
         rows = np.flatnonzero(allowed)
         return _joined([_among(q, i, view, rows, k, exclusions) for i, q in enumerate(queries.vectors)]), True
     if index is None or selective or unusable or len(queries.names) > EXACT_FROM_QUERIES:

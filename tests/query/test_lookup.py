@@ -123,6 +123,14 @@ def test_a_selective_filter_is_searched_exactly_even_with_an_index(view: View) -
     assert found.indices.tolist() == [[13]]
 
 
+@pytest.mark.parametrize("index", [None, Half()])
+@pytest.mark.parametrize("n_allowed", [1, 24])
+def test_nobody_asking_finds_nothing(view: View, index: Half | None, n_allowed: int) -> None:
+    queries = Queries.from_rows(view, np.empty(0, dtype=np.int64))
+    found, _ = look_up(queries, view, k=3, exclude="self", allowed=np.arange(24) < n_allowed, index=index)
+    assert found.indices.shape == found.similarities.shape == (0, 3)
+
+
 def test_an_unknown_exclusion_is_refused(view: View) -> None:
     with pytest.raises(UnknownNameError, match="unknown column 'antibody'"):
         look_up(Queries.from_rows(view, np.array([0])), view, k=1, exclude="antibody")

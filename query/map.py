@@ -83,8 +83,8 @@ def read_map(
     """The map that is stored of a level.
 
     Images that are not in the atlas any more are left out; `notes` count those that came since the map was drawn, and
-    at image levels those whose vector is another now, for which all vectors are looked at: such a point is still where
-    it was, until `locatlas map` is run.
+    at image levels those whose vector is another now (all vectors are looked at where their table is not the one that
+    the map was drawn from): such a point is still where it was, until `locatlas map` is run.
 
     Args:
         store_or_atlas: The atlas.

@@ -16,6 +16,7 @@ from locatlas.errors import InputError, StoreDamagedError
 from locatlas.indexer.backup.record import BackedFile, BackupRecord
 from locatlas.indexer.backup.restore import settle_digests, try_out
 from locatlas.indexer.disk import SPARE_BYTES, require_space
+from locatlas.indexer.file_digest import file_digest
 from locatlas.indexer.layout import PUBLISHED, AtlasFolder
 from locatlas.indexer.published.objects import Objects
 from locatlas.indexer.published.publish import RECORD, name_of
@@ -73,14 +74,21 @@ def _fetch(objects: Objects, record: BackupRecord, base: Path, target: Path) -> 
 
 
 def _linked(file: BackedFile, staging: Path, earlier: list[Path]) -> bool:
-    """Whether an earlier state has the file; those of tables never change, and their names are never used again."""
+    """Whether an earlier state has the file.
+
+    Those of tables never change and their names are never used again, but for manifests, which are named by their
+    version: a repair may set one aside, and the next commit writes another of the same name.
+    """
     if not file.path.startswith("db/"):
         return False
     path = staging / file.path
     path.parent.mkdir(parents=True, exist_ok=True)
     for folder in reversed(earlier):
         try:
-            if (folder / file.path).stat().st_size == file.size:
+            same = (folder / file.path).stat().st_size == file.size
+            if same and "/_versions/" in file.path:
+                same = file_digest(folder / file.path)[1] == file.digest
+            if same:
                 os.link(folder / file.path, path)
                 return True
         except OSError:

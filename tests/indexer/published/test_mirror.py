@@ -1,0 +1,28 @@
+"""Copies of a published atlas: which files of an earlier copy serve for the next."""
+
+from pathlib import Path
+
+import pytest
+
+from locatlas.indexer.backup.record import BackedFile
+from locatlas.indexer.faiss_sidecar import blake2b
+from locatlas.indexer.published.mirror import _linked
+
+MANIFEST, DATA = "db/cells.lance/_versions/18446744073709551608.manifest", "db/cells.lance/data/0123.lance"
+
+
+@pytest.mark.parametrize(("path", "then", "linked"), [
+    (MANIFEST, b"seven", True),
+    (MANIFEST, b"SEVEN", False),
+    (DATA, b"seven", True),
+    (DATA, b"shorter", False),
+    ("atlas.json", b"seven", False),
+])  # fmt: skip
+def test_files_of_tables_are_linked_where_they_are_the_same_and_manifests_by_their_bytes(
+    tmp_path: Path, path: str, then: bytes, linked: bool
+) -> None:
+    (tmp_path / "earlier" / path).parent.mkdir(parents=True)
+    (tmp_path / "earlier" / path).write_bytes(then)
+    wanted = BackedFile(path, 5, blake2b(b"seven"))
+    assert _linked(wanted, tmp_path / "new", [tmp_path / "earlier"]) is linked
+    assert (tmp_path / "new" / path).exists() is linked

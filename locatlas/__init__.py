@@ -72,7 +72,7 @@ _WHERE = {
     "export_sheet": ("locatlas.query.annotation_export", "export_sheet"),
     "SheetRequest": ("locatlas.query.annotation_choice", "SheetRequest"),
     "import_embeddings": ("locatlas.indexer.import_embeddings", "import_embeddings"),
-    "EncoderRequest": ("locatlas.indexer.encoders", "EncoderRequest"),
+    "EncoderRequest": ("locatlas.indexer.encoder_choice", "EncoderRequest"),
     "FinetuneRequest": ("locatlas.indexer.finetune_request", "FinetuneRequest"),
     "benchmark": ("locatlas.query.benchmark.run", "benchmark"),
     "finetune": ("locatlas.query.finetuning", "finetune"),

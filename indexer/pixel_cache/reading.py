@@ -50,6 +50,8 @@ class PixelCache:
         self._segment = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
         order = np.argsort(self._entries["key"][:, 0], kind="stable")
         self._entries, self._segment = self._entries[order], self._segment[order]
+        # apart, since searching in a column of the entries would copy it each time
+        self._high = self._entries["key"][:, 0].copy()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -84,8 +86,8 @@ class PixelCache:
     def _place(self, key: bytes) -> int | None:
         high, low = np.frombuffer(key, "<u8")
         keys = self._entries["key"]
-        place = int(np.searchsorted(keys[:, 0], high))
-        while place < len(keys) and keys[place, 0] == high:
+        place = int(np.searchsorted(self._high, high))
+        while place < len(keys) and self._high[place] == high:
             if keys[place, 1] == low:
                 return place
             place += 1

@@ -30,7 +30,7 @@ SLAB_ROWS = 4096
 """Rows that are held whole at once."""
 
 AHEAD = 16
-"""Images that are decoded ahead of who writes them, a reading thread."""
+"""Images that are decoded ahead of who writes them."""
 
 
 @dataclass(slots=True)

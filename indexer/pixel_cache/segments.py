@@ -1,13 +1,14 @@
 """Files of decoded images: planes one after another in large files, and beside each file what is where in it. I/O.
 
-A segment is a pair of files in `cache/images` that is never changed once it is there: `<n>.planes` with the raw
-planes, little-endian, and `<n>.entries`, a numpy array of `ENTRY` followed by its blake2b-128. The planes are on the
+A segment is a pair of files in `cache/images` that is never changed once it is there: `<name>.planes` with the raw
+planes, little-endian, and `<name>.entries`, a numpy array of `ENTRY` followed by its blake2b-128. The planes are on the
 disk before their entries are, which are renamed into place: what a kill leaves is a file that nothing names.
 """
 
 import hashlib
 import io
 import json
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ __all__ = [
     "entries_file",
     "entry_key",
     "finish_segment",
+    "new_name",
     "planes_file",
     "read_entries",
     "segments",
@@ -68,8 +70,17 @@ def begun_file(folder: Path, name: str) -> Path:
 
 
 def segments(folder: Path) -> list[str]:
-    """Names of the segments that are whole, ascending; a name is a number that is used once."""
+    """Names of the segments that are whole, oldest first."""
     return sorted(path.stem for path in folder.glob("[0-9]*.entries"))
+
+
+def new_name(folder: Path) -> str:
+    """A name that no segment ever had: a number that grows, and eight random digits.
+
+    Whoever read the entries of a segment that is gone must not find other planes under its name.
+    """
+    last = max(segments(folder), default="0").partition("-")[0]
+    return f"{int(last) + 1:06d}-{secrets.token_hex(4)}"
 
 
 def digest_of(planes: NDArray[Any]) -> bytes:

@@ -10,7 +10,17 @@ from typing import IO, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from locatlas.indexer.pixel_cache.segments import ENTRY, KINDS, begun_file, digest_of, finish_segment, segments
+from locatlas.indexer.pixel_cache.segments import (
+    ENTRY,
+    KINDS,
+    begun_file,
+    bytes_of,
+    digest_of,
+    finish_segment,
+    new_name,
+    planes_file,
+)
+from locatlas.interrupts import unbroken
 
 __all__ = ["SEGMENT_BYTES", "SEGMENT_S", "Writer"]
 
@@ -64,7 +74,7 @@ class Writer:
         kind = KINDS.index(pixels.dtype.newbyteorder("<"))
         planes = np.ascontiguousarray(pixels, KINDS[kind])
         if self._file is None:
-            self._name = f"{int(max(segments(self._folder), default='0')) + 1:06d}"
+            self._name = new_name(self._folder)
             self._file = begun_file(self._folder, self._name).open("wb")
             self._end, self._began = 0, time.monotonic()
         self._file.write(planes.data)
@@ -81,19 +91,27 @@ class Writer:
     def _finish(self) -> None:
         if self._file is None:
             return
-        try:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            finish_segment(self._folder, self._name, np.concatenate(self._entries))
-        except OSError:
+        if not self._entries:
             self._abandon()
-            raise
-        self._file, self._entries = None, []
+            return
+        with unbroken():
+            try:
+                self._file.flush()
+                # planes of an image whose writing was interrupted have no entry
+                last = self._entries[-1][0]
+                self._file.truncate(int(last["offset"]) + bytes_of(last))
+                os.fsync(self._file.fileno())
+                self._file.close()
+                finish_segment(self._folder, self._name, np.concatenate(self._entries))
+            except OSError:
+                self._abandon()
+                raise
+            self._file, self._entries = None, []
 
     def _abandon(self) -> None:
         if self._file is not None:
             with contextlib.suppress(OSError):  # what is left in its buffer cannot be written either
                 self._file.close()
-            begun_file(self._folder, self._name).unlink(missing_ok=True)
+            for path in (begun_file(self._folder, self._name), planes_file(self._folder, self._name)):
+                path.unlink(missing_ok=True)
             self._file, self._entries = None, []

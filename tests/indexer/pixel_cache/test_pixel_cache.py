@@ -1,7 +1,9 @@
 """Decoded images that are kept: the same pixels without decoding, or not used at all."""
 
+import errno
 import os
 import shutil
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from locatlas.indexer.maintain import maintain
 from locatlas.indexer.pixel_cache import reading, run, writing
 from locatlas.indexer.pixel_cache.reading import PixelCache
 from locatlas.indexer.pixel_cache.run import pack
-from locatlas.indexer.pixel_cache.segments import segments
+from locatlas.indexer.pixel_cache.segments import ENTRY, segments
 from locatlas.indexer.records import ImageRecord
 from locatlas.indexer.rows import record_from_row
 from locatlas.indexer.store import Store
@@ -215,27 +217,30 @@ def test_what_a_kill_leaves_is_not_used_and_goes_with_the_next_run(atlas: Path, 
     pack(atlas=atlas)
     folder = folder_of(atlas)
     # killed before entries were renamed, and while planes were written
-    (folder / "000001.planes").rename(folder / "000002.planes")
-    (folder / "000001.entries").unlink()
-    (folder / ".000003.planes.part").write_bytes(b"x" * 100)
+    [name] = segments(folder)
+    (folder / f"{name}.planes").rename(folder / "000002-0a0b0c0d.planes")
+    (folder / f"{name}.entries").unlink()
+    (folder / ".000003-0a0b0c0d.planes.part").write_bytes(b"x" * 100)
     assert verify(atlas=atlas).damage == []
     embedded(atlas)
     assert sum(decoded.values()) == 6
     summary = pack(atlas=atlas)
     assert (summary.packed, summary.freed_bytes) == (6, 6 * FIELD_BYTES + 100)
-    assert sorted(path.name for path in folder.glob("[!.]*")) == ["000001.entries", "000001.planes"]
+    [name] = segments(folder)
+    assert sorted(path.name for path in folder.glob("[!.]*")) == [f"{name}.entries", f"{name}.planes"]
 
 
 def test_large_sets_make_several_segments(atlas: Path, monkeypatch: pytest.MonkeyPatch, decoded: Counter[str]) -> None:
     monkeypatch.setattr(writing, "SEGMENT_BYTES", 2 * FIELD_BYTES)
     pack(atlas=atlas)
-    assert segments(folder_of(atlas)) == ["000001", "000002", "000003"]
+    assert [name.partition("-")[0] for name in segments(folder_of(atlas))] == ["000001", "000002", "000003"]
     embedded(atlas)
     assert not decoded
 
 
 def damage(kind: str, folder: Path) -> None:
-    planes, entries = folder / "000001.planes", folder / "000001.entries"
+    [name] = segments(folder)
+    planes, entries = folder / f"{name}.planes", folder / f"{name}.entries"
     if kind == "flipped bit":
         flip(planes, 5000, 3)
     elif kind == "cut short":
@@ -249,6 +254,7 @@ def damage(kind: str, folder: Path) -> None:
 @pytest.mark.parametrize("kind", ["flipped bit", "cut short", "no planes", "entries"])
 def test_damage_is_found_and_repaired(kind: str, atlas: Path, decoded: Counter[str]) -> None:
     pack(atlas=atlas)
+    [name] = segments(folder_of(atlas))
     damage(kind, folder_of(atlas))
     quick = verify(atlas=atlas, quick=True)
     assert len(quick.damage) == (0 if kind == "flipped bit" else 1)  # which only reading all bytes shows
@@ -256,7 +262,7 @@ def test_damage_is_found_and_repaired(kind: str, atlas: Path, decoded: Counter[s
     assert (finding.severity, finding.kind, finding.where) == (
         "damage",
         "pixels damaged",
-        "cache/images/000001.entries",
+        f"cache/images/{name}.entries",
     )
     if kind != "flipped bit":
         embedded(atlas)
@@ -269,13 +275,65 @@ def test_damage_is_found_and_repaired(kind: str, atlas: Path, decoded: Counter[s
 def test_planes_that_are_cut_short_while_they_are_in_use_are_decoded(atlas: Path, source: Path) -> None:
     pack(atlas=atlas)
     cache = PixelCache(Store.open(atlas).folder)
-    os.truncate(folder_of(atlas) / "000001.planes", FIELD_BYTES + 5)
+    [name] = segments(folder_of(atlas))
+    os.truncate(folder_of(atlas) / f"{name}.planes", FIELD_BYTES + 5)
     found = []
     for row in rows(atlas):
         record = record_from_row(row, level="fov", roots={row["root"]: source})
         found.append(cache.read(record, row) is None)
         assert reading.read_row(record, row, cache)[0].pixels.tobytes() == read_image(record)[0].pixels.tobytes()
     assert found.count(False) == 1
+
+
+def test_a_reader_of_segments_that_are_gone_is_never_given_the_planes_of_others(atlas: Path, source: Path) -> None:
+    """As an embedding of hours is while the pack is dropped and made anew, in another order."""
+    pack(atlas=atlas)
+    cache = PixelCache(Store.open(atlas).folder)
+    pack(atlas=atlas, drop=True)
+    for n in range(3):  # of the same sizes, and other pixels where those of others lay
+        write_field(source, n, pixels(70 + n))
+    index(source, atlas=atlas, dataset="opencell")
+    pack(atlas=atlas)
+    for row in rows(atlas):
+        record = record_from_row(row, level="fov", roots={row["root"]: source})
+        assert reading.read_row(record, row, cache)[0].pixels.tobytes() == read_image(record)[0].pixels.tobytes()
+
+
+def test_an_interrupt_while_planes_are_written_leaves_a_whole_segment(atlas: Path) -> None:
+    folder = Store.open(atlas).folder
+    field = np.arange(2 * 8 * 8, dtype=np.uint16).reshape(2, 8, 8)
+    with folder.packing("pack"), pytest.raises(KeyboardInterrupt), writing.Writer(folder.decoded) as writer:
+        writer.append(b"k" * 16, "ab" * 16, field)
+        assert writer._file is not None
+        writer._file.write(b"half of an image")
+        raise KeyboardInterrupt
+    assert verify(atlas=atlas).damage == []
+    assert len(PixelCache(folder)) == 1
+
+
+def test_what_a_full_disk_left_unfinished_is_removed(atlas: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("locatlas.indexer.pixel_cache.segments.write_atomically", full)
+    with pytest.raises(OSError, match="No space left"):
+        pack(atlas=atlas)
+    assert list(folder_of(atlas).glob("*.planes")) == []
+
+
+def test_a_look_up_does_not_go_through_all_entries(atlas: Path) -> None:
+    cache = PixelCache(Store.open(atlas).folder)
+    n = 500_000
+    cache._entries = np.zeros(n, ENTRY)
+    cache._entries["key"][:, 0] = np.arange(n)
+    cache._high = cache._entries["key"][:, 0].copy()
+    began = time.process_time()
+    cache._entries["key"][:, 0].copy()
+    once = time.process_time() - began
+    began = time.process_time()
+    for n in range(50):
+        assert cache.holds(np.array([n, 0], "<u8").tobytes()) is not None
+    assert time.process_time() - began < 10 * once
 
 
 def test_a_disk_without_room_is_refused_before_anything_is_written(
@@ -310,7 +368,7 @@ def test_maintain_removes_a_segment_that_no_image_wants_and_drop_removes_all(
         write_field(source, n, pixels(70 + n))
     index(source, atlas=atlas, dataset="opencell")
     assert maintain(atlas=atlas).freed_bytes >= 3 * FIELD_BYTES
-    assert segments(folder_of(atlas)) == ["000002"]
+    assert [name.partition("-")[0] for name in segments(folder_of(atlas))] == ["000002"]
     assert (pack(atlas=atlas).packed, pack(atlas=atlas).images) == (3, 6)
     assert pack(atlas=atlas, drop=True).freed_bytes > 6 * FIELD_BYTES
     assert segments(folder_of(atlas)) == []

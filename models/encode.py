@@ -39,6 +39,10 @@ _BATCH_OPENVINO = 8
 _USUAL_IMAGES = 32
 """Images that are handed over at once as a rule (`pipeline.BATCH_IMAGES`), whole batches of every usual size."""
 
+_SIDE_BY_SIDE = 4096
+"""Patches an image beyond which passes follow each other, with all threads each: they take memory, and are long enough
+to be cut."""
+
 _PREPARED_AT_ONCE = 256
 """Images that `encode` holds ready in memory, 0.6 MB each at 224 px with three slots."""
 
@@ -127,8 +131,6 @@ class Encoder:
         self._dtype = torch.bfloat16 if spec.precision == "bf16" else torch.float32
         self._batch = _BATCH_CUDA if device.type == "cuda" else _BATCH_CPU
         self._sender = sender(spec, device, self._patch_px, runtime, prepare)
-        # a compiled network has its number of threads compiled in
-        self._lanes = Lanes() if device.type == "cpu" and runtime != "compiled" else None
         self._tried: set[tuple[torch.Size, int]] = set()  # shapes of images, and numbers of them, that memory takes
         self._network: Any  # a module, or what runs one
         if runtime == "openvino":
@@ -137,10 +139,15 @@ class Encoder:
                 raise InputError(message)
             self._dtype, self._batch = torch.float32, _BATCH_OPENVINO  # it rounds to bf16 itself
             network = network.float().eval()
-            self._network = checked(openvino_network(network, spec, lanes=lanes_here()), network, spec)
+            lanes = lanes_here(batch if batch > 0 else self._batch)
+            self._network = checked(openvino_network(network, spec, lanes=lanes), network, spec)
         else:
             self._network = _by_torch(network, spec, device, runtime)
+        # a compiled network has its number of threads compiled in
+        self._lanes = Lanes(self._batch) if device.type == "cpu" and runtime != "compiled" else None
         self._usual, self._batch = self._batch, self._chosen(batch, runtime)
+        if self._lanes is not None and self._batch != self._usual:
+            self._lanes = Lanes(self._batch)
 
     def _chosen(self, batch: int, runtime: Runtime) -> int:
         """Images a forward pass: what was asked for, what is usual, or what a trial finds."""
@@ -154,8 +161,11 @@ class Encoder:
         passes = len(spec.stains) if spec.passes == "separate" else 1
         image = torch.zeros(passes, len(spec.slots) + spec.needs_blank, edge, edge, device=self.device)
 
+        def passed(batch: Tensor) -> object:
+            return self._forward(batch) if self._lanes is None else list(self._lanes.map(self._forward, [batch]))
+
         def measure() -> int:
-            found = batches.measured(self._forward, image, self.device)
+            found = batches.measured(passed, image, self.device)
             logger.warning("%s on %s: %d images at once, found by trial, are kept", spec.name, self.device, found)
             return found
 
@@ -163,8 +173,14 @@ class Encoder:
 
     @property
     def at_once(self) -> int:
-        """Fewest images that make whole batches, where those are not of a usual size; 0 if any number is as good."""
-        return 0 if _USUAL_IMAGES % self._batch == 0 else math.ceil(_USUAL_IMAGES / self._batch) * self._batch
+        """Fewest images that make whole batches for all lanes, or whole batches where images are of any size.
+
+        0 if the usual number does.
+        """
+        whole = self._batch
+        if self._lanes is not None and self.spec.input_px and self.spec.resize != "none_pad_to_patch":
+            whole *= self._lanes.n
+        return 0 if _USUAL_IMAGES % whole == 0 else math.ceil(_USUAL_IMAGES / whole) * whole
 
     @property
     def ran_on(self) -> str:
@@ -209,6 +225,8 @@ class Encoder:
         out = np.empty((len(inputs), self.spec.dim), dtype=np.float32)
         size = batch_size or self._batch
         by_shape: dict[torch.Size, list[int]] = {}
+        # a question's image wants all cores; what is stored has them the same way each time
+        lanes = None if batch_size == 1 and len(inputs) == 1 else self._lanes
         inputs = inputs if self._sender is None else self._sender.ready(inputs)
         for i, tensor in enumerate(inputs):
             by_shape.setdefault(tensor.shape, []).append(i)
@@ -216,7 +234,7 @@ class Encoder:
             start = 0
             while start < len(indices):
                 size = size if self._fits is None else min(size, self._fits)
-                for rows, found in self._passed(inputs, indices[start:], size):
+                for rows, found in self._passed(inputs, indices[start:], size, lanes):
                     if found is None:
                         break
                     out[rows] = found[: len(rows)]
@@ -255,9 +273,9 @@ class Encoder:
         return np.concatenate(done)
 
     def _passed(
-        self, inputs: Sequence[Tensor], indices: Sequence[int], size: int
+        self, inputs: Sequence[Tensor], indices: Sequence[int], size: int, lanes: Lanes | None
     ) -> Iterable[tuple[Sequence[int], NDArray[np.float32] | None]]:
-        """Passes of so many images of one shape, side by side on a CPU; the first of its kind alone, which may fail."""
+        """Passes of so many images of one shape, side by side in lanes; the first of its kind alone, which may fail."""
 
         def passed(rows: Sequence[int]) -> NDArray[np.float32] | None:
             # matrix products pick their kernels by size: only batches of one size give an image the same bits in
@@ -265,15 +283,16 @@ class Encoder:
             spare = [inputs[rows[0]]] * (size - len(rows))
             return self._forward_or_halve(torch.stack([inputs[i] for i in rows] + spare))
 
-        kind = (inputs[indices[0]].shape, size)
-        if self._lanes is None or kind not in self._tried:
-            rows = indices[:size]
-            found = passed(rows)
+        shape = inputs[indices[0]].shape
+        if lanes is None or math.prod(shape[-2:]) > _SIDE_BY_SIDE * self._patch_px**2:
+            return [(indices[:size], passed(indices[:size]))]
+        if (shape, size) not in self._tried:
+            [found] = lanes.map(passed, [indices[:size]])
             if found is not None:
-                self._tried.add(kind)
-            return [(rows, found)]
+                self._tried.add((shape, size))
+            return [(indices[:size], found)]
         cut = [indices[start : start + size] for start in range(0, len(indices), size)]
-        return zip(cut, self._lanes.map(passed, cut), strict=True)
+        return zip(cut, lanes.map(passed, cut), strict=True)
 
     def _forward_or_halve(self, batch: Tensor) -> NDArray[np.float32] | None:
         """As `_forward`; None where the memory does not take the batch, and half of it is to be tried."""

@@ -1,6 +1,7 @@
 """Decoded images had back without decoding: an image whose source is still the one that was decoded. Reads files."""
 
 import os
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,8 +30,8 @@ class PixelCache:
     """The decoded images of an atlas, as they were when this was opened.
 
     An image is given back only while its source has the size and time that it had when it was decoded, and if the
-    digest that its bytes had then is that of its row. Whatever of the cache cannot be read is passed over: images are
-    then decoded, as without it.
+    digest that its bytes had then is that of its row. Whatever of the cache cannot be read, or is not what was written,
+    is passed over: images are then decoded, as without it.
 
     Args:
         atlas: The atlas.
@@ -107,7 +108,7 @@ class PixelCache:
                     left, offset = left[count:], offset + count
         except OSError:
             return None
-        return pixels
+        return pixels if zlib.crc32(pixels.data) == entry["crc"] else None
 
 
 def read_row(record: ImageRecord, row: Mapping[str, Any], cache: PixelCache | None) -> tuple[ChannelImage, str]:

@@ -42,6 +42,7 @@ ENTRY = np.dtype(
         ("offset", "<u8"),
         ("shape", "<u4", 3),  # channels, height, width
         ("kind", "u1"),  # place in `KINDS`
+        ("crc", "<u4"),  # of the planes, as `zlib.crc32`: a sixth of the digest's time, so it is looked at on each read
     ]
 )
 

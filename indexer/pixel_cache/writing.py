@@ -3,6 +3,7 @@
 import contextlib
 import os
 import time
+import zlib
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -82,6 +83,7 @@ class Writer:
         entry["key"], entry["source"] = np.frombuffer(key, "<u8"), np.frombuffer(bytes.fromhex(source), "u1")
         entry["planes"] = np.frombuffer(digest_of(planes), "u1")
         entry["offset"], entry["shape"], entry["kind"] = self._end, planes.shape, kind
+        entry["crc"] = zlib.crc32(planes.data)
         self._entries.append(entry)
         self._end += planes.nbytes
         self.written_bytes += planes.nbytes

@@ -199,7 +199,7 @@ def _indices(folder: AtlasFolder, report: VerifyReport, tables: Tables, *, full:
     ]
     report.findings += found
     unpacked, n_pixels = damaged_segments(folder, full=full)
-    means = "decoded images are not what was written: vectors made from them may be wrong"
+    means = "decoded images are not what was written: they are not used, and decoded anew each time"
     do = "--repair removes them; `locatlas pack` makes them again"
     report.findings += [
         finding("damage", "pixels damaged", path, f"{means} ({why})", do, of=[path]) for path, why in unpacked.items()

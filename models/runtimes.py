@@ -92,7 +92,6 @@ def _converted(ov: Any, network: nn.Module, batch: Tensor, spec: EncoderSpec, la
     """The network compiled for batches of this shape."""
     hint = _HINTS[spec.precision]
     core = ov.Core()
-    trace: Any = torch.jit.trace  # has no types
     # without bf16 instructions OpenVINO would take float32 and not say so
     if hint == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         message = f"encoder {spec.name} is bf16, which OpenVINO does not multiply on this CPU: use the runtime torch"
@@ -102,7 +101,7 @@ def _converted(ov: Any, network: nn.Module, batch: Tensor, spec: EncoderSpec, la
         with torch.inference_mode(mode=False), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             # torch would trace it twice more to compare; `checked` compares what comes out in the end
-            traced = trace(network, batch.clone(), check_trace=False)
+            traced = torch.jit.trace(network, batch.clone(), check_trace=False)
             model = ov.convert_model(traced, example_input=batch.clone())
         model.reshape(list(batch.shape))
         settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}

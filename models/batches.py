@@ -8,10 +8,11 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 from locatlas.models.home import home
@@ -73,7 +74,7 @@ def measured(passed: Callable[[Tensor], object], image: Tensor, device: torch.de
 
 
 def kept(spec: EncoderSpec, device: torch.device, runtime: str, measure: Callable[[], int]) -> int:
-    """What was chosen before on this kind of device, else what is measured now.
+    """What was chosen before on this kind of device, else what is measured now, by one process at a time.
 
     Args:
         spec: The encoder.
@@ -84,15 +85,19 @@ def kept(spec: EncoderSpec, device: torch.device, runtime: str, measure: Callabl
     kind = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     key = f"{kind}, torch {torch.__version__}, {runtime}, {spec.fingerprint}"
     file = home() / "batches.json"
-    known = _read(file)
-    if key not in known:
-        # read anew: measuring took seconds, and another process may measure beside this one
-        known = {key: measure()} | _read(file)
+    if key in (known := _read(file)):
+        return known[key]
+    with ExitStack() as held:
         with suppress(OSError):  # a home that cannot be written is measured for each time
             file.parent.mkdir(parents=True, exist_ok=True)
-            part = file.with_suffix(f".{os.getpid()}")
-            part.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
-            part.replace(file)
+            # processes of several devices load at once, and must not go on with a number each
+            held.enter_context(FileLock(file.with_suffix(".lock")))
+        if key not in (known := _read(file)):
+            known[key] = measure()
+            with suppress(OSError):
+                part = file.with_suffix(f".{os.getpid()}")
+                part.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+                part.replace(file)
     return known[key]
 
 

@@ -2,6 +2,9 @@
 
 import json
 import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +75,21 @@ def test_what_was_chosen_is_kept_so_that_a_continued_run_makes_the_same_vectors(
         assert kept(SPEC, cpu, "torch", lambda: 4) == 4
     (home / "batches.json").write_text(json.dumps(dict.fromkeys(json.loads((home / "batches.json").read_text()), -7)))
     assert kept(SPEC, cpu, "torch", lambda: 4) == 4
+
+
+@pytest.mark.usefixtures("home")
+def test_of_two_that_measure_at_once_one_takes_what_the_other_found() -> None:
+    both = threading.Barrier(2)
+
+    def measure(size: int) -> int:
+        with suppress(threading.BrokenBarrierError):
+            both.wait(timeout=0.5)  # they meet here if both measure
+        return size
+
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda size: kept(SPEC, torch.device("cpu"), "torch", lambda: measure(size)), (8, 16)))
+    assert len(set(found)) == 1
+    assert both.broken
 
 
 def test_a_home_that_cannot_be_written_is_no_obstacle(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

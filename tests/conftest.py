@@ -1,6 +1,7 @@
 """Fixtures for all tests: a seeded generator, and the real data where they are present."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from _pytest.doctest import DoctestModule
 from hypothesis import settings
 
+from locatlas import interrupts
 from tests.forking import Forks
 from tests.quick import THOROUGH, wait_for_no_disk
 
@@ -49,6 +51,20 @@ def forks() -> Iterator[Forks]:
     made = Forks()
     yield made
     made.stop()
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """Ctrl-C as in a terminal (in the background SIGINT is ignored from the start), and nothing of it left to others.
+
+    A command line that runs in this process installs handlers of its own; a signal that meets them is kept.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    interrupts._asked.clear()
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,15 +62,6 @@ def one_fragment(folder: AtlasFolder, digests: Digests) -> None:
     assert drop_fragments(folder, digests, open_table(folder, TABLE), [0]) == 2
 
 
-@pytest.fixture
-def python_sigint() -> Iterator[None]:
-    """Python's own: a command line that ran in this process may have left one that ends it at a second signal."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("python_sigint")
 @pytest.mark.parametrize("drop", [one_row, one_fragment])
 def test_a_stop_after_rows_were_taken_out_waits_for_the_digests(
     store: Store, monkeypatch: pytest.MonkeyPatch, drop: Callable[[AtlasFolder, Digests], None]

@@ -3,7 +3,7 @@ import json
 import math
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,14 +24,6 @@ def curves(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     drawn: list[Path] = []
     monkeypatch.setattr(loop, "draw_curve", lambda log, _folder: drawn.append(log))
     return drawn
-
-
-@pytest.fixture(autouse=True)
-def interruptible() -> Iterator[None]:
-    """Ctrl-C as in a terminal: in the background, SIGINT is ignored from the start."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 def plan(**changes: object) -> TrainingPlan:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -31,6 +32,8 @@ from locatlas.models.crops import CropPlan, window
 from locatlas.models.encode import Encoder, load_encoder
 from locatlas.models.running import USUAL, Running
 from locatlas.models.runtimes import runtime_version
+
+_log = logging.getLogger(__name__)
 
 __all__ = ["PLACE_COLUMNS", "Job", "image_table", "is_dropped", "usual_channels"]
 
@@ -252,7 +255,17 @@ class Job:
         self.switch_to(encoder)
 
     def switch_to(self, encoder: StoredEncoder) -> None:
-        """Make an encoder current, in one commit."""
+        """Make an encoder current, in one commit; images that stop answering with that are told."""
+        before = encoders.current(self.store, encoder.level)
+        lost = set() if before is None else self.digests(before).keys() - self.digests(encoder).keys()
+        if before is not None and lost:
+            _log.warning(
+                "%d images that have a vector by %s have none by %s, and do not answer while it is current; "
+                "`locatlas embed` with the encoder and plan of before makes that one current again",
+                len(lost),
+                before.spec.name,
+                encoder.spec.name,
+            )
         self.run.touched()
         encoders.switch_to(self.store, encoder)
         self.summary.encoders[encoder.level] = replace(encoder, state="current")

@@ -199,6 +199,7 @@ np.savez('hela.npz', ids=[f'{i:03d}' for i in range(len(z))], vectors=z.astype('
 def run(command: str, folder: Path, data: Path) -> str:
     """What a command prints, both streams in order, with machine paths replaced."""
     environment = os.environ | {
+        "LOCATLAS_PROGRESS": "none",
         "DATA": str(data),
         "LOCATLAS_HOME": str(folder / "home"),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

@@ -46,7 +46,7 @@ def _encoder_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 "--storage",
                 type=STORAGES,
                 help="Numbers that its vectors are stored in: float16 rounds them and takes half of the disk. Default: "
-                "float32; in an atlas an encoder keeps its own.",
+                "that of the atlas' encoder of this name, whatever its plan; float32 where there is none.",
             ),
         ]
     ):

@@ -119,13 +119,14 @@ def test_a_file_that_changed_since_is_read_anew_and_the_first_encoder_catches_up
 
 
 def test_an_image_that_cannot_be_read_any_more_is_quarantined_and_the_encoder_is_complete(
-    atlas: Path, store: Store, source: Path
+    atlas: Path, store: Store, source: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (source / name_of(0)).write_bytes(b"no image")
     (source / name_of(1)).unlink()
     summary = embed(atlas=atlas, request=OTHER)
     assert (summary.embedded, [r.source for r in summary.quarantined]) == (4, [name_of(0), name_of(1)])
     assert states(store)["random"] == "current"
+    assert "2 images that have a vector by locatlas_pico" in caplog.text  # and none by it: they stop answering
     before = contents(store)
     summary = embed(atlas=atlas, request=OTHER)
     assert (summary.embedded, [r.source for r in summary.quarantined]) == (0, [name_of(0), name_of(1)])

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from locatlas.errors import ImageRejectedError, InputError, UnknownNameError
-from locatlas.indexer.images import source_digest
-from locatlas.indexer.rows import record_from_row, rows_of
-from locatlas.indexer.schema import image_table
-from locatlas.indexer.store import Store
+from locatlas.indexer.files.images import source_digest
+from locatlas.indexer.store.rows import record_from_row, rows_of
+from locatlas.indexer.store.schema import image_table
+from locatlas.indexer.store.tables import Store
 
 __all__ = ["declare_roots"]
 

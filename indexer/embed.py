@@ -10,19 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from locatlas.errors import InputError
-from locatlas.indexer import encoder_choice, encoders
+from locatlas.indexer import encoder_choice
 from locatlas.indexer.encoder_choice import EncoderRequest
-from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.engines import Engine, require_local
 from locatlas.indexer.follow import drop_outdated, embed_missing, follow
 from locatlas.indexer.job import Job, image_table, usual_channels
-from locatlas.indexer.ledger import Run
 from locatlas.indexer.missing import check_scale, list_missing
 from locatlas.indexer.pipeline import COMMIT_ROWS, Progress, Throttle
 from locatlas.indexer.profile import Profile
-from locatlas.indexer.quarantine import Quarantine
-from locatlas.indexer.rows import rows_of
-from locatlas.indexer.store import Store
+from locatlas.indexer.store import encoders
+from locatlas.indexer.store.encoders import StoredEncoder
+from locatlas.indexer.store.ledger import Run
+from locatlas.indexer.store.quarantine import Quarantine
+from locatlas.indexer.store.rows import rows_of
+from locatlas.indexer.store.tables import Store
 from locatlas.indexer.summary import IndexSummary
 from locatlas.models.running import USUAL, Running
 

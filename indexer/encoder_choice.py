@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from locatlas.errors import EncoderMismatchError, InputError
-from locatlas.indexer.encoders import StoredEncoder, current, shown, stored_encoders
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.encoders import StoredEncoder, current, shown, stored_encoders
+from locatlas.indexer.store.tables import Store
 from locatlas.models import registry
 from locatlas.models.crops import CropPlan, default_crop
 from locatlas.models.spec import EncoderSpec, Mapping, Passes, Precision, Storage

@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from locatlas.errors import ImageRejectedError, InputError
-from locatlas.indexer import encoders
 from locatlas.indexer.commits import Done
-from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.job import Job, image_table
 from locatlas.indexer.missing import Missing, list_missing
 from locatlas.indexer.pipeline import CHUNK_ROWS, Pending
-from locatlas.indexer.quarantine import Rejection
-from locatlas.indexer.rows import is_cut, record_from_row, row_source, source_stat
-from locatlas.indexer.schema import image_schema
+from locatlas.indexer.store import encoders
+from locatlas.indexer.store.encoders import StoredEncoder
+from locatlas.indexer.store.quarantine import Rejection
+from locatlas.indexer.store.rows import is_cut, record_from_row, row_source, source_stat
+from locatlas.indexer.store.schema import image_schema
 
 __all__ = ["drop_outdated", "embed_missing", "follow"]
 

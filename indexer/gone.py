@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from locatlas.indexer import encoders
 from locatlas.indexer.gone_counts import GONE, gone_by_last_look
 from locatlas.indexer.job import Job, image_table
-from locatlas.indexer.quarantine import rejection_id
-from locatlas.indexer.rows import is_cut, row_source, rows_of
+from locatlas.indexer.store import encoders
+from locatlas.indexer.store.quarantine import rejection_id
+from locatlas.indexer.store.rows import is_cut, row_source, rows_of
 
 __all__ = ["look_for_gone"]
 

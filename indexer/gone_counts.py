@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.tables import Store
 
 __all__ = ["GONE", "gone_by_last_look"]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from locatlas.errors import InputError
 from locatlas.indexer import encoder_choice
-from locatlas.indexer.annotation_table import apply_annotations
-from locatlas.indexer.cell_labels import usual_labels
+from locatlas.indexer.annotation.cell_labels import usual_labels
+from locatlas.indexer.annotation.table import apply_annotations
 from locatlas.indexer.cells.given import GivenCells
 from locatlas.indexer.cells.plan import CellPlan, CellRequest, plan_cells
 from locatlas.indexer.cells.segmenters import get_segmenter
@@ -21,17 +21,17 @@ from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.engines import Engine, require_local
 from locatlas.indexer.gone import look_for_gone
 from locatlas.indexer.job import Job, image_table, usual_channels
-from locatlas.indexer.layout import AtlasFolder
-from locatlas.indexer.ledger import Run
 from locatlas.indexer.packed import Packed
 from locatlas.indexer.pipeline import COMMIT_ROWS, Progress
 from locatlas.indexer.plan import Plan, make_plan
 from locatlas.indexer.profile import Profile
-from locatlas.indexer.quarantine import Quarantine, Rejection
 from locatlas.indexer.records import ImageRecord, RejectedSource
-from locatlas.indexer.rows import STATED, image_rows
 from locatlas.indexer.source_annotations import keep_of_records
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.layout import AtlasFolder
+from locatlas.indexer.store.ledger import Run
+from locatlas.indexer.store.quarantine import Quarantine, Rejection
+from locatlas.indexer.store.rows import STATED, image_rows
+from locatlas.indexer.store.tables import Store
 from locatlas.indexer.summary import IndexSummary
 from locatlas.models.running import USUAL, Running
 

@@ -12,22 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from locatlas.errors import ImageRejectedError, InputError
-from locatlas.indexer import encoders
 from locatlas.indexer.commits import Commits
-from locatlas.indexer.disk import bytes_of_images, require_space
-from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.engines import Engine
-from locatlas.indexer.ledger import Run, versions
-from locatlas.indexer.limits import VARIABLE
+from locatlas.indexer.files.limits import VARIABLE
 from locatlas.indexer.pipeline import COMMIT_ROWS, Pending, Progress, Throttle, embed_pending
 from locatlas.indexer.profile import Profile
-from locatlas.indexer.quarantine import Quarantine, rejection_id
 from locatlas.indexer.records import ImageRecord
-from locatlas.indexer.rows import is_cut, place_of, row_source, rows_of
-from locatlas.indexer.schema import image_table
-from locatlas.indexer.store import Store
+from locatlas.indexer.store import encoders
+from locatlas.indexer.store.disk import bytes_of_images, require_space
+from locatlas.indexer.store.encoders import StoredEncoder
+from locatlas.indexer.store.ledger import Run, versions
+from locatlas.indexer.store.quarantine import Quarantine, rejection_id
+from locatlas.indexer.store.rows import is_cut, place_of, row_source, rows_of
+from locatlas.indexer.store.schema import image_table
+from locatlas.indexer.store.tables import Store
+from locatlas.indexer.store.tidy import FREED, MERGED, REMOVED, tidy
 from locatlas.indexer.summary import IndexSummary, Maintained
-from locatlas.indexer.tidy import FREED, MERGED, REMOVED, tidy
 from locatlas.models.crops import CropPlan, window
 from locatlas.models.encode import Encoder, load_encoder
 from locatlas.models.running import USUAL, Running

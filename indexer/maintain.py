@@ -9,15 +9,15 @@ from typing import Any
 
 from locatlas.errors import AtlasLockedError, StoreDamagedError
 from locatlas.indexer.backup.kept import give_up
-from locatlas.indexer.cache_entries import abandoned_caches, cached_tables, drop_cache
 from locatlas.indexer.declared_roots import declare_roots
-from locatlas.indexer.encoders import StoredEncoder, stored_encoders
-from locatlas.indexer.ledger import Run
-from locatlas.indexer.maps import drop_maps, maps_of
 from locatlas.indexer.pixel_cache.keeping import remove_stale
-from locatlas.indexer.store import Store
-from locatlas.indexer.tidy import old_versions, remove_versions
-from locatlas.indexer.tidy_limits import DROPPED
+from locatlas.indexer.store.cache_entries import abandoned_caches, cached_tables, drop_cache
+from locatlas.indexer.store.encoders import StoredEncoder, stored_encoders
+from locatlas.indexer.store.ledger import Run
+from locatlas.indexer.store.maps import drop_maps, maps_of
+from locatlas.indexer.store.tables import Store
+from locatlas.indexer.store.tidy import old_versions, remove_versions
+from locatlas.indexer.store.tidy_limits import DROPPED
 from locatlas.interrupts import unbroken
 
 __all__ = ["MaintainSummary", "SupersededVectors", "maintain"]

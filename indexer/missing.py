@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from locatlas.errors import InputError
-from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.job import PLACE_COLUMNS, Job, image_table, is_dropped
-from locatlas.indexer.quarantine import rejection_id
-from locatlas.indexer.rows import is_cut, row_source, rows_of
+from locatlas.indexer.store.encoders import StoredEncoder
+from locatlas.indexer.store.quarantine import rejection_id
+from locatlas.indexer.store.rows import is_cut, row_source, rows_of
 from locatlas.models.spec import EncoderSpec
 
 __all__ = ["Missing", "check_scale", "list_missing"]

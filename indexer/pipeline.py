@@ -11,12 +11,12 @@ from contextlib import AbstractContextManager, nullcontext
 
 from locatlas.errors import InputError
 from locatlas.indexer.commits import FROM_PIXELS, Commits, Done, Loaded, Pending
-from locatlas.indexer.fields import SharedFields
+from locatlas.indexer.files.fields import SharedFields
+from locatlas.indexer.files.read_ahead import read_ahead
 from locatlas.indexer.pixel_cache.reading import PixelCache
 from locatlas.indexer.profile import Profile
-from locatlas.indexer.quarantine import Rejection
-from locatlas.indexer.read_ahead import read_ahead
 from locatlas.indexer.reading import EncoderLike, in_order
+from locatlas.indexer.store.quarantine import Rejection
 from locatlas.interrupts import check_stop
 from locatlas.models.crops import CropPlan
 

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from locatlas.errors import ImageRejectedError
-from locatlas.indexer.decoding import source_digest
-from locatlas.indexer.encoders import StoredEncoder
+from locatlas.indexer.files.decoding import source_digest
 from locatlas.indexer.job import Job
 from locatlas.indexer.packed import Packed
 from locatlas.indexer.pipeline import FROM_PIXELS, Pending
-from locatlas.indexer.quarantine import Rejection
 from locatlas.indexer.records import ImageRecord
-from locatlas.indexer.rows import (
+from locatlas.indexer.store.encoders import StoredEncoder
+from locatlas.indexer.store.quarantine import Rejection
+from locatlas.indexer.store.rows import (
     METADATA_COLUMNS,
     described,
     is_cut,
@@ -22,7 +22,7 @@ from locatlas.indexer.rows import (
     source_stat,
     with_stated_scale,
 )
-from locatlas.indexer.schema import image_schema, image_table
+from locatlas.indexer.store.schema import image_schema, image_table
 
 __all__ = ["NOT_PLANNED", "Plan", "SeenImage", "look_up_image", "make_plan"]
 

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from locatlas.errors import ImageRejectedError
 from locatlas.indexer.cells.rows import source_digest_of_cell
 from locatlas.indexer.commits import Loaded, Pending, same_pixels
-from locatlas.indexer.fields import SharedFields
-from locatlas.indexer.images import thumbnail
+from locatlas.indexer.files.fields import SharedFields
+from locatlas.indexer.files.images import thumbnail
 from locatlas.indexer.pixel_cache.reading import read_row
 from locatlas.indexer.profile import Profile, worked
-from locatlas.indexer.quarantine import Rejection
 from locatlas.indexer.records import ImageRecord
-from locatlas.indexer.rows import is_cut, place_of
+from locatlas.indexer.store.quarantine import Rejection
+from locatlas.indexer.store.rows import is_cut, place_of
 from locatlas.models.crops import CropPlan, cut
 from locatlas.models.qc import qc_flags
 from locatlas.types import ChannelImage

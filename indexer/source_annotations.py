@@ -4,8 +4,8 @@ import datetime as dt
 from collections.abc import Iterable, Sequence
 
 from locatlas.errors import ImageRejectedError, InputError
-from locatlas.indexer.annotation_table import put_annotations
-from locatlas.indexer.annotations import Annotation, check_annotator
+from locatlas.indexer.annotation.said import Annotation, check_annotator
+from locatlas.indexer.annotation.table import put_annotations
 from locatlas.indexer.job import Job
 from locatlas.indexer.records import ImageRecord
 

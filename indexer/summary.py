@@ -3,8 +3,8 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from locatlas.indexer.encoders import StoredEncoder
-from locatlas.indexer.quarantine import Rejection
+from locatlas.indexer.store.encoders import StoredEncoder
+from locatlas.indexer.store.quarantine import Rejection
 
 __all__ = ["IndexSummary", "Maintained", "Segmented"]
 

@@ -3,9 +3,9 @@
 from collections import Counter
 
 from locatlas.errors import ImageRejectedError, InputError
-from locatlas.indexer.encoders import StoredEncoder
-from locatlas.indexer.schema import image_table
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.encoders import StoredEncoder
+from locatlas.indexer.store.schema import image_table
+from locatlas.indexer.store.tables import Store
 from locatlas.models.channels import used_channels
 
 __all__ = ["unread_channels"]

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from locatlas.cli.demo import demo
+    from locatlas.indexer.annotation.bring_in import import_annotations
     from locatlas.indexer.backup.restore import restore
     from locatlas.indexer.backup.run import backup
     from locatlas.indexer.embed import embed, reembed
     from locatlas.indexer.encoder_choice import EncoderRequest
-    from locatlas.indexer.finetune_request import FinetuneRequest
-    from locatlas.indexer.import_annotations import import_annotations
-    from locatlas.indexer.import_embeddings import import_embeddings
+    from locatlas.indexer.importing.run import import_embeddings
     from locatlas.indexer.index import index
     from locatlas.indexer.maintain import maintain
     from locatlas.indexer.pixel_cache.run import pack
-    from locatlas.query.annotation_choice import SheetRequest
-    from locatlas.query.annotation_export import export_sheet
+    from locatlas.indexer.training.request import FinetuneRequest
+    from locatlas.query.annotation.export import export_sheet
+    from locatlas.query.annotation.gather import SheetRequest
     from locatlas.query.atlas import Atlas
     from locatlas.query.atlas import open_atlas as open  # noqa: A004 (locatlas.open, as in design.md)
     from locatlas.query.benchmark.run import benchmark
@@ -68,12 +68,12 @@ _WHERE = {
     "pack": ("locatlas.indexer.pixel_cache.run", "pack"),
     "backup": ("locatlas.indexer.backup.run", "backup"),
     "restore": ("locatlas.indexer.backup.restore", "restore"),
-    "import_annotations": ("locatlas.indexer.import_annotations", "import_annotations"),
-    "export_sheet": ("locatlas.query.annotation_export", "export_sheet"),
-    "SheetRequest": ("locatlas.query.annotation_choice", "SheetRequest"),
-    "import_embeddings": ("locatlas.indexer.import_embeddings", "import_embeddings"),
+    "import_annotations": ("locatlas.indexer.annotation.bring_in", "import_annotations"),
+    "export_sheet": ("locatlas.query.annotation.export", "export_sheet"),
+    "SheetRequest": ("locatlas.query.annotation.gather", "SheetRequest"),
+    "import_embeddings": ("locatlas.indexer.importing.run", "import_embeddings"),
     "EncoderRequest": ("locatlas.indexer.encoder_choice", "EncoderRequest"),
-    "FinetuneRequest": ("locatlas.indexer.finetune_request", "FinetuneRequest"),
+    "FinetuneRequest": ("locatlas.indexer.training.request", "FinetuneRequest"),
     "benchmark": ("locatlas.query.benchmark.run", "benchmark"),
     "finetune": ("locatlas.query.finetuning", "finetune"),
     "pretrain": ("locatlas.query.finetuning", "pretrain"),

@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING, overload
 import pyarrow as pa
 
 from locatlas.errors import InputError
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.tables import Store
+from locatlas.query.answers.neighbors import find
+from locatlas.query.asking.label_source import LabelSource
+from locatlas.query.asking.profiles import Profile
+from locatlas.query.asking.scope import Scope
+from locatlas.query.asking.selection import Where
+from locatlas.query.asking.subjects import Subject
 from locatlas.query.atlas_map import AtlasMap
 from locatlas.query.atlas_measures import AtlasMeasures
 from locatlas.query.atlas_probe import AtlasProbe
-from locatlas.query.find import find
-from locatlas.query.label_source import LabelSource
-from locatlas.query.profiles import Profile
-from locatlas.query.scope import Scope
-from locatlas.query.selection import Where
-from locatlas.query.subjects import Subject
 from locatlas.types import Level
 
 if TYPE_CHECKING:  # a look-up needs none of these
-    from locatlas.query.aggregate import How
+    from locatlas.query.answers.aggregate import How
+    from locatlas.query.answers.vote import Weights
     from locatlas.query.remote import RemoteAtlas
-    from locatlas.query.vote import Weights
 
 __all__ = ["Atlas", "Where", "open_atlas"]
 
@@ -192,8 +192,8 @@ class Atlas(AtlasMeasures, AtlasProbe, AtlasMap):
             UnknownNameError: If the protein, id, column or encoder is not in the atlas.
             InputError: If k does not fit or nothing labelled may vote.
         """
-        from locatlas.query.classify import Vote, classify
-        from locatlas.query.classify_units import Together, classify_units
+        from locatlas.query.answers.classify import Vote, classify
+        from locatlas.query.answers.classify_units import Together, classify_units
 
         subject = Subject.named(protein, id, image, channels, pixel_size_um, at)
         scope = Scope(

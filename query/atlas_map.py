@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from locatlas.query.asking.scope import Scope
+from locatlas.query.asking.selection import Where
 from locatlas.query.atlas_views import AtlasViews
-from locatlas.query.scope import Scope
-from locatlas.query.selection import Where
 from locatlas.types import Level
 
 if TYPE_CHECKING:  # a look-up needs none of these
     from locatlas.query.export.run import Exported, Kind
-    from locatlas.query.map import MapPoints
+    from locatlas.query.map.stored import MapPoints
 
 __all__ = ["AtlasMap"]
 
@@ -60,8 +60,8 @@ class AtlasMap(AtlasViews):
             InputError: If the method is not installed, or a parameter does not fit.
             AtlasLockedError: If the atlas cannot be written.
         """
-        from locatlas.query.map_make import MapRequest, make_map
-        from locatlas.query.map_plot import plot_map
+        from locatlas.query.map.make import MapRequest, make_map
+        from locatlas.query.map.plot import plot_map
 
         params = {"n_neighbors": n_neighbors, "min_dist": min_dist, "perplexity": perplexity}
         request = MapRequest(

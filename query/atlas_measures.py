@@ -5,19 +5,19 @@ from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 
+from locatlas.query.asking.label_source import LabelSource
+from locatlas.query.asking.profiles import Profile
+from locatlas.query.asking.scope import Scope
+from locatlas.query.asking.selection import Where
 from locatlas.query.atlas_views import AtlasViews
-from locatlas.query.label_source import LabelSource
-from locatlas.query.profiles import Profile
-from locatlas.query.scope import Scope
-from locatlas.query.selection import Where
 from locatlas.types import Level
 
 if TYPE_CHECKING:  # a look-up needs none of these
-    from locatlas.query.aggregate import How
-    from locatlas.query.compare_result import Comparison
-    from locatlas.query.resemblance import Sort
-    from locatlas.query.sweep import SweepResult
-    from locatlas.query.vote import Weights
+    from locatlas.query.answers.aggregate import How
+    from locatlas.query.answers.resemblance import Sort
+    from locatlas.query.answers.vote import Weights
+    from locatlas.query.compare.result import Comparison
+    from locatlas.query.sweep.every_k import SweepResult
 
 __all__ = ["AtlasMeasures"]
 
@@ -65,7 +65,7 @@ class AtlasMeasures(AtlasViews):
             InputError: If no image has a protein, heterogeneity is asked for without k or without cells, or mean
                 average precision without copairs or of more than 8,000 images.
         """
-        from locatlas.query.resemblance import protein_table
+        from locatlas.query.answers.resemblance import protein_table
 
         scope = Scope(level=of, encoder=encoder, where=where, label_source=label_source)
         how = {"k": k, "exclude": exclude, "sort": sort, "worst_first": worst_first, "seed": seed}
@@ -141,9 +141,9 @@ class AtlasMeasures(AtlasViews):
                 `allow_training_groups` says what to do.
             InputError: If no row has both a group and a label, or k exceeds the references.
         """
-        from locatlas.query.classify_units import Together
-        from locatlas.query.evaluate import evaluate
-        from locatlas.query.leakage import part_named
+        from locatlas.query.answers.classify_units import Together
+        from locatlas.query.asking.leakage import part_named
+        from locatlas.query.sweep.run import evaluate
 
         scope = Scope(
             level=level,
@@ -226,7 +226,7 @@ class AtlasMeasures(AtlasViews):
             LeakageError: If nothing is left that neither was trained on.
             InputError: If they have no rows in common, or k exceeds what some row may meet.
         """
-        from locatlas.query.compare import CompareHow, compare
+        from locatlas.query.compare.run import CompareHow, compare
 
         scope = Scope(
             level=level,

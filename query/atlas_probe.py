@@ -4,16 +4,16 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from locatlas.errors import InputError
+from locatlas.query.asking.label_source import LabelSource
+from locatlas.query.asking.profiles import Profile
+from locatlas.query.asking.scope import Scope
+from locatlas.query.asking.selection import Where
 from locatlas.query.atlas_views import AtlasViews
-from locatlas.query.label_source import LabelSource
-from locatlas.query.profiles import Profile
-from locatlas.query.scope import Scope
-from locatlas.query.selection import Where
 from locatlas.types import Level
 
 if TYPE_CHECKING:  # a look-up needs none of these
     from locatlas.models.training.heads import HeadKind
-    from locatlas.query.probe_result import ProbeResult
+    from locatlas.query.probe.result import ProbeResult
 
 __all__ = ["AtlasProbe"]
 
@@ -89,8 +89,8 @@ class AtlasProbe(AtlasViews):
         # torch is not needed to ask for neighbors
         from locatlas.models.training.fit_head import HeadPlan
         from locatlas.models.training.heads import HeadSpec
-        from locatlas.query.leakage import part_named
-        from locatlas.query.probe_atlas import probe_atlas
+        from locatlas.query.asking.leakage import part_named
+        from locatlas.query.probe.run import probe_atlas
 
         if seeds < 1 or seed < 0:
             message = f"{seeds} seeds from {seed} on: at least 1, from at least 0 on, needed"

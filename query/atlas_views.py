@@ -6,14 +6,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from locatlas.indexer.store import Store
-from locatlas.query.label_source import LabelSource
-from locatlas.query.profiles import Profile
-from locatlas.query.scope import Scope, look
-from locatlas.query.selection import Where
-from locatlas.query.shelf import Shelf
-from locatlas.query.subjects import Subject
-from locatlas.query.view import View
+from locatlas.indexer.store.tables import Store
+from locatlas.query.asking.label_source import LabelSource
+from locatlas.query.asking.profiles import Profile
+from locatlas.query.asking.scope import Scope, look
+from locatlas.query.asking.selection import Where
+from locatlas.query.asking.shelf import Shelf
+from locatlas.query.asking.subjects import Subject
+from locatlas.query.asking.view import View
 from locatlas.types import Level
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class AtlasViews:
 
     def annotations(self) -> pa.Table:
         """What people said, one row an image and annotator; `applies`: the image is still the one they looked at."""
-        from locatlas.query.annotation_report import annotation_table
+        from locatlas.query.annotation.report import annotation_table
 
         return annotation_table(self.store)
 
@@ -73,7 +73,7 @@ class AtlasViews:
         Args:
             level: "fov" or "cell"; None for the one that has annotations, cells where both have.
         """
-        from locatlas.query.annotation_report import annotation_report
+        from locatlas.query.annotation.report import annotation_report
 
         return annotation_report(self.store, level=level)
 

@@ -4,8 +4,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from locatlas.indexer.finetune import FinetuneResult, train_encoder
-from locatlas.indexer.finetune_request import FinetuneRequest
+from locatlas.indexer.training.request import FinetuneRequest
+from locatlas.indexer.training.run import FinetuneResult, train_encoder
 from locatlas.query.training_rows import training_rows
 
 __all__ = ["finetune", "pretrain"]

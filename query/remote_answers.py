@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 
 from locatlas.errors import InputError
-from locatlas.query import answers
-from locatlas.query.localize import Localized
+from locatlas.query.answers import tables as answers
+from locatlas.query.answers.localize import Localized
 
 __all__ = ["classified_from", "multipart_form", "neighbors_from"]
 

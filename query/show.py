@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from locatlas.errors import InputError
-from locatlas.indexer import encoders
-from locatlas.indexer.maps import map_rows
-from locatlas.indexer.schema import image_table
-from locatlas.indexer.store import Store
-from locatlas.query.answers import context
+from locatlas.indexer.store import encoders
+from locatlas.indexer.store.maps import map_rows
+from locatlas.indexer.store.schema import image_table
+from locatlas.indexer.store.tables import Store
+from locatlas.query.answers.tables import context
 from locatlas.query.html_table import Picture, Pictures, html_table
 
 __all__ = ["ShownAnswer", "atlas_html", "show"]

@@ -11,18 +11,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from locatlas.indexer import encoders
-from locatlas.indexer.aligned import rows_in
 from locatlas.indexer.cells.segmenters import SegmenterSpec
-from locatlas.indexer.faiss_sidecar import Sidecar, blake2b
+from locatlas.indexer.faiss.sidecar import Sidecar, blake2b
 from locatlas.indexer.gone_counts import gone_by_last_look
-from locatlas.indexer.lance_files import manifest_digest
-from locatlas.indexer.ledger import versions
-from locatlas.indexer.lineage import lineage
-from locatlas.indexer.store import Store
+from locatlas.indexer.store import encoders
+from locatlas.indexer.store.aligned import rows_in
+from locatlas.indexer.store.lance_files import manifest_digest
+from locatlas.indexer.store.ledger import versions
+from locatlas.indexer.store.lineage import lineage
+from locatlas.indexer.store.tables import Store
 from locatlas.models.training.manifest import TrainingManifest
-from locatlas.query.map_rows import maps_state
-from locatlas.query.outdated import digests_now
+from locatlas.query.asking.outdated import digests_now
+from locatlas.query.map.rows import maps_state
 from locatlas.query.report.holdings import quarantine_by_reason
 
 __all__ = ["status"]

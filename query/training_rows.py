@@ -6,14 +6,14 @@ import numpy as np
 import pyarrow.compute as pc
 
 from locatlas.errors import InputError, UnknownNameError
-from locatlas.indexer.schema import image_schema, image_table
-from locatlas.indexer.store import Store
-from locatlas.indexer.training_rows import TrainingRows
-from locatlas.query.label_source import LabelSource, label_notes, with_label_source
-from locatlas.query.notes import mixed_vocabularies
-from locatlas.query.selection import allowed_rows, known_groups
-from locatlas.query.view import NOT_READ, View
-from locatlas.query.vocabulary import with_mapped_labels
+from locatlas.indexer.store.schema import image_schema, image_table
+from locatlas.indexer.store.tables import Store
+from locatlas.indexer.training.rows import TrainingRows
+from locatlas.query.answers.notes import mixed_vocabularies
+from locatlas.query.asking.label_source import LabelSource, label_notes, with_label_source
+from locatlas.query.asking.selection import allowed_rows, known_groups
+from locatlas.query.asking.view import NOT_READ, View
+from locatlas.query.asking.vocabulary import with_mapped_labels
 
 __all__ = ["GROUP_COLUMNS", "training_rows"]
 

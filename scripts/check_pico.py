@@ -17,12 +17,12 @@ from hpa_cells import read_cells
 from numpy.typing import NDArray
 
 from locatlas.indexer.datasets import read_records
-from locatlas.indexer.decoding import read_image
+from locatlas.indexer.files.decoding import read_image
 from locatlas.indexer.records import ImageRecord
 from locatlas.indexer.synthetic import make_collection
 from locatlas.models.encode import load_encoder, resolve
 from locatlas.models.transforms import network_input
-from locatlas.query.sweep import sweep
+from locatlas.query.sweep.every_k import sweep
 from locatlas.types import ChannelImage
 
 SEED = 2002

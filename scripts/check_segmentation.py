@@ -19,7 +19,7 @@ from locatlas.indexer.cells.agreement import agreement
 from locatlas.indexer.cells.builtin import Segmentation
 from locatlas.indexer.cells.segmenters import SegmenterSpec, get_segmenter, segment
 from locatlas.indexer.datasets.registry import read_records
-from locatlas.indexer.decoding import read_image
+from locatlas.indexer.files.decoding import read_image
 from locatlas.indexer.records import ImageRecord, RejectedSource, Source
 from locatlas.indexer.synthetic.classes import CLASSES
 from locatlas.indexer.synthetic.fov import DrawnFov, draw_hpa, draw_opencell

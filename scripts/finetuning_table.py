@@ -37,9 +37,9 @@ from locatlas.models.training.plan import TrainingPlan
 from locatlas.models.training.planes import training_planes
 from locatlas.models.training.splits import fraction_of, hold_out
 from locatlas.models.training.supervised import SupervisedObjective
-from locatlas.query.exact import search
-from locatlas.query.metrics import Counts, balanced_accuracy, macro_f1
-from locatlas.query.vote import predict_single, vote
+from locatlas.query.answers.vote import predict_single, vote
+from locatlas.query.scores.metrics import Counts, balanced_accuracy, macro_f1
+from locatlas.query.search.exact import search
 from locatlas.types import ChannelImage
 
 WEIGHTS = "weights/vit_small_patch14_dinov2.fp16.safetensors"

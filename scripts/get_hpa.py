@@ -28,10 +28,10 @@ from fetching.sizes import with_guess
 
 from locatlas.cli.common import notice
 from locatlas.errors import InputError
-from locatlas.indexer.atomic import write_atomically
 from locatlas.indexer.datasets.hpa_tables import IMAGE_COLUMNS as NEEDED_COLUMNS
 from locatlas.indexer.datasets.tables import open_table
 from locatlas.indexer.labels import parse_labels
+from locatlas.indexer.store.atomic import write_atomically
 
 SITE = "https://www.proteinatlas.org"
 IMAGES = "https://images.proteinatlas.org"

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from locatlas.query.protocols import hashed_order
+from locatlas.query.scores.protocols import hashed_order
 from locatlas.types import ChannelImage
 
 COLOURS = {"microtubules": "red", "protein": "green", "nucleus": "blue", "er": "yellow"}

@@ -33,8 +33,8 @@ FIELDS = (("a", "LMNB1", "nuclear_membrane"), ("b", "NPM1", "nucleoli"), ("c", "
 
 _ASK = """
 import json, sys
-from locatlas.indexer.schema import SCHEMA_VERSION
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.schema import SCHEMA_VERSION
+from locatlas.indexer.store.tables import Store
 from locatlas.query.atlas import open_atlas
 from pathlib import Path
 

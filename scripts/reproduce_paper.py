@@ -28,7 +28,7 @@ from reproduced_page import page
 
 from locatlas.cli.common import notice
 from locatlas.errors import InputError
-from locatlas.indexer.atomic import write_atomically
+from locatlas.indexer.store.atomic import write_atomically
 from locatlas.models import registry
 from locatlas.models.fetch import url_of
 from locatlas.query.benchmark.grid import grid_text, list_grids, load_grid

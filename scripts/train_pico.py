@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from locatlas.indexer.datasets import read_records
-from locatlas.indexer.decoding import read_image
+from locatlas.indexer.files.decoding import read_image
 from locatlas.indexer.labels import get_label_map
-from locatlas.indexer.ledger import versions
 from locatlas.indexer.records import ImageRecord
+from locatlas.indexer.store.ledger import versions
 from locatlas.indexer.synthetic import make_collection
 from locatlas.models import registry, vit, weights
 from locatlas.models.spec import EncoderSpec

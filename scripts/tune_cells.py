@@ -29,12 +29,12 @@ from locatlas.models.pooling import spread
 from locatlas.models.spec import EncoderSpec
 from locatlas.models.transforms import network_input
 from locatlas.models.views import turned
-from locatlas.query import exact
-from locatlas.query.bootstrap import replicate_statistics
-from locatlas.query.metrics import Counts, balanced_accuracy, macro_f1
-from locatlas.query.protocols import grouped_folds
-from locatlas.query.sweep import sweep
-from locatlas.query.vote import predict_single, votes
+from locatlas.query.answers.vote import predict_single, votes
+from locatlas.query.scores.bootstrap import replicate_statistics
+from locatlas.query.scores.metrics import Counts, balanced_accuracy, macro_f1
+from locatlas.query.scores.protocols import grouped_folds
+from locatlas.query.search import exact
+from locatlas.query.sweep.every_k import sweep
 from locatlas.types import ChannelImage
 
 KS = (1, 5, 9, 15, 30)

@@ -19,8 +19,8 @@ def wait_for_no_disk() -> None:
 
 def decode_here() -> None:
     """Images are read in this process, to its end: starting others takes longer than all else of a short command."""
-    from locatlas.indexer import decoders
-    from locatlas.indexer.decoder_worker import OPERATIONS
+    from locatlas.indexer.files import decoders
+    from locatlas.indexer.files.decoder_worker import OPERATIONS
 
     class Here(decoders.Decoders):
         def ask(self, request: Mapping[str, Any], *, named: str) -> tuple[dict[str, Any], NDArray[Any] | None]:

@@ -10,7 +10,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from locatlas.cli.documents import DOCUMENTS
-from locatlas.indexer import schema
+from locatlas.indexer.store import schema
 
 
 def _tables() -> Mapping[str, tuple[pa.Schema, str]]:

@@ -13,8 +13,8 @@ from locatlas.errors import InputError
 from locatlas.indexer.backup.pin import Needed, files_of_table
 from locatlas.indexer.backup.record import BackedFile, BackedTable, BackupRecord, in_order, now, program_version
 from locatlas.indexer.backup.states import BackupFolder
-from locatlas.indexer.lance_files import manifest_version, newest_manifest
-from locatlas.indexer.layout import AtlasFolder
+from locatlas.indexer.store.lance_files import manifest_version, newest_manifest
+from locatlas.indexer.store.layout import AtlasFolder
 
 __all__ = ["BEFORE_UPGRADE", "keep_before_upgrade"]
 

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from locatlas.indexer.file_digest import BLOCK, sync_folder
+from locatlas.indexer.store.file_digest import BLOCK, sync_folder
 
 __all__ = ["BAD", "HeldFiles", "blocks", "copy_hashed", "open_regular"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from locatlas.errors import InputError
 from locatlas.indexer.backup.states import BackupFolder
-from locatlas.indexer.layout import AtlasFolder
+from locatlas.indexer.store.layout import AtlasFolder
 
 __all__ = ["give_up", "versions_needed"]
 

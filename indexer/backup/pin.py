@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from locatlas.errors import AtlasLockedError, InputError, StoreDamagedError
-from locatlas.indexer.lance_files import manifest_version, newest_manifest, open_table, reading
-from locatlas.indexer.layout import AtlasFolder
+from locatlas.indexer.store.lance_files import manifest_version, newest_manifest, open_table, reading
+from locatlas.indexer.store.layout import AtlasFolder
 
 __all__ = ["MovedError", "Needed", "Pin", "files_of_table", "pin"]
 

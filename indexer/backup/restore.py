@@ -24,10 +24,10 @@ from locatlas.indexer.backup.check import (
 from locatlas.indexer.backup.files import copy_hashed, open_regular
 from locatlas.indexer.backup.record import BackedFile, BackupRecord
 from locatlas.indexer.backup.states import BackupFolder
-from locatlas.indexer.digests import Digests, read_journal
-from locatlas.indexer.disk import SPARE_BYTES, require_space
-from locatlas.indexer.file_digest import sync_folder
-from locatlas.indexer.layout import AtlasFolder
+from locatlas.indexer.store.digests import Digests, read_journal
+from locatlas.indexer.store.disk import SPARE_BYTES, require_space
+from locatlas.indexer.store.file_digest import sync_folder
+from locatlas.indexer.store.layout import AtlasFolder
 
 __all__ = ["RestoreSummary", "check_backup", "restore", "settle_digests", "states", "try_out"]
 

@@ -12,11 +12,11 @@ from locatlas.errors import AtlasLockedError, InputError, LocatlasError, StoreDa
 from locatlas.indexer.backup.pin import MovedError, Needed, Pin, files_of_table, pin
 from locatlas.indexer.backup.record import BackedFile, BackedTable, BackupRecord, in_order, now, program_version
 from locatlas.indexer.backup.states import BackupFolder
-from locatlas.indexer.digest_lines import Attested, parse
-from locatlas.indexer.digests import head_of, is_cut
-from locatlas.indexer.disk import SPARE_BYTES, require_space
-from locatlas.indexer.lance_files import newest_manifest
-from locatlas.indexer.layout import AtlasFolder
+from locatlas.indexer.store.digest_lines import Attested, parse
+from locatlas.indexer.store.digests import head_of, is_cut
+from locatlas.indexer.store.disk import SPARE_BYTES, require_space
+from locatlas.indexer.store.lance_files import newest_manifest
+from locatlas.indexer.store.layout import AtlasFolder
 
 __all__ = ["BackupSummary", "backup"]
 

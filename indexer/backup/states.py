@@ -11,9 +11,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from locatlas.errors import AtlasLockedError, InputError, UnknownNameError
-from locatlas.indexer.atomic import write_atomically
 from locatlas.indexer.backup.files import HeldFiles
 from locatlas.indexer.backup.record import BackedFile, BackupRecord
+from locatlas.indexer.store.atomic import write_atomically
 
 __all__ = ["BackupFolder", "States"]
 

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Literal, Self
 
 from locatlas.errors import ImageRejectedError, InputError
-from locatlas.indexer.annotation_sheet import AllowedLabels
+from locatlas.indexer.annotation.sheet import AllowedLabels
 from locatlas.indexer.cells.masks import MASK_SUFFIXES
 from locatlas.indexer.cells.matching import mask_name, names_of
 from locatlas.indexer.cells.placing import labelled, overlap_px, placed
 from locatlas.indexer.cells.regions import Region, regions_of
 from locatlas.indexer.cells.tables import FieldRows, read_cell_table
 from locatlas.indexer.datasets.scan import file_problem, find_files
-from locatlas.indexer.decoding import read_label_image
-from locatlas.indexer.opening import opened
-from locatlas.indexer.planes import plural
+from locatlas.indexer.files.decoding import read_label_image
+from locatlas.indexer.files.opening import opened
+from locatlas.indexer.files.planes import plural
 from locatlas.indexer.records import ImageRecord
 
 __all__ = ["GivenCells"]

@@ -11,10 +11,10 @@ from PIL import Image
 from scipy import ndimage
 
 from locatlas.errors import ImageRejectedError
-from locatlas.indexer.npy import NPY_MAGIC, open_npy
-from locatlas.indexer.opening import opened
-from locatlas.indexer.planes import check_declared, plural
-from locatlas.indexer.tiff import opened_tiff
+from locatlas.indexer.files.npy import NPY_MAGIC, open_npy
+from locatlas.indexer.files.opening import opened
+from locatlas.indexer.files.planes import check_declared, plural
+from locatlas.indexer.files.tiff import opened_tiff
 
 __all__ = ["MASK_SUFFIXES", "read_label_image"]
 

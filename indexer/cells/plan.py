@@ -14,10 +14,10 @@ from locatlas.indexer.cells.segmenters import SegmenterSpec, get_segmenter
 from locatlas.indexer.job import Job
 from locatlas.indexer.packed import Packed
 from locatlas.indexer.plan import NOT_PLANNED, SeenImage, look_up_image
-from locatlas.indexer.quarantine import Rejection, rejection_id
 from locatlas.indexer.records import ImageRecord
-from locatlas.indexer.rows import root_of, row_source, source_name
-from locatlas.indexer.schema import FOVS
+from locatlas.indexer.store.quarantine import Rejection, rejection_id
+from locatlas.indexer.store.rows import root_of, row_source, source_name
+from locatlas.indexer.store.schema import FOVS
 
 __all__ = ["CellPlan", "CellRequest", "FieldWork", "plan_cells"]
 

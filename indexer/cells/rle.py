@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locatlas.errors import ImageRejectedError
-from locatlas.indexer.limits import limits
-from locatlas.indexer.planes import plural
+from locatlas.indexer.files.limits import limits
+from locatlas.indexer.files.planes import plural
 
 __all__ = ["Runs", "decode_coco", "decode_runs", "mask_of", "split_prediction"]
 

@@ -8,7 +8,7 @@ from typing import Any
 from locatlas.indexer.cells.quality import cell_quality
 from locatlas.indexer.cells.regions import Region, cell_digest, pack
 from locatlas.indexer.records import ImageRecord
-from locatlas.indexer.rows import METADATA_COLUMNS
+from locatlas.indexer.store.rows import METADATA_COLUMNS
 from locatlas.models.crops import Place
 from locatlas.types import ChannelImage
 

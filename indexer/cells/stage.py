@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from locatlas.errors import ImageRejectedError
-from locatlas.indexer import allocator, encoders
+from locatlas.indexer import allocator
 from locatlas.indexer.cells.given import GivenCells
 from locatlas.indexer.cells.plan import GIVEN, CellPlan, CellRequest, FieldWork
 from locatlas.indexer.cells.provenance import cells_digest
@@ -21,17 +21,18 @@ from locatlas.indexer.cells.regions import Region, regions_of
 from locatlas.indexer.cells.rows import INHERITED, cell_row
 from locatlas.indexer.cells.segmenters import SegmenterSpec, segment
 from locatlas.indexer.cells.thumbnails import cell_thumbnails
-from locatlas.indexer.decoding import read_image
+from locatlas.indexer.files.decoding import read_image
+from locatlas.indexer.files.read_ahead import read_ahead
 from locatlas.indexer.job import Job
 from locatlas.indexer.pipeline import COMMIT_S
-from locatlas.indexer.quarantine import Rejection, rejection_id
-from locatlas.indexer.read_ahead import read_ahead
 from locatlas.indexer.reading import pixel_columns
-from locatlas.indexer.rows import image_rows, row_source
-from locatlas.indexer.schema import CELLS, SEGMENTERS
 from locatlas.indexer.source_annotations import check_annotators, keep_annotations
-from locatlas.indexer.tidy import tidy
-from locatlas.indexer.tidy_limits import FRAGMENTS_BEFORE_COMPACTION
+from locatlas.indexer.store import encoders
+from locatlas.indexer.store.quarantine import Rejection, rejection_id
+from locatlas.indexer.store.rows import image_rows, row_source
+from locatlas.indexer.store.schema import CELLS, SEGMENTERS
+from locatlas.indexer.store.tidy import tidy
+from locatlas.indexer.store.tidy_limits import FRAGMENTS_BEFORE_COMPACTION
 from locatlas.interrupts import unbroken
 from locatlas.types import ChannelImage
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from locatlas.indexer.thumbnails import HIGH_PERCENTILE, LOW_PERCENTILE, STAIN_COLOURS, WEBP_QUALITY
+from locatlas.indexer.files.thumbnails import HIGH_PERCENTILE, LOW_PERCENTILE, STAIN_COLOURS, WEBP_QUALITY
 from locatlas.models.crops import Place
 from locatlas.types import ChannelImage
 
@@ -24,7 +24,7 @@ SAMPLE_PX = 65_536
 
 
 def cell_thumbnails(image: ChannelImage, places: Sequence[Place], *, edge_px: int = EDGE_PX) -> list[bytes]:
-    """WebP pictures of cells with what is around them, in the colours of `locatlas.indexer.thumbnails.thumbnail`.
+    """WebP pictures of cells with what is around them, in the colours of `locatlas.indexer.files.thumbnails.thumbnail`.
 
     Each channel is stretched between the 0.5th and 99.8th percentile of the whole field (of a regular sample of its
     pixels), so that a dim cell looks dim beside its neighbors. Each picture is a square around the cell's box; outside

@@ -12,9 +12,9 @@ from locatlas.indexer.cluster.drive import drive
 from locatlas.indexer.cluster.processes import ProcessPool
 from locatlas.indexer.cluster.worker import Sight
 from locatlas.indexer.commits import Commits, Pending
-from locatlas.indexer.layout import AtlasFolder
-from locatlas.indexer.limits import VARIABLE
+from locatlas.indexer.files.limits import VARIABLE
 from locatlas.indexer.pipeline import CHUNK_ROWS, Progress
+from locatlas.indexer.store.layout import AtlasFolder
 from locatlas.models.running import USUAL, Running
 from locatlas.models.spec import EncoderSpec
 

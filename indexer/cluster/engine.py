@@ -16,7 +16,7 @@ from locatlas.errors import InputError
 from locatlas.indexer.cluster.drive import drive
 from locatlas.indexer.cluster.worker import Sight
 from locatlas.indexer.commits import Commits, Pending
-from locatlas.indexer.limits import VARIABLE
+from locatlas.indexer.files.limits import VARIABLE
 from locatlas.indexer.pipeline import CHUNK_ROWS, Progress
 from locatlas.models.spec import EncoderSpec
 

@@ -19,7 +19,7 @@ from typing import Any
 from locatlas.errors import InputError, LocatlasError, one_line
 from locatlas.indexer.cluster.parts import LOST_IN_A_ROW, Answer, Died, Part, given_out, room
 from locatlas.indexer.cluster.worker import Sight
-from locatlas.indexer.layout import AtlasFolder
+from locatlas.indexer.store.layout import AtlasFolder
 from locatlas.models.running import Running
 from locatlas.models.spec import EncoderSpec
 

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from locatlas.errors import InputError, LocatlasError
 from locatlas.indexer.cluster.parts import Answer, unpacked
 from locatlas.indexer.commits import FROM_PIXELS
-from locatlas.indexer.fields import SharedFields
-from locatlas.indexer.layout import AtlasFolder
-from locatlas.indexer.ledger import versions
-from locatlas.indexer.limits import VARIABLE
+from locatlas.indexer.files.fields import SharedFields
+from locatlas.indexer.files.limits import VARIABLE
 from locatlas.indexer.pipeline import encoded
 from locatlas.indexer.pixel_cache.reading import PixelCache
 from locatlas.indexer.reading import EncoderLike, in_order
+from locatlas.indexer.store.layout import AtlasFolder
+from locatlas.indexer.store.ledger import versions
 from locatlas.models.running import USUAL, Running
 from locatlas.models.spec import EncoderSpec
 

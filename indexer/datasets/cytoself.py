@@ -10,8 +10,8 @@ import numpy as np
 from locatlas.errors import ImageRejectedError, InputError
 from locatlas.indexer.datasets.options import ReaderOptions
 from locatlas.indexer.datasets.scan import file_problem, find_files, in_order, make_id, shown
+from locatlas.indexer.files.npy import open_npy
 from locatlas.indexer.labels import UnknownLabels, get_vocabulary, parse_labels
-from locatlas.indexer.npy import open_npy
 from locatlas.indexer.records import ImageRecord, RejectedSource, Source
 
 __all__ = ["read"]

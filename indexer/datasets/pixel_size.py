@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from locatlas.indexer.decoding import image_header
+from locatlas.indexer.files.decoding import image_header
 from locatlas.indexer.records import ImageRecord
 
 __all__ = ["with_pixel_size"]

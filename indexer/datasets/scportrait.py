@@ -7,8 +7,8 @@ from pathlib import Path
 from locatlas.errors import ImageRejectedError, InputError
 from locatlas.indexer.datasets.options import ReaderOptions
 from locatlas.indexer.datasets.scan import file_problem, find_files, in_order, make_id, shown
-from locatlas.indexer.decoding import read_cell_file
-from locatlas.indexer.h5sc import CELL_ID, CellFile
+from locatlas.indexer.files.decoding import read_cell_file
+from locatlas.indexer.files.h5sc import CELL_ID, CellFile
 from locatlas.indexer.labels import parse_labels
 from locatlas.indexer.records import ImageRecord, RejectedSource, Source
 from locatlas.types import STAINS

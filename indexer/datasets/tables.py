@@ -150,7 +150,7 @@ def _parquet(path: Path) -> tuple[tuple[str, ...], Callable[[], Iterator[Row]]]:
     import pyarrow.parquet as pq
     from pyarrow import ArrowException
 
-    from locatlas.indexer.unpacked import check_parquet
+    from locatlas.indexer.files.unpacked import check_parquet
 
     try:
         check_parquet(path)

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.pixel_cache.segments import (
     KINDS,
     bytes_of,
@@ -17,9 +16,10 @@ from locatlas.indexer.pixel_cache.segments import (
     read_entries,
     segments,
 )
-from locatlas.indexer.rows import is_cut, rows_of
-from locatlas.indexer.schema import image_table
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.layout import AtlasFolder
+from locatlas.indexer.store.rows import is_cut, rows_of
+from locatlas.indexer.store.schema import image_table
+from locatlas.indexer.store.tables import Store
 
 __all__ = ["damaged_segments", "drop_segment", "image_rows_of", "remove_stale", "wanted_keys"]
 

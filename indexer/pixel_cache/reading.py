@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locatlas.errors import ImageRejectedError
-from locatlas.indexer.decoding import read_image
-from locatlas.indexer.layout import AtlasFolder
+from locatlas.indexer.files.decoding import read_image
 from locatlas.indexer.pixel_cache.segments import (
     ENTRY,
     KINDS,
@@ -20,7 +19,8 @@ from locatlas.indexer.pixel_cache.segments import (
     segments,
 )
 from locatlas.indexer.records import ImageRecord
-from locatlas.indexer.rows import is_cut, source_stat
+from locatlas.indexer.store.layout import AtlasFolder
+from locatlas.indexer.store.rows import is_cut, source_stat
 from locatlas.types import ChannelImage
 
 __all__ = ["PixelCache", "read_row"]

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from locatlas.errors import ImageRejectedError
-from locatlas.indexer.decoding import read_image
-from locatlas.indexer.disk import SPARE_BYTES, require_space
+from locatlas.indexer.files.decoding import read_image
+from locatlas.indexer.files.read_ahead import read_ahead
 from locatlas.indexer.pipeline import Progress
 from locatlas.indexer.pixel_cache.keeping import drop_segment, image_rows_of, remove_stale
 from locatlas.indexer.pixel_cache.reading import PixelCache
 from locatlas.indexer.pixel_cache.segments import entry_key, segments
 from locatlas.indexer.pixel_cache.writing import Writer
-from locatlas.indexer.read_ahead import read_ahead
-from locatlas.indexer.rows import record_from_row, source_stat
-from locatlas.indexer.schema import image_schema, image_table
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.disk import SPARE_BYTES, require_space
+from locatlas.indexer.store.rows import record_from_row, source_stat
+from locatlas.indexer.store.schema import image_schema, image_table
+from locatlas.indexer.store.tables import Store
 from locatlas.interrupts import check_stop
 from locatlas.types import ChannelImage
 

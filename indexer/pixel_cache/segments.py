@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from locatlas.indexer.atomic import write_atomically
-from locatlas.indexer.file_digest import sync_folder
+from locatlas.indexer.store.atomic import write_atomically
+from locatlas.indexer.store.file_digest import sync_folder
 
 __all__ = [
     "ENTRY",

@@ -15,11 +15,11 @@ from filelock import FileLock
 from locatlas.errors import InputError, StoreDamagedError
 from locatlas.indexer.backup.record import BackedFile, BackupRecord
 from locatlas.indexer.backup.restore import settle_digests, try_out
-from locatlas.indexer.disk import SPARE_BYTES, require_space
-from locatlas.indexer.file_digest import file_digest
-from locatlas.indexer.layout import PUBLISHED, AtlasFolder
 from locatlas.indexer.published.objects import Objects
 from locatlas.indexer.published.publish import RECORD, name_of
+from locatlas.indexer.store.disk import SPARE_BYTES, require_space
+from locatlas.indexer.store.file_digest import file_digest
+from locatlas.indexer.store.layout import PUBLISHED, AtlasFolder
 from locatlas.models.home import home
 
 __all__ = ["mirrored"]

@@ -9,8 +9,8 @@ from locatlas.errors import InputError, StoreDamagedError
 from locatlas.indexer.backup.files import open_regular
 from locatlas.indexer.backup.record import BackupRecord
 from locatlas.indexer.backup.states import BackupFolder
-from locatlas.indexer.file_digest import file_digest
 from locatlas.indexer.published.objects import Objects, uri_of
+from locatlas.indexer.store.file_digest import file_digest
 
 __all__ = ["RECORD", "PublishSummary", "name_of", "publish"]
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from locatlas.indexer.digests import Digests
-from locatlas.indexer.file_digest import file_digest, sync_folder
-from locatlas.indexer.lance_files import Opened, open_table, reading
-from locatlas.indexer.layout import AtlasFolder
+from locatlas.indexer.store.digests import Digests
+from locatlas.indexer.store.file_digest import file_digest, sync_folder
+from locatlas.indexer.store.lance_files import Opened, open_table, reading
+from locatlas.indexer.store.layout import AtlasFolder
 from locatlas.indexer.verify.rows import ill_formed
 from locatlas.interrupts import unbroken
 

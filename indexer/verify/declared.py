@@ -4,9 +4,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from locatlas.indexer.digest_lines import Journal
-from locatlas.indexer.digests import is_cut, read_head, read_journal
-from locatlas.indexer.layout import AtlasFolder, info_bytes
+from locatlas.indexer.store.digest_lines import Journal
+from locatlas.indexer.store.digests import is_cut, read_head, read_journal
+from locatlas.indexer.store.layout import AtlasFolder, info_bytes
 from locatlas.indexer.verify.finding import Finding, finding
 
 __all__ = ["Declared", "look_at_declared"]

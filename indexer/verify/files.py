@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from locatlas.indexer.digest_lines import Attested, Journal
-from locatlas.indexer.digests import committed_files
-from locatlas.indexer.file_digest import file_digest
-from locatlas.indexer.layout import AtlasFolder
+from locatlas.indexer.store.digest_lines import Attested, Journal
+from locatlas.indexer.store.digests import committed_files
+from locatlas.indexer.store.file_digest import file_digest
+from locatlas.indexer.store.layout import AtlasFolder
 
 __all__ = ["FileState", "look_at_files", "table_of", "unknown_files"]
 

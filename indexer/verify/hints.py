@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from locatlas.indexer.digest_lines import Journal
-from locatlas.indexer.lance_files import manifests, read_hint
-from locatlas.indexer.layout import AtlasFolder
+from locatlas.indexer.store.digest_lines import Journal
+from locatlas.indexer.store.lance_files import manifests, read_hint
+from locatlas.indexer.store.layout import AtlasFolder
 from locatlas.indexer.verify.files import FileState
 from locatlas.indexer.verify.finding import Finding, finding
 

@@ -11,11 +11,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from locatlas.errors import LocatlasError
-from locatlas.indexer.faiss_sidecar import Sidecar, rows_digest
-from locatlas.indexer.file_digest import file_digest
-from locatlas.indexer.lance_files import Opened, manifests, open_table, reading
-from locatlas.indexer.layout import AtlasFolder
-from locatlas.indexer.store import Store
+from locatlas.indexer.faiss.sidecar import Sidecar, rows_digest
+from locatlas.indexer.store.file_digest import file_digest
+from locatlas.indexer.store.lance_files import Opened, manifests, open_table, reading
+from locatlas.indexer.store.layout import AtlasFolder
+from locatlas.indexer.store.tables import Store
 from locatlas.indexer.verify.finding import Finding, finding
 from locatlas.interrupts import check_stop
 

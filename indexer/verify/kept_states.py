@@ -7,7 +7,7 @@ from locatlas.indexer.backup.before_upgrade import BEFORE_UPGRADE
 from locatlas.indexer.backup.check import CHANGED, MISSING, bad_files
 from locatlas.indexer.backup.record import BackupRecord
 from locatlas.indexer.backup.states import BackupFolder
-from locatlas.indexer.layout import AtlasFolder
+from locatlas.indexer.store.layout import AtlasFolder
 from locatlas.indexer.verify.finding import Finding, finding
 
 __all__ = ["look_at_kept_states"]

@@ -5,15 +5,15 @@ import socket
 import time
 from dataclasses import dataclass, field, replace
 
-from locatlas.indexer.cache_entries import damaged_entries
-from locatlas.indexer.digests import read_journal
-from locatlas.indexer.lance_files import Opened, latest_manifest, manifests
-from locatlas.indexer.layout import AtlasFolder
-from locatlas.indexer.locks import Owner
 from locatlas.indexer.pixel_cache.keeping import damaged_segments
-from locatlas.indexer.schema import SCHEMA_VERSION, embedding_table_name
-from locatlas.indexer.store import Store
-from locatlas.indexer.tidy_limits import DROPPED
+from locatlas.indexer.store.cache_entries import damaged_entries
+from locatlas.indexer.store.digests import read_journal
+from locatlas.indexer.store.lance_files import Opened, latest_manifest, manifests
+from locatlas.indexer.store.layout import AtlasFolder
+from locatlas.indexer.store.locks import Owner
+from locatlas.indexer.store.schema import SCHEMA_VERSION, embedding_table_name
+from locatlas.indexer.store.tables import Store
+from locatlas.indexer.store.tidy_limits import DROPPED
 from locatlas.indexer.verify.declared import Declared, look_at_declared
 from locatlas.indexer.verify.file_findings import file_findings
 from locatlas.indexer.verify.files import FileState, Told, look_at_files, table_of, unknown_files

@@ -14,10 +14,10 @@ from typing import Any
 import pyarrow.compute as pc
 
 from locatlas.errors import StoreDamagedError
-from locatlas.indexer.atomic import write_atomically
-from locatlas.indexer.digest_lines import sealed, unsealed
-from locatlas.indexer.layout import AtlasFolder
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.atomic import write_atomically
+from locatlas.indexer.store.digest_lines import sealed, unsealed
+from locatlas.indexer.store.layout import AtlasFolder
+from locatlas.indexer.store.tables import Store
 from locatlas.indexer.verify.finding import Finding, Severity, finding
 from locatlas.indexer.verify.relations import images_of
 

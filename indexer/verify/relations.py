@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from locatlas.errors import InputError
-from locatlas.indexer.encoders import IMPORTED
-from locatlas.indexer.schema import embedding_table_name, image_table
+from locatlas.indexer.store.encoders import IMPORTED
+from locatlas.indexer.store.schema import embedding_table_name, image_table
 from locatlas.indexer.verify.finding import Finding, finding
 from locatlas.models.spec import EncoderSpec
 

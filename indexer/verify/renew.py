@@ -5,11 +5,11 @@ from collections.abc import Mapping
 
 from locatlas.errors import LocatlasError
 from locatlas.indexer.embed import refill
-from locatlas.indexer.encoders import StoredEncoder, stored_encoders
-from locatlas.indexer.faiss_index import refresh
-from locatlas.indexer.layout import AtlasFolder
+from locatlas.indexer.faiss.index import refresh
 from locatlas.indexer.pipeline import Progress
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.encoders import StoredEncoder, stored_encoders
+from locatlas.indexer.store.layout import AtlasFolder
+from locatlas.indexer.store.tables import Store
 from locatlas.indexer.verify import losses
 
 __all__ = ["rebuild", "renew"]

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from locatlas.indexer.cache_entries import drop_cache
-from locatlas.indexer.faiss_index import kind_of
-from locatlas.indexer.file_digest import file_digest
-from locatlas.indexer.lance_files import Opened, ids_of_fragments, open_before_newest
-from locatlas.indexer.layout import FORMAT
+from locatlas.indexer.faiss.index import kind_of
 from locatlas.indexer.pixel_cache.keeping import drop_segment
-from locatlas.indexer.schema import FOVS
-from locatlas.indexer.store import Store
-from locatlas.indexer.upgrade import OLDEST
+from locatlas.indexer.store.cache_entries import drop_cache
+from locatlas.indexer.store.file_digest import file_digest
+from locatlas.indexer.store.lance_files import Opened, ids_of_fragments, open_before_newest
+from locatlas.indexer.store.layout import FORMAT
+from locatlas.indexer.store.schema import FOVS
+from locatlas.indexer.store.tables import Store
+from locatlas.indexer.store.upgrade import OLDEST
 from locatlas.indexer.verify import losses
 from locatlas.indexer.verify.aside import Aside, addresses, drop_fragments, drop_rows, later_duplicates
 from locatlas.indexer.verify.file_findings import KEPT, PRECIOUS

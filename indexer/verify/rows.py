@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from locatlas.indexer.lance_files import Opened, reading
-from locatlas.indexer.schema import embedding_schema
-from locatlas.indexer.table_reads import IN_TURN
+from locatlas.indexer.store.lance_files import Opened, reading
+from locatlas.indexer.store.schema import embedding_schema
+from locatlas.indexer.store.table_reads import IN_TURN
 from locatlas.indexer.verify.finding import Finding, finding
 from locatlas.models.spec import Storage
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from locatlas.errors import InputError, LocatlasError, StoreDamagedError
-from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.pipeline import Progress
 from locatlas.indexer.published.objects import uri_of
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.layout import AtlasFolder
+from locatlas.indexer.store.tables import Store
 from locatlas.indexer.verify import losses
 from locatlas.indexer.verify.aside import Aside
 from locatlas.indexer.verify.files import Told

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from locatlas.errors import StoreDamagedError
-from locatlas.indexer.lance_files import Opened, latest_manifest, manifests, open_table
-from locatlas.indexer.layout import AtlasFolder
-from locatlas.indexer.schema import embedding_table_name
-from locatlas.indexer.table_reads import FIXED
+from locatlas.indexer.store.lance_files import Opened, latest_manifest, manifests, open_table
+from locatlas.indexer.store.layout import AtlasFolder
+from locatlas.indexer.store.schema import embedding_table_name
+from locatlas.indexer.store.table_reads import FIXED
 from locatlas.indexer.verify.file_findings import remedy
 from locatlas.indexer.verify.files import table_of
 from locatlas.indexer.verify.finding import Finding, finding

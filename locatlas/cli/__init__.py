@@ -19,7 +19,7 @@ from locatlas.interrupts import StopRequested, asked_to_stop, stop_on_signals
 
 __all__ = ["group", "main"]
 
-NOTES = "locatlas.query.notes"
+NOTES = "locatlas.query.answers.notes"
 """The logger of what a reader of an answer must know: for those who ask from Python."""
 
 _COMMANDS = {

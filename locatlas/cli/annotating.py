@@ -50,8 +50,8 @@ def annotate_export(out: Path, atlas: Path, crop: str | None, *, as_json: bool, 
     Open OUT/index.html beside OUT/sheet.csv; OUT/README.txt says how to fill it in.
     """
     from locatlas.models.crops import CropPlan
-    from locatlas.query.annotation_choice import SheetRequest
-    from locatlas.query.annotation_export import export_sheet
+    from locatlas.query.annotation.export import export_sheet
+    from locatlas.query.annotation.gather import SheetRequest
     from locatlas.query.atlas import open_atlas
 
     request = SheetRequest(crop=None if crop is None else CropPlan.parse(crop), **asked)
@@ -85,8 +85,8 @@ def annotate_import(sheet: Path, atlas: Path, *, as_json: bool, **asked: Any) ->
     A cell's own localizations are those that more than half of its annotators chose. A second import of the same sheet
     does nothing; if a line cannot be used, nothing is written.
     """
-    from locatlas.indexer.import_annotations import import_annotations
-    from locatlas.indexer.planes import plural
+    from locatlas.indexer.annotation.bring_in import import_annotations
+    from locatlas.indexer.files.planes import plural
 
     document = import_annotations(sheet, atlas=atlas, **asked)
     if as_json:
@@ -111,7 +111,7 @@ def annotate_import(sheet: Path, atlas: Path, *, as_json: bool, **asked: Any) ->
 @json_option
 def annotate_report(atlas: Path, level: str | None, csv: Path | None, *, as_json: bool) -> None:
     """How much was annotated by whom, how far annotators agree, and how often inherited labels hold."""
-    from locatlas.query.annotation_report import annotation_report, write_disputed
+    from locatlas.query.annotation.report import annotation_report, write_disputed
     from locatlas.query.atlas import open_atlas
 
     document = annotation_report(open_atlas(atlas).store, level=level)

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from locatlas.query.document_base import Document as _Document
+from locatlas.query.documents.base import Document as _Document
 
 __all__ = ["AnnotateExportDocument", "AnnotateImportDocument", "AnnotateReportDocument"]
 

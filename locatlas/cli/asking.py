@@ -22,7 +22,7 @@ def neighbors_command(
     atlas: Path, image_id: str | None, image: tuple[Path, ...], *, as_json: bool, **asked: Any
 ) -> None:
     """Images, or with --level protein the proteins, most similar to a protein, an image, or a new image file."""
-    from locatlas.query import answers
+    from locatlas.query.answers import tables as answers
     from locatlas.query.atlas import open_atlas
 
     table = open_atlas(atlas).neighbors(id=image_id, image=image or None, **asked)
@@ -64,7 +64,7 @@ def classify_command(
 
     With --by the votes on cells are put together to fields or proteins, and what the cells disagree on is told.
     """
-    from locatlas.query import answers
+    from locatlas.query.answers import tables as answers
     from locatlas.query.atlas import open_atlas
 
     table = open_atlas(atlas).classify(id=image_id, image=image or None, **asked)

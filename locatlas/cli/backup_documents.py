@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from locatlas.query.document_base import Document
+from locatlas.query.documents.base import Document
 
 __all__ = ["BackupDocument", "PublishDocument", "RestoreDocument"]
 

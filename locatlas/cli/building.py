@@ -162,7 +162,7 @@ def index_command(
     finish(atlas, summary, faiss=faiss, as_json=as_json)
     if summary.gone and not as_json:
         did = "removed" if prune else "they stay in the atlas; --prune removes them"
-        from locatlas.indexer.planes import plural
+        from locatlas.indexer.files.planes import plural
 
         click.echo(f"{plural(len(summary.gone), 'image')} whose files are gone, e.g. {summary.gone[0]}: {did}")
     if summary.quarantined and (strict or summary.fovs + summary.cells == 0):
@@ -237,7 +237,7 @@ def import_embeddings_command(
 ) -> None:
     """Bring vectors that were made elsewhere into an atlas: Parquet, npz, or a DINO4Cells feature .pth."""
     from locatlas.indexer.allocator import few_arenas
-    from locatlas.indexer.import_embeddings import import_embeddings
+    from locatlas.indexer.importing.run import import_embeddings
 
     few_arenas()
     summary = import_embeddings(
@@ -249,8 +249,8 @@ def import_embeddings_command(
         label_names=label_names,
         storage=storage,
     )
-    from locatlas.indexer.faiss_index import refresh
-    from locatlas.query.warm import prepare_questions
+    from locatlas.indexer.faiss.index import refresh
+    from locatlas.query.asking.warm import prepare_questions
 
     summary["indices"] = refresh(atlas, faiss, levels=(level,))
     prepare_questions(atlas, (level,))

@@ -2,8 +2,8 @@
 
 from pydantic import Field
 
-from locatlas.query.asking_documents import EncoderName
-from locatlas.query.document_base import Document as _Document
+from locatlas.query.documents.asking import EncoderName
+from locatlas.query.documents.base import Document as _Document
 
 __all__ = ["ImportDocument", "IndexDocument"]
 

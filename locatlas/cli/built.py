@@ -10,7 +10,7 @@ from locatlas.cli.common import emit_json, notice, print_table
 from locatlas.indexer.reasons import by_reason
 
 if TYPE_CHECKING:
-    from locatlas.indexer.quarantine import Rejection
+    from locatlas.indexer.store.quarantine import Rejection
     from locatlas.indexer.summary import IndexSummary
 
 __all__ = ["finish"]
@@ -21,11 +21,11 @@ SHOWN_REASONS = 12
 
 def finish(atlas: Path, summary: "IndexSummary", *, faiss: str, as_json: bool) -> None:
     """Build the FAISS index that was asked for and what first questions map, and say what was done."""
-    from locatlas.indexer.faiss_index import refresh
-    from locatlas.indexer.planes import plural
-    from locatlas.indexer.store import Store
+    from locatlas.indexer.faiss.index import refresh
+    from locatlas.indexer.files.planes import plural
+    from locatlas.indexer.store.tables import Store
     from locatlas.indexer.unread_channels import unread_channels
-    from locatlas.query.warm import prepare_questions
+    from locatlas.query.asking.warm import prepare_questions
 
     indices = refresh(atlas, faiss, levels=tuple(summary.encoders))
     prepare_questions(atlas, tuple(summary.encoders))
@@ -105,7 +105,7 @@ def _tell_profile(profile: Mapping[str, Any]) -> None:
 
 
 def _tell_cells(summary: "IndexSummary") -> None:
-    from locatlas.indexer.planes import plural
+    from locatlas.indexer.files.planes import plural
 
     found = summary.segmented
     if found.fields:

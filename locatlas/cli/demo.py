@@ -38,7 +38,7 @@ def demo(
     """
     from locatlas.indexer.encoder_choice import EncoderRequest
     from locatlas.indexer.index import index
-    from locatlas.query.answers import neighbors_document
+    from locatlas.query.answers.tables import neighbors_document
     from locatlas.query.atlas import open_atlas
 
     root = Path(folder).expanduser().resolve()

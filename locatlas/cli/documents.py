@@ -15,15 +15,15 @@ from locatlas.cli.probing_documents import ProbeDocument
 from locatlas.cli.report_documents import ReportDocument
 from locatlas.cli.status_documents import StatusDocument
 from locatlas.cli.training_documents import FinetuneDocument
-from locatlas.query.asking_documents import (
+from locatlas.query.documents.asking import (
     ClassifyDocument,
     NeighborsDocument,
     ProteinsDocument,
     SweepDocument,
 )
-from locatlas.query.benchmarking_documents import BenchmarkDocument
-from locatlas.query.comparing_documents import CompareDocument
-from locatlas.query.document_base import Document as _Document
+from locatlas.query.documents.base import Document as _Document
+from locatlas.query.documents.benchmarking import BenchmarkDocument
+from locatlas.query.documents.comparing import CompareDocument
 
 __all__ = [
     "DOCUMENTS",

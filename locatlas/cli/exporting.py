@@ -38,10 +38,10 @@ def _run(
     kind: str, atlas: Path, out: Path, *, as_json: bool, overwrite: bool, k: int | None = None,
     method: str | None = None, **scope: Any,
 ) -> None:  # fmt: skip
+    from locatlas.query.asking.scope import Scope
+    from locatlas.query.asking.shelf import Shelf
     from locatlas.query.atlas import open_atlas
     from locatlas.query.export.run import export
-    from locatlas.query.scope import Scope
-    from locatlas.query.shelf import Shelf
 
     shelf = Shelf(open_atlas(atlas).store)
     done = export(shelf, kind, out, Scope(**scope), k=k, method=method, overwrite=overwrite)

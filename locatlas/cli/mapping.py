@@ -36,16 +36,16 @@ def map_command(atlas: Path, plot: Path | None, *, refit: bool, as_json: bool, *
 
     Run again it does nothing, or places what came later without drawing the others anew. Answers never come from a map.
     """
+    from locatlas.query.asking.shelf import Shelf
     from locatlas.query.atlas import open_atlas
-    from locatlas.query.map_make import MapRequest, make_map
-    from locatlas.query.shelf import Shelf
+    from locatlas.query.map.make import MapRequest, make_map
 
     params = {name: asked.pop(name) for name in ("n_neighbors", "min_dist", "perplexity")}
     shelf = Shelf(open_atlas(atlas).store)
     result = make_map(shelf, MapRequest(params=params, refit=refit, **asked), tell=notice)
     points = result.points
     if plot is not None:
-        from locatlas.query.map_plot import plot_map
+        from locatlas.query.map.plot import plot_map
 
         plot_map(points, result.localizations, plot)
         notice(f"drawn: {plot}")

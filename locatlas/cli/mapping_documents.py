@@ -4,8 +4,8 @@ from typing import Any
 
 from pydantic import Field
 
-from locatlas.query.asking_documents import EncoderName
-from locatlas.query.document_base import Document
+from locatlas.query.documents.asking import EncoderName
+from locatlas.query.documents.base import Document
 
 __all__ = ["ExportDocument", "ExportSiteDocument", "MapDocument", "NapariDocument"]
 

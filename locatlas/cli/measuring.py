@@ -162,7 +162,7 @@ def sweep_command(atlas: Path, plot: Path | None, csv: Path | None, *, as_json: 
 @json_option
 def proteins_command(atlas: Path, csv: Path | None, *, as_json: bool, **asked: Any) -> None:
     """How much the images of each protein resemble each other, against those of other proteins."""
-    from locatlas.query import answers
+    from locatlas.query.answers import tables as answers
     from locatlas.query.atlas import open_atlas
 
     table = open_atlas(atlas).proteins(**asked)

@@ -4,9 +4,9 @@ from typing import Any
 
 from pydantic import Field
 
-from locatlas.query.asking_documents import EncoderName, ProfileName
-from locatlas.query.document_base import Document as _Document
-from locatlas.query.trained_on_document import TRAINED_ON, TrainedOn
+from locatlas.query.documents.asking import EncoderName, ProfileName
+from locatlas.query.documents.base import Document as _Document
+from locatlas.query.documents.trained_on import TRAINED_ON, TrainedOn
 
 __all__ = ["ProbeDocument"]
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from pydantic import Field
 
-from locatlas.query.asking_documents import EncoderName, NeighborsDocument, ProteinsDocument, SweepDocument
-from locatlas.query.document_base import Document as _Document
+from locatlas.query.documents.asking import EncoderName, NeighborsDocument, ProteinsDocument, SweepDocument
+from locatlas.query.documents.base import Document as _Document
 
 __all__ = ["CountedReason", "ReportDocument"]
 

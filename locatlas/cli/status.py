@@ -21,7 +21,7 @@ _WORDS = {"fov": ("field of view", "fields of view"), "cell": ("cell", "cells")}
 @json_option
 def status_command(atlas: Path, *, as_json: bool) -> None:
     """What an atlas holds: images, encoders and their coverage, indices, quarantine, last runs, and what is to do."""
-    from locatlas.indexer.encoders import stored_encoders
+    from locatlas.indexer.store.encoders import stored_encoders
     from locatlas.query.atlas import open_atlas
 
     opened = open_atlas(atlas)
@@ -45,7 +45,7 @@ def status_command(atlas: Path, *, as_json: bool) -> None:
 
 def _counted(document: dict[str, Any]) -> str:
     """How many images of which level, of how many data sets."""
-    from locatlas.indexer.planes import plural
+    from locatlas.indexer.files.planes import plural
 
     found = document["datasets"]
     counts = [f"{n:,} {_WORDS[level][n != 1]}" for level, one in found.items() if (n := sum(one.values()))]
@@ -182,7 +182,7 @@ def _renewing(document: dict[str, Any]) -> Iterator[str]:
 
 def _to_do(document: dict[str, Any], imported: Container[str]) -> Iterator[str]:
     """What is incomplete or in the way, with the command that helps."""
-    from locatlas.indexer.planes import plural
+    from locatlas.indexer.files.planes import plural
 
     def command(verb: str) -> str:
         return f"locatlas {verb} --atlas {shlex.quote(document['path'])}"
@@ -214,7 +214,7 @@ def _to_do(document: dict[str, Any], imported: Container[str]) -> Iterator[str]:
 
 def _to_embed(document: dict[str, Any], imported: Container[str], command: Callable[[str], str]) -> Iterator[str]:
     """Images that wait for their vector."""
-    from locatlas.indexer.planes import plural
+    from locatlas.indexer.files.planes import plural
 
     if any(document["datasets"].values()) and not document["encoders"]:
         yield f"no vectors yet: {command('embed')}"
@@ -234,7 +234,7 @@ def _to_embed(document: dict[str, Any], imported: Container[str], command: Calla
 
 def _quarantined(document: dict[str, Any]) -> Iterator[str]:
     """What could not be used, by data set, with the most frequent reason."""
-    from locatlas.indexer.planes import plural
+    from locatlas.indexer.files.planes import plural
 
     reasons = {one["dataset"]: one for one in reversed(document["quarantine_reasons"])}
     listed = Counter(one["dataset"] for one in document["quarantined"])

@@ -11,7 +11,7 @@ from locatlas.cli.progress import progress_bar
 from locatlas.cli.training_options import DATA_OPTIONS, DINO_OPTIONS, LABELS_OPTIONS, TRAINING_OPTIONS, options
 
 if TYPE_CHECKING:
-    from locatlas.indexer.finetune_result import FinetuneResult
+    from locatlas.indexer.training.result import FinetuneResult
 
 _OF_LABELS = ("labels", "label_source", "map_labels", "head", "validation", "patience")
 _OF_DINO = ("prototypes", "local_crops")
@@ -64,7 +64,7 @@ def _run(atlas: Path, asked: dict[str, Any], *, as_json: bool) -> None:
     if asked["epochs"] is not None and asked["steps"] is not None:
         message = "--epochs and --steps both say how long; give one of them"
         raise click.UsageError(message)
-    from locatlas.indexer.finetune_request import FinetuneRequest
+    from locatlas.indexer.training.request import FinetuneRequest
     from locatlas.models.training.dino_options import DinoOptions
     from locatlas.query.finetuning import finetune
 
@@ -88,7 +88,7 @@ def _run(atlas: Path, asked: dict[str, Any], *, as_json: bool) -> None:
         )
     if result is None:
         return  # torchrun: the first process tells
-    from locatlas.indexer.faiss_index import refresh
+    from locatlas.indexer.faiss.index import refresh
 
     indices = refresh(atlas, "auto", levels=(result.manifest.level,)) if follow else {}
     if as_json:
@@ -99,7 +99,7 @@ def _run(atlas: Path, asked: dict[str, Any], *, as_json: bool) -> None:
 
 def _tell(atlas: Path, result: "FinetuneResult", told: Container[str]) -> None:
     """What came of a training; notes that were told when it began are not told again."""
-    from locatlas.indexer.planes import plural
+    from locatlas.indexer.files.planes import plural
 
     said, known = result.to_dict(), result.manifest
     numbers = known.metrics

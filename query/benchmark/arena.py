@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locatlas.indexer.datasets.hpa_tables import LIST
-from locatlas.query.leakage import training_overlap
-from locatlas.query.notes import mixed_vocabularies
-from locatlas.query.scope import Scope, look
-from locatlas.query.shelf import Shelf
-from locatlas.query.subjects import Subject
+from locatlas.query.answers.notes import mixed_vocabularies
+from locatlas.query.asking.leakage import training_overlap
+from locatlas.query.asking.scope import Scope, look
+from locatlas.query.asking.shelf import Shelf
+from locatlas.query.asking.subjects import Subject
 
 __all__ = ["Arena"]
 

@@ -1,8 +1,8 @@
 """What the names in a grid mean at each level of an atlas. Reads the store."""
 
 from locatlas.errors import InputError
-from locatlas.indexer.encoders import StoredEncoder, current, stored_encoders
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.encoders import StoredEncoder, current, stored_encoders
+from locatlas.indexer.store.tables import Store
 from locatlas.models import registry
 from locatlas.query.benchmark.expand import Meant
 from locatlas.query.benchmark.grid import CURRENT, Grid

@@ -15,8 +15,8 @@ from locatlas.query.benchmark.corrections import holm
 from locatlas.query.benchmark.permutation import DEFAULT_PERMUTATIONS, permutation_p, smallest_p, swaps_needed
 from locatlas.query.benchmark.scored import Scored
 from locatlas.query.benchmark.summary import aligned_counts
-from locatlas.query.bootstrap import DEFAULT_REPLICATES, replicate_statistics
-from locatlas.query.metrics import macro_f1
+from locatlas.query.scores.bootstrap import DEFAULT_REPLICATES, replicate_statistics
+from locatlas.query.scores.metrics import macro_f1
 
 __all__ = [
     "LEVEL",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from locatlas.query.metrics import Counts, macro_f1
+from locatlas.query.scores.metrics import Counts, macro_f1
 
 __all__ = ["DEFAULT_PERMUTATIONS", "EXACT_GROUPS", "permutation_p", "smallest_p", "swaps_needed"]
 

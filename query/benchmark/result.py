@@ -18,7 +18,7 @@ from locatlas.query.benchmark.rows import tidy
 from locatlas.query.benchmark.scored import Scored
 from locatlas.query.benchmark.summary import Summary, summarize
 from locatlas.query.benchmark.write_rows import write_rows
-from locatlas.query.metrics import DEFINITIONS as SCORES
+from locatlas.query.scores.metrics import DEFINITIONS as SCORES
 
 __all__ = ["DEFINITIONS", "BenchmarkResult"]
 

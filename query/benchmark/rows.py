@@ -11,7 +11,7 @@ import numpy as np
 from locatlas.query.benchmark.calibration import reliability
 from locatlas.query.benchmark.cell import Cell
 from locatlas.query.benchmark.scored import Scored
-from locatlas.query.metrics import Counts
+from locatlas.query.scores.metrics import Counts
 
 __all__ = ["from_row", "tidy", "to_row"]
 

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from locatlas.errors import InputError, LocatlasError, UnknownNameError
-from locatlas.indexer.benchmarks import put_results, results
-from locatlas.indexer.ledger import versions
 from locatlas.indexer.pipeline import Progress
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.benchmarks import put_results, results
+from locatlas.indexer.store.ledger import versions
+from locatlas.indexer.store.tables import Store
+from locatlas.query.asking.scope import Scope
+from locatlas.query.asking.shelf import Shelf
 from locatlas.query.benchmark.arena import Arena
 from locatlas.query.benchmark.cell import Cell
 from locatlas.query.benchmark.entries import meant_by
@@ -23,8 +25,6 @@ from locatlas.query.benchmark.rows import from_row, to_row
 from locatlas.query.benchmark.score import Skipped, score_cells
 from locatlas.query.benchmark.scored import Scored
 from locatlas.query.benchmark.vectors import ensure_finetuned, ensure_vectors
-from locatlas.query.scope import Scope
-from locatlas.query.shelf import Shelf
 
 __all__ = ["benchmark", "planned"]
 

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from locatlas.query import exact
+from locatlas.query.answers.vote import DEFAULT_TEMPERATURE, predict_multi, predict_single, votes
 from locatlas.query.benchmark.arena import Arena
 from locatlas.query.benchmark.calibration import N_BINS, tally
 from locatlas.query.benchmark.cell import Cell
 from locatlas.query.benchmark.scored import Scored
 from locatlas.query.benchmark.settings import DEFAULTS, grade_weights
 from locatlas.query.benchmark.splits import Split, make_split
-from locatlas.query.exclude import encode_names
-from locatlas.query.metrics import Counts, confusion_matrix
-from locatlas.query.vote import DEFAULT_TEMPERATURE, predict_multi, predict_single, votes
-from locatlas.query.within import search_within
+from locatlas.query.scores.metrics import Counts, confusion_matrix
+from locatlas.query.search import exact
+from locatlas.query.search.exclude import encode_names
+from locatlas.query.search.within import search_within
 from locatlas.types import Neighbors
 
 __all__ = ["Skipped", "score_cells"]

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locatlas.query.benchmark.cell import Cell
-from locatlas.query.metrics import Counts, balanced_accuracy, f1, macro_f1, micro_f1
+from locatlas.query.scores.metrics import Counts, balanced_accuracy, f1, macro_f1, micro_f1
 
 __all__ = ["Scored"]
 

@@ -8,8 +8,8 @@ from typing import Any, get_args
 from locatlas.errors import InputError, UnknownNameError
 from locatlas.indexer.labels import get_label_map
 from locatlas.models.training.heads import HeadKind
-from locatlas.query.filters import parse
-from locatlas.query.label_source import LABEL_SOURCES
+from locatlas.query.asking.filters import parse
+from locatlas.query.asking.label_source import LABEL_SOURCES
 
 __all__ = ["DEFAULTS", "FINETUNE", "SETTINGS", "Setting", "grade_weights"]
 

@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locatlas.errors import InputError, LeakageError
-from locatlas.indexer.training_rows import TrainingRows, split
-from locatlas.indexer.trainings import group_value
+from locatlas.indexer.store.trainings import group_value
+from locatlas.indexer.training.rows import TrainingRows, split
 from locatlas.models.training.splits import hold_out
 from locatlas.query.benchmark.arena import Arena
 from locatlas.query.benchmark.cell import Cell
 from locatlas.query.benchmark.settings import DEFAULTS
-from locatlas.query.exclude import encode_names
-from locatlas.query.probe_parts import Parts, parts_of_fold
-from locatlas.query.protocols import grouped_folds
-from locatlas.query.sweep_rows import Rows, choose_rows
+from locatlas.query.probe.parts import Parts, parts_of_fold
+from locatlas.query.scores.protocols import grouped_folds
+from locatlas.query.search.exclude import encode_names
+from locatlas.query.sweep.rows import Rows, choose_rows
 
 __all__ = ["Split", "make_split"]
 

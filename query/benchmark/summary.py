@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from locatlas.query.benchmark.calibration import reliability
 from locatlas.query.benchmark.cell import Cell
 from locatlas.query.benchmark.scored import Scored
-from locatlas.query.bootstrap import DEFAULT_REPLICATES, Statistic, replicate_statistics
-from locatlas.query.metrics import Counts, balanced_accuracy, macro_f1, micro_f1
-from locatlas.query.probe_result import Spread
+from locatlas.query.probe.result import Spread
+from locatlas.query.scores.bootstrap import DEFAULT_REPLICATES, Statistic, replicate_statistics
+from locatlas.query.scores.metrics import Counts, balanced_accuracy, macro_f1, micro_f1
 
 __all__ = ["SCORES", "Summary", "aligned_counts", "summarize"]
 

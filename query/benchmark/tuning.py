@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from locatlas.indexer.finetune_request import FinetuneRequest
+from locatlas.indexer.training.request import FinetuneRequest
 from locatlas.query.benchmark.settings import DEFAULTS
 
 __all__ = ["finetune_request"]

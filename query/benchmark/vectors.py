@@ -6,7 +6,7 @@ from locatlas.errors import InputError, LocatlasError
 from locatlas.indexer.embed import embed
 from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.pipeline import Progress
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.tables import Store
 from locatlas.query.benchmark.cell import Cell
 from locatlas.query.benchmark.entries import image_level, known_by_name
 from locatlas.query.benchmark.expand import Variant

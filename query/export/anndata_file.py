@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from locatlas.errors import InputError
 from locatlas.query.export.chosen import SEPARATOR, Chosen, flat_columns, neighbors_within, on_map
 from locatlas.query.export.target import whole_file
-from locatlas.query.map import map_command, read_map
-from locatlas.query.map_rows import stored_methods
+from locatlas.query.map.rows import stored_methods
+from locatlas.query.map.stored import map_command, read_map
 from locatlas.types import Neighbors
 
 if TYPE_CHECKING:

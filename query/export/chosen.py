@@ -10,15 +10,15 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from locatlas.errors import InputError
-from locatlas.indexer.aligned import rows_in
-from locatlas.indexer.encoders import StoredEncoder
-from locatlas.indexer.ledger import versions
-from locatlas.query.map import MapPoints, unit_digests
-from locatlas.query.scope import Scope, look
-from locatlas.query.shelf import Shelf
-from locatlas.query.subjects import Subject
-from locatlas.query.view import View
-from locatlas.query.within import search_within
+from locatlas.indexer.store.aligned import rows_in
+from locatlas.indexer.store.encoders import StoredEncoder
+from locatlas.indexer.store.ledger import versions
+from locatlas.query.asking.scope import Scope, look
+from locatlas.query.asking.shelf import Shelf
+from locatlas.query.asking.subjects import Subject
+from locatlas.query.asking.view import View
+from locatlas.query.map.stored import MapPoints, unit_digests
+from locatlas.query.search.within import search_within
 from locatlas.types import Neighbors
 
 __all__ = ["SEPARATOR", "Chosen", "choose", "flat_columns", "neighbors_within", "on_map"]

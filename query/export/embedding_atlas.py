@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from locatlas.errors import InputError
-from locatlas.indexer.schema import image_table
+from locatlas.indexer.store.schema import image_table
 from locatlas.query.export.chosen import Chosen, flat_columns, neighbors_within, on_map
 from locatlas.query.export.target import check_target, whole_file
-from locatlas.query.map import map_command, read_map
+from locatlas.query.map.stored import map_command, read_map
 from locatlas.types import Neighbors
 
 __all__ = ["write_embedding_atlas"]

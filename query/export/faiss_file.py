@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from locatlas.indexer.file_digest import file_digest
+from locatlas.indexer.store.file_digest import file_digest
 from locatlas.query.export.chosen import Chosen
 from locatlas.query.export.target import whole_folder
-from locatlas.query.unit import unit_rows
+from locatlas.query.search.unit import unit_rows
 
 __all__ = ["FILES", "write_faiss"]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from locatlas.indexer.file_digest import sync_folder
+from locatlas.indexer.store.file_digest import sync_folder
 
 __all__ = ["replaced_folder"]
 

@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from locatlas.errors import UnknownNameError
+from locatlas.query.asking.scope import Scope
+from locatlas.query.asking.shelf import Shelf
 from locatlas.query.export.anndata_file import write_anndata
 from locatlas.query.export.chosen import choose
 from locatlas.query.export.embedding_atlas import write_embedding_atlas
 from locatlas.query.export.faiss_file import FILES, write_faiss
 from locatlas.query.export.profiles_file import write_profiles
 from locatlas.query.export.target import check_target
-from locatlas.query.scope import Scope
-from locatlas.query.shelf import Shelf
 
 __all__ = ["KINDS", "Exported", "Kind", "export"]
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from locatlas.errors import InputError
-from locatlas.indexer.file_digest import sync_folder
+from locatlas.indexer.store.file_digest import sync_folder
 from locatlas.query.export.replaced_folder import replaced_folder
 
 __all__ = ["check_target", "whole_file", "whole_folder"]

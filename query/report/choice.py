@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from locatlas.query.view import View
+from locatlas.query.asking.view import View
 
 __all__ = ["Chosen", "as_table", "choose_images", "choose_proteins"]
 

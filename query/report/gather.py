@@ -8,10 +8,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from locatlas.indexer import encoders
-from locatlas.indexer.store import Store
+from locatlas.indexer.store import encoders
+from locatlas.indexer.store.tables import Store
 from locatlas.models.spec import EncoderSpec
-from locatlas.query.answers import neighbors_document, proteins_document
+from locatlas.query.answers.tables import neighbors_document, proteins_document
+from locatlas.query.asking.selection import filters_of
+from locatlas.query.asking.view import View
 from locatlas.query.atlas import Atlas
 from locatlas.query.benchmark.summary import Summary
 from locatlas.query.report.choice import Chosen, as_table, choose_images, choose_proteins
@@ -24,10 +26,8 @@ from locatlas.query.report.holdings import (
 )
 from locatlas.query.report.measured import class_rows, summary_of
 from locatlas.query.report.request import ReportRequest
-from locatlas.query.selection import filters_of
-from locatlas.query.sweep import DEFAULT_KS
-from locatlas.query.sweep_result import KResult, SweepResult
-from locatlas.query.view import View
+from locatlas.query.sweep.every_k import DEFAULT_KS
+from locatlas.query.sweep.result import KResult, SweepResult
 
 __all__ = ["Gathered", "gather"]
 

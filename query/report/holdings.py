@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from locatlas.indexer.reasons import by_reason
-from locatlas.query.view import View
+from locatlas.query.asking.view import View
 
 __all__ = ["count_flags", "count_labels", "count_localizations", "count_splits", "quarantine_by_reason"]
 

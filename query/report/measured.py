@@ -12,10 +12,10 @@ from locatlas.query.benchmark.cell import Cell
 from locatlas.query.benchmark.cell import Protocol as GridProtocol
 from locatlas.query.benchmark.scored import Scored
 from locatlas.query.benchmark.summary import Summary, summarize
-from locatlas.query.exclude import encode_names
-from locatlas.query.metrics import Counts
 from locatlas.query.report.choice import as_table
-from locatlas.query.sweep_result import KResult, SweepResult
+from locatlas.query.scores.metrics import Counts
+from locatlas.query.search.exclude import encode_names
+from locatlas.query.sweep.result import KResult, SweepResult
 
 __all__ = ["class_rows", "summary_of"]
 

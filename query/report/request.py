@@ -5,10 +5,10 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from locatlas.errors import InputError, UnknownNameError
-from locatlas.query.label_source import LabelSource
-from locatlas.query.selection import Where, filters_of
-from locatlas.query.sweep import Protocol
-from locatlas.query.vote import Weights
+from locatlas.query.answers.vote import Weights
+from locatlas.query.asking.label_source import LabelSource
+from locatlas.query.asking.selection import Where, filters_of
+from locatlas.query.sweep.every_k import Protocol
 
 __all__ = ["ReportRequest"]
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from locatlas.indexer.schema import image_table
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.schema import image_table
+from locatlas.indexer.store.tables import Store
 from locatlas.query.atlas import Atlas
 from locatlas.query.figures import check_matplotlib
 from locatlas.query.report.figures import draw_figures, write_tables

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from locatlas.errors import LocatlasError
-from locatlas.indexer.ledger import versions
+from locatlas.indexer.store.ledger import versions
 from locatlas.query.serve.context import Context
 from locatlas.query.serve.failures import said_of, without_paths
 from locatlas.query.serve.limits import Budget, BusyError, Lane, ServeLimits, TooLongError, one_blas_thread

@@ -4,8 +4,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from locatlas.query.asking_documents import ClassifyDocument, EncoderName, NeighborsDocument
-from locatlas.query.document_base import Document
+from locatlas.query.documents.asking import ClassifyDocument, EncoderName, NeighborsDocument
+from locatlas.query.documents.base import Document
 
 __all__ = [
     "ApiStatus",

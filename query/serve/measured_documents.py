@@ -2,8 +2,8 @@
 
 from pydantic import Field
 
-from locatlas.query.benchmarking_documents import SummaryRow
-from locatlas.query.document_base import Document
+from locatlas.query.documents.base import Document
+from locatlas.query.documents.benchmarking import SummaryRow
 
 __all__ = ["MeasuredDocument", "StoredBenchmarks", "StoredSweeps"]
 

@@ -6,12 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from locatlas.indexer.schema import image_table
-from locatlas.query.map import MapPoints, read_map
+from locatlas.indexer.store.schema import image_table
+from locatlas.query.asking.vocabulary import mapped_lists
+from locatlas.query.map.stored import MapPoints, read_map
 from locatlas.query.serve.asked import PointsAsked
 from locatlas.query.serve.catalogue import Catalogue
 from locatlas.query.serve.reading import Desk
-from locatlas.query.vocabulary import mapped_lists
 
 __all__ = ["points_table"]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from locatlas.errors import StoreDamagedError
-from locatlas.indexer.lance_files import table_state
-from locatlas.indexer.layout import AtlasFolder
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.lance_files import table_state
+from locatlas.indexer.store.layout import AtlasFolder
+from locatlas.indexer.store.tables import Store
 from locatlas.query.atlas import Atlas
 
 __all__ = ["Desk", "HeldStore", "Stamp"]

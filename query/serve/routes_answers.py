@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import pyarrow as pa
 from fastapi import APIRouter, Query, Request
 
-from locatlas.query import answers
-from locatlas.query.asking_documents import ClassifyDocument, NeighborsDocument
+from locatlas.query.answers import tables as answers
+from locatlas.query.documents.asking import ClassifyDocument, NeighborsDocument
 from locatlas.query.plain import plain
 from locatlas.query.serve.arrow import ARROW, wants_arrow
 from locatlas.query.serve.asked import ClassifyAsked, NeighborsAsked

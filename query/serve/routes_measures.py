@@ -11,12 +11,12 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi import Path as InPath
 
 from locatlas.errors import one_line
-from locatlas.query import answers
-from locatlas.query.asking_documents import ProteinsDocument, SweepDocument
+from locatlas.query.answers import tables as answers
 from locatlas.query.benchmark.result import DEFINITIONS
 from locatlas.query.benchmark.rows import from_row
 from locatlas.query.benchmark.scored import Scored
 from locatlas.query.benchmark.summary import Summary, summarize
+from locatlas.query.documents.asking import ProteinsDocument, SweepDocument
 from locatlas.query.plain import plain
 from locatlas.query.serve.arrow import wants_arrow
 from locatlas.query.serve.asked import ResemblanceAsked, SweepAsked

@@ -11,14 +11,14 @@ from fastapi import APIRouter, HTTPException, Query
 from fastapi import Path as InPath
 
 from locatlas.errors import UnknownNameError, one_line
-from locatlas.indexer.encoders import stored_encoders
-from locatlas.indexer.ledger import versions
+from locatlas.indexer.store.encoders import stored_encoders
+from locatlas.indexer.store.ledger import versions
+from locatlas.query.asking.vocabulary import mixed
 from locatlas.query.serve.asked import MOST_K
 from locatlas.query.serve.catalogue import COLUMNS, Catalogue
 from locatlas.query.serve.context import ERRORS, MOST_TEXT, Context
 from locatlas.query.serve.documents import ApiStatus, ImageDocument, ProteinDocument, ProteinPage, Suggestion
 from locatlas.query.serve.reading import Desk
-from locatlas.query.vocabulary import mixed
 
 __all__ = ["catalogue", "image_row", "names_router"]
 

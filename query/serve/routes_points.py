@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from locatlas.errors import InputError
-from locatlas.query import answers
+from locatlas.query.answers import tables as answers
 from locatlas.query.plain import plain
 from locatlas.query.serve.arrow import ARROW
 from locatlas.query.serve.asked import CompareAsked, ConfidenceAsked, EmbeddingsAsked, PointsAsked

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import UploadFile
 
 from locatlas.errors import ImageRejectedError, InputError, one_line
-from locatlas.query import answers
+from locatlas.query.answers import tables as answers
 from locatlas.query.plain import plain
 from locatlas.query.serve.asked import MOST_K, Text
 from locatlas.query.serve.context import ERRORS, Context

@@ -13,7 +13,7 @@ from typing import Any
 import uvicorn
 
 from locatlas.errors import InputError
-from locatlas.indexer.decoders import decoders
+from locatlas.indexer.files.decoders import decoders
 from locatlas.interrupts import StopRequested
 from locatlas.query.serve.app import create_app
 from locatlas.query.serve.connection import PatientProtocol

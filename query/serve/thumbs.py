@@ -9,12 +9,12 @@ from math import ceil
 from typing import Any, Literal
 
 from locatlas.errors import ImageRejectedError, InputError
-from locatlas.indexer.annotation_pictures import CONTEXT
+from locatlas.indexer.annotation.pictures import CONTEXT
 from locatlas.indexer.cells.rows import source_digest_of_cell
-from locatlas.indexer.decoding import read_image
+from locatlas.indexer.files.decoding import read_image
+from locatlas.indexer.files.thumbnails import HIGH_PERCENTILE, LOW_PERCENTILE, STAIN_COLOURS, thumbnail, value_range
 from locatlas.indexer.records import ImageRecord
-from locatlas.indexer.rows import is_cut, place_of, record_from_row
-from locatlas.indexer.thumbnails import HIGH_PERCENTILE, LOW_PERCENTILE, STAIN_COLOURS, thumbnail, value_range
+from locatlas.indexer.store.rows import is_cut, place_of, record_from_row
 from locatlas.models.crops import CropPlan, cut
 from locatlas.query.serve.reading import Desk
 from locatlas.query.serve.routes_names import image_row

@@ -34,8 +34,8 @@ from locatlas.query.benchmark.cell import Cell
 from locatlas.query.benchmark.score import score_cells
 from locatlas.query.benchmark.scored import Scored
 from locatlas.query.benchmark.splits import Split, make_split
-from locatlas.query.sweep import sweep
-from locatlas.query.within import search_within
+from locatlas.query.search.within import search_within
+from locatlas.query.sweep.every_k import sweep
 
 KS = (1, 2, 3, 5, 10, 15, 20, 30, 50, 100)
 VOTES = ("uniform", "softmax")

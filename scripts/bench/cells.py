@@ -39,13 +39,13 @@ from locatlas.indexer.cells.segmenters import get_segmenter, segment
 from locatlas.indexer.cells.stage import find_cells
 from locatlas.indexer.cells.thumbnails import cell_thumbnails
 from locatlas.indexer.datasets import read_records
-from locatlas.indexer.images import read_image
+from locatlas.indexer.files.images import read_image
 from locatlas.indexer.job import Job
-from locatlas.indexer.ledger import Run
-from locatlas.indexer.quarantine import Quarantine
 from locatlas.indexer.reading import pixel_columns
 from locatlas.indexer.records import ImageRecord
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.ledger import Run
+from locatlas.indexer.store.quarantine import Quarantine
+from locatlas.indexer.store.tables import Store
 from locatlas.indexer.synthetic import make_collection
 
 LOOKED_AT = (200, 1000, 2000)

@@ -11,8 +11,8 @@ import json
 import numpy as np
 from numpy.typing import NDArray
 
-from locatlas.query.bootstrap import bootstrap_intervals
-from locatlas.query.metrics import Counts, macro_f1
+from locatlas.query.scores.bootstrap import bootstrap_intervals
+from locatlas.query.scores.metrics import Counts, macro_f1
 
 GROUPS = (22, 21, 6, 3, 2)
 ROWS = 9

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from locatlas.indexer import decoding, images
 from locatlas.indexer.encoder_choice import EncoderRequest
+from locatlas.indexer.files import decoding, images
 from locatlas.indexer.index import index
 from locatlas.indexer.pixel_cache import reading as path_of_index
 from locatlas.indexer.records import ImageRecord, Source

@@ -27,9 +27,9 @@ from typing import Any
 
 import numpy as np
 
-from locatlas.indexer.digests import Digests
 from locatlas.indexer.index import index
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.digests import Digests
+from locatlas.indexer.store.tables import Store
 from locatlas.indexer.synthetic.collection import make_collection
 from locatlas.indexer.verify.run import verify
 

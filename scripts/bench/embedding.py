@@ -149,7 +149,7 @@ def end_to_end(
 
 def input_side(folder: Path, name: str) -> list[dict[str, Any]]:
     """Core ms an image in one thread, best of seven turns; the network gets the same planes either way."""
-    from locatlas.indexer.images import read_image
+    from locatlas.indexer.files.images import read_image
     from locatlas.indexer.records import ImageRecord, Source
     from locatlas.models.encode import resolve
     from locatlas.models.transforms import network_input

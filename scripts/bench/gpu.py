@@ -228,7 +228,7 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    from locatlas.indexer.images import read_image
+    from locatlas.indexer.files.images import read_image
     from locatlas.indexer.records import ImageRecord, Source
     from locatlas.models import batches, registry
     from locatlas.models.hardware import usable_device

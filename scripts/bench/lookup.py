@@ -24,12 +24,12 @@ from lancedb.index import IvfRq
 from numpy.typing import NDArray
 
 import locatlas
-from locatlas.indexer.faiss_index import refresh
-from locatlas.indexer.store import Store
-from locatlas.query import lookup
-from locatlas.query.exact import normalize
-from locatlas.query.lookup import Queries, look_up
-from locatlas.query.shelf import Loaded, Shelf
+from locatlas.indexer.faiss.index import refresh
+from locatlas.indexer.store.tables import Store
+from locatlas.query.asking import lookup
+from locatlas.query.asking.lookup import Queries, look_up
+from locatlas.query.asking.shelf import Loaded, Shelf
+from locatlas.query.search.exact import normalize
 
 sys.path.insert(0, str(Path(__file__).parent))
 from sweep import clustered

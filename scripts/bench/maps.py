@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from sklearn.manifold import trustworthiness
 
-from locatlas.query.map_neighbors import tsne, umap
-from locatlas.query.map_projection import fit_pca
-from locatlas.query.unit import normalize, prepare
+from locatlas.query.map.neighbors import tsne, umap
+from locatlas.query.map.projection import fit_pca
+from locatlas.query.search.unit import normalize, prepare
 
 CLUSTERS = 40
 

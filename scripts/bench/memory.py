@@ -29,15 +29,16 @@ import numpy as np
 import pyarrow as pa
 import tifffile
 
-from locatlas.indexer import allocator, encoders
+from locatlas.indexer import allocator
 from locatlas.indexer.commits import Commits, Done, Loaded, Pending
 from locatlas.indexer.embed import reembed
-from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.index import index
-from locatlas.indexer.ledger import Run
-from locatlas.indexer.quarantine import Quarantine
 from locatlas.indexer.records import ImageRecord
-from locatlas.indexer.store import Store
+from locatlas.indexer.store import encoders
+from locatlas.indexer.store.encoders import StoredEncoder
+from locatlas.indexer.store.ledger import Run
+from locatlas.indexer.store.quarantine import Quarantine
+from locatlas.indexer.store.tables import Store
 from locatlas.models.encode import resolve
 
 EDGE_PX = 64

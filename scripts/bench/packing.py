@@ -26,15 +26,15 @@ import numpy as np
 import tifffile
 from embedding import show, write_fields  # beside this file
 
-from locatlas.indexer.decoders import decoders
 from locatlas.indexer.embed import embed
 from locatlas.indexer.encoder_choice import EncoderRequest
+from locatlas.indexer.files.decoders import decoders
+from locatlas.indexer.files.read_ahead import read_ahead
 from locatlas.indexer.index import index
 from locatlas.indexer.pixel_cache.reading import PixelCache, read_row
 from locatlas.indexer.pixel_cache.run import pack
-from locatlas.indexer.read_ahead import read_ahead
-from locatlas.indexer.rows import record_from_row
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.rows import record_from_row
+from locatlas.indexer.store.tables import Store
 
 OTHER_PLAN = {"mapping": "random", "passes": "joint", "seed": 1}
 

@@ -23,12 +23,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from locatlas.indexer import encoder_choice, encoders
+from locatlas.indexer import encoder_choice
 from locatlas.indexer.embed import embed
 from locatlas.indexer.encoder_choice import EncoderRequest
-from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.index import index
-from locatlas.indexer.store import Store
+from locatlas.indexer.store import encoders
+from locatlas.indexer.store.encoders import StoredEncoder
+from locatlas.indexer.store.tables import Store
 from locatlas.indexer.synthetic.collection import make_collection
 
 

@@ -22,10 +22,10 @@ import lance
 import numpy as np
 from numpy.typing import NDArray
 
-from locatlas.indexer.faiss_kinds import new_index, train_and_add
-from locatlas.indexer.faiss_recall import measure_recall, truth_of, tuned
+from locatlas.indexer.faiss.kinds import new_index, train_and_add
+from locatlas.indexer.faiss.recall import measure_recall, truth_of, tuned
 from locatlas.indexer.pipeline import COMMIT_ROWS
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.tables import Store
 
 DIM = 384
 QUERIES = 100

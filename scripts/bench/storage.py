@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import locatlas
-from locatlas.indexer.encoders import current
-from locatlas.indexer.store import Store
-from locatlas.query.lookup import Queries, look_up
-from locatlas.query.shelf import Shelf
+from locatlas.indexer.store.encoders import current
+from locatlas.indexer.store.tables import Store
+from locatlas.query.asking.lookup import Queries, look_up
+from locatlas.query.asking.shelf import Shelf
 
 sys.path.insert(0, str(Path(__file__).parent))
 from sweep import clustered

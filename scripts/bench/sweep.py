@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from locatlas.query.protocols import grouped_folds
-from locatlas.query.sweep import sweep
+from locatlas.query.scores.protocols import grouped_folds
+from locatlas.query.sweep.every_k import sweep
 
 KS = (1, 3, 5, 10, 20, 50, 100, 200)
 N_CLASSES = 17

@@ -34,7 +34,7 @@ def measure(asked: argparse.Namespace, tell: Connection) -> None:
     """One sweep, in a process of its own."""
     import torch
 
-    from locatlas.query.sweep import sweep
+    from locatlas.query.sweep.every_k import sweep
 
     vectors, protein, localization = clustered(asked.n, asked.d, min(asked.proteins, asked.n // 4), asked.seed)
     labels = [(f"class{c:02d}",) for c in localization]

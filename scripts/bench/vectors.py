@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import locatlas
-from locatlas.indexer.cache_entries import drop_cache
-from locatlas.indexer.store import Store
-from locatlas.indexer.vector_cache import mapped_vectors
+from locatlas.indexer.store.cache_entries import drop_cache
+from locatlas.indexer.store.tables import Store
+from locatlas.indexer.store.vector_cache import mapped_vectors
 
 
 def write_atlas(folder: Path, n: int, d: int) -> str:

@@ -19,9 +19,9 @@ from fetching.tables import keep_table, kept_table
 from locatlas.cli.common import notice
 from locatlas.cli.progress import progress_bar
 from locatlas.errors import InputError, UnknownNameError
-from locatlas.indexer.atomic import write_atomically
 from locatlas.indexer.datasets.hpa_tables import GENE_COLUMNS
 from locatlas.indexer.labels import parse_labels
+from locatlas.indexer.store.atomic import write_atomically
 
 __all__ = ["Gene", "chosen", "get_genes", "read_pages"]
 

@@ -10,9 +10,9 @@ from typing import Any
 from fetching.run import Outcome
 from fetching.verify import is_proved
 from locatlas.errors import InputError
-from locatlas.indexer.atomic import write_atomically
 from locatlas.indexer.datasets.registry import read_records
 from locatlas.indexer.records import ImageRecord
+from locatlas.indexer.store.atomic import write_atomically
 
 __all__ = ["MANIFEST", "RECEIPT", "noted_sizes", "write_manifest", "write_receipt"]
 

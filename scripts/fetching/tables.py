@@ -5,8 +5,8 @@ from pathlib import Path
 
 from fetching.errors import FetchError
 from locatlas.errors import InputError
-from locatlas.indexer.atomic import write_atomically
 from locatlas.indexer.datasets.tables import Table, open_table
+from locatlas.indexer.store.atomic import write_atomically
 
 __all__ = ["keep_table", "kept_table"]
 

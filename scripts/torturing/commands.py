@@ -37,9 +37,10 @@ def prepare() -> None:
 
     import faiss
 
-    import locatlas.indexer.import_embeddings as importing
-    from locatlas.indexer import commits, job, store
+    import locatlas.indexer.importing.run as importing
+    from locatlas.indexer import commits, job
     from locatlas.indexer.cells import stage
+    from locatlas.indexer.store import tables as store
 
     warnings.simplefilter("ignore")
     faiss.omp_set_num_threads(1)
@@ -96,14 +97,14 @@ def reembed_plan(atlas: Path, level: str, fingerprint: str | None, rows: int) ->
 
 def annotate(atlas: Path, sheet: Path, who: str) -> dict[str, Any]:
     """A sheet of decisions."""
-    from locatlas.indexer.import_annotations import import_annotations
+    from locatlas.indexer.annotation.bring_in import import_annotations
 
     return import_annotations(sheet, atlas=atlas, annotator=who, new_labels=True)
 
 
 def import_vectors(atlas: Path, file: Path, name: str) -> str:
     """Vectors made elsewhere; the fingerprint of their encoder."""
-    from locatlas.indexer.import_embeddings import import_embeddings
+    from locatlas.indexer.importing.run import import_embeddings
 
     return str(import_embeddings(file, atlas=atlas, name=name)["encoder"]["fingerprint"])
 
@@ -131,7 +132,7 @@ def draw_map(atlas: Path, level: str) -> int:
 
 def build_index(atlas: Path, kind: str, level: str) -> str:
     """A FAISS index; what is said of it."""
-    from locatlas.indexer.faiss_index import refresh
+    from locatlas.indexer.faiss.index import refresh
 
     return refresh(atlas, kind, levels=[level])[level]
 
@@ -214,8 +215,8 @@ def calibrate(
     folder: Path, sources: Sources, seeds: tuple[int, ...], names: tuple[str, ...], dim: int
 ) -> tuple[dict[Any, str], int]:
     """Fingerprints of all plans, as a first atlas tells them, by (level, seed or name); and the length of vectors."""
-    from locatlas.indexer import encoders
-    from locatlas.indexer.store import Store
+    from locatlas.indexer.store import encoders
+    from locatlas.indexer.store.tables import Store
 
     atlas, found = folder / "first", dict[Any, str]()
     found["fov", None] = index_fields(atlas, sources.opencell, 4)["fov"]

@@ -18,10 +18,10 @@ def import_all() -> None:
     import lancedb.table  # noqa: F401
     import sklearn.decomposition  # noqa: F401  # of a map
 
+    import locatlas.indexer.annotation.bring_in
     import locatlas.indexer.embed
-    import locatlas.indexer.faiss_index
-    import locatlas.indexer.import_annotations
-    import locatlas.indexer.import_embeddings
+    import locatlas.indexer.faiss.index
+    import locatlas.indexer.importing.run
     import locatlas.indexer.index
     import locatlas.indexer.maintain
     import locatlas.indexer.verify.run

@@ -17,8 +17,10 @@ import lancedb.merge
 import lancedb.table
 
 from locatlas.cli import main
-from locatlas.indexer import embed, import_annotations, import_embeddings, index, job, pipeline  # noqa: F401
-from locatlas.indexer.store import Store
+from locatlas.indexer import embed, index, job, pipeline
+from locatlas.indexer.annotation import bring_in as import_annotations  # noqa: F401
+from locatlas.indexer.importing import run as import_embeddings
+from locatlas.indexer.store.tables import Store
 from tests.indexer.made import PlainEncoder
 from tests.quick import decode_here, wait_for_no_disk
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from locatlas.cli import group, main
 from locatlas.cli.documents import DOCUMENTS
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.tables import Store
 from tests.indexer.made import versions
 from tests.indexer.made_cells import write_cells
 

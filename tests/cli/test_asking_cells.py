@@ -10,8 +10,8 @@ from click.testing import CliRunner, Result
 
 from locatlas.cli import group, main
 from locatlas.cli.documents import DOCUMENTS
-from locatlas.indexer.rows import image_rows
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.rows import image_rows
+from locatlas.indexer.store.tables import Store
 from tests.query.made_atlas import make_atlas
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from locatlas.indexer.layout import AtlasFolder
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.layout import AtlasFolder
+from locatlas.indexer.store.tables import Store
 from tests.cli.asking import document, run
 from tests.query.made_atlas import make_atlas
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from locatlas.cli import group, main
 from locatlas.cli.documents import CompareDocument, SweepDocument
-from tests.query.test_compare import train_new, two_encoders
+from tests.query.compare.test_run import train_new, two_encoders
 
 
 @pytest.fixture(scope="module")

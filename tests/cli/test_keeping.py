@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from locatlas.indexer import encoders
-from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.index import index
-from locatlas.indexer.store import Store
-from locatlas.indexer.trainings import put_training
+from locatlas.indexer.store import encoders
+from locatlas.indexer.store.encoders import StoredEncoder
+from locatlas.indexer.store.tables import Store
+from locatlas.indexer.store.trainings import put_training
 from locatlas.models.training.manifest import TrainingManifest
 from tests.cli.asking import document, run
 from tests.indexer.made import PlainEncoder, write_collection

@@ -6,12 +6,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from locatlas.indexer import encoders
-from locatlas.indexer.encoders import StoredEncoder
-from locatlas.indexer.faiss_index import refresh
-from locatlas.indexer.rows import image_rows
-from locatlas.indexer.schema import QUARANTINE
-from locatlas.indexer.store import Store
+from locatlas.indexer.faiss.index import refresh
+from locatlas.indexer.store import encoders
+from locatlas.indexer.store.encoders import StoredEncoder
+from locatlas.indexer.store.rows import image_rows
+from locatlas.indexer.store.schema import QUARANTINE
+from locatlas.indexer.store.tables import Store
 from tests.cli.asking import document, run
 from tests.query.made_atlas import encoder, make_atlas, row
 

@@ -19,8 +19,8 @@ import pytest
 from locatlas.indexer.embed import embed
 from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.index import index
-from locatlas.indexer.schema import embedding_table_name
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.schema import embedding_table_name
+from locatlas.indexer.store.tables import Store
 from tests.indexer.made import PlainEncoder, contents, name_of, write_collection
 from tests.indexer.masked import write_masked
 
@@ -212,12 +212,12 @@ def test_an_import_of_vectors_that_is_stopped_goes_on(
 
 
 def test_an_import_of_annotations_that_is_stopped_goes_on(command: Command, tmp_path: Path) -> None:
-    from tests.indexer.test_import_annotations import image, sheet
+    from tests.indexer.annotation.test_bring_in import image, sheet
 
     file = sheet(tmp_path, *(f"x/f/{n},p,ER,,d{n}" for n in range(4)))
 
     def prepare(atlas: Path) -> None:
-        from locatlas.indexer.rows import image_rows
+        from locatlas.indexer.store.rows import image_rows
 
         cells = [image(f"x/f/{n}", f"d{n}", "er" if n % 2 else "golgi") for n in range(4)]
         Store.create(atlas).upsert("cells", image_rows(cells, "cell"))

@@ -11,9 +11,9 @@ import pytest
 
 from locatlas.cli import main
 from locatlas.cli.documents import DOCUMENTS
-from locatlas.indexer.rows import image_rows
-from locatlas.indexer.schema import image_schema
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.rows import image_rows
+from locatlas.indexer.store.schema import image_schema
+from locatlas.indexer.store.tables import Store
 from locatlas.models import registry
 from tests.forking import OF_EACH_RANK, Forks, torchrun
 from tests.query.made_training import TINY, draw_nothing, make_atlas

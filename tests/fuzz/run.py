@@ -18,13 +18,13 @@ with atheris.instrument_imports(include=["locatlas", "tifffile", "PIL"]):
     import PIL.PngImagePlugin  # noqa: F401
     import tifffile  # noqa: F401
 
-    import locatlas.indexer.annotation_sheet
+    import locatlas.indexer.annotation.sheet
     import locatlas.indexer.cells.masks
     import locatlas.indexer.cells.rle
     import locatlas.indexer.datasets.manifest
-    import locatlas.indexer.h5sc
-    import locatlas.indexer.images
-    import locatlas.indexer.vector_files
+    import locatlas.indexer.files.h5sc
+    import locatlas.indexer.files.images
+    import locatlas.indexer.importing.files
     import locatlas.models.weights  # noqa: F401
 
 from tests.fuzz.seeds import seeds

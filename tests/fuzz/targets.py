@@ -34,7 +34,7 @@ _FOLDER = Path(tempfile.mkdtemp(prefix="locatlas-fuzz-", dir="/dev/shm" if Path(
 
 def image(data: bytes) -> None:
     """An image file of any format, by content."""
-    from locatlas.indexer.images import image_header, read_image
+    from locatlas.indexer.files.images import image_header, read_image
     from locatlas.indexer.records import ImageRecord, Source
 
     channels = ("nucleus", "protein")[: 1 + (data[:1] > b"\x7f")]
@@ -72,7 +72,7 @@ def runs(data: bytes) -> None:
 
 def vectors(data: bytes) -> None:
     """Parquet, npz and DINO4Cells feature files."""
-    from locatlas.indexer.vector_files import read_vector_file
+    from locatlas.indexer.importing.files import read_vector_file
 
     suffix = (".parquet", ".npz", ".pth")[data[0] % 3] if data else ".npz"
     path = _file(data[1:], f"vectors{suffix}")
@@ -83,7 +83,7 @@ def vectors(data: bytes) -> None:
 
 def manifest(data: bytes) -> None:
     """The manifest of one's own images, and the sheet of annotations."""
-    from locatlas.indexer.annotation_sheet import read_sheet
+    from locatlas.indexer.annotation.sheet import read_sheet
     from locatlas.indexer.datasets import read_records
 
     suffix = (".csv", ".tsv", ".parquet")[data[0] % 3] if data else ".csv"
@@ -109,7 +109,7 @@ def weights(data: bytes) -> None:
 
 def cells(data: bytes) -> None:
     """scPortrait's HDF5, in a decoder: on some bytes libhdf5 never ends."""
-    from locatlas.indexer.decoding import read_cell_file, read_image
+    from locatlas.indexer.files.decoding import read_cell_file, read_image
     from locatlas.indexer.records import ImageRecord, Source
 
     path = _file(data, "cells.h5sc")

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from locatlas.errors import ImageRejectedError, InputError, WeightsError
-from locatlas.indexer import decoding
 from locatlas.indexer.datasets.tables import open_table
-from locatlas.indexer.vector_files import read_vector_file
+from locatlas.indexer.files import decoding
+from locatlas.indexer.importing.files import read_vector_file
 from locatlas.models.weights import load_state
 
 # Parquet whose footer announces a histogram of levels of another length: pyarrow 25 ends the process when a column of

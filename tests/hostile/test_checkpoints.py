@@ -19,8 +19,8 @@ import pytest
 import torch
 
 from locatlas.errors import ImageRejectedError, InputError, LocatlasError, WeightsError
-from locatlas.indexer import decoding
-from locatlas.indexer.vector_files import read_vector_file
+from locatlas.indexer.files import decoding
+from locatlas.indexer.importing.files import read_vector_file
 from locatlas.models.layouts import convert
 from locatlas.models.weights import load_state, read_checkpoint
 

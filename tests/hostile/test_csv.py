@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from locatlas.cli.common import write_csv
-from locatlas.indexer.annotation_sheet import SHEET_COLUMNS, read_sheet
+from locatlas.indexer.annotation.sheet import SHEET_COLUMNS, read_sheet
 from locatlas.indexer.csv_cells import as_cell, of_cell
-from locatlas.query.annotation_report import write_disputed
+from locatlas.query.annotation.report import write_disputed
 from locatlas.query.benchmark.write_rows import write_rows
 
 FORMULAS = [

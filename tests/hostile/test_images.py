@@ -12,10 +12,10 @@ import pytest
 import tifffile
 
 from locatlas.errors import ImageRejectedError
-from locatlas.indexer import decoding, images
+from locatlas.indexer.files import decoding, images
 from locatlas.indexer.index import index
 from locatlas.indexer.records import ImageRecord, Source
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.tables import Store
 from locatlas.models.qc import check_usable
 from tests.hostile.images import ONE, Hostile, corpus, noise
 from tests.indexer.made import PlainEncoder, versions

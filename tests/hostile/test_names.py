@@ -16,8 +16,8 @@ import locatlas
 from locatlas.errors import InputError, LocatlasError, UnknownNameError
 from locatlas.indexer.datasets.tables import open_table
 from locatlas.indexer.index import index
+from locatlas.query.asking.filters import Filter, apply, parse
 from locatlas.query.atlas import Atlas
-from locatlas.query.filters import Filter, apply, parse
 from tests.indexer.made import PlainEncoder, pixels
 
 ODD = [

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from locatlas.indexer.index import index
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.tables import Store
 from tests.indexer.made import PlainEncoder, write_collection
 
 

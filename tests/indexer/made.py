@@ -8,7 +8,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.tables import Store
 from locatlas.models.channels import used_channels
 from locatlas.models.qc import check_usable
 from locatlas.models.spec import EncoderSpec

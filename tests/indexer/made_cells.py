@@ -8,11 +8,11 @@ import tifffile
 
 from locatlas.indexer.cells.regions import regions_of
 from locatlas.indexer.cells.rows import cell_row
-from locatlas.indexer.images import read_image
+from locatlas.indexer.files.images import read_image
+from locatlas.indexer.files.thumbnails import thumbnail
 from locatlas.indexer.records import ImageRecord, Source
-from locatlas.indexer.rows import described, image_rows, source_stat
-from locatlas.indexer.store import Store
-from locatlas.indexer.thumbnails import thumbnail
+from locatlas.indexer.store.rows import described, image_rows, source_stat
+from locatlas.indexer.store.tables import Store
 
 EDGE_PX = 48
 LABELS = ("er", "golgi", "nucleoplasm")

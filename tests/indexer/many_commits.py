@@ -11,13 +11,14 @@ from typing import cast
 
 import numpy as np
 
-from locatlas.indexer import allocator, commits, store
+from locatlas.indexer import allocator, commits
 from locatlas.indexer.commits import Commits, Done, Loaded, Pending
-from locatlas.indexer.ledger import Run
-from locatlas.indexer.quarantine import Quarantine
 from locatlas.indexer.records import ImageRecord
-from locatlas.indexer.store import Store
-from tests.indexer.test_schema import ROW
+from locatlas.indexer.store import tables as store
+from locatlas.indexer.store.ledger import Run
+from locatlas.indexer.store.quarantine import Quarantine
+from locatlas.indexer.store.tables import Store
+from tests.indexer.store.test_schema import ROW
 
 ROWS, DIM, PICTURE_BYTES = 32, 1024, 16_384
 """Of a commit, of a vector, of a thumbnail: so much a row that few rows show what many would."""

@@ -6,8 +6,8 @@ from typing import Any
 import lancedb
 import pyarrow as pa
 
-from locatlas.indexer.layout import AtlasFolder
-from locatlas.indexer.schema import embedding_schema
+from locatlas.indexer.store.layout import AtlasFolder
+from locatlas.indexer.store.schema import embedding_schema
 
 __all__ = ["CELLS_1", "FOVS_1", "SCHEMAS_1", "SCHEMAS_2", "make_old", "row"]
 

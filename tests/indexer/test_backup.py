@@ -17,8 +17,8 @@ from locatlas.indexer.backup.record import BackedFile, BackupRecord
 from locatlas.indexer.backup.restore import check_backup, restore, states
 from locatlas.indexer.backup.run import BackupSummary, backup
 from locatlas.indexer.backup.states import BackupFolder
-from locatlas.indexer.rows import image_rows
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.rows import image_rows
+from locatlas.indexer.store.tables import Store
 from tests.query.made_atlas import make_atlas, row
 
 

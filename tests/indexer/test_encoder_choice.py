@@ -9,12 +9,12 @@ import pytest
 from locatlas.errors import EncoderMismatchError, InputError
 from locatlas.indexer import encoder_choice
 from locatlas.indexer.encoder_choice import EncoderRequest, choose
-from locatlas.indexer.encoders import StoredEncoder, put
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.encoders import StoredEncoder, put
+from locatlas.indexer.store.tables import Store
 from locatlas.models import registry, vit
 from locatlas.models.crops import CropPlan
 from locatlas.models.training.manifest import TrainingManifest
-from tests.indexer.test_encoders import PICO, STAINS, encoder, imported, spec
+from tests.indexer.store.test_encoders import PICO, STAINS, encoder, imported, spec
 
 
 @pytest.fixture

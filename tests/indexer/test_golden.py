@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from locatlas.indexer.backup.restore import restore
-from locatlas.indexer.encoders import stored_encoders
-from locatlas.indexer.faiss_index import open_index
+from locatlas.indexer.faiss.index import open_index
 from locatlas.indexer.index import index
 from locatlas.indexer.maintain import maintain
-from locatlas.indexer.schema import SCHEMA_VERSION
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.encoders import stored_encoders
+from locatlas.indexer.store.schema import SCHEMA_VERSION
+from locatlas.indexer.store.tables import Store
 from locatlas.query.atlas import open_atlas
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "golden"

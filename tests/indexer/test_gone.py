@@ -9,10 +9,10 @@ from locatlas.errors import InputError
 from locatlas.indexer import pipeline
 from locatlas.indexer.embed import embed
 from locatlas.indexer.encoder_choice import EncoderRequest
-from locatlas.indexer.encoders import current, stored_encoders
 from locatlas.indexer.gone_counts import gone_by_last_look
 from locatlas.indexer.index import index
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.encoders import current, stored_encoders
+from locatlas.indexer.store.tables import Store
 from locatlas.query.atlas import open_atlas
 from tests.indexer.made import PlainEncoder, contents, id_of, name_of, vectors, write_collection, write_field
 

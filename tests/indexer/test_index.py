@@ -13,12 +13,12 @@ import pytest
 import tifffile
 
 from locatlas.errors import AtlasLockedError, EncoderMismatchError, InputError, UnknownNameError
-from locatlas.indexer import encoders
-from locatlas.indexer.decoders import Decoders
 from locatlas.indexer.embed import embed
 from locatlas.indexer.encoder_choice import EncoderRequest
+from locatlas.indexer.files.decoders import Decoders
 from locatlas.indexer.index import index
-from locatlas.indexer.store import Store
+from locatlas.indexer.store import encoders
+from locatlas.indexer.store.tables import Store
 from locatlas.indexer.summary import IndexSummary
 from tests.indexer.made import (
     contents,
@@ -314,7 +314,7 @@ def test_both_depths_are_taken(tmp_path: Path, plain: None, dtype: str) -> None:
 
 def answering(code: str) -> Decoders:
     """Decoders that run some code before they answer."""
-    start = f"import sys; sys.path[:] = {sys.path!r}; from locatlas.indexer import decoder_worker, opening"
+    start = f"import sys; sys.path[:] = {sys.path!r}; from locatlas.indexer.files import decoder_worker, opening"
     return Decoders([sys.executable, "-c", f"{start}\n{code}\ndecoder_worker.main()"])
 
 
@@ -326,7 +326,7 @@ def test_a_process_that_can_open_no_file_puts_no_image_in_quarantine(
     refused = f"def refused(path, flags): raise OSError({number}, {os.strerror(number)!r}, path)"
     code = f"{refused}\nopening._nonblocking = refused"
     with closing(answering(code)) as broken, monkeypatch.context() as patch:
-        patch.setattr("locatlas.indexer.decoding.decoders", lambda: broken)
+        patch.setattr("locatlas.indexer.files.decoding.decoders", lambda: broken)
         with pytest.raises(OSError, match=os.strerror(number)):
             index(source, atlas=tmp_path / "a", dataset="opencell")
     assert index(source, atlas=tmp_path / "a", dataset="opencell").embedded == 6

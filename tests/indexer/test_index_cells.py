@@ -10,14 +10,14 @@ import tifffile
 from skimage.measure import regionprops
 
 from locatlas.errors import InputError
+from locatlas.indexer.annotation.bring_in import import_annotations
 from locatlas.indexer.cells.regions import unpack
 from locatlas.indexer.embed import embed
 from locatlas.indexer.encoder_choice import EncoderRequest
-from locatlas.indexer.encoders import current
-from locatlas.indexer.import_annotations import import_annotations
 from locatlas.indexer.index import index
 from locatlas.indexer.pixel_cache import reading
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.encoders import current
+from locatlas.indexer.store.tables import Store
 from locatlas.models.crops import CropPlan
 from locatlas.query.atlas import open_atlas
 from locatlas.types import ChannelImage

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 import tifffile
 
-from locatlas.indexer import encoders, layout, locks
 from locatlas.indexer.embed import embed, reembed
 from locatlas.indexer.encoder_choice import EncoderRequest
-from locatlas.indexer.encoders import StoredEncoder
-from locatlas.indexer.faiss_index import build, open_index
-from locatlas.indexer.import_embeddings import import_embeddings
+from locatlas.indexer.faiss.index import build, open_index
+from locatlas.indexer.importing.run import import_embeddings
 from locatlas.indexer.index import index
-from locatlas.indexer.store import Store
+from locatlas.indexer.store import encoders, layout, locks
+from locatlas.indexer.store.encoders import StoredEncoder
+from locatlas.indexer.store.tables import Store
 from locatlas.indexer.verify.run import verify
 from locatlas.models.crops import CropPlan
 from locatlas.query.atlas import open_atlas
@@ -226,7 +226,7 @@ def test_re_embedding_killed_at_any_step_continues_and_switches_once(
 def test_an_import_killed_at_any_step_continues_to_the_same_atlas(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survives: Survives
 ) -> None:
-    monkeypatch.setattr("locatlas.indexer.import_embeddings._COMMIT_ROWS", 3)
+    monkeypatch.setattr("locatlas.indexer.importing.run._COMMIT_ROWS", 3)
     file = tmp_path / "v.npz"
     made = np.random.default_rng(0).standard_normal((7, 5)).astype(np.float32)
     np.savez(file, ids=np.array([f"x{n}" for n in range(7)]), vectors=made, protein=np.array(list("ABCDEFG")))
@@ -293,7 +293,7 @@ def test_an_index_build_killed_at_any_step_leaves_one_that_is_right_or_none(
             real(path, data)
 
         with monkeypatch.context() as patch:
-            patch.setattr("locatlas.indexer.faiss_index.write_atomically", write)
+            patch.setattr("locatlas.indexer.faiss.index.write_atomically", write)
             if killed_at < 3:
                 with pytest.raises(KilledError):
                     build(store, encoder, "flat")
@@ -309,7 +309,7 @@ from pathlib import Path
 import lancedb.merge
 from locatlas.indexer import job
 from locatlas.indexer.embed import reembed
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.tables import Store
 from tests.indexer.made import PlainEncoder
 job.load_encoder = PlainEncoder
 real, left = Store.upsert, 0

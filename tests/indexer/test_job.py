@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from locatlas.errors import InputError
-from locatlas.indexer import encoders
-from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.job import Job, usual_channels
-from locatlas.indexer.ledger import Run
-from locatlas.indexer.quarantine import Quarantine, Rejection
 from locatlas.indexer.records import ImageRecord, Source
-from locatlas.indexer.rows import image_rows
-from locatlas.indexer.store import Store
-from tests.indexer.test_encoders import imported, spec
-from tests.indexer.test_schema import ROW
+from locatlas.indexer.store import encoders
+from locatlas.indexer.store.encoders import StoredEncoder
+from locatlas.indexer.store.ledger import Run
+from locatlas.indexer.store.quarantine import Quarantine, Rejection
+from locatlas.indexer.store.rows import image_rows
+from locatlas.indexer.store.tables import Store
+from tests.indexer.store.test_encoders import imported, spec
+from tests.indexer.store.test_schema import ROW
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ import pytest
 from click.testing import CliRunner
 
 from locatlas.cli import group
-from locatlas.indexer import tidy_limits
-from locatlas.indexer.ledger import Run
 from locatlas.indexer.maintain import maintain
-from locatlas.indexer.store import Store
-from locatlas.indexer.tidy import REMOVED, tidy
+from locatlas.indexer.store import tidy_limits
+from locatlas.indexer.store.ledger import Run
+from locatlas.indexer.store.tables import Store
+from locatlas.indexer.store.tidy import REMOVED, tidy
 from tests.indexer.old_atlases import SCHEMAS_1, make_old
-from tests.indexer.test_upgrade import given_back, held
+from tests.indexer.store.test_upgrade import given_back, held
 
 
 @pytest.fixture

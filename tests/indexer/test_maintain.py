@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from locatlas.errors import AtlasLockedError, InputError
-from locatlas.indexer import encoders
 from locatlas.indexer.embed import embed
 from locatlas.indexer.encoder_choice import EncoderRequest
-from locatlas.indexer.encoders import StoredEncoder
-from locatlas.indexer.faiss_index import build
-from locatlas.indexer.import_embeddings import import_embeddings
+from locatlas.indexer.faiss.index import build
+from locatlas.indexer.importing.run import import_embeddings
 from locatlas.indexer.index import index
 from locatlas.indexer.maintain import maintain
-from locatlas.indexer.store import Store
+from locatlas.indexer.store import encoders
+from locatlas.indexer.store.encoders import StoredEncoder
+from locatlas.indexer.store.tables import Store
 from locatlas.query.atlas import open_atlas
 from tests.indexer.made import contents, id_of, versions
 

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from locatlas.errors import InputError, UnknownNameError
-from locatlas.indexer import declared_roots, encoders
+from locatlas.indexer import declared_roots
 from locatlas.indexer.embed import embed
 from locatlas.indexer.encoder_choice import EncoderRequest
-from locatlas.indexer.faiss_index import build
+from locatlas.indexer.faiss.index import build
 from locatlas.indexer.index import index
 from locatlas.indexer.maintain import maintain
-from locatlas.indexer.store import Store
+from locatlas.indexer.store import encoders
+from locatlas.indexer.store.tables import Store
 from locatlas.query.atlas import open_atlas
 from tests.indexer.made import contents, id_of, name_of, versions, write_collection, write_field
 

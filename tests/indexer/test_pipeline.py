@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from locatlas.errors import InputError
 from locatlas.indexer import pipeline
 from locatlas.indexer.commits import Commits
-from locatlas.indexer.ledger import Run
 from locatlas.indexer.pipeline import Pending, Throttle, chunks, embed_pending
-from locatlas.indexer.quarantine import Quarantine
 from locatlas.indexer.records import ImageRecord, Source
-from locatlas.indexer.rows import described, source_stat
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.ledger import Run
+from locatlas.indexer.store.quarantine import Quarantine
+from locatlas.indexer.store.rows import described, source_stat
+from locatlas.indexer.store.tables import Store
 from tests.indexer.made import PlainEncoder, id_of, name_of, write_field
-from tests.indexer.test_encoders import spec
+from tests.indexer.store.test_encoders import spec
 
 FINGERPRINT = "0123456789ab" + "c" * 52
 TABLE = "emb_fov_0123456789ab"
@@ -142,7 +142,7 @@ def test_rows_have_what_pixels_tell(empty: Store, folder: Path) -> None:
 
 def test_many_commits_are_merged_on_the_way(empty: Store, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("locatlas.indexer.commits.FRAGMENTS_BEFORE_COMPACTION", 3)
-    monkeypatch.setattr("locatlas.indexer.store.FRAGMENTS_BEFORE_COMPACTION", 2)
+    monkeypatch.setattr("locatlas.indexer.store.tables.FRAGMENTS_BEFORE_COMPACTION", 2)
     embedded(empty, [pending(folder, n) for n in range(7)], Watched(), commit_rows=1)
     for table in (TABLE, "fovs"):
         assert len(empty._dataset(table).get_fragments()) <= 3

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from locatlas.indexer import encoders
 from locatlas.indexer.job import Job
-from locatlas.indexer.ledger import Run
 from locatlas.indexer.plan import Plan, make_plan
-from locatlas.indexer.quarantine import Quarantine
 from locatlas.indexer.records import ImageRecord, Source
-from locatlas.indexer.rows import image_rows
-from locatlas.indexer.store import Store
+from locatlas.indexer.store import encoders
+from locatlas.indexer.store.ledger import Run
+from locatlas.indexer.store.quarantine import Quarantine
+from locatlas.indexer.store.rows import image_rows
+from locatlas.indexer.store.tables import Store
 from tests.indexer.made import id_of, name_of, write_field
 
 

@@ -13,17 +13,17 @@ import pytest
 from numpy.typing import NDArray
 
 from locatlas.errors import AtlasLockedError, InputError, UnknownNameError
-from locatlas.indexer import encoders, locks
 from locatlas.indexer.embed import embed, reembed
 from locatlas.indexer.encoder_choice import EncoderRequest
-from locatlas.indexer.encoders import StoredEncoder
-from locatlas.indexer.import_embeddings import import_embeddings
+from locatlas.indexer.importing.run import import_embeddings
 from locatlas.indexer.index import index
 from locatlas.indexer.pipeline import Throttle
-from locatlas.indexer.schema import FOVS
-from locatlas.indexer.store import Store
+from locatlas.indexer.store import encoders, locks
+from locatlas.indexer.store.encoders import StoredEncoder
+from locatlas.indexer.store.schema import FOVS
+from locatlas.indexer.store.tables import Store
 from locatlas.models.crops import CropPlan
-from locatlas.query.answers import context
+from locatlas.query.answers.tables import context
 from locatlas.query.atlas import open_atlas
 from tests.indexer.made import (
     PlainEncoder,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from locatlas.cli import main
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.tables import Store
 from tests.indexer.made import contents, name_of, write_collection
 
 PICO = "locatlas_pico.untrained"

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from locatlas.indexer.encoders import StoredEncoder
-from locatlas.indexer.rows import image_rows
-from locatlas.indexer.schema import FOVS
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.encoders import StoredEncoder
+from locatlas.indexer.store.rows import image_rows
+from locatlas.indexer.store.schema import FOVS
+from locatlas.indexer.store.tables import Store
 from locatlas.indexer.unread_channels import unread_channels
 from tests.query.made_atlas import encoder, row
 

@@ -6,11 +6,11 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from locatlas.indexer import encoders
 from locatlas.indexer.encoder_choice import EncoderRequest
-from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.index import index
-from locatlas.indexer.store import Store
+from locatlas.indexer.store import encoders
+from locatlas.indexer.store.encoders import StoredEncoder
+from locatlas.indexer.store.tables import Store
 from locatlas.models.crops import CropPlan
 from locatlas.models.spec import EncoderSpec
 from locatlas.query.atlas import open_atlas

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from locatlas.indexer import encoders
-from locatlas.indexer.encoders import StoredEncoder
-from locatlas.indexer.rows import image_rows
-from locatlas.indexer.schema import FOVS, image_table
-from locatlas.indexer.store import Store
+from locatlas.indexer.store import encoders
+from locatlas.indexer.store.encoders import StoredEncoder
+from locatlas.indexer.store.rows import image_rows
+from locatlas.indexer.store.schema import FOVS, image_table
+from locatlas.indexer.store.tables import Store
 from locatlas.models.spec import EncoderSpec
 
 DIM = 8

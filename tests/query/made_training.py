@@ -11,7 +11,7 @@ import tifffile
 
 from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.index import index
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.tables import Store
 from locatlas.models import registry, vit
 from locatlas.models.spec import EncoderSpec
 from locatlas.models.weights import save

@@ -10,14 +10,14 @@ import torch
 
 import locatlas
 from locatlas.errors import InputError, LeakageError
-from locatlas.indexer import encoders
 from locatlas.indexer.encoder_choice import EncoderRequest
-from locatlas.indexer.finetune_request import FinetuneRequest
-from locatlas.indexer.finetune_result import FinetuneResult
 from locatlas.indexer.index import index
-from locatlas.indexer.store import Store
-from locatlas.indexer.training_run import TrainingRun
-from locatlas.indexer.trainings import training_of
+from locatlas.indexer.store import encoders
+from locatlas.indexer.store.tables import Store
+from locatlas.indexer.store.trainings import training_of
+from locatlas.indexer.training.folder import TrainingRun
+from locatlas.indexer.training.request import FinetuneRequest
+from locatlas.indexer.training.result import FinetuneResult
 from locatlas.models import registry
 from locatlas.models.home import home as locatlas_home
 from locatlas.models.spec import EncoderSpec
@@ -203,8 +203,8 @@ def test_images_that_changed_since_a_training_was_begun_are_not_mixed_into_it(
 
 KILLED = """
 import dataclasses, os, signal, sys, torch
-import locatlas.indexer.finetune_begin as begin
-from locatlas.indexer.finetune_request import FinetuneRequest
+import locatlas.indexer.training.begin as begin
+from locatlas.indexer.training.request import FinetuneRequest
 from locatlas.models.training import loop
 from locatlas.query.finetuning import finetune
 

@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 
 from locatlas.errors import AtlasLockedError, InputError
-from locatlas.indexer import encoders, finetune_begin
-from locatlas.indexer import finetune as training
-from locatlas.indexer.encoders import StoredEncoder
-from locatlas.indexer.finetune_request import FinetuneRequest
-from locatlas.indexer.finetune_result import FinetuneResult
-from locatlas.indexer.locks import NotedLock
-from locatlas.indexer.store import Store
-from locatlas.indexer.training_run import TrainingRun, runs_folder
+from locatlas.indexer.store import encoders
+from locatlas.indexer.store.encoders import StoredEncoder
+from locatlas.indexer.store.locks import NotedLock
+from locatlas.indexer.store.tables import Store
+from locatlas.indexer.training import begin as finetune_begin
+from locatlas.indexer.training import run as training
+from locatlas.indexer.training.folder import TrainingRun, runs_folder
+from locatlas.indexer.training.request import FinetuneRequest
+from locatlas.indexer.training.result import FinetuneResult
 from locatlas.models import registry
 from locatlas.query.finetuning import finetune
 from tests.query.made_training import TINY, draw_nothing, make_atlas

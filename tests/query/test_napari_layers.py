@@ -10,8 +10,8 @@ import pytest
 import tifffile
 
 from locatlas.errors import InputError, UnknownNameError
-from locatlas.indexer.rows import image_rows
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.rows import image_rows
+from locatlas.indexer.store.tables import Store
 from locatlas.query.napari_layers import COLORMAPS, add_layers, image_layers, open_viewer
 from tests.cli.asking import document, run
 from tests.indexer.made_cells import write_cells

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 from sklearn.neighbors import KNeighborsClassifier
 
-from locatlas.query.exact import search
-from locatlas.query.sweep import sweep
-from locatlas.query.vote import DEFAULT_TEMPERATURE, predict_single, vote
+from locatlas.query.answers.vote import DEFAULT_TEMPERATURE, predict_single, vote
+from locatlas.query.search.exact import search
+from locatlas.query.sweep.every_k import sweep
 
 KS = (1, 2, 5, 10, 20)
 N_CLASSES = 5

@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("remote")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("locatlas.indexer.job.load_encoder", Encoder)
-        patch.setattr("locatlas.query.query_image._encoder", Encoder)
+        patch.setattr("locatlas.query.asking.query_image._encoder", Encoder)
         write_collection(folder / "images", range(8))
         index(folder / "images", atlas=folder / "atlas", dataset="opencell")
         yield folder

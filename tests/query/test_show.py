@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from locatlas.errors import InputError
-from locatlas.indexer.rows import image_rows
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.rows import image_rows
+from locatlas.indexer.store.tables import Store
 from locatlas.query.atlas import Atlas, open_atlas
 from locatlas.query.html_table import Picture, html_table
 from tests.query.made_atlas import make_atlas

@@ -9,12 +9,12 @@ from click.testing import CliRunner
 
 from locatlas.cli import group
 from locatlas.cli.documents import StatusDocument
-from locatlas.indexer import encoders
 from locatlas.indexer.cells.segmenters import get_segmenter
-from locatlas.indexer.encoders import StoredEncoder
-from locatlas.indexer.rows import image_rows
-from locatlas.indexer.schema import SEGMENTERS
-from locatlas.indexer.store import Store
+from locatlas.indexer.store import encoders
+from locatlas.indexer.store.encoders import StoredEncoder
+from locatlas.indexer.store.rows import image_rows
+from locatlas.indexer.store.schema import SEGMENTERS
+from locatlas.indexer.store.tables import Store
 from locatlas.models.crops import CropPlan
 from locatlas.models.spec import EncoderSpec
 from locatlas.query.status import status

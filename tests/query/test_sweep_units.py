@@ -7,12 +7,12 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
 from locatlas.errors import InputError
-from locatlas.query.aggregate import aggregate
-from locatlas.query.exact import search
-from locatlas.query.exclude import encode_names
-from locatlas.query.protocols import hashed_order
-from locatlas.query.sweep import SweepResult, sweep
-from locatlas.query.vote import predict_single, vote
+from locatlas.query.answers.aggregate import aggregate
+from locatlas.query.answers.vote import predict_single, vote
+from locatlas.query.scores.protocols import hashed_order
+from locatlas.query.search.exact import search
+from locatlas.query.search.exclude import encode_names
+from locatlas.query.sweep.every_k import SweepResult, sweep
 
 KS = [1, 4, 9]
 

@@ -93,7 +93,7 @@ async def api_of(atlas: Path) -> AsyncIterator[Api]:
         InputError: If there is no atlas.
     """
     app = create_app(atlas, limits=_LIMITS)
-    with _collected("locatlas.query.notes") as notes:
+    with _collected("locatlas.query.answers.notes") as notes:
         async with app.router.lifespan_context(app):
             yield Api(app, notes)
 

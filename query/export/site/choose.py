@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from locatlas.errors import InputError, UnknownNameError
-from locatlas.indexer.encoders import StoredEncoder, current, find
+from locatlas.indexer.store.encoders import StoredEncoder, current, find
+from locatlas.query.asking.vocabulary import label_map
 from locatlas.query.export.site.asking import Api
-from locatlas.query.vocabulary import label_map
 
 __all__ = ["Choice", "SiteRequest", "choose"]
 

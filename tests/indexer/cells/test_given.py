@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from locatlas.errors import ImageRejectedError, InputError
-from locatlas.indexer.annotation_sheet import AllowedLabels
+from locatlas.indexer.annotation.sheet import AllowedLabels
 from locatlas.indexer.cells.given import GivenCells
 from locatlas.indexer.datasets import read_records
 from locatlas.indexer.records import ImageRecord, Source

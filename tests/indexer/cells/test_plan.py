@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from locatlas.indexer.encoder_choice import EncoderRequest
-from locatlas.indexer.encoders import current
 from locatlas.indexer.index import index
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.encoders import current
+from locatlas.indexer.store.tables import Store
 from locatlas.models.crops import CropPlan
 from tests.indexer.made import vectors, versions
 from tests.indexer.masked import EDGE, MASKS, write_mask, write_masked

@@ -9,9 +9,9 @@ import tifffile
 from locatlas.errors import InputError
 from locatlas.indexer.embed import embed
 from locatlas.indexer.encoder_choice import EncoderRequest
-from locatlas.indexer.encoders import current
 from locatlas.indexer.index import index
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.encoders import current
+from locatlas.indexer.store.tables import Store
 from locatlas.models.crops import CropPlan
 from tests.indexer.made import pixels, vectors, versions
 from tests.indexer.masked import EDGE, MASKS, write_mask, write_masked

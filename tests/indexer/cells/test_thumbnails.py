@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from locatlas.indexer.cells.thumbnails import cell_thumbnails
-from locatlas.indexer.thumbnails import thumbnail
+from locatlas.indexer.files.thumbnails import thumbnail
 from locatlas.models.crops import Place
 from locatlas.types import ChannelImage
 

@@ -23,8 +23,8 @@ from locatlas.indexer.cluster import processes
 from locatlas.indexer.cluster.devices import DevicesEngine
 from locatlas.indexer.embed import reembed
 from locatlas.indexer.index import index
-from locatlas.indexer.ledger import Run
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.ledger import Run
+from locatlas.indexer.store.tables import Store
 from locatlas.indexer.summary import IndexSummary
 from locatlas.models.running import Running
 from tests.indexer.made import contents, id_of, name_of, versions, write_collection

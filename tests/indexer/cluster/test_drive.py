@@ -17,13 +17,13 @@ from locatlas.indexer.cluster.drive import drive
 from locatlas.indexer.cluster.parts import Answer, Chunk, Died, Part, unpacked
 from locatlas.indexer.cluster.worker import Sight, Worker
 from locatlas.indexer.commits import Commits, Done
-from locatlas.indexer.ledger import Run
+from locatlas.indexer.files.read_ahead import read_ahead
 from locatlas.indexer.pipeline import Pending, embed_pending
-from locatlas.indexer.quarantine import Quarantine
-from locatlas.indexer.read_ahead import read_ahead
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.ledger import Run
+from locatlas.indexer.store.quarantine import Quarantine
+from locatlas.indexer.store.tables import Store
 from tests.indexer.made import PlainEncoder, contents, name_of, write_field
-from tests.indexer.test_encoders import spec
+from tests.indexer.store.test_encoders import spec
 from tests.indexer.test_pipeline import FINGERPRINT, TABLE, pending
 
 

@@ -24,15 +24,15 @@ from locatlas.indexer.commits import Commits
 from locatlas.indexer.embed import embed
 from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.index import index
-from locatlas.indexer.ledger import Run
 from locatlas.indexer.pipeline import Pending, embed_pending
 from locatlas.indexer.pixel_cache.run import pack
-from locatlas.indexer.quarantine import Quarantine
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.ledger import Run
+from locatlas.indexer.store.quarantine import Quarantine
+from locatlas.indexer.store.tables import Store
 from locatlas.models.running import Running
 from tests.indexer.cluster.plain_process import COMMAND, NO_DECODING, POISON
 from tests.indexer.made import PlainEncoder, contents, id_of, name_of, write_collection, write_field
-from tests.indexer.test_encoders import spec
+from tests.indexer.store.test_encoders import spec
 from tests.indexer.test_pipeline import FINGERPRINT, TABLE, pending
 
 N = 23

@@ -17,7 +17,7 @@ from locatlas.indexer.cluster.worker import Sight
 from locatlas.indexer.embed import embed, reembed
 from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.index import index
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.tables import Store
 from locatlas.indexer.summary import IndexSummary
 from tests.indexer.made import contents, id_of, name_of, versions, write_collection
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from locatlas.indexer.images import read_image
+from locatlas.indexer.files.images import read_image
 
 
 @pytest.fixture

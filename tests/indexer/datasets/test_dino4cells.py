@@ -7,7 +7,7 @@ import pytest
 import tifffile
 
 from locatlas.errors import InputError
-from locatlas.indexer.images import read_image
+from locatlas.indexer.files.images import read_image
 from locatlas.indexer.labels import get_vocabulary
 
 UUID = "000a9596-bbc4-11e8-b2bc-ac1f6b6435d0"

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from locatlas.indexer.images import read_image
+from locatlas.indexer.files.images import read_image
 
 RGB = ("microtubules", "protein", "nucleus")
 IMAGES = """filename,if_plate_id,position,sample,status,locations,antibody,ensembl_ids,gene_names,atlas_name

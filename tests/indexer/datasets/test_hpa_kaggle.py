@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from locatlas.errors import InputError
-from locatlas.indexer.images import read_image
+from locatlas.indexer.files.images import read_image
 
 COLOURS = ("red", "green", "blue", "yellow")
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from locatlas.errors import InputError
 from locatlas.indexer.datasets import read_records
-from locatlas.indexer.images import read_image
+from locatlas.indexer.files.images import read_image
 from locatlas.indexer.records import ImageRecord
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from locatlas.errors import InputError
-from locatlas.indexer.images import read_image
+from locatlas.indexer.files.images import read_image
 
 GRADED = """target_name,ensg_id,annotations_grade_3,annotations_grade_2,annotations_grade_1
 HLA-A,ENSG1,nucleoplasm;cytoplasmic,vesicles,

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from locatlas.errors import ImageRejectedError, InputError
-from locatlas.indexer.images import read_image, source_digest
+from locatlas.indexer.files.images import read_image, source_digest
 from locatlas.indexer.index import index
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.tables import Store
 
 N_CELLS, EDGE = 4, 8
 

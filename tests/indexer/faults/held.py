@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from locatlas.indexer.layout import AtlasFolder
+from locatlas.indexer.store.layout import AtlasFolder
 
 
 def hold(atlas: Path, until: Path) -> None:

@@ -94,9 +94,9 @@ Command = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 def file_in_use(atlas: Path) -> str:
     """A data file of the vectors of the encoder in use, below the atlas."""
-    from locatlas.indexer import encoders
-    from locatlas.indexer.lance_files import open_table
-    from locatlas.indexer.store import Store
+    from locatlas.indexer.store import encoders
+    from locatlas.indexer.store.lance_files import open_table
+    from locatlas.indexer.store.tables import Store
 
     store = Store.open(atlas)
     used = encoders.current(store, "fov")

@@ -11,7 +11,7 @@ from torturing.model import between, differences
 from torturing.sources import Field
 from torturing.zygote import Zygote
 
-from locatlas.indexer.locks import Owner
+from locatlas.indexer.store.locks import Owner
 from tests.indexer.faults.held import hold, read_old_version
 from tests.indexer.faults.prepared import COMMANDS, Prepared, done
 

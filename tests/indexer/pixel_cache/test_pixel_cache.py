@@ -16,10 +16,9 @@ import torch
 from PIL import Image
 
 from locatlas.errors import AtlasLockedError, InputError
-from locatlas.indexer import disk
 from locatlas.indexer.embed import embed
 from locatlas.indexer.encoder_choice import EncoderRequest
-from locatlas.indexer.images import read_image
+from locatlas.indexer.files.images import read_image
 from locatlas.indexer.index import index
 from locatlas.indexer.maintain import maintain
 from locatlas.indexer.pixel_cache import reading, run, writing
@@ -27,9 +26,10 @@ from locatlas.indexer.pixel_cache.reading import PixelCache
 from locatlas.indexer.pixel_cache.run import pack
 from locatlas.indexer.pixel_cache.segments import ENTRY, entry_key, segments
 from locatlas.indexer.records import ImageRecord
-from locatlas.indexer.rows import record_from_row
-from locatlas.indexer.store import Store
-from locatlas.indexer.training_images import StoredImages
+from locatlas.indexer.store import disk
+from locatlas.indexer.store.rows import record_from_row
+from locatlas.indexer.store.tables import Store
+from locatlas.indexer.training.images import StoredImages
 from locatlas.indexer.verify.run import verify
 from locatlas.models import registry
 from locatlas.models.crops import CropPlan

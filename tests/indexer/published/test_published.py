@@ -17,12 +17,12 @@ from locatlas.indexer.backup.run import backup
 from locatlas.indexer.embed import embed, reembed
 from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.index import index
-from locatlas.indexer.layout import AtlasFolder
 from locatlas.indexer.maintain import maintain
 from locatlas.indexer.published.mirror import mirrored
 from locatlas.indexer.published.objects import Objects, uri_of
 from locatlas.indexer.published.publish import RECORD, publish
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.layout import AtlasFolder
+from locatlas.indexer.store.tables import Store
 from tests.indexer.made import contents, id_of, write_field
 
 BUCKET = "atlases"

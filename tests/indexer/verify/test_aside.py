@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from locatlas.indexer.digests import Digests, committed_files, read_journal
-from locatlas.indexer.lance_files import open_table
-from locatlas.indexer.layout import AtlasFolder
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.digests import Digests, committed_files, read_journal
+from locatlas.indexer.store.lance_files import open_table
+from locatlas.indexer.store.layout import AtlasFolder
+from locatlas.indexer.store.tables import Store
 from locatlas.indexer.verify import aside
 from locatlas.indexer.verify.aside import Aside, drop_fragments, drop_rows
-from tests.indexer.test_store import TABLE, put
+from tests.indexer.store.test_tables import TABLE, put
 
 
 @pytest.fixture

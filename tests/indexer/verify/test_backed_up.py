@@ -10,7 +10,7 @@ from locatlas.errors import InputError, StoreDamagedError
 from locatlas.indexer.backup.record import BackedFile, BackupRecord, in_order
 from locatlas.indexer.backup.restore import check_backup, restore, states
 from locatlas.indexer.backup.run import backup
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.tables import Store
 from locatlas.indexer.verify.run import verify
 
 

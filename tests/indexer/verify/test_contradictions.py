@@ -14,14 +14,14 @@ import pyarrow as pa
 import pytest
 
 from locatlas.errors import InputError
-from locatlas.indexer import encoders
 from locatlas.indexer.backup.restore import restore
-from locatlas.indexer.digests import Digests, read_journal
-from locatlas.indexer.encoders import StoredEncoder
-from locatlas.indexer.faiss_index import build
+from locatlas.indexer.faiss.index import build
 from locatlas.indexer.index import index
-from locatlas.indexer.schema import SCHEMA_VERSION
-from locatlas.indexer.store import Store
+from locatlas.indexer.store import encoders
+from locatlas.indexer.store.digests import Digests, read_journal
+from locatlas.indexer.store.encoders import StoredEncoder
+from locatlas.indexer.store.schema import SCHEMA_VERSION
+from locatlas.indexer.store.tables import Store
 from locatlas.indexer.verify import indices
 from locatlas.indexer.verify.run import verify
 from tests.indexer.made import write_collection
@@ -259,7 +259,7 @@ def test_verifying_while_another_thread_commits_finds_no_damage(tmp_path: Path, 
 HOLDER = """
 import sys
 from pathlib import Path
-from locatlas.indexer.layout import AtlasFolder
+from locatlas.indexer.store.layout import AtlasFolder
 with AtlasFolder.open(Path(sys.argv[1])).writer("index"):
     print("held", flush=True)
     sys.stdin.readline()

@@ -7,8 +7,8 @@ import pytest
 
 from locatlas.indexer.backup.restore import restore
 from locatlas.indexer.backup.run import backup
-from locatlas.indexer.layout import AtlasFolder
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.layout import AtlasFolder
+from locatlas.indexer.store.tables import Store
 from locatlas.indexer.verify.kept_states import look_at_kept_states
 from locatlas.indexer.verify.run import verify
 from tests.indexer.old_atlases import SCHEMAS_1, make_old

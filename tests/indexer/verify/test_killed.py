@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from locatlas.indexer import digests
 from locatlas.indexer.embed import embed
 from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.index import index
 from locatlas.indexer.maintain import maintain
-from locatlas.indexer.store import Store
+from locatlas.indexer.store import digests
+from locatlas.indexer.store.tables import Store
 from locatlas.indexer.verify.run import verify
 from tests.indexer.made import contents, write_collection
 from tests.indexer.verify.whole import copied, flip, newest

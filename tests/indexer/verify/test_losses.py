@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from locatlas.errors import StoreDamagedError
-from locatlas.indexer import encoders, file_digest
 from locatlas.indexer.backup.run import backup
 from locatlas.indexer.embed import embed, reembed
 from locatlas.indexer.encoder_choice import EncoderRequest
-from locatlas.indexer.import_embeddings import import_embeddings
+from locatlas.indexer.importing.run import import_embeddings
 from locatlas.indexer.index import index
 from locatlas.indexer.maintain import maintain
-from locatlas.indexer.store import Store
+from locatlas.indexer.store import encoders, file_digest
+from locatlas.indexer.store.tables import Store
 from locatlas.indexer.verify import files as files_module
 from locatlas.indexer.verify import renew as renew_module
 from locatlas.indexer.verify import repair as repair_module

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from locatlas.indexer import tidy_limits
-from locatlas.indexer.faiss_index import build
-from locatlas.indexer.store import Store
-from locatlas.indexer.tidy import old_versions, remove_versions
+from locatlas.indexer.faiss.index import build
+from locatlas.indexer.store import tidy_limits
+from locatlas.indexer.store.tables import Store
+from locatlas.indexer.store.tidy import old_versions, remove_versions
 from locatlas.indexer.verify import indices, tables
 from locatlas.indexer.verify.run import verify
 from tests.indexer.verify.whole import current, kinds

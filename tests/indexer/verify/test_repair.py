@@ -10,13 +10,13 @@ import pyarrow as pa
 import pytest
 
 from locatlas.errors import AtlasLockedError
-from locatlas.indexer import tidy_limits
 from locatlas.indexer.encoder_choice import EncoderRequest
-from locatlas.indexer.faiss_index import open_index
+from locatlas.indexer.faiss.index import open_index
 from locatlas.indexer.index import index
 from locatlas.indexer.maintain import maintain
-from locatlas.indexer.schema import QUARANTINE
-from locatlas.indexer.store import Store
+from locatlas.indexer.store import tidy_limits
+from locatlas.indexer.store.schema import QUARANTINE
+from locatlas.indexer.store.tables import Store
 from locatlas.indexer.verify.run import verify
 from locatlas.models.crops import CropPlan
 from tests.indexer.made import contents

@@ -7,12 +7,12 @@ from pathlib import Path
 import lance
 import pyarrow as pa
 
-from locatlas.indexer import encoders
 from locatlas.indexer.encoder_choice import EncoderRequest
-from locatlas.indexer.faiss_index import build
+from locatlas.indexer.faiss.index import build
 from locatlas.indexer.index import index
-from locatlas.indexer.schema import ANNOTATIONS
-from locatlas.indexer.store import Store
+from locatlas.indexer.store import encoders
+from locatlas.indexer.store.schema import ANNOTATIONS
+from locatlas.indexer.store.tables import Store
 from locatlas.indexer.verify.report import VerifyReport
 from locatlas.models.crops import CropPlan
 from tests.indexer.masked import write_masked

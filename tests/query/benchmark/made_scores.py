@@ -8,7 +8,7 @@ from locatlas.query.benchmark.calibration import tally
 from locatlas.query.benchmark.cell import Cell
 from locatlas.query.benchmark.scored import Scored
 from locatlas.query.benchmark.summary import Summary, summarize
-from locatlas.query.metrics import Counts
+from locatlas.query.scores.metrics import Counts
 
 CLASSES = ("er", "golgi", "nucleus")
 HPA, PHOTOS = "vit_base_patch16.hpa_fov_dino4cells", "vit_base_patch16_224.dino"

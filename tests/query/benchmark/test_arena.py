@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 
 from locatlas.errors import InputError
-from locatlas.indexer import encoders
-from locatlas.indexer.encoders import StoredEncoder
-from locatlas.indexer.rows import image_rows
-from locatlas.indexer.store import Store
+from locatlas.indexer.store import encoders
+from locatlas.indexer.store.encoders import StoredEncoder
+from locatlas.indexer.store.rows import image_rows
+from locatlas.indexer.store.tables import Store
+from locatlas.query.asking.scope import Scope
+from locatlas.query.asking.shelf import Shelf
 from locatlas.query.benchmark.arena import Arena
 from locatlas.query.benchmark.entries import meant_by
 from locatlas.query.benchmark.expand import Meant
 from locatlas.query.benchmark.grid import EncoderEntry, Grid
-from locatlas.query.scope import Scope
-from locatlas.query.shelf import Shelf
 from tests.query.made_atlas import encoder, made_vectors, make_atlas, row
 
 

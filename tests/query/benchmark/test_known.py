@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import tifffile
 
-from locatlas.indexer import encoders
-from locatlas.indexer.import_embeddings import import_embeddings
+from locatlas.indexer.importing.run import import_embeddings
 from locatlas.indexer.index import index
-from locatlas.indexer.store import Store
+from locatlas.indexer.store import encoders
+from locatlas.indexer.store.tables import Store
 from locatlas.query.atlas import open_atlas
 from locatlas.query.benchmark.grid import EncoderEntry, Grid
 from locatlas.query.benchmark.result import BenchmarkResult

@@ -14,7 +14,7 @@ from locatlas.query.benchmark.corrections import holm
 from locatlas.query.benchmark.paired import compare_all, compare_pair, detectable_se
 from locatlas.query.benchmark.permutation import smallest_p, swaps_needed
 from locatlas.query.benchmark.scored import Scored
-from locatlas.query.metrics import Counts
+from locatlas.query.scores.metrics import Counts
 
 
 def cell(mapping: str = "natural", seed: int = 0, **said: object) -> Cell:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from locatlas.errors import InputError, UnknownNameError
-from locatlas.indexer import encoders
 from locatlas.indexer import follow as follow_module
 from locatlas.indexer.embed import reembed
-from locatlas.indexer.ledger import versions
-from locatlas.indexer.store import Store
+from locatlas.indexer.store import encoders
+from locatlas.indexer.store.ledger import versions
+from locatlas.indexer.store.tables import Store
 from locatlas.query.atlas import open_atlas
 from locatlas.query.benchmark import run as run_module
 from locatlas.query.benchmark.grid import EncoderEntry, Grid

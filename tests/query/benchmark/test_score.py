@@ -14,8 +14,8 @@ from locatlas.query.benchmark.arena import Arena
 from locatlas.query.benchmark.cell import Cell
 from locatlas.query.benchmark.score import Skipped, score_cells
 from locatlas.query.benchmark.scored import Scored
-from locatlas.query.probe import probe
-from locatlas.query.sweep import sweep
+from locatlas.query.probe.heads import probe
+from locatlas.query.sweep.every_k import sweep
 
 PROTEINS, FOVS, CLASSES = 24, 4, 4
 
@@ -132,7 +132,7 @@ def test_held_out_proteins_are_classified_by_the_fraction_alone() -> None:
     arena = made()
     mine = scored(arena, cell(protocol="protein-holdout", k=3, fraction=0.5, seed=2))[0]
     held = set(mine.groups)
-    from locatlas.indexer.training_rows import TrainingRows, split
+    from locatlas.indexer.training.rows import TrainingRows, split
 
     rows = TrainingRows(
         level="fov", ids=arena.ids, datasets=arena.datasets, labels=arena.labels, columns={"protein": arena.groups}

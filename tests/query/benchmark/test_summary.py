@@ -5,8 +5,8 @@ import pytest
 
 from locatlas.query.benchmark.rows import from_row, tidy, to_row
 from locatlas.query.benchmark.summary import summarize
-from locatlas.query.bootstrap import bootstrap_intervals
-from locatlas.query.metrics import Counts, macro_f1
+from locatlas.query.scores.bootstrap import bootstrap_intervals
+from locatlas.query.scores.metrics import Counts, macro_f1
 from tests.query.benchmark.test_paired import cell, drawn, made
 
 

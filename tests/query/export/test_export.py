@@ -17,14 +17,14 @@ import pytest
 from numpy.typing import NDArray
 
 from locatlas.errors import InputError, UnknownNameError
-from locatlas.indexer.encoders import StoredEncoder, put
-from locatlas.indexer.rows import image_rows
-from locatlas.indexer.store import Store
+from locatlas.indexer.store.encoders import StoredEncoder, put
+from locatlas.indexer.store.rows import image_rows
+from locatlas.indexer.store.tables import Store
+from locatlas.query.asking.scope import Scope
+from locatlas.query.asking.view import View
 from locatlas.query.atlas import Atlas, open_atlas
 from locatlas.query.export import anndata_file
 from locatlas.query.export.chosen import choose
-from locatlas.query.scope import Scope
-from locatlas.query.view import View
 from tests.query.made_atlas import DIM, encoder, make_atlas, row
 
 HOSTILE = '=cmd|"/C calc"!A0 <b>&amp;'

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from locatlas.indexer import encoders
-from locatlas.indexer.encoders import StoredEncoder
-from locatlas.indexer.rows import image_rows
-from locatlas.indexer.schema import FOVS, QUARANTINE
-from locatlas.indexer.store import Store
-from locatlas.indexer.thumbnails import thumbnail
+from locatlas.indexer.files.thumbnails import thumbnail
+from locatlas.indexer.store import encoders
+from locatlas.indexer.store.encoders import StoredEncoder
+from locatlas.indexer.store.rows import image_rows
+from locatlas.indexer.store.schema import FOVS, QUARANTINE
+from locatlas.indexer.store.tables import Store
 from locatlas.types import ChannelImage
 from tests.query.made_atlas import encoder, made_rows, made_vectors
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pyarrow as pa
 
+from locatlas.query.asking.view import View
 from locatlas.query.report.choice import Chosen, as_table, choose_images, choose_proteins
-from locatlas.query.view import View
 
 CLASSES = ("er", "golgi", "nucleus")
 #          er    golgi nucleus

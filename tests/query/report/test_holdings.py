@@ -3,6 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
+from locatlas.query.asking.view import View
 from locatlas.query.report.holdings import (
     count_flags,
     count_labels,
@@ -10,7 +11,6 @@ from locatlas.query.report.holdings import (
     count_splits,
     quarantine_by_reason,
 )
-from locatlas.query.view import View
 
 
 def a_view(**columns: list[object]) -> View:

@@ -12,7 +12,7 @@ import pytest
 
 from locatlas.errors import InputError, UnknownNameError
 from locatlas.query import figures
-from locatlas.query.answers import neighbors_document, proteins_document
+from locatlas.query.answers.tables import neighbors_document, proteins_document
 from locatlas.query.atlas import open_atlas
 from locatlas.query.report.gather import gather
 from locatlas.query.report.request import ReportRequest

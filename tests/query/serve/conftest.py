@@ -39,7 +39,7 @@ def client(made: Path) -> Iterator["TestClient"]:
 def encoder() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("locatlas.indexer.job.load_encoder", Encoder)
-        patch.setattr("locatlas.query.query_image._encoder", Encoder)
+        patch.setattr("locatlas.query.asking.query_image._encoder", Encoder)
         yield
 
 

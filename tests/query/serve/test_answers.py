@@ -14,12 +14,12 @@ pytest.importorskip("fastapi", reason="extra serve is not installed")
 from starlette.testclient import TestClient
 
 import locatlas
-from locatlas.indexer.encoders import StoredEncoder
 from locatlas.indexer.index import index
-from locatlas.indexer.rows import image_rows
-from locatlas.indexer.store import Store
-from locatlas.query import answers
-from locatlas.query.asking_documents import ClassifyDocument, NeighborsDocument, SweepDocument
+from locatlas.indexer.store.encoders import StoredEncoder
+from locatlas.indexer.store.rows import image_rows
+from locatlas.indexer.store.tables import Store
+from locatlas.query.answers import tables as answers
+from locatlas.query.documents.asking import ClassifyDocument, NeighborsDocument, SweepDocument
 from locatlas.query.plain import plain
 from locatlas.query.serve.app import create_app
 from locatlas.query.serve.arrow import ARROW

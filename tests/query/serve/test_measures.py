@@ -11,13 +11,13 @@ pytest.importorskip("fastapi", reason="extra serve is not installed")
 from starlette.testclient import TestClient
 
 import locatlas
-from locatlas.indexer.benchmarks import put_results
+from locatlas.indexer.store.benchmarks import put_results
 from locatlas.query.benchmark.cell import Cell
 from locatlas.query.benchmark.rows import to_row
 from locatlas.query.benchmark.scored import Scored
 from locatlas.query.benchmark.summary import summarize
-from locatlas.query.map import read_map
-from locatlas.query.metrics import Counts
+from locatlas.query.map.stored import read_map
+from locatlas.query.scores.metrics import Counts
 from locatlas.query.serve.app import create_app
 from locatlas.query.serve.routes_measures import _curves_of
 from tests.query.made_atlas import make_atlas

@@ -13,7 +13,7 @@ pytest.importorskip("fastapi", reason="extra serve is not installed")
 from starlette.testclient import TestClient
 
 import locatlas
-from locatlas.indexer.thumbnails import thumbnail, value_range
+from locatlas.indexer.files.thumbnails import thumbnail, value_range
 from locatlas.query.serve.app import create_app
 from locatlas.types import ChannelImage
 from tests.indexer.made import name_of

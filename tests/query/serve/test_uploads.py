@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect
 from starlette.testclient import TestClient
 
 import locatlas
-from locatlas.indexer.decoding import read_image
+from locatlas.indexer.files.decoding import read_image
 from locatlas.query.plain import plain
 from locatlas.query.serve.app import create_app
 from locatlas.query.serve.limits import ServeLimits
@@ -73,7 +73,7 @@ def test_an_upload_is_decoded_and_embedded_once(drawn: TestClient, monkeypatch: 
         read.append(record)
         return read_image(record)
 
-    monkeypatch.setattr("locatlas.query.query_image.read_image", counted)
+    monkeypatch.setattr("locatlas.query.asking.query_image.read_image", counted)
     answer = post(drawn, {"files": ("x.tif", tiff(pixels(79)))})
     assert answer.json()["neighbors"]["hits"]
     assert answer.json()["classification"]["items"]

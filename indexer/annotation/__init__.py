@@ -1,0 +1,1 @@
+"""What people say of single cells: sheets, pictures, the table."""

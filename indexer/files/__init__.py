@@ -1,0 +1,1 @@
+"""Files from outside: opened, decoded in processes of their own, as planes of pixels."""

@@ -1,0 +1,249 @@
+"""Bring vectors that were made elsewhere into an atlas, with their metadata, under an encoder of their own. I/O."""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from locatlas.errors import EncoderMismatchError, InputError
+from locatlas.indexer import allocator
+from locatlas.indexer.importing.blocks import VectorRows
+from locatlas.indexer.importing.files import read_vector_file
+from locatlas.indexer.importing.rows import described_anew, imported_rows
+from locatlas.indexer.store import encoders
+from locatlas.indexer.store.aligned import one_array, rows_in
+from locatlas.indexer.store.disk import bytes_of_images, require_space
+from locatlas.indexer.store.encoders import StoredEncoder
+from locatlas.indexer.store.ledger import Run
+from locatlas.indexer.store.rows import image_rows
+from locatlas.indexer.store.schema import image_schema, image_table
+from locatlas.indexer.store.storing import as_stored
+from locatlas.indexer.store.tables import Store
+from locatlas.indexer.store.tidy import tidy
+from locatlas.indexer.units import positive_number
+from locatlas.models.spec import EncoderSpec, Storage
+
+__all__ = ["import_embeddings"]
+
+_COMMIT_ROWS, _COMMIT_BYTES = 32_768, 64 << 20
+
+
+def import_embeddings(
+    file: str | Path,
+    *,
+    atlas: str | Path,
+    name: str,
+    dataset: str = "imported",
+    level: Literal["fov", "cell"] | str = "fov",
+    label_names: Sequence[str] = (),
+    storage: Storage = "float32",
+) -> dict[str, Any]:
+    """Import a file of vectors; a second import of the same file does nothing.
+
+    Ids that the atlas already has at this level (as they stand, or as "<dataset>/<id>") get one more vector, by this
+    encoder, and keep their metadata. Others get a row with the file's metadata and no image; importing the file again
+    with other metadata brings that row up to date.
+
+    Args:
+        file: Parquet, npz or DINO4Cells .pth, see `read_vector_file`.
+        atlas: Atlas folder; made if absent.
+        name: Names the vectors' encoder; files of the same name and length belong together.
+        dataset: First part of the ids of new rows.
+        level: "fov" or "cell".
+        label_names: Names of a .pth's label columns.
+        storage: Numbers of the vectors' table: "float32", or rounded to "float16", which takes half of the disk.
+
+    Returns:
+        imported, updated, skipped, dim, encoder {name, fingerprint, state}.
+
+    Raises:
+        InputError: If the file cannot be used.
+        EncoderMismatchError: If the vectors of that name here have another length or storage, or were embedded here.
+        AtlasLockedError: If another process writes.
+    """
+    _check_arguments(name, dataset, level)
+    file, atlas = Path(file), Path(atlas)
+    found = read_vector_file(file, label_names=label_names)
+    dim = found.dim
+    spec = _imported_spec(name, dim, storage)
+    store = Store.create(atlas)
+    with (
+        store.folder.writer(f"import-embeddings {file}"),
+        Run.record(store, "import-embeddings", dataset=dataset) as run,
+    ):
+        known = encoders.stored_encoders(store, level)
+        for other in known:
+            if other.spec.name == name and other.fingerprint != spec.fingerprint:
+                raise EncoderMismatchError(_taken(file, atlas, other, spec))
+        encoder = next((e for e in known if e.fingerprint == spec.fingerprint), StoredEncoder(level, spec, "building"))
+        require_space(store.folder.path, bytes_of_images(len(found), dim))
+        done = _write(store, encoder, found, file, dataset, run)
+        if encoder.state == "building":
+            # beside images that were embedded here it stands ready by name; alone it is what queries use
+            others = any(e.state == "current" for e in known)
+            encoder = StoredEncoder(level, spec, "superseded" if others else "current")
+            run.touched()
+            encoders.put(store, encoder)
+        tidy(store, (encoder.table, image_table(level)), run)
+    return {
+        "imported": done.imported,
+        "updated": done.updated,
+        "skipped": len(found) - done.imported - done.updated,
+        "dim": dim,
+        "degenerate": done.degenerate,
+        "encoder": {"name": name, "fingerprint": spec.fingerprint, "state": encoder.state},
+    }
+
+
+def _taken(file: Path, atlas: Path, other: StoredEncoder, spec: EncoderSpec) -> str:
+    if not other.is_imported:
+        return f"{file}: {other.spec.name!r} is an encoder of {atlas} that embeds images itself; choose another --name"
+    if other.spec.dim == spec.dim:
+        return (
+            f"{file}: asked to store {spec.storage}; {other.spec.name!r} in {atlas} is stored as {other.spec.storage}. "
+            f"Say --storage {other.spec.storage}, or choose another --name"
+        )
+    return (
+        f"{file}: vectors of {spec.dim} numbers; {other.spec.name!r} in {atlas} has {other.spec.dim}. "
+        "Choose another --name"
+    )
+
+
+def _check_arguments(name: str, dataset: str, level: str) -> None:
+    if level not in ("fov", "cell"):
+        message = f"level {level!r}: vectors are imported at level fov or cell"
+        raise InputError(message)
+    for what, value in (("encoder name", name), ("data set name", dataset)):
+        if not value or not value.isprintable() or value != unicodedata.normalize("NFC", value):
+            message = f"{what} {value!r}: must not be empty, and have no control characters, NFC only"
+            raise InputError(message)
+    if "/" in dataset:
+        message = f"data set name {dataset!r}: must have no '/', which ends it in the ids"
+        raise InputError(message)
+
+
+def _imported_spec(name: str, dim: int, storage: Storage) -> EncoderSpec:
+    return EncoderSpec(
+        name=name,
+        architecture=encoders.IMPORTED,
+        slots=("unknown",),
+        input_px=0,
+        embedding_dim=dim,
+        weights_sha256=f"imported:{name}",
+        source="imported",
+        storage=storage,
+        notes="vectors made elsewhere: locatlas cannot embed further images with it",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What an import did: vectors written, rows of unchanged vectors with new metadata, vectors that are zero."""
+
+    imported: int
+    updated: int
+    degenerate: int
+
+
+def _write(store: Store, encoder: StoredEncoder, found: VectorRows, file: Path, dataset: str, run: Run) -> _Done:
+    """Compare what the file says with what is there, and write what differs, block by block."""
+    table = image_table(encoder.level)
+    images = store.read(table, [name for name in _schema(encoder.level).names if name != "thumbnail"])
+    ids = _ids_of(found, images["id"], file, dataset)
+    _check_sizes(ids, found, file)
+    _check_storage(ids, found, encoder)
+    place, before = rows_in(ids, images["id"]), _digests_there(store, encoder.table, ids)
+    run.level, run.fingerprint = encoder.level, encoder.fingerprint
+    start = n_imported = n_updated = n_zero = 0
+    for vectors in found.blocks(_rows_at_once(found.dim)):
+        part = slice(start, start + len(vectors))
+        start = part.stop
+        names, digests = ids[part], pa.array([blake2b(v, digest_size=16).hexdigest() for v in vectors], pa.string())
+        said = {name: column[part] for name, column in found.columns.items()}
+        rows = imported_rows(names, digests, said, dataset=dataset, level=encoder.level)
+        described = _described(rows, images, place[part], encoder.level)
+        # rows first: a vector never stands without its image row
+        if len(described):
+            run.touched()
+            store.upsert(table, described)
+        other = pc.fill_null(pc.not_equal(before[part], digests), fill_value=True)
+        if n_other := pc.sum(other).as_py():
+            run.touched()
+            chosen = vectors if n_other == len(vectors) else vectors[other.to_numpy(zero_copy_only=False)]
+            written, of = names.filter(other).to_pylist(), digests.filter(other).to_pylist()
+            store.put_embeddings(encoder.level, encoder.fingerprint, written, of, chosen, encoder.spec.storage)
+        anew = pc.is_in(names, value_set=one_array(described["id"]))
+        run.wrote(names.filter(pc.or_(anew, other)).to_pylist())
+        n_imported += n_other
+        n_updated += pc.sum(pc.and_(anew, pc.invert(other))).as_py()
+        n_zero += int(np.count_nonzero(~vectors.any(axis=1)))
+        allocator.give_back()
+    run.counts["imported"], run.counts["updated"] = n_imported, n_updated
+    return _Done(n_imported, n_updated, n_zero)
+
+
+def _rows_at_once(dim: int) -> int:
+    """Of one commit: each looks at all ids that are there, so that many small ones take long."""
+    return max(1, min(_COMMIT_ROWS, _COMMIT_BYTES // (4 * dim)))
+
+
+def _schema(level: str) -> pa.Schema:
+    return image_schema("fov" if level == "fov" else "cell")
+
+
+def _ids_of(found: VectorRows, known: pa.ChunkedArray, file: Path, dataset: str) -> pa.Array:
+    """Ids as the atlas has them: as they stand where it knows them, else with the data set's name before them."""
+    prefix = f"{dataset}/"
+    stands = pc.or_(pc.is_in(found.names, value_set=one_array(known)), pc.starts_with(found.names, prefix))
+    ids = pc.if_else(stands, found.names, pc.binary_join_element_wise(prefix, found.names, ""))
+    if pc.count_distinct(ids).as_py() != len(ids):
+        twice = next(i for i, n in Counter(ids.to_pylist()).items() if n > 1)
+        message = f"{file}: ids meet once the data set's name stands before them: {twice!r}"
+        raise InputError(message)
+    return ids
+
+
+def _digests_there(store: Store, table: str, ids: pa.Array) -> pa.Array:
+    """Digest of the vector that is stored of each, text (n,); null where there is none."""
+    if not store.has(table):
+        return pa.nulls(len(ids), pa.string())
+    stored = store.read(table, ["id", "source_digest"])
+    at = rows_in(ids, stored["id"])
+    return one_array(stored["source_digest"]).take(pa.array(at, mask=at < 0))
+
+
+def _described(rows: pa.Table, images: pa.Table, place: NDArray[np.int64], level: str) -> pa.Table:
+    """Rows that are new, and those that stand at `place` and that the file tells more or other things of."""
+    there = place >= 0
+    new = rows.filter(pa.array(~there))
+    if not there.any():
+        return new
+    here = images.take(pa.array(place[there])).to_pylist()
+    pairs = zip(here, rows.filter(pa.array(there)).to_pylist(), strict=True)
+    return pa.concat_tables([new, image_rows([anew for h, row in pairs if (anew := described_anew(h, row))], level)])
+
+
+def _check_storage(ids: pa.Array, found: VectorRows, encoder: StoredEncoder) -> None:
+    """Refuse vectors that the table's numbers do not hold before anything is written: the file is read once more."""
+    start, rows = 0, _rows_at_once(found.dim)
+    for vectors in found.blocks(rows) if encoder.spec.storage != "float32" else ():
+        as_stored(vectors, encoder.spec.storage, ids[start : start + len(vectors)].to_pylist(), encoder.table)
+        start += len(vectors)
+
+
+def _check_sizes(ids: pa.Array, found: VectorRows, file: Path) -> None:
+    """Refuse a pixel size that is none before anything is written."""
+    sizes = found.columns.get("pixel_size_um", pa.array([], pa.string()))
+    for size in pc.unique(sizes).to_pylist():
+        if size not in (None, "") and positive_number(size) is None:
+            wrong = ids[pc.index(sizes, pa.scalar(size)).as_py()].as_py()
+            message = f"{file}: pixel_size_um of {wrong!r} must be a positive number of micrometres, got {size!r}"
+            raise InputError(message)

@@ -1,0 +1,280 @@
+"""Between records and rows of the image tables, both ways. Pure, apart from `source_stat`."""
+
+import json
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from locatlas.errors import ImageRejectedError
+from locatlas.indexer.cells.regions import unpack
+from locatlas.indexer.records import ImageRecord, Source
+from locatlas.indexer.store.schema import image_schema
+from locatlas.models.crops import Place
+
+__all__ = [
+    "METADATA_COLUMNS",
+    "STATED",
+    "described",
+    "image_rows",
+    "is_cut",
+    "pairs",
+    "place_of",
+    "record_from_row",
+    "root_of",
+    "row_source",
+    "rows_of",
+    "source_name",
+    "source_stat",
+    "with_stated_scale",
+]
+
+STATED = "stated on indexing"
+"""Where a pixel size is from that the user gave with `--pixel-size`, in the metadata `pixel_size_from`."""
+
+METADATA_COLUMNS = (
+    "dataset",
+    "protein",
+    "ensembl_id",
+    "antibody",
+    "cell_line",
+    "plate",
+    "well",
+    "channels",
+    "pixel_size_um",
+    "localizations",
+    "graded",
+    "groups",
+    "metadata",
+    "root",
+    "sources",
+    "row",
+    "mask",
+    "nucleus_mask",
+)
+"""What a reader says of an image without looking at its pixels; may change while the vector stays valid."""
+
+
+def pairs(values: Mapping[str, str]) -> list[dict[str, str]]:
+    """A mapping as the store keeps it: (name, value) pairs sorted by name."""
+    return [{"name": name, "value": values[name]} for name in sorted(values)]
+
+
+def source_stat(sources: Iterable[Source]) -> str:
+    """Size and modification time (ns) of each source: while equal, the bytes are taken as unchanged.
+
+    Raises:
+        ImageRejectedError: If a source is missing or cannot be looked at.
+    """
+    parts = []
+    for source in sources:
+        try:
+            stat = source.path.stat()
+        except OSError as error:
+            message = f"{source.path}: {error.strerror or error}"
+            raise ImageRejectedError(message) from error
+        parts.append(f"{stat.st_size}:{stat.st_mtime_ns}")
+    return ";".join(parts)
+
+
+def root_of(path: Path, roots: Mapping[str, Path]) -> str | None:
+    """Name of the first declared root that holds a path once links are followed, or None."""
+    resolved = path.resolve()
+    return next((name for name, root in roots.items() if resolved.is_relative_to(root)), None)
+
+
+def source_name(record: ImageRecord, roots: Mapping[str, Path]) -> str:
+    """How a record's source is called: path below its root, with the row of a stacked file."""
+    path, name = record.sources[0].path.resolve(), root_of(record.sources[0].path, roots)
+    return _with_row(str(path) if name is None else path.relative_to(roots[name]).as_posix(), record.row)
+
+
+def row_source(row: Mapping[str, Any]) -> str:
+    """What `source_name` says of the record that a row was made from; a cell that is cut out adds its name."""
+    name = _with_row(row["sources"][0]["path"], row["row"])
+    return f"{name} cell {row['cell']}" if is_cut(row) else name
+
+
+def is_cut(row: Mapping[str, Any]) -> bool:
+    """Whether a row is a cell that is cut out of its field, not an image of its own."""
+    return row.get("box") is not None
+
+
+def place_of(row: Mapping[str, Any], *, with_mask: bool = True) -> Place:
+    """Where the cell of a row lies in its field.
+
+    Args:
+        row: Of `cells`, with a box.
+        with_mask: Unpack the mask, which needs the column `region`.
+
+    Raises:
+        ImageRejectedError: If the stored mask is damaged.
+    """
+    top, left, bottom, right = row["box"]
+    nucleus = row["nucleus_centroid"]
+    packed = row["region"] if with_mask else None
+    return Place(
+        box=(top, left, bottom, right),
+        centroid=(row["centroid"][0], row["centroid"][1]),
+        nucleus_centroid=None if nucleus is None else (nucleus[0], nucleus[1]),
+        touches_border=bool(row["touches_border"]),
+        mask=None if packed is None else unpack(packed, row["box"]),
+    )
+
+
+def with_stated_scale(said: Mapping[str, Any], here: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a reader said, with the pixel size that the user stated before, where the reader knows none.
+
+    Args:
+        said: From `described`.
+        here: The stored row, None for a new image.
+    """
+    source = {"name": "pixel_size_from", "value": STATED}
+    if here is None or said["pixel_size_um"] is not None or source not in here["metadata"]:
+        return dict(said)
+    metadata = sorted([*said["metadata"], source], key=lambda pair: pair["name"])
+    return {**said, "pixel_size_um": here["pixel_size_um"], "metadata": metadata}
+
+
+def _with_row(name: str, row: int | None) -> str:
+    return name if row is None else f"{name}[{row}]"
+
+
+def _relative(path: Path, root: Path) -> str:
+    try:
+        return path.resolve().relative_to(root).as_posix()
+    except ValueError:
+        message = f"{path}: lies outside {root}; declare the folder it is in with --root"
+        raise ImageRejectedError(message) from None
+
+
+def described(record: ImageRecord, *, roots: Mapping[str, Path]) -> dict[str, Any]:
+    """The metadata columns of a record, as the store keeps them.
+
+    Args:
+        record: What the reader said.
+        roots: Declared folders by name; the first that holds the record's first source is taken for all of them.
+
+    Raises:
+        ImageRejectedError: If the sources do not lie together under one declared root, or a text or number is none
+            that can be stored.
+    """
+    name = root_of(record.sources[0].path, roots) or next(iter(roots))
+    root = roots[name]
+    said: dict[str, Any] = {
+        "id": record.id,
+        "dataset": record.dataset,
+        "protein": record.protein,
+        "ensembl_id": record.ensembl_id,
+        "antibody": record.antibody,
+        "cell_line": record.cell_line,
+        "plate": record.plate,
+        "well": record.well,
+        "channels": list(record.channels),
+        "pixel_size_um": record.pixel_size_um,
+        # what an annotator said of a cell is its own, and stands with who said it; this column is what it inherits
+        "localizations": [] if record.annotated_by else sorted(set(record.localizations)),
+        "graded": [{"localization": label, "grade": grade} for label, grade in sorted(set(record.graded))],
+        "groups": pairs(record.groups),
+        "metadata": pairs(record.metadata),
+        "root": name,
+        "sources": [{"path": _relative(s.path, root), "channels": list(s.channels)} for s in record.sources],
+        "row": record.row,
+        "mask": _relative(record.mask_path, root) if record.mask_path else None,
+    }
+    if record.level == "cell":
+        said["fov_id"] = record.fov_id
+    else:
+        said["nucleus_mask"] = _relative(record.nucleus_mask_path, root) if record.nucleus_mask_path else None
+    # one spelling of each name, whatever the keyboard or file system; paths stay as they are
+    paths = ("root", "sources", "mask", "nucleus_mask")
+    said |= {name: _composed(value) for name, value in said.items() if name not in paths}
+    if not said["id"] or any(unicodedata.category(c) == "Cc" for c in record.id):
+        message = f"{record.sources[0].path}: id {record.id!r} is empty or has control characters"
+        raise ImageRejectedError(message)
+    try:
+        json.dumps(said, ensure_ascii=False, allow_nan=False).encode()
+    except (UnicodeEncodeError, ValueError) as error:
+        message = f"{record.sources[0].path}: cannot be stored ({error})"
+        raise ImageRejectedError(message.encode("utf-8", "backslashreplace").decode()) from error
+    return said
+
+
+def _composed(value: Any) -> Any:
+    """All text in NFC."""
+    if isinstance(value, str):
+        return unicodedata.normalize("NFC", value)
+    if isinstance(value, list):
+        return [_composed(one) for one in value]
+    if isinstance(value, tuple):
+        return tuple(_composed(one) for one in value)
+    return {name: _composed(one) for name, one in value.items()} if isinstance(value, dict) else value
+
+
+def image_rows(rows: Sequence[Mapping[str, Any]], level: str) -> pa.Table:
+    """Rows of an image table; columns that a row does not name are null.
+
+    Args:
+        rows: Dictionaries by column name.
+        level: "fov" or "cell".
+    """
+    schema = image_schema("fov" if level == "fov" else "cell")
+    return pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+
+
+def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """The rows of a table one by one; as Python's objects, some millions of them would take ten gigabytes at once."""
+    for batch in table.to_batches(max_chunksize=4096):
+        yield from batch.to_pylist()
+
+
+def record_from_row(row: Mapping[str, Any], *, level: str, roots: Mapping[str, Path]) -> ImageRecord:
+    """The record that a stored row was made from, its sources under the declared roots.
+
+    Args:
+        row: A row of `fovs` or `cells`.
+        level: "fov" or "cell".
+        roots: Declared folders by name.
+
+    Raises:
+        ImageRejectedError: If the row has no source (vectors made elsewhere), its root is not declared, or a path would
+            leave it.
+    """
+    if not row["sources"]:
+        message = f"{row['id']}: has no image (its vector was imported), so it cannot be embedded"
+        raise ImageRejectedError(message)
+    if row["root"] not in roots:
+        message = f"{row['id']}: its root {row['root']!r} is not declared; known: {', '.join(sorted(roots))}"
+        raise ImageRejectedError(message)
+    root = roots[row["root"]].resolve()  # the folder may have become a link since it was declared
+
+    def inside(relative: str) -> Path:
+        path = root / relative
+        if not path.resolve().is_relative_to(root):
+            message = f"{row['id']}: {relative!r} leaves its root {root}"
+            raise ImageRejectedError(message)
+        return path
+
+    return ImageRecord(
+        id=row["id"],
+        level="fov" if level == "fov" else "cell",
+        dataset=row["dataset"],
+        sources=tuple(Source(inside(s["path"]), tuple(s["channels"])) for s in row["sources"]),
+        protein=row["protein"],
+        ensembl_id=row["ensembl_id"],
+        antibody=row["antibody"],
+        cell_line=row["cell_line"],
+        plate=row["plate"],
+        well=row["well"],
+        localizations=tuple(row["localizations"]),
+        graded=tuple((g["localization"], g["grade"]) for g in row["graded"]),
+        pixel_size_um=row["pixel_size_um"],
+        groups={p["name"]: p["value"] for p in row["groups"]},
+        metadata={p["name"]: p["value"] for p in row["metadata"]},
+        mask_path=inside(row["mask"]) if row["mask"] else None,
+        nucleus_mask_path=inside(row["nucleus_mask"]) if row.get("nucleus_mask") else None,
+        fov_id=row.get("fov_id"),
+        row=row["row"],
+    )

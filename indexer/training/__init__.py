@@ -1,0 +1,1 @@
+"""Training on the images of an atlas: asked for, begun, run, its result."""

@@ -1,0 +1,1 @@
+"""Annotators' work: what they are given, what they said, how far they agree."""

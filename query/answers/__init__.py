@@ -1,0 +1,1 @@
+"""Neighbors, k-NN localization and resemblance, and how they are told."""

@@ -1,0 +1,1 @@
+"""Two encoders on the same rows: neighbors, scores, what differs."""

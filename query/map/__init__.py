@@ -1,0 +1,1 @@
+"""Maps in two dimensions: drawn, stored, shown."""

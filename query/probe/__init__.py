@@ -1,0 +1,1 @@
+"""Heads on frozen vectors: trained in folds, scored, drawn."""

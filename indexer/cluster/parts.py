@@ -118,16 +118,18 @@ def room(held: Collection[Part]) -> int:
 def given_out(
     todo: deque[Part], workers: Collection[W], held: Callable[[W], Collection[Part]]
 ) -> Iterator[tuple[W, Part]]:
-    """Who is to be given which part; a part that is to be alone goes to a worker that has nothing.
+    """Who is to be given which part: who has least; a part that is to be alone goes to a worker that has nothing.
 
     Args:
         todo: What is to be done, from the left; what is given out is taken from it.
         workers: Those that are ready.
         held: What a worker has; grows with each pair, before the next one is asked for.
     """
-    for worker in sorted(workers, key=lambda one: len(held(one))):
-        while todo and room(held(worker)) and not (todo[0].alone and held(worker)):
-            yield worker, todo.popleft()
+    while todo:
+        free = [one for one in workers if room(held(one)) and not (todo[0].alone and held(one))]
+        if not free:
+            return
+        yield min(free, key=lambda one: len(held(one))), todo.popleft()
 
 
 @dataclass(slots=True, eq=False)

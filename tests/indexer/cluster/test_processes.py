@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from locatlas.errors import LocatlasError
@@ -142,6 +142,7 @@ def test_processes_take_decoded_images_of_the_atlas(tmp_path: Path, monkeypatch:
     st.lists(st.booleans(), max_size=12),
     st.lists(st.lists(st.booleans(), max_size=OPEN_PARTS), min_size=1, max_size=3),
 )
+@example([False, True, False], [[], []])  # the third one goes to the first worker, once the second has its own
 def test_a_part_that_is_to_be_alone_is_given_to_a_worker_that_has_nothing(
     todo: list[bool], workers: list[list[bool]]
 ) -> None:

@@ -8,6 +8,9 @@ all of its images are read by as many threads as `locatlas embed` has, by their 
 embedding by a second plan is run both ways, in turns. Told are milliseconds of cores an image, of decoders as well,
 median of the rounds (starting decoders is not counted in reading, but in embedding), images a second of reading,
 the bytes, and whether the vectors are the same bit for bit.
+
+For TIFF, what a loop without locatlas does in these threads is told too: tifffile, standardizing by numpy, resizing by
+torch. Where a device prepares images (`--prepare device`), reading is all that is left to the processor of it.
 """
 
 import argparse
@@ -24,7 +27,8 @@ from typing import Any
 
 import numpy as np
 import tifffile
-from embedding import show, write_fields  # beside this file
+import torch
+from embedding import plain_input, show, write_fields  # beside this file
 
 from locatlas.indexer.embed import embed
 from locatlas.indexer.encoder_choice import EncoderRequest
@@ -60,7 +64,7 @@ def in_turns(ways: dict[str, Callable[[], Any]], rounds: int) -> dict[str, tuple
 
 def measured(what: str, source: Path, dataset: str, encoder: str, rounds: int, folder: Path) -> dict[str, Any]:
     """A row of the table."""
-    plain, packed = folder / "plain", folder / "packed"
+    plain, packed, n_threads = folder / "plain", folder / "packed", torch.get_num_threads()
     for atlas in (plain, packed):
         shutil.rmtree(atlas, ignore_errors=True)
     index(source, atlas=plain, dataset=dataset, request=EncoderRequest(name=encoder))
@@ -71,13 +75,16 @@ def measured(what: str, source: Path, dataset: str, encoder: str, rounds: int, f
     rows = [row for row in store.read("fovs").to_pylist() if row["sources"]]
     records = [record_from_row(row, level="fov", roots=roots) for row in rows]
 
-    def reading(times: int, cache: PixelCache | None) -> Callable[[], None]:
+    def in_threads(one: Callable[[Any], Any], times: int) -> Callable[[], None]:
         def work() -> None:
             with read_ahead("bench") as pool:
-                for _ in pool.map(lambda one: read_row(*one, cache), list(zip(records, rows, strict=True)) * times):
+                for _ in pool.map(one, list(zip(records, rows, strict=True)) * times):
                     pass
 
         return work
+
+    def reading(times: int, cache: PixelCache | None) -> Callable[[], None]:
+        return in_threads(lambda one: read_row(*one, cache), times)
 
     vectors: dict[str, Any] = {}
 
@@ -98,7 +105,11 @@ def measured(what: str, source: Path, dataset: str, encoder: str, rounds: int, f
         "files": reading(many, None), "files, started": reading(few, None),
         "pack": reading(many, cache), "pack, started": reading(few, cache),
     }  # fmt: skip
+    if is_tiff := all(source.path.suffix == ".tif" for record in records for source in record.sources):
+        torch.set_num_threads(1)  # as those have that read
+        ways["plain"] = in_threads(lambda one: plain_input(one[0].sources[0].path), many - few)
     read = in_turns(ways, rounds)
+    torch.set_num_threads(n_threads)
     n = (many - few) * len(rows)
     rate = {way: n / (read[way][0] - read[f"{way}, started"][0]) for way in ("files", "pack")}
     core = {way: 1000 * (read[way][1] - read[f"{way}, started"][1]) / n for way in ("files", "pack")}
@@ -107,6 +118,8 @@ def measured(what: str, source: Path, dataset: str, encoder: str, rounds: int, f
         "images": f"{what} ({len(rows)})",
         "read: core ms, files": round(core["files"], 2),
         "read: core ms, pack": round(core["pack"], 2),
+        "plain input: core ms": round(1000 * read["plain"][1] / n, 2) if is_tiff else None,
+        "x, pack read only": round(1000 * read["plain"][1] / n / core["pack"], 2) if is_tiff else None,
         "read: images/s, files": round(rate["files"]),
         "read: images/s, pack": round(rate["pack"]),
         "embed: core ms, files": round(1000 * embedded["files"][1] / len(rows), 1),

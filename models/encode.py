@@ -128,7 +128,6 @@ class Encoder:
         self.device = device
         self._fits: int | None = None  # images per forward pass, once more were too many
         self._patch_px = vit.patch_px(network)
-        self._dtype = torch.bfloat16 if spec.precision == "bf16" else torch.float32
         self._batch = _BATCH_CUDA if device.type == "cuda" else _BATCH_CPU
         self._sender = sender(spec, device, self._patch_px, runtime, prepare)
         self._tried: set[tuple[torch.Size, int]] = set()  # shapes of images, and numbers of them, that memory takes
@@ -137,8 +136,8 @@ class Encoder:
             if device.type != "cpu":
                 message = f"runtime openvino is for the CPU, not for {device}"
                 raise InputError(message)
-            self._dtype, self._batch = torch.float32, _BATCH_OPENVINO  # it rounds to bf16 itself
-            network = network.float().eval()
+            self._batch = _BATCH_OPENVINO
+            network = network.float().eval()  # it rounds to bf16 itself
             lanes = lanes_here(batch if batch > 0 else self._batch)
             self._network = checked(openvino_network(network, spec, lanes=lanes), network, spec)
         else:
@@ -320,7 +319,7 @@ class Encoder:
     @torch.inference_mode()
     def _forward(self, batch: Tensor) -> NDArray[np.float32]:
         """(b, passes, slots, h, w) -> (b, passes * d)."""
-        flat = batch.flatten(0, 1).to(device=self.device, dtype=self._dtype)
+        flat = batch.flatten(0, 1).to(device=self.device, dtype=torch.float32)
         # cuDNN rounds float32 convolutions to TF32 unless told otherwise; "fp32" in a fingerprint must mean fp32
         with _without_tf32() if self.device.type == "cuda" else nullcontext():
             views = [self._network(turned(flat, view)).float() for view in range(self.spec.views)]

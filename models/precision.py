@@ -1,31 +1,23 @@
-"""A network in the precision of its spec, with convolutions that can be believed."""
+"""A network in the precision of its spec: bfloat16 where the work is, float32 in between."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from locatlas.errors import InputError
 from locatlas.models.spec import Precision
 
 __all__ = ["for_autocast", "full_float32", "in_precision"]
 
 
-class _WideConv(nn.Module):
-    """A convolution whose weights and results are rounded to bfloat16 and whose sums are float32's.
-
-    torch 2.13 gives noise for bfloat16 convolutions with stride on CPUs with AMX: with patches of 16 pixels and 4, 8 or
-    16 input channels the cosine to float32 is 0.1 (`tests/models/test_precision.py`). One convolution is a hundredth of
-    a transformer's work.
-    """
-
-    def __init__(self, conv: nn.Conv2d) -> None:
-        super().__init__()
-        self.conv = conv.to(torch.bfloat16).float()
+class _NarrowConv(nn.Conv2d):
+    """A convolution of bfloat16 numbers, whatever comes in; its result is made float32."""
 
     def forward(self, images: Tensor) -> Tensor:
-        found: Tensor = self.conv(images.float())
-        return found.to(torch.bfloat16)
+        return super().forward(images.to(torch.bfloat16)).float()
 
 
 class _AutocastConv(nn.Conv2d):
@@ -51,22 +43,43 @@ def for_autocast(network: nn.Module, device: torch.device) -> None:
 
 
 def in_precision(network: nn.Module, precision: Precision, device: torch.device) -> nn.Module:
-    """The network on a device: float32 as it is, or weights and results in bfloat16, which is faster than autocast.
+    """The network on a device: float32 as it is, or with attention and MLPs in bfloat16, which are nearly all work.
+
+    What runs from block to block, and what they add to it, stays float32, as do norms, positions and pooling: rounded
+    in each block as well, vectors were twice as far from float32's and no sooner there
+    (docs/decisions/0008-runtimes.md).
+
+    Convolutions are bfloat16's but on CPUs, a hundredth of a transformer's work: torch 2.13 gives noise for bfloat16
+    convolutions with stride on CPUs with AMX; with patches of 16 pixels and 4, 8 or 16 input channels the cosine to
+    float32 is 0.1.
 
     Args:
-        network: In float32; changed in place.
+        network: A vision transformer in float32, its `blocks` somewhere in it; changed in place.
         precision: Of the spec.
         device: Where it goes.
+
+    Raises:
+        InputError: If blocks are of a make whose work is not in `attn` and `mlp`.
     """
+    network.to(device=device, dtype=torch.float32).eval()
     if precision == "fp32":
-        return network.to(device=device, dtype=torch.float32).eval()
-    network.to(device=device, dtype=torch.bfloat16)
-    if device.type == "cpu":
-        for parent in list(network.modules()):
-            for name, child in list(parent.named_children()):
-                if isinstance(child, nn.Conv2d):
-                    setattr(parent, name, _WideConv(child))
-    return network.eval()
+        return network
+    for block in (one for name, part in network.named_modules() if name.endswith("blocks") for one in part.children()):
+        for name in ("attn", "mlp"):
+            part = getattr(block, name, None)
+            if not isinstance(part, nn.Module):
+                message = f"blocks of a network are {type(block).__name__}, which has no {name!r}: use precision fp32"
+                raise InputError(message)
+            part.to(torch.bfloat16).register_forward_pre_hook(_narrowed)
+    for conv in network.modules() if device.type != "cpu" else ():
+        if type(conv) is nn.Conv2d:
+            conv.to(torch.bfloat16)
+            conv.__class__ = _NarrowConv
+    return network
+
+
+def _narrowed(_: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+    return given[0].to(torch.bfloat16), *given[1:]
 
 
 @contextmanager

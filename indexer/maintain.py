@@ -10,7 +10,9 @@ from typing import Any
 from locatlas.errors import AtlasLockedError, StoreDamagedError
 from locatlas.indexer.backup.kept import give_up
 from locatlas.indexer.declared_roots import declare_roots
+from locatlas.indexer.faiss.files import unnamed_files
 from locatlas.indexer.pixel_cache.keeping import remove_stale
+from locatlas.indexer.store.atomic import remove
 from locatlas.indexer.store.cache_entries import abandoned_caches, cached_tables, drop_cache
 from locatlas.indexer.store.encoders import StoredEncoder, stored_encoders
 from locatlas.indexer.store.ledger import Run
@@ -192,8 +194,7 @@ def _drop(store: Store, encoder: StoredEncoder) -> None:
             with store.digests.removing([folder.relative_to(store.folder.path).as_posix() + "/"]):
                 folder.rename(away)
             shutil.rmtree(away)
-            for path in _index_files(store, encoder.table):
-                path.unlink(missing_ok=True)
+            remove(_index_files(store, encoder.table))
             drop_cache(store.folder, encoder.table)
     except OSError as error:
         message = f"{folder}: cannot be deleted ({error.strerror or error}); run maintain again"
@@ -201,19 +202,16 @@ def _drop(store: Store, encoder: StoredEncoder) -> None:
 
 
 def _remove_remains(store: Store) -> int:
-    """Tables and caches whose deletion was killed, and FAISS files without a table; how many bytes that were."""
+    """Tables and caches whose deletion was killed, and superseded indices and those without a table; their bytes."""
     remains = list(store.folder.db.glob(f"{DROPPED}*"))
     remains += [path for path in store.folder.indices.glob("emb_*") if not store.has(path.name.partition(".")[0])]
+    remains += [path for table in store.tables() for path in unnamed_files(store.folder, table)]
     remains += [store.folder.path / "cache" / table for table in cached_tables(store.folder) if not store.has(table)]
     remains += abandoned_caches(store.folder)
     freed = sum(map(_size, remains))
     try:
-        for path in remains:
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+        remove(remains)
     except OSError as error:
-        message = f"{path}: cannot be deleted ({error.strerror or error})"
+        message = f"{error.filename or store.folder.path}: cannot be deleted ({error.strerror or error})"
         raise StoreDamagedError(message) from error
     return freed

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from locatlas.indexer.cells.segmenters import SegmenterSpec
+from locatlas.indexer.faiss.files import disk_folder, wrong_part
+from locatlas.indexer.faiss.kinds import DISK
 from locatlas.indexer.faiss.sidecar import Sidecar, blake2b
 from locatlas.indexer.gone_counts import gone_by_last_look
 from locatlas.indexer.store import encoders
@@ -185,14 +187,20 @@ def _counted(names: pa.ChunkedArray) -> dict[str, int]:
 
 
 def _index(store: Store, path: Path) -> dict[str, Any]:
-    """What a FAISS file is said to be, and whether it is that: read but for the vectors of its table."""
+    """What an index is said to be, and whether it is that: read but for the vectors of its table.
+
+    Of an index on disk only the sizes of its files are looked at, as where it is opened.
+    """
     try:
         said = Sidecar.from_json(path.read_text(encoding="utf-8"))
-        file_digest = blake2b(path.with_suffix(".faiss").read_bytes())
+        if said.kind == DISK:
+            whole = wrong_part(disk_folder(store.folder, said), said, full=False)[0] is None
+        else:
+            whole = blake2b(path.with_suffix(".faiss").read_bytes()) == said.file_digest
     except (OSError, ValueError, KeyError, TypeError) as error:
         return {"table": path.stem, "unreadable": str(error)}
     state = "up to date"
-    if file_digest != said.file_digest:
+    if not whole:
         state = "damaged"
     elif said.table != path.stem or not store.has(said.table):
         state = "of no table"

@@ -1,1 +1,1 @@
-"""FAISS files of an embedding table: kinds, building, recall, what they were made from."""
+"""Indices of an embedding table, FAISS files or on disk: kinds, building, recall, what they were made from."""

@@ -1,128 +1,61 @@
-"""FAISS files of an embedding table: build, check against the table, search. I/O.
+"""The index of an embedding table: checked against the table, opened, searched, built anew where it is due. I/O.
 
-A FAISS file is a cache. Beside it stand a sidecar, which says of which table, version, fingerprint and vectors it was
-made, and the ids of its rows. A file that does not match its sidecar, or a sidecar that does not match the table, is
-never used; rows that came later are searched exactly and merged.
+Its files are a cache. Beside them stand a sidecar, which says of which table, version, fingerprint and vectors they
+were made, and the ids of its rows. Files that do not match their sidecar, or a sidecar that does not match the table,
+are never used; rows that came later are searched exactly and merged.
 """
 
+import logging
 import mmap
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from locatlas.errors import AtlasLockedError, InputError
+from locatlas.errors import AtlasLockedError, StoreDamagedError
+from locatlas.indexer.faiss.build import build
+from locatlas.indexer.faiss.disk import DiskCodes, ids_of
+from locatlas.indexer.faiss.files import disk_folder, index_paths, wrong_part
 from locatlas.indexer.faiss.kinds import (
     AUTO_LATER_SHARE,
+    DISK,
     Kind,
     choose_kind,
     find_candidates,
-    new_index,
+    in_words,
     read_faiss,
-    train_and_add,
     unit_vectors,
 )
-from locatlas.indexer.faiss.recall import measure_recall, truth_of, tuned
-from locatlas.indexer.faiss.sidecar import SIDECAR_VERSION, Sidecar, blake2b, id_lines, rows_digest
-from locatlas.indexer.store.aligned import one_array, rows_in
-from locatlas.indexer.store.disk import require_space
+from locatlas.indexer.faiss.sidecar import Sidecar, blake2b, rows_digest
+from locatlas.indexer.memory import usable_memory
+from locatlas.indexer.store.aligned import rows_in
 from locatlas.indexer.store.encoders import StoredEncoder, current
 from locatlas.indexer.store.file_digest import FileState, file_state
 from locatlas.indexer.store.lance_files import manifest_digest
-from locatlas.indexer.store.layout import write_atomically
-from locatlas.indexer.store.schema import image_table
 from locatlas.indexer.store.table_reads import TableVectors
 from locatlas.indexer.store.tables import Store
 from locatlas.indexer.store.vector_cache import mapped_vectors
 
 __all__ = ["FaissIndex", "IndexCheck", "build", "kind_of", "open_index", "refresh"]
 
+_SLAB_ROWS = 1 << 14
+"""Vectors read at a time for a digest."""
 
-def _paths(store: Store, table: str) -> tuple[Path, Path, Path]:
-    base = store.folder.indices / table
-    return base.with_suffix(".faiss"), base.with_suffix(".json"), base.with_suffix(".ids")
+_log = logging.getLogger(__name__)
 
 
 def kind_of(store: Store, table: str) -> str | None:
     """The type of index that a table has, by its sidecar, whether it can be used or not; None if nothing says it."""
     try:
-        kind = Sidecar.from_json(_paths(store, table)[1].read_text(encoding="utf-8")).kind
+        kind = Sidecar.from_json(index_paths(store.folder, table)[1].read_text(encoding="utf-8")).kind
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return kind if kind in get_args(Kind) else None
-
-
-def build(store: Store, encoder: StoredEncoder, kind: Kind, *, seed: int = 0) -> Sidecar:
-    """Build the FAISS file of an encoder's table and write it, its ids and its sidecar under temporary names first.
-
-    The sidecar is written last, so that a kill leaves an index without a valid sidecar, which is not used.
-
-    Args:
-        store: The atlas.
-        encoder: Whose vectors.
-        kind: Index type.
-        seed: Of the sample on which recall is measured, and search made as thorough as it must be.
-
-    Raises:
-        InputError: If the kind is unknown, the table is empty or the disk has no room for the file.
-    """
-    import faiss
-
-    if kind not in get_args(Kind):
-        message = f"unknown FAISS index {kind!r}; known: {', '.join(get_args(Kind))}"
-        raise InputError(message)
-    held = mapped_vectors(store, encoder.table).held
-    n, d = held.vectors.shape
-    if n == 0:
-        message = f"{store.folder.path}: table {encoder.table} has no vectors to index"
-        raise InputError(message)
-    index, params = new_index(kind, n, d)
-    train_and_add(index, held.vectors, kind)
-    proteins = _proteins(store, encoder.level, held)
-    params = tuned(index, kind, params, held.vectors, truth_of(held.vectors, proteins, seed=seed))
-    recall = measure_recall(index, kind, params, held.vectors, truth_of(held.vectors, proteins, seed=seed + 1))
-    faiss_path, json_path, ids_path = _paths(store, encoder.table)
-    data, lines = faiss.serialize_index(index).data, id_lines(held.ids)
-    sidecar = Sidecar(
-        sidecar_version=SIDECAR_VERSION,
-        table=encoder.table,
-        version=held.version,
-        fingerprint=encoder.fingerprint,
-        metric="cosine",
-        kind=kind,
-        params=params,
-        count=n,
-        dim=d,
-        vectors_digest=rows_digest(held.ids, held.vectors),
-        file_digest=blake2b(data),
-        faiss=faiss.__version__,
-        recall_at_10=recall,
-        recall_among="other proteins",
-        ids_digest=blake2b(lines),
-        manifest=manifest_digest(store.folder, encoder.table, held.version) or "",
-    )
-    store.folder.indices.mkdir(exist_ok=True)
-    require_space(store.folder.indices, len(data) + len(lines))
-    json_path.unlink(missing_ok=True)
-    write_atomically(faiss_path, data)
-    write_atomically(ids_path, lines)
-    write_atomically(json_path, sidecar.to_json().encode())
-    return sidecar
-
-
-def _proteins(store: Store, level: str, held: TableVectors) -> NDArray[np.int64]:
-    """Code of each vector's protein, which a question leaves out; -1 where it is not known."""
-    images = store.read(image_table(level), ["id", "protein"])
-    place = rows_in(held.names, images["id"])
-    names = one_array(images["protein"]).take(pa.array(place, mask=place < 0))
-    codes: Any = pc.fill_null(names.dictionary_encode().indices, -1).to_numpy(zero_copy_only=False)
-    return np.asarray(codes, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,7 +64,7 @@ class FaissIndex:
 
     Attributes:
         sidecar: What it was made from.
-        index: The FAISS index.
+        index: The FAISS index, or the codes on disk.
         rows: (count,) row in the table's current vectors (sorted by id) of each row of the file, -1 where it is left
             out of them; None where they are the same.
         later: Rows of the table that the file does not hold; they are always candidates.
@@ -156,7 +89,11 @@ class FaissIndex:
         """
         unit = unit_vectors(query[None].astype(np.float32))
         mask = self._mask(allowed)
-        found = find_candidates(self.index, self.sidecar.kind, self.sidecar.params, unit, k, mask)[0]
+        try:
+            found = find_candidates(self.index, self.sidecar.kind, self.sidecar.params, unit, k, mask)[0]
+        except StoreDamagedError as error:  # of an index on disk: a newer one took its place, or a file is damaged
+            _log.warning("%s; searched exactly", error)
+            found = np.empty(0, dtype=np.int64)
         found = found[found >= 0]
         if len(found) < k:  # perhaps the lists or paths that were searched hold too few: then rank them all
             there = np.arange(self.index.ntotal) if mask is None else np.flatnonzero(mask)
@@ -177,32 +114,44 @@ class FaissIndex:
 
 
 class IndexCheck:
-    """Takes the digests of an index's files, in a thread of its own: FAISS itself is loaded meanwhile."""
+    """Looks whether an index's files are what was written, in a thread of its own: FAISS itself is loaded meanwhile.
+
+    Of a FAISS file, which is held, the digest is taken. Of an index on disk only the sizes are looked at, because it is
+    for more than is read at a start; its bytes are read by `locatlas verify`.
+    """
 
     def __init__(self, store: Store, encoder: StoredEncoder) -> None:
-        self._paths = _paths(store, encoder.table)
+        self._folder, self._table = store.folder, encoder.table
         self._found: tuple[Sidecar, FileState, bytes] | str = "no index"
         self._thread = threading.Thread(target=self._look, name="index-check", daemon=True)
         self._thread.start()
 
     def _look(self) -> None:
-        faiss_path, json_path, ids_path = self._paths
+        faiss_path, json_path, ids_path = index_paths(self._folder, self._table)
         if not json_path.is_file():
             return
         try:
             sidecar = Sidecar.from_json(json_path.read_text(encoding="utf-8"))
-            state, lines = file_state(faiss_path), ids_path.read_bytes()
-            # in one call, which keeps no interpreter lock: between blocks it would wait for whoever has it
-            with faiss_path.open("rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                digests = (blake2b(data), blake2b(lines))
+            if sidecar.kind == DISK:
+                wrong, _ = wrong_part(disk_folder(self._folder, sidecar), sidecar, full=False)
+                whole, state, lines = wrong is None, file_state(json_path), b""
+            else:
+                state, lines = file_state(faiss_path), ids_path.read_bytes()
+                # in one call, which keeps no interpreter lock: between blocks it would wait for whoever has it
+                with faiss_path.open("rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                    whole = (blake2b(data), blake2b(lines)) == (sidecar.file_digest, sidecar.ids_digest)
         except (OSError, ValueError, KeyError, TypeError) as error:
             self._found = f"index unreadable ({error})"
             return
-        whole = digests == (sidecar.file_digest, sidecar.ids_digest)
         self._found = (sidecar, state, lines) if whole else "index file damaged"
 
     def result(self) -> "tuple[Sidecar, FileState, bytes] | str":
-        """Sidecar, state of the FAISS file and its ids, if all are what was written; else a word about them."""
+        """What was found.
+
+        Returns:
+            Sidecar, state of the file that is replaced last and a FAISS file's ids, if all are what was written; else
+            a word about them.
+        """
         self._thread.join()
         return self._found
 
@@ -221,11 +170,12 @@ def open_index(
     Returns:
         The index, or None with the reason: absent, damaged, foreign or stale.
     """
-    faiss_path, json_path, _ = _paths(store, encoder.table)
+    faiss_path, json_path, _ = index_paths(store.folder, encoder.table)
     if not json_path.is_file():
         return None, "no index"
     check = check or IndexCheck(store, encoder)
-    import faiss  # while the thread reads
+    if kind_of(store, encoder.table) != DISK:
+        import faiss  # while the thread reads
 
     found = check.result()
     if isinstance(found, str):
@@ -234,19 +184,25 @@ def open_index(
     made_of = (sidecar.table, sidecar.fingerprint, sidecar.dim, sidecar.metric)
     if made_of != (encoder.table, encoder.fingerprint, encoder.spec.dim, "cosine"):
         return None, "index of another table or encoder"
+    on_disk = sidecar.kind == DISK
     rows: NDArray[np.int64] | None = None
     # of the very manifest that is there now: then its ids and vectors are, too, but for those that are left out here
     same = sidecar.manifest and sidecar.manifest == manifest_digest(store.folder, encoder.table, held.version)
-    if not (same and len(held) == sidecar.count):
-        ids = lines.decode().split("\n")
-        rows = rows_in(pa.array(ids, pa.string()), held.names)
-        if not same and ((rows < 0).any() or rows_digest(ids, held.vectors[rows]) != sidecar.vectors_digest):
-            return None, "index stale: rows it holds were changed or removed"
     try:
-        index = read_faiss(faiss_path)
+        if not (same and len(held) == sidecar.count):
+            ids = ids_of(disk_folder(store.folder, sidecar)) if on_disk else pa.array(lines.decode().split("\n"))
+            rows = rows_in(ids, held.names)
+            if not same and ((rows < 0).any() or _digest_of(ids, held, rows) != sidecar.vectors_digest):
+                return None, "index stale: rows it holds were changed or removed"
+        if on_disk:
+            index: Any = DiskCodes(disk_folder(store.folder, sidecar), n_list=sidecar.params["n_list"])
+        else:
+            index = read_faiss(faiss_path)
     except RuntimeError as error:  # our own bytes, so it is another FAISS
         return None, f"index of FAISS {sidecar.faiss}, which {faiss.__version__} does not read ({error})"
-    if file_state(faiss_path) != checked:  # replaced by a newer one meanwhile, which has another sidecar
+    except (OSError, pa.ArrowException, StoreDamagedError) as error:  # of an index on disk
+        return None, f"index unreadable ({error})"
+    if file_state(json_path if on_disk else faiss_path) != checked:  # replaced by a newer one, with another sidecar
         return open_index(store, encoder, held)
     if rows is None:
         return FaissIndex(sidecar, index, None, np.empty(0, dtype=np.int64)), "up to date"
@@ -254,6 +210,14 @@ def open_index(
     in_file[rows[rows >= 0]] = True
     later = np.flatnonzero(~in_file)
     return FaissIndex(sidecar, index, rows, later), f"{len(later)} rows later" if len(later) else "up to date"
+
+
+def _digest_of(ids: pa.Array, held: TableVectors, rows: NDArray[np.int64]) -> str:
+    """`rows_digest` of some rows, which are not held all at once."""
+    slabs: Iterator[NDArray[np.float32]] = (
+        held.vectors[rows[low : low + _SLAB_ROWS]] for low in range(0, len(rows), _SLAB_ROWS)
+    )
+    return rows_digest(ids.to_pylist(), slabs)
 
 
 def refresh(atlas: Path, kind: str, *, levels: Sequence[str]) -> dict[str, str]:
@@ -278,19 +242,20 @@ def refresh(atlas: Path, kind: str, *, levels: Sequence[str]) -> dict[str, str]:
             said[level] = "no index: encoder not complete"
             continue
         n = store.count(encoder.table)
-        wanted = choose_kind(n, encoder.spec.embedding_dim) if kind == "auto" else (None if kind == "none" else kind)
+        chosen = choose_kind(n, encoder.spec.dim, usable_memory()) if kind == "auto" else kind
+        wanted = None if chosen == "none" else chosen
         index, state = None, "no index"
-        if _paths(store, encoder.table)[1].is_file():
+        if index_paths(store.folder, encoder.table)[1].is_file():
             index, state = open_index(store, encoder, mapped_vectors(store, encoder.table).held)
         if wanted is not None and _is_due(index, kind):
             try:
-                with store.folder.writer(f"FAISS {wanted}"):
+                with store.folder.writer(f"index {in_words(wanted)}"):
                     sidecar, later = build(store, encoder, wanted), 0  # type: ignore[arg-type]
             except AtlasLockedError as error:
                 if kind != "auto":
                     raise
                 # what was embedded is done and can be searched: no reason to fail, or to wait for hours
-                said[level] = f"exact search ({n} vectors; FAISS {wanted} is not built: {error})"
+                said[level] = f"exact search ({n} vectors; {in_words(wanted)} is not built: {error})"
                 continue
         elif index is not None:
             sidecar, later = index.sidecar, len(index.later)
@@ -300,8 +265,8 @@ def refresh(atlas: Path, kind: str, *, levels: Sequence[str]) -> dict[str, str]:
         params = "".join(f", {key} {value}" for key, value in sidecar.params.items())
         more = f", {later} later ones searched exactly" if later else ""
         said[level] = (
-            f"FAISS {sidecar.kind} over {sidecar.count} vectors{more}{params}, recall@10 {sidecar.recall_at_10:.3f} "
-            f"among {sidecar.recall_among or 'all, the own protein too'}"
+            f"{in_words(sidecar.kind)} over {sidecar.count} vectors{more}{params}, "
+            f"recall@10 {sidecar.recall_at_10:.3f} among {sidecar.recall_among or 'all, the own protein too'}"
         )
     return said
 

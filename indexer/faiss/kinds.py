@@ -1,4 +1,4 @@
-"""The kinds of FAISS index: choice by size, parameters, training, search. Needs no store."""
+"""The kinds of index: choice by size, and of those of FAISS parameters, training, search. Needs no store."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -11,9 +11,13 @@ from numpy.typing import NDArray
 __all__ = [
     "AUTO_EXACT_BELOW",
     "AUTO_LATER_SHARE",
+    "DISK",
+    "DISK_ABOVE_SHARE",
+    "FaissKind",
     "Kind",
     "choose_kind",
     "find_candidates",
+    "in_words",
     "ladder",
     "new_index",
     "read_faiss",
@@ -21,7 +25,17 @@ __all__ = [
     "unit_vectors",
 ]
 
-Kind = Literal["flat", "pqfs", "ivf", "hnsw", "ivfpq"]
+FaissKind = Literal["flat", "pqfs", "ivf", "hnsw", "ivfpq"]
+"""Those that a FAISS file holds."""
+
+Kind = Literal["flat", "pqfs", "ivf", "hnsw", "ivfpq", "lance-ivfrq"]
+
+DISK: Literal["lance-ivfrq"] = "lance-ivfrq"
+"""The one that stays on disk (`indexer.faiss.disk`)."""
+
+DISK_ABOVE_SHARE = 0.5
+"""Share of the memory above which vectors are searched from disk: they are mapped, and beside all else the system then
+keeps too few of their pages for building or ranking to find them in memory."""
 
 AUTO_EXACT_BELOW = 50_000
 """Below this many vectors an exact look-up takes some 15 ms and no index is built (scripts/bench/lookup.py)."""
@@ -45,19 +59,32 @@ _ROWS_AT_ONCE = 1 << 14
 """Vectors normalised at a time, so that no second copy of all is held."""
 
 SPARE = 16
-REFINE = {"pqfs": 40, "ivfpq": 10}
+REFINE = {"pqfs": 40, "ivfpq": 10, DISK: 10}
 """Candidates per wanted neighbor that coarse codes hand to the exact re-ranking, where the file does not say it."""
 
 
-def choose_kind(n: int, d: int) -> Kind | None:
+def choose_kind(n: int, d: int, memory: int | None) -> Kind | None:
     """Index type for n vectors of d numbers; None means that exact search needs none.
 
     Codes of four bits for every two numbers are compared in registers (André et al. 2017, "fast scan") and take a
-    sixteenth of the vectors' bytes, of which a query reads those of a few lists.
+    sixteenth of the vectors' bytes, of which a query reads those of a few lists. They are held in memory. Vectors of
+    more than `DISK_ABOVE_SHARE` of it get codes that stay on disk, if their length is one that these exist for.
+
+    Args:
+        n: Vectors.
+        d: Numbers of each, four bytes.
+        memory: Bytes of memory that a process may use; None where it is not known.
     """
     if n < AUTO_EXACT_BELOW:
         return None
+    if memory is not None and 4 * n * d > DISK_ABOVE_SHARE * memory and d % 8 == 0:
+        return DISK
     return "ivfpq" if scan_parts(d) >= d / 4 else "ivf"
+
+
+def in_words(kind: str) -> str:
+    """What an index is called where what look-ups use is told."""
+    return f"{kind} on disk" if kind == DISK else f"FAISS {kind}"
 
 
 def scan_parts(d: int) -> int:
@@ -76,7 +103,7 @@ def _largest_divisor(d: int, at_most: int) -> int:
     return max(m for m in range(1, max(1, at_most) + 1) if d % m == 0)
 
 
-def new_index(kind: Kind, n: int, d: int) -> tuple[Any, dict[str, int]]:
+def new_index(kind: FaissKind, n: int, d: int) -> tuple[Any, dict[str, int]]:
     """An untrained index and its parameters."""
     import faiss
 
@@ -121,6 +148,14 @@ def ladder(kind: Kind, params: Mapping[str, int]) -> Iterator[dict[str, int]]:
         ),
         "pqfs": ({}, {"refine": 2}, {"refine": 4}, {"refine": 8}),
         "hnsw": ({}, {"ef_search": 2}, {"ef_search": 4}),
+        DISK: (
+            {},
+            {"n_probe": 2},
+            {"n_probe": 2, "refine": 2},
+            {"n_probe": 4, "refine": 2},
+            {"n_probe": 8, "refine": 4},
+            {"n_probe": 16, "refine": 8},
+        ),
     }
     for times in steps.get(kind, ({},)):
         found = {name: value * times.get(name, 1) for name, value in params.items()}
@@ -129,7 +164,7 @@ def ladder(kind: Kind, params: Mapping[str, int]) -> Iterator[dict[str, int]]:
         yield found
 
 
-def train_and_add(index: Any, vectors: NDArray[np.float32], kind: Kind) -> None:
+def train_and_add(index: Any, vectors: NDArray[np.float32], kind: FaissKind) -> None:
     """Train a new index and fill it with unit vectors, with k-means on the GPU where there is one.
 
     Args:
@@ -204,7 +239,7 @@ def find_candidates(
     """Rows among which the nearest are sought.
 
     Args:
-        index: Trained and filled.
+        index: Trained and filled; of `DISK`, a `DiskCodes`.
         kind: Of the index.
         params: As `new_index` gave them.
         queries: (n_queries, d) float32 unit vectors.
@@ -214,16 +249,17 @@ def find_candidates(
     Returns:
         Row numbers in the index, (n_queries, some); -1 where there is none.
     """
-    import faiss
-
-    share, selector = 1.0, None
-    if allowed is not None:
-        share = max(float(allowed.mean()), 1 / len(allowed))
-        bits = np.packbits(allowed, bitorder="little")
-        selector = faiss.IDSelectorBitmap(bits)
     # a few more than wanted, because float32 may order near-equal rows otherwise than the exact ranking that follows
     # and as many for one as for the ten that recall is told of
     wanted = min(index.ntotal, max(k, 10) * params.get("refine", REFINE[kind]) if kind in REFINE else k + SPARE)
+    share = 1.0 if allowed is None else max(float(allowed.mean()), 1 / len(allowed))
+    if kind == DISK:
+        n_probe = min(params["n_list"], math.ceil(params["n_probe"] / share))
+        return np.asarray(index.search(queries, wanted, n_probe, allowed), dtype=np.int64)
+    import faiss
+
+    bits = None if allowed is None else np.packbits(allowed, bitorder="little")
+    selector = None if bits is None else faiss.IDSelectorBitmap(bits)
     # a filter thins every list and every path: search as many more, so that recall is not lost silently
     if kind == "hnsw":
         ef = min(index.ntotal, math.ceil(max(params["ef_search"], 2 * wanted) / share))

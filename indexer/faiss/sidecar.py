@@ -1,9 +1,9 @@
-"""What a FAISS file was made from: the record beside it, and the digests that tie it to its table. Pure."""
+"""What an index was made from: the record beside it, and the digests that tie it to its table. Pure."""
 
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from mmap import mmap
 from typing import Any, Self
 
@@ -17,7 +17,7 @@ SIDECAR_VERSION = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sidecar:
-    """What a FAISS file was made from.
+    """What an index was made from: a FAISS file, or a folder that Lance wrote.
 
     Attributes:
         sidecar_version: Layout of this record.
@@ -30,12 +30,16 @@ class Sidecar:
         count: Vectors in the file.
         dim: Their length.
         vectors_digest: blake2b-128 over ids and float32 vectors, in file order.
-        file_digest: blake2b-128 of the FAISS file.
-        faiss: FAISS version.
+        file_digest: blake2b-128 of the FAISS file, or over the digests of the folder's files.
+        faiss: FAISS version; "" where Lance built it.
         recall_at_10: Share of the exact ten nearest found, for sampled rows of the table, themselves left out.
         ids_digest: blake2b-128 of the file of ids.
         recall_among: "other proteins" where their own protein was left out as well; "" in older files.
         manifest: blake2b-128 of the manifest of that version of the table; "" where it was not recorded.
+        lance: Lance version; "" where FAISS built it.
+        folder: Name of the folder, beside the sidecar.
+        bytes: Size of each file of the folder, by its path there.
+        digests: blake2b-128 of each.
     """
 
     sidecar_version: int
@@ -49,15 +53,19 @@ class Sidecar:
     dim: int
     vectors_digest: str
     file_digest: str
-    faiss: str
     recall_at_10: float
     ids_digest: str
+    faiss: str = ""
     recall_among: str = ""
     manifest: str = ""
+    lance: str = ""
+    folder: str = ""
+    bytes: dict[str, int] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """All fields that are known, and a digest over them."""
-        fields = {name: value for name, value in asdict(self).items() if value != ""}
+        fields = {name: value for name, value in asdict(self).items() if value not in ("", {})}
         return json.dumps({**fields, "sidecar_digest": _sealed(fields)}, indent=2, sort_keys=True) + "\n"
 
     @classmethod

@@ -1,9 +1,11 @@
-"""Files that are written whole or not at all. I/O."""
+"""Files that are written whole or not at all, and files and folders that are deleted. I/O."""
 
 import os
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["write_atomically"]
+__all__ = ["remove", "write_atomically"]
 
 
 def write_atomically(path: Path, data: bytes | memoryview) -> None:
@@ -27,3 +29,16 @@ def write_atomically(path: Path, data: bytes | memoryview) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def remove(paths: Iterable[Path]) -> None:
+    """Delete files and folders; those that are gone already are passed over.
+
+    Raises:
+        OSError: If one cannot be deleted.
+    """
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from locatlas.errors import AtlasLockedError, InputError, LocatlasError, StoreDamagedError
 from locatlas.indexer.published.objects import uri_of
-from locatlas.indexer.store.atomic import write_atomically
+from locatlas.indexer.store.atomic import remove, write_atomically
 from locatlas.indexer.store.digest_lines import seal
 from locatlas.indexer.store.disk import require_links
 from locatlas.indexer.store.locks import NotedLock, Owner
@@ -283,8 +283,7 @@ class AtlasFolder:
     def _remove_leftovers(self) -> None:
         """Temporary files of writers that were killed; we hold the lock, so nobody is writing them."""
         for folder in (self.path, self.indices, self.journal_path.parent):
-            for path in folder.glob(".*.tmp"):
-                path.unlink(missing_ok=True)
+            remove(folder.glob(".*.tmp"))
 
     def _written(self, owner: Owner | None) -> AtlasLockedError:
         message = f"{self.path}: another writer holds this atlas ({owner or 'another process'})"

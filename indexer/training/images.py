@@ -12,6 +12,7 @@ from torch import Tensor
 from locatlas.errors import ImageRejectedError, InputError
 from locatlas.indexer.files.fields import SharedFields
 from locatlas.indexer.job import is_dropped
+from locatlas.indexer.memory import usable_memory
 from locatlas.indexer.pipeline import Progress
 from locatlas.indexer.pixel_cache.reading import PixelCache, read_row
 from locatlas.indexer.reading import cut_cell
@@ -33,10 +34,8 @@ _AT_ONCE = 64
 
 def default_cache_bytes() -> int:
     """A third of the machine's memory; 4 GiB where it cannot be asked."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 3
-    except (ValueError, OSError, AttributeError):
-        return 4 * 2**30
+    memory = usable_memory()
+    return 4 * 2**30 if memory is None else memory // 3
 
 
 class StoredImages:

@@ -1,4 +1,4 @@
-"""FAISS files, their ids and sidecars: whole, and of the table that is there? Reads files and ids."""
+"""Files of indices, their ids and sidecars: whole, and of the table that is there? Reads files and ids."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,6 +11,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from locatlas.errors import LocatlasError
+from locatlas.indexer.faiss.disk import ids_of
+from locatlas.indexer.faiss.files import disk_folder, disk_folders, wrong_part
+from locatlas.indexer.faiss.kinds import DISK
 from locatlas.indexer.faiss.sidecar import Sidecar, rows_digest
 from locatlas.indexer.store.file_digest import file_digest
 from locatlas.indexer.store.lance_files import Opened, manifests, open_table, reading
@@ -70,6 +73,7 @@ def look_at_indices(
         for _ in range(_TRIES):
             before = _contents(files["json"])
             found, read = _look_at_one(
+                folder,
                 files,
                 stem,
                 None if tables is None else tables.get(stem, _NO_TABLE),
@@ -120,6 +124,7 @@ def _slabs(opened: Opened, rows: pa.Int32Array) -> Iterator[NDArray[np.float32]]
 
 
 def _look_at_one(
+    folder: AtlasFolder,
     files: Mapping[str, Path],
     stem: str,
     table: IndexedTable | None,
@@ -130,10 +135,11 @@ def _look_at_one(
 ) -> tuple[list[Finding], int]:
     where = {end: f"indices/{path.name}" for end, path in files.items()}
     present = [where[end] for end, path in files.items() if path.exists()]
+    folders = [f"indices/{path.name}" for path in disk_folders(folder, stem)]
 
     def said(severity: str, kind: str, at: str, means: str) -> tuple[list[Finding], int]:
         level: str = severity
-        return [finding(level, kind, at, means, _AGAIN, of=present)], n_bytes  # type: ignore[arg-type]
+        return [finding(level, kind, at, means, _AGAIN, of=present + folders)], n_bytes  # type: ignore[arg-type]
 
     n_bytes = 0
     if not files["json"].exists():
@@ -147,7 +153,16 @@ def _look_at_one(
         whole = False
     if not whole:
         return said("damage", "index damaged", where["json"], "it is not what was written: the index is not used")
-    for end, digest in (("ids", sidecar.ids_digest), ("faiss", sidecar.file_digest)):
+    if sidecar.kind == DISK:
+        try:
+            path = disk_folder(folder, sidecar)
+        except ValueError:
+            return said("damage", "index foreign", where["json"], "made from another table or encoder: never used")
+        wrong, n_bytes = wrong_part(path, sidecar, full=full)
+        if wrong is not None:
+            at = f"indices/{path.name}/{wrong}"
+            return said("damage", "index damaged", at, "missing or not what was written: the index is not used")
+    for end, digest in (("ids", sidecar.ids_digest), ("faiss", sidecar.file_digest)) if sidecar.kind != DISK else ():
         if not files[end].exists():
             return said("damage", "index damaged", where[end], "missing: the index is not used")
         if end == "faiss" and not full:
@@ -165,7 +180,10 @@ def _look_at_one(
         return [], n_bytes
     if made_of != (stem, table.fingerprint, table.dim) or (table.version or sidecar.version) < sidecar.version:
         return said("damage", "index foreign", where["json"], "made from another table or encoder: never used")
-    ids = files["ids"].read_bytes().decode().split("\n")
+    if sidecar.kind == DISK:
+        ids = ids_of(disk_folder(folder, sidecar)).to_pylist()
+    else:
+        ids = files["ids"].read_bytes().decode().split("\n")
     if table.ids is None:
         return [], n_bytes
     if not pc.all(pc.is_in(pa.array(ids, table.ids.type), value_set=table.ids)).as_py():

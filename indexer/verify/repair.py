@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from locatlas.indexer.faiss.index import kind_of
 from locatlas.indexer.pixel_cache.keeping import drop_segment
+from locatlas.indexer.store.atomic import remove
 from locatlas.indexer.store.cache_entries import drop_cache
 from locatlas.indexer.store.file_digest import file_digest
 from locatlas.indexer.store.lance_files import Opened, ids_of_fragments, open_before_newest
@@ -221,8 +222,7 @@ class Repair:
         """Derived, so it is deleted for good, and built again when all else is mended."""
         table = finding.items[0].rpartition("/")[2].partition(".")[0]
         self.indices[table] = kind_of(self.store, table) or "auto"
-        for path in finding.items:
-            (self.store.folder.path / path).unlink(missing_ok=True)
+        remove(self.store.folder.path / path for path in finding.items)
         self.done.append(f"{finding.where}: index removed")
 
     def _remove_cache(self, finding: Finding) -> None:

@@ -13,11 +13,12 @@ __all__ = ["LEVELS", "faiss_option", "levels_of", "running", "running_options", 
 
 faiss_option = click.option(
     "--faiss",
-    type=click.Choice(["auto", "none", "flat", "pqfs", "ivf", "hnsw", "ivfpq"]),
+    type=click.Choice(["auto", "none", "flat", "pqfs", "ivf", "hnsw", "ivfpq", "lance-ivfrq"]),
     default="auto",
     show_default=True,
     help="Index for look-ups; auto builds none below 50,000 vectors, where exact search is fast, and lists of "
-    "four-bit codes (ivfpq) from there on.",
+    "four-bit codes (ivfpq) from there on; vectors that take more than half of the memory get codes that stay on disk "
+    "(lance-ivfrq).",
 )
 
 MOST_AT_ONCE = 256

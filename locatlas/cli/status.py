@@ -122,6 +122,8 @@ _USED = ("up to date", "older than its table")
 
 def look_ups(document: dict[str, Any], level: str | None = None) -> Iterator[str]:
     """What answers at each level, or at one: the index of the current encoder's vectors, or a scan."""
+    from locatlas.indexer.faiss.kinds import DISK
+
     by_table = {index["table"]: index for index in document["indices"]}
     for e in document["encoders"]:
         if e["state"] != "current" or not e["embedded"] or level not in (None, e["level"]):
@@ -133,8 +135,9 @@ def look_ups(document: dict[str, Any], level: str | None = None) -> Iterator[str
             continue
         later = document["tables"][table]["rows"] - index["count"]
         recall, among = index["recall_at_10"], index["recall_among"] or "all, its own protein too"
+        what = "index on disk" if index["kind"] == DISK else "FAISS index"
         yield (
-            f"look-ups at level {e['level']}: FAISS index ({index['kind']}) of {index['count']:,} vectors"
+            f"look-ups at level {e['level']}: {what} ({index['kind']}) of {index['count']:,} vectors"
             + f", which finds {recall:.1%} of the 10 nearest among {among}"
             + (f"; {later:,} later ones are searched exactly" if later > 0 else "")
             + ("; exact if vectors that it holds were changed or removed" if index["state"] != "up to date" else "")

@@ -46,7 +46,7 @@ def build(store: Store, encoder: StoredEncoder, kind: Kind, *, seed: int = 0) ->
             for the files.
     """
     if kind not in get_args(Kind):
-        message = f"unknown FAISS index {kind!r}; known: {', '.join(get_args(Kind))}"
+        message = f"unknown index {kind!r}; known: {', '.join(get_args(Kind))}"
         raise InputError(message)
     held = mapped_vectors(store, encoder.table).held
     if len(held) == 0:

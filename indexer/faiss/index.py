@@ -41,7 +41,7 @@ from locatlas.indexer.store.table_reads import TableVectors
 from locatlas.indexer.store.tables import Store
 from locatlas.indexer.store.vector_cache import mapped_vectors
 
-__all__ = ["FaissIndex", "IndexCheck", "build", "kind_of", "open_index", "refresh"]
+__all__ = ["FaissIndex", "IndexCheck", "build", "index_state", "kind_of", "open_index", "refresh"]
 
 _SLAB_ROWS = 1 << 14
 """Vectors read at a time for a digest."""
@@ -56,6 +56,14 @@ def kind_of(store: Store, table: str) -> str | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return kind if kind in get_args(Kind) else None
+
+
+def index_state(store: Store, table: str) -> FileState | None:
+    """What is another once an index of a table was built, or is gone; None where there is none."""
+    try:
+        return file_state(index_paths(store.folder, table)[1])
+    except OSError:
+        return None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

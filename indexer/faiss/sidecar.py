@@ -65,7 +65,8 @@ class Sidecar:
 
     def to_json(self) -> str:
         """All fields that are known, and a digest over them."""
-        fields = {name: value for name, value in asdict(self).items() if value not in ("", {})}
+        unsaid = (("bytes", {}), ("digests", {}))
+        fields = {name: value for name, value in asdict(self).items() if value != "" and (name, value) not in unsaid}
         return json.dumps({**fields, "sidecar_digest": _sealed(fields)}, indent=2, sort_keys=True) + "\n"
 
     @classmethod

@@ -1,4 +1,4 @@
-"""What an atlas has loaded, vectors with metadata and index, kept until a table changes. Reads the store."""
+"""What an atlas has loaded, vectors with metadata and index, kept until one of them changes. Reads the store."""
 
 import threading
 from collections.abc import Hashable
@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from locatlas.errors import InputError
-from locatlas.indexer.faiss.index import FaissIndex, IndexCheck, open_index
+from locatlas.indexer.faiss.index import FaissIndex, IndexCheck, index_state, open_index
 from locatlas.indexer.files.planes import plural
 from locatlas.indexer.store import encoders
 from locatlas.indexer.store.aligned import rows_in
@@ -111,7 +111,7 @@ class Shelf:
             )
             raise InputError(message)
         tables = (stored.table, table, *self._fields_too(level))
-        states = tuple(table_state(self.store.folder, t) for t in tables)
+        states = (*(table_state(self.store.folder, t) for t in tables), index_state(self.store, stored.table))
         key = (level, stored.fingerprint)
         with self._lock:
             if key not in self._kept or self._kept[key][0] != states:

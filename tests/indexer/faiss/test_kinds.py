@@ -31,9 +31,18 @@ def clustered(n: int, d: int, seed: int = 0) -> NDArray[np.float32]:
 
 
 def test_small_tables_need_no_index_and_large_ones_are_compressed() -> None:
-    assert choose_kind(AUTO_EXACT_BELOW - 1, 384) is None
-    assert choose_kind(AUTO_EXACT_BELOW, 384) == "ivfpq"
-    assert choose_kind(AUTO_EXACT_BELOW, 509) == "ivf", "a prime: one code of four bits for the whole vector"
+    assert choose_kind(AUTO_EXACT_BELOW - 1, 384, None) is None
+    assert choose_kind(AUTO_EXACT_BELOW, 384, None) == "ivfpq"
+    assert choose_kind(AUTO_EXACT_BELOW, 509, None) == "ivf", "a prime: one code of four bits for the whole vector"
+
+
+def test_vectors_of_more_than_half_of_the_memory_are_searched_from_disk() -> None:
+    n, memory = 1_000_000, 4 * 1_000_000 * 384 * 2
+    assert choose_kind(n, 384, memory) == "ivfpq", "exactly half"
+    assert choose_kind(n, 384, memory - 1) == "lance-ivfrq"
+    assert choose_kind(n, 384, None) == "ivfpq", "where the memory is not known"
+    assert choose_kind(n, 380, memory // 2) == "ivfpq", "codes of one bit a number fill whole bytes"
+    assert choose_kind(AUTO_EXACT_BELOW - 1, 384, 1) is None
 
 
 def test_unit_vectors_have_length_one_and_zero_stays_zero() -> None:

@@ -26,6 +26,10 @@ VALUES: dict[str, Any] = {
     "recall_among": "other proteins",
     "ids_digest": "c" * 32,
     "manifest": "d" * 32,
+    "lance": "14.0.2",
+    "folder": "emb_fov_0123456789ab.0123456789abcdef.disk",
+    "bytes": {"rows.npy": 8},
+    "digests": {"rows.npy": "e" * 32},
 }
 
 

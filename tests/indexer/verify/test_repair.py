@@ -11,7 +11,7 @@ import pytest
 
 from locatlas.errors import AtlasLockedError
 from locatlas.indexer.encoder_choice import EncoderRequest
-from locatlas.indexer.faiss.index import open_index
+from locatlas.indexer.faiss.index import build, open_index
 from locatlas.indexer.index import index
 from locatlas.indexer.maintain import maintain
 from locatlas.indexer.store import tidy_limits
@@ -187,6 +187,25 @@ def test_a_damaged_index_is_built_again(whole: Path, end: str, do: Callable[[Pat
     store = Store.open(whole)
     encoder = current(store, "fov")
     assert report.repaired[-1].startswith(f"{encoder.table}: FAISS flat over {store.count(encoder.table)} vectors")
+    assert open_index(store, encoder, store.read_vectors(encoder.table))[1] == "up to date"
+    assert verify(atlas=whole).findings == []
+
+
+@pytest.mark.parametrize("part", ["rows.npy", "ids.arrow", "codes.lance/_indices/*/auxiliary.idx"])
+@pytest.mark.parametrize("do", [damage, Path.unlink])
+def test_a_damaged_index_on_disk_is_built_again(
+    whole: Path, part: str, do: Callable[[Path], None], one_thread: None
+) -> None:
+    store = Store.open(whole)
+    encoder = current(store, "fov")
+    build(store, encoder, "lance-ivfrq")
+    assert verify(atlas=whole).findings == []
+    damaged = next((whole / "indices").glob("*.disk"))
+    do(next(damaged.glob(part)))
+    report = verify(atlas=whole, repair=True)
+    assert report.findings == []
+    assert not damaged.exists()
+    assert report.repaired[-1].startswith(f"{encoder.table}: lance-ivfrq on disk over {store.count(encoder.table)}")
     assert open_index(store, encoder, store.read_vectors(encoder.table))[1] == "up to date"
     assert verify(atlas=whole).findings == []
 

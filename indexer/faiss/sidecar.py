@@ -14,6 +14,9 @@ __all__ = ["SIDECAR_VERSION", "Sidecar", "blake2b", "id_lines", "rows_digest"]
 
 SIDECAR_VERSION = 1
 
+_UNSAID = {"faiss", "recall_among", "manifest", "lance", "folder", "bytes", "digests"}
+"""Fields that may be empty, and are left out then."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sidecar:
@@ -65,8 +68,8 @@ class Sidecar:
 
     def to_json(self) -> str:
         """All fields that are known, and a digest over them."""
-        unsaid = (("bytes", {}), ("digests", {}))
-        fields = {name: value for name, value in asdict(self).items() if value != "" and (name, value) not in unsaid}
+        # what older files do not say stands in the new ones only where it is said
+        fields = {name: value for name, value in asdict(self).items() if value or name not in _UNSAID}
         return json.dumps({**fields, "sidecar_digest": _sealed(fields)}, indent=2, sort_keys=True) + "\n"
 
     @classmethod

@@ -7,8 +7,6 @@ from locatlas.indexer.faiss.index import refresh
 from locatlas.indexer.importing.run import import_embeddings
 from locatlas.query.atlas import Atlas, open_atlas
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture(scope="module")
 def atlas(tmp_path_factory: pytest.TempPathFactory) -> Atlas:

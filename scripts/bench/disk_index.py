@@ -138,20 +138,15 @@ def main() -> None:
             f"built {kind:12s} {one['s']:7.1f} s ({one['core_s']:.1f} core s), {one['MB']:.1f} MB on disk, "
             f"{one['MiB']:.0f} MiB held at most; {one['said']}"
         )
-    print(
-        f"{'':14s}{'opened in s':>12s}{'first ms':>10s}{'then ms':>9s}{'recall@10':>11s}{'MiB opened':>12s}{'asked':>8s}"
-    )
+    titles = ("opened in s", "first ms", "then ms", "recall@10", "MiB opened", "MiB asked")
+    print(" " * 12 + "".join(f"{title:>13s}" for title in titles))
     for way, rounds in told.items():
-        opening, first, ms = (
-            statistics.median(one[what] for one in rounds) for what in ("opening_s", "first_ms", "ms")
-        )
-        opened, asked = (statistics.median(one["MiB"][what] for one in rounds) for what in ("opened", "asked"))
-        recall = statistics.mean(hits[way])
-        print(f"{way:14s}{opening:12.2f}{first:10.1f}{ms:9.2f}{recall:11.4f}{opened:12.1f}{asked:8.1f}")
+        spent = [statistics.median(one[what] for one in rounds) for what in ("opening_s", "first_ms", "ms")]
+        held = [statistics.median(one["MiB"][what] for one in rounds) for what in ("opened", "asked")]
+        print(f"{way:12s}" + "".join(f"{x:13.3f}" for x in (*spent, statistics.mean(hits[way]), *held)))
     if given.json:
-        facts = {
-            way: [{k: v for k, v in one.items() if k != "found"} for one in rounds] for way, rounds in told.items()
-        }
+        for one in [one for rounds in told.values() for one in rounds]:
+            del one["found"]
         given.json.write_text(json.dumps({"n": given.n, "d": given.d, "built": built, "asked": told}, indent=2) + "\n")
 
 

@@ -4,7 +4,7 @@ pylance opens the same files as lancedb, which writes them, and starts faster.
 """
 
 import os
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -238,8 +238,15 @@ class TableReads:
         """The rows whose `key` is one of these ids, sorted by id; absent ones are simply not in the answer."""
         return self._to_table(table, self._dataset(table), columns, pc.field(key).isin(list(ids))).sort_by("id")
 
-    def read_vectors(self, table: str) -> TableVectors:
+    def read_vectors(
+        self, table: str, place_for: Callable[[int, int], NDArray[np.float32]] | None = None
+    ) -> TableVectors:
         """All vectors of an embedding table, sorted by id, in one array of float32, whatever the table holds.
+
+        Args:
+            table: Its name.
+            place_for: Makes the array that they are written to, of so many rows and numbers a row; None for one in
+                memory.
 
         Raises:
             StoreDamagedError: If they cannot be read, or are fewer than the table's manifest says.
@@ -247,7 +254,7 @@ class TableReads:
         dataset = self._dataset(table)
         dim = int(self._vector_type(table).list_size)
         n = dataset.count_rows()
-        vectors = np.empty((n, dim), dtype=np.float32)
+        vectors = np.empty((n, dim), dtype=np.float32) if place_for is None else place_for(n, dim)
         digests: list[pa.Array] = []
         done = 0
         try:

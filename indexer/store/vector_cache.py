@@ -4,10 +4,13 @@ Derived and always rebuildable (`indexer.cache_entries`): an entry names the tab
 """
 
 import logging
+import os
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -58,19 +61,62 @@ def mapped_vectors(store: Store, table: str) -> MappedVectors:
     key = manifest_digest(store.folder, table, store.version(table))
     if key is not None and (there := _open(folder, key, table)) is not None:
         return there
-    held = store.read_vectors(table)
-    key = manifest_digest(store.folder, table, held.version)
-    if key is None or held.vectors.nbytes < CACHE_FROM_BYTES:
-        return MappedVectors(held, None)
-    if has_room(store.folder, held.vectors.nbytes):
+    with _Begun(store, table) as begun:
+        held = store.read_vectors(table, begun.place_for)
+        key = manifest_digest(store.folder, table, held.version)
+        n_bytes = held.vectors.nbytes
+        if key is None or n_bytes < CACHE_FROM_BYTES or (begun.array is None and not has_room(store.folder, n_bytes)):
+            return MappedVectors(held, None)
+        save = partial(_save, array=held.vectors) if begun.array is None else begun.become
         try:
-            norms = _write(folder, key, held)
+            norms = _write(folder, key, held, save)
         except OSError as error:
             _log.debug("no cache of %s: %s", table, error)
-        else:
-            # mapped from now on: what was read need not be held as well
-            return _open(folder, key, table) or MappedVectors(held, norms)
-    return MappedVectors(held, None)
+            return MappedVectors(held, None)
+        return _open(folder, key, table) or MappedVectors(held, norms)
+
+
+class _Begun:
+    """A file that vectors are read into while no entry is there to be, so that they are never all held in memory.
+
+    Attributes:
+        array: The file, mapped; None where the vectors are few, there is no room, or the system cannot keep room free.
+    """
+
+    def __init__(self, store: Store, table: str) -> None:
+        self.array: np.memmap[Any, np.dtype[np.float32]] | None = None
+        self._store, self._table = store, table
+        self._folder = entries_of(store.folder, table) / f".{os.getpid()}.{threading.get_ident()}.read"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        remove_entry(self._folder)
+
+    def place_for(self, n: int, dim: int) -> NDArray[np.float32]:
+        """For `Store.read_vectors`."""
+        n_bytes = 4 * n * dim
+        if n_bytes >= CACHE_FROM_BYTES and has_room(self._store.folder, n_bytes):
+            try:
+                self._folder.mkdir(parents=True)
+                path = self._folder / _PARTS[0]
+                array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(n, dim))
+                # a disk that fills up while a file with holes is mapped would end the process
+                with path.open("r+b") as f:
+                    os.posix_fallocate(f.fileno(), 0, path.stat().st_size)
+            except (OSError, AttributeError) as error:
+                _log.debug("no cache of %s: %s", self._table, error)
+            else:
+                self.array = array
+                return array
+        return np.empty((n, dim), dtype=np.float32)
+
+    def become(self, path: Path) -> None:
+        """Give the file to an entry."""
+        assert self.array is not None
+        self.array.flush()
+        (self._folder / _PARTS[0]).rename(path)
 
 
 def _open(folder: Path, key: str, table: str) -> MappedVectors | None:
@@ -88,7 +134,7 @@ def _open(folder: Path, key: str, table: str) -> MappedVectors | None:
     return MappedVectors(TableVectors(table, said["version"], names, sources, np.asarray(vectors)), norms, key)
 
 
-def _write(folder: Path, key: str, held: TableVectors) -> NDArray[np.float64]:
+def _write(folder: Path, key: str, held: TableVectors, save: Callable[[Path], None]) -> NDArray[np.float64]:
     """Write an entry and remove those of older versions; the norms."""
     norms = np.empty(len(held.vectors), dtype=np.float64)
     for low in range(0, len(norms), _ROWS_AT_ONCE):
@@ -99,7 +145,7 @@ def _write(folder: Path, key: str, held: TableVectors) -> NDArray[np.float64]:
         key,
         {"table": held.table, "version": held.version, "n": len(norms)},
         {
-            "vectors.npy": partial(_save, array=held.vectors),
+            "vectors.npy": save,
             "norms.npy": partial(_save, array=norms),
             "rows.arrow": partial(write_table, table=pa.table({"id": held.names, "source_digest": held.sources})),
         },

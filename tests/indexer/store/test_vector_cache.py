@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def same(atlas: Path, *, mapped: bool) -> None:
     store, read = Store.open(atlas), []
     with pytest.MonkeyPatch.context() as patch:
         whole = Store.read_vectors
-        patch.setattr(Store, "read_vectors", lambda self, table: read.append(table) or whole(self, table))
+        patch.setattr(Store, "read_vectors", lambda self, table, *to: read.append(table) or whole(self, table, *to))
         given = mapped_vectors(store, TABLE)
     held = store.read_vectors(TABLE)
     assert (not read) is mapped
@@ -53,6 +54,32 @@ def test_the_first_read_writes_it_and_the_second_maps_it(atlas: Path) -> None:
     assert entries(atlas) == ENTRY
     same(atlas, mapped=True)
     assert isinstance(mapped_vectors(Store.open(atlas), TABLE).held.vectors.base, np.memmap)
+
+
+def test_vectors_are_read_into_the_file_that_is_mapped_then(atlas: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that more of them than fit in memory can be read."""
+    read, whole = [], Store.read_vectors
+    monkeypatch.setattr(Store, "read_vectors", lambda *of: read.append(whole(*of)) or read[-1])
+    given = mapped_vectors(Store.open(atlas), TABLE).held.vectors
+    assert isinstance(read[0].vectors, np.memmap)
+    np.testing.assert_array_equal(given, read[0].vectors)
+    assert entries(atlas) == ENTRY
+
+
+@pytest.mark.parametrize("lacks", ["room that can be kept free", "a disk with room"])
+def test_where_no_file_can_be_begun_they_are_read_as_before(
+    atlas: Path, monkeypatch: pytest.MonkeyPatch, lacks: str
+) -> None:
+    def full(*_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    if lacks == "a disk with room":
+        monkeypatch.setattr(os, "posix_fallocate", full)
+    else:
+        monkeypatch.delattr(os, "posix_fallocate")
+    same(atlas, mapped=False)
+    same(atlas, mapped=True)
+    assert entries(atlas) == ENTRY
 
 
 def test_what_was_read_to_be_written_is_not_held_as_well(atlas: Path) -> None:
@@ -167,7 +194,7 @@ def test_a_reader_of_an_older_version_does_not_remove_the_entry_of_a_newer_one(a
         store.put_embeddings("cell", encoder().fingerprint, old.ids[:1], ["y"], 2 * old.vectors[:1])
     same(atlas, mapped=False)
     assert key is not None
-    vector_cache._write(atlas / "cache" / TABLE, key, old)
+    vector_cache._write(atlas / "cache" / TABLE, key, old, partial(vector_cache._save, array=old.vectors))
     same(atlas, mapped=True)
     assert not [f for f in verify(atlas=atlas).findings if f.severity == "damage"]
 

@@ -4,8 +4,8 @@
 
 Made clustered vectors of 384 numbers; 20,000 take some 40 core seconds, most of them k-means. What a commit takes is
 told beside the first rows, half of them and all, by rows that are near no query; bytes are those of all rows. Lance's
-disk indices are not used by locatlas; they are here because a plan for more vectors than fit in memory needs their
-size.
+indices are those of its types with its own search; `lance-ivfrq` of locatlas, which is an `IVF_RQ`, is measured by
+disk_index.py.
 """
 
 import argparse

@@ -173,12 +173,12 @@ def _drop(world: World, chance: random.Random) -> Operation:
 
 
 def _faiss(world: World, chance: random.Random) -> Operation:
-    level, kind = _level(world.model, chance), chance.choice(("flat", "hnsw"))
+    level, kind = _level(world.model, chance), chance.choice(("flat", "hnsw", "lance-ivfrq"))
 
     def check(said: str) -> str | None:
-        return None if said.startswith("FAISS ") else f"no index was built: {said}"
+        return None if said.startswith(("FAISS ", "lance-ivfrq ")) else f"no index was built: {said}"
 
-    return Operation("FAISS index", commands.build_index, (kind, level), world.model.copy(), check=check)
+    return Operation("index for look-ups", commands.build_index, (kind, level), world.model.copy(), check=check)
 
 
 def _query(world: World, chance: random.Random) -> Operation:

@@ -11,6 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from locatlas.errors import InputError, StoreDamagedError
+from locatlas.indexer.backup.restore import restore
+from locatlas.indexer.backup.run import backup
 from locatlas.indexer.faiss import build as building
 from locatlas.indexer.faiss.disk import DiskCodes, disk_params, write_codes
 from locatlas.indexer.faiss.files import disk_folder, disk_folders, index_paths
@@ -268,6 +270,25 @@ def test_rows_that_it_never_held_are_told_and_not_answered(
     index = DiskCodes(tmp_path, n_list=disk_params(N, D)["n_list"])
     with pytest.raises(StoreDamagedError, match="proposes rows that it does not hold"):
         index.search(made(1), 300, 1, None)
+
+
+def test_a_backup_with_indices_is_restored_with_it_and_one_without_has_none(
+    empty: Store,
+    encoder: StoredEncoder,
+    tmp_path: Path,
+) -> None:
+    build(empty, encoder, DISK)
+    query = made(1, seed=9)[0]
+    before = usable(empty, encoder).candidates(query, 5, None)
+    restored = {}
+    for with_indices in (False, True):
+        there = tmp_path / f"{with_indices}"
+        backup(atlas=empty.folder.path, to=there / "backup", with_indices=with_indices)
+        restore(there / "backup", to=there / "atlas")
+        restored[with_indices] = Store.open(there / "atlas")
+    shutil.rmtree(empty.folder.path)  # the clone names its files
+    assert opened(restored[False], encoder) == (None, "no index")
+    np.testing.assert_array_equal(usable(restored[True], encoder).candidates(query, 5, None), before)
 
 
 def test_an_atlas_that_is_moved_with_its_index_answers_as_before(

@@ -148,10 +148,8 @@ class DiskCodes:
         # what a query may not meet are often the very nearest (its own protein), so more are asked for, from more
         # lists, until as many as wanted remain
         n_allowed = self.ntotal if allowed is None else int(np.count_nonzero(allowed))
-        enough = min(wanted, n_allowed)
-        fetched = min(self.ntotal, math.ceil(wanted * max(1.0, 1.1 * self.ntotal / max(1, n_allowed))))
-        if allowed is not None and not allowed.all():
-            fetched = min(self.ntotal, max(fetched, 2 * wanted))
+        times = 1.0 if allowed is None else max(2.0, 1.1 * self.ntotal / max(1, n_allowed))
+        enough, fetched = min(wanted, n_allowed), min(self.ntotal, math.ceil(times * wanted))
         while True:
             rows = self._ask(query, fetched, n_probe)
             kept = rows if allowed is None else rows[allowed[rows]]
@@ -172,7 +170,8 @@ class DiskCodes:
             ).to_table()
         addresses: Any = found["_rowid"].to_numpy().astype(np.int64)
         at = np.minimum(np.searchsorted(self._addresses, addresses), self.ntotal - 1)
-        if not np.array_equal(self._addresses[at], addresses):
+        rows = np.asarray(self._rows[at], dtype=np.int64)
+        if not (np.array_equal(self._addresses[at], addresses) and ((rows >= 0) & (rows < self.ntotal)).all()):
             message = f"{self._path}: proposes rows that it does not hold; `locatlas verify --repair` builds it again"
             raise StoreDamagedError(message)
-        return np.asarray(self._rows[at], dtype=np.int64)
+        return rows

@@ -109,7 +109,7 @@ class FaissIndex:
         if self.rows is not None:
             found = self.rows[found]
         if not len(self.later):
-            return np.sort(found)
+            return np.unique(found)
         later = self.later if allowed is None else self.later[allowed[self.later]]
         return np.union1d(found, later)
 
@@ -207,6 +207,8 @@ def open_index(
         else:
             index = read_faiss(faiss_path)
     except RuntimeError as error:  # our own bytes, so it is another FAISS
+        import faiss
+
         return None, f"index of FAISS {sidecar.faiss}, which {faiss.__version__} does not read ({error})"
     except (OSError, pa.ArrowException, StoreDamagedError) as error:  # of an index on disk
         return None, f"index unreadable ({error})"

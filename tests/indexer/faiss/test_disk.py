@@ -266,10 +266,11 @@ def test_rows_that_it_never_held_are_told_and_not_answered(
     held = empty.read_vectors(encoder.table)
     write_codes(empty.folder.db / f"{encoder.table}.lance", held, disk_params(N, D), tmp_path)
     rows = np.load(tmp_path / "rows.npy")
-    np.save(tmp_path / "rows.npy", rows + np.array([[1], [0]]))
-    index = DiskCodes(tmp_path, n_list=disk_params(N, D)["n_list"])
-    with pytest.raises(StoreDamagedError, match="proposes rows that it does not hold"):
-        index.search(made(1), 300, 1, None)
+    for off in ((1, 0), (0, 1), (0, -1), (0, 1 << 40)):
+        np.save(tmp_path / "rows.npy", rows + np.array(off)[:, None])
+        index = DiskCodes(tmp_path, n_list=disk_params(N, D)["n_list"])
+        with pytest.raises(StoreDamagedError, match="proposes rows that it does not hold"):
+            index.search(made(1), 300, 7, None)
 
 
 def test_a_backup_with_indices_is_restored_with_it_and_one_without_has_none(

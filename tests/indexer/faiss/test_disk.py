@@ -14,6 +14,8 @@ from locatlas.errors import InputError, StoreDamagedError
 from locatlas.indexer.backup.restore import restore
 from locatlas.indexer.backup.run import backup
 from locatlas.indexer.faiss import build as building
+from locatlas.indexer.faiss import index as opening
+from locatlas.indexer.faiss import kinds
 from locatlas.indexer.faiss.disk import DiskCodes, disk_params, write_codes
 from locatlas.indexer.faiss.files import disk_folder, disk_folders, index_paths
 from locatlas.indexer.faiss.index import build, open_index, refresh
@@ -178,6 +180,16 @@ def test_a_faiss_file_and_an_index_on_disk_take_each_others_place(empty: Store, 
         assert verify(atlas=empty.folder.path).damage == []
     maintain(atlas=empty.folder.path)
     assert disk_folders(empty.folder, encoder.table) == []
+
+
+def test_auto_builds_it_where_the_vectors_take_more_than_half_of_the_memory(
+    empty: Store, encoder: StoredEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kinds, "AUTO_EXACT_BELOW", 100)
+    for memory, said in ((4 * N * D * 2, "FAISS ivfpq over 300"), (4 * N * D * 2 - 1, "lance-ivfrq on disk over 300")):
+        monkeypatch.setattr(opening, "usable_memory", lambda memory=memory: memory)
+        shutil.rmtree(empty.folder.indices, ignore_errors=True)
+        assert refresh(empty.folder.path, "auto", levels=("fov",))["fov"].startswith(said)
 
 
 @pytest.mark.parametrize("dies_at", ["codes", "sidecar"])

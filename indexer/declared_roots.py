@@ -93,7 +93,8 @@ def _look(store: Store, name: str, path: Path, *, before: str) -> None:
 def _is_same(store: Store, level: str, image_id: str, name: str, path: Path) -> bool:
     """Whether an image below the new folder has the bytes that were indexed."""
     row = store.read_rows(image_table(level), [image_id]).to_pylist()[0]
+    roots = {**store.folder.root_paths(), name: path}
     try:
-        return source_digest(record_from_row(row, level=level, roots={name: path})) == row["source_digest"]
+        return source_digest(record_from_row(row, level=level, roots=roots)) == row["source_digest"]
     except ImageRejectedError:
         return False

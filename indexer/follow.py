@@ -1,7 +1,6 @@
 """Embed what is missing until nothing is, though others write meanwhile. I/O."""
 
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from locatlas.errors import ImageRejectedError, InputError
@@ -40,7 +39,7 @@ def follow(
     """
 
     def look() -> Missing:
-        job.roots = {name: Path(path) for name, path in job.store.folder.info()["roots"].items()}
+        job.roots = job.store.folder.root_paths()
         before = None if searched_too or needed is not None else encoders.current(job.store, encoder.level)
         held = None if searched_too else {} if before is None else job.digests(before)
         return list_missing(job, encoder, needed=held if needed is None else needed, tried=job.quarantine.seen)

@@ -57,8 +57,7 @@ def image_layers(store: Store, image_id: str) -> list[Layer]:
     """
     level, row = _row(store, image_id)
     try:
-        roots = {row["root"]: store.folder.root_path(row["root"])} if row["sources"] else {}
-        record = record_from_row(row, level=level, roots=roots)
+        record = record_from_row(row, level=level, roots=store.folder.root_paths())
         image, digest = read_image(record)
         place = place_of(row) if level == "cell" and is_cut(row) else None
     except ImageRejectedError as error:

@@ -77,7 +77,7 @@ def pictures(store: Store, level: str, ids: Sequence[str], *, crop: CropPlan, ed
     """
     wanted = (*_COLUMNS, *_METADATA, *((*_PLACE, "fov_id") if level == "cell" else ()))
     rows = store.read_rows(image_table(level), list(ids), list(wanted)).to_pylist() if ids else []
-    roots = {name: store.folder.root_path(name) for name in {row["root"] for row in rows if row["sources"]}}
+    roots = store.folder.root_paths()
     plan = replace(crop, blank=False, border="pad")
 
     def source(row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -103,7 +103,7 @@ def pack(
             summary.freed_bytes = sum(drop_segment(folder, name) for name in segments(folder)) + remove_stale(store)
             return summary
         summary.freed_bytes = remove_stale(store)
-        roots = {name: Path(path) for name, path in store.folder.info()["roots"].items()}
+        roots = store.folder.root_paths()
         wanted = _wanted(store, PixelCache(store.folder))
         n = sum(map(len, wanted.ids.values()))
         n_bytes = sum(_bytes_per_pixel(store, wanted.first[kind], roots) * p for kind, p in wanted.pixels.items())

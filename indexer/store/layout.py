@@ -192,6 +192,10 @@ class AtlasFolder:
             raise StoreDamagedError(message)
         return Path(roots[name])
 
+    def root_paths(self) -> dict[str, Path]:
+        """Folders of all declared roots by name."""
+        return {name: Path(path) for name, path in self.info()["roots"].items()}
+
     def is_being_written(self) -> bool:
         """Whether a command holds the atlas for as long as it runs; commits of a re-embedding do not count."""
         owner = self._writer_lock.holder()

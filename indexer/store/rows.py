@@ -80,15 +80,19 @@ def source_stat(sources: Iterable[Source]) -> str:
 
 
 def root_of(path: Path, roots: Mapping[str, Path]) -> str | None:
-    """Name of the first declared root that holds a path once links are followed, or None."""
-    resolved = path.resolve()
-    return next((name for name, root in roots.items() if resolved.is_relative_to(root)), None)
+    """Name of the first declared root that holds a path, by its own place or, if none does, by what it links to."""
+    for place in (_place(path), path.resolve()):
+        for name, root in roots.items():
+            if place.is_relative_to(root):
+                return name
+    return None
 
 
 def source_name(record: ImageRecord, roots: Mapping[str, Path]) -> str:
     """How a record's source is called: path below its root, with the row of a stacked file."""
-    path, name = record.sources[0].path.resolve(), root_of(record.sources[0].path, roots)
-    return _with_row(str(path) if name is None else path.relative_to(roots[name]).as_posix(), record.row)
+    path = record.sources[0].path
+    name = root_of(path, roots)
+    return _with_row(str(path.resolve()) if name is None else _below(path, roots[name]), record.row)
 
 
 def row_source(row: Mapping[str, Any]) -> str:
@@ -142,12 +146,30 @@ def _with_row(name: str, row: int | None) -> str:
     return name if row is None else f"{name}[{row}]"
 
 
-def _relative(path: Path, root: Path) -> str:
+def _place(path: Path) -> Path:
+    """Where a file itself lies: a link is not followed, the folder that it is in is."""
+    return path.resolve() if path.name == ".." else path.parent.resolve() / path.name
+
+
+def _below(path: Path, root: Path) -> str:
+    """The path below a root: that of a link where it lies there, so that its end is noticed, else of what it leads to.
+
+    Raises:
+        ValueError: If neither lies there.
+    """
+    place = _place(path)
+    return (place if place.is_relative_to(root) else path.resolve()).relative_to(root).as_posix()
+
+
+def _relative(path: Path, root: Path, roots: Mapping[str, Path]) -> str:
+    resolved = path.resolve()
     try:
-        return path.resolve().relative_to(root).as_posix()
+        if any(resolved.is_relative_to(one) for one in roots.values()):
+            return _below(path, root)
     except ValueError:
-        message = f"{path}: lies outside {root}; declare the folder it is in with --root"
-        raise ImageRejectedError(message) from None
+        pass  # a declared root holds it, and another one the first source
+    message = f"{path}: lies outside {root}; declare the folder it is in with --root"
+    raise ImageRejectedError(message)
 
 
 def described(record: ImageRecord, *, roots: Mapping[str, Path]) -> dict[str, Any]:
@@ -180,14 +202,15 @@ def described(record: ImageRecord, *, roots: Mapping[str, Path]) -> dict[str, An
         "groups": pairs(record.groups),
         "metadata": pairs(record.metadata),
         "root": name,
-        "sources": [{"path": _relative(s.path, root), "channels": list(s.channels)} for s in record.sources],
+        "sources": [{"path": _relative(s.path, root, roots), "channels": list(s.channels)} for s in record.sources],
         "row": record.row,
-        "mask": _relative(record.mask_path, root) if record.mask_path else None,
+        "mask": _relative(record.mask_path, root, roots) if record.mask_path else None,
     }
     if record.level == "cell":
         said["fov_id"] = record.fov_id
     else:
-        said["nucleus_mask"] = _relative(record.nucleus_mask_path, root) if record.nucleus_mask_path else None
+        nucleus = record.nucleus_mask_path
+        said["nucleus_mask"] = _relative(nucleus, root, roots) if nucleus else None
     # one spelling of each name, whatever the keyboard or file system; paths stay as they are
     paths = ("root", "sources", "mask", "nucleus_mask")
     said |= {name: _composed(value) for name, value in said.items() if name not in paths}
@@ -236,11 +259,11 @@ def record_from_row(row: Mapping[str, Any], *, level: str, roots: Mapping[str, P
     Args:
         row: A row of `fovs` or `cells`.
         level: "fov" or "cell".
-        roots: Declared folders by name.
+        roots: Declared folders by name: all of them, as a file may be a link into another one.
 
     Raises:
-        ImageRejectedError: If the row has no source (vectors made elsewhere), its root is not declared, or a path would
-            leave it.
+        ImageRejectedError: If the row has no source (vectors made elsewhere), its root is not declared, a path would
+            leave it, or a link would leave all of them.
     """
     if not row["sources"]:
         message = f"{row['id']}: has no image (its vector was imported), so it cannot be embedded"
@@ -252,7 +275,10 @@ def record_from_row(row: Mapping[str, Any], *, level: str, roots: Mapping[str, P
 
     def inside(relative: str) -> Path:
         path = root / relative
-        if not path.resolve().is_relative_to(root):
+        target = path.resolve()
+        if target.is_relative_to(root):
+            return path
+        if not _place(path).is_relative_to(root) or not any(target.is_relative_to(r.resolve()) for r in roots.values()):
             message = f"{row['id']}: {relative!r} leaves its root {root}"
             raise ImageRejectedError(message)
         return path

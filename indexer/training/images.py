@@ -100,7 +100,7 @@ class StoredImages:
         Raises:
             InputError: If no image is left.
         """
-        roots = {name: Path(path) for name, path in store.folder.info()["roots"].items()}
+        roots = store.folder.root_paths()
         records: list[tuple[ImageRecord, Mapping[str, Any]]] = []
         left_out: dict[str, str] = {}
         names = [n for n in image_schema("fov" if level == "fov" else "cell").names if n != "thumbnail"]

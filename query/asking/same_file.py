@@ -44,7 +44,9 @@ def _images(store: Store, level: str, files: Sequence[Path], digest: str) -> set
     paths, image = pc.struct_field(pc.list_flatten(sources), "path"), pc.list_parent_indices(sources).to_numpy()
     # a file of many rows is no image of any of them
     whole = pc.is_null(table["row"]).to_numpy()
-    absolute = [file.expanduser().resolve() for file in files]
+    given = [file.expanduser() for file in files]
+    # a link is known by its own place, and any path by the place of the file that it leads to
+    absolute = [place for file in given for place in (file.parent.resolve() / file.name, file.resolve())]
     for name in store.folder.info()["roots"]:
         root = store.folder.root_path(name).resolve()
         below = [file.relative_to(root).as_posix() for file in absolute if file.is_relative_to(root)]

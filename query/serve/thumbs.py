@@ -186,8 +186,7 @@ def picture(desk: Desk, fields: Fields, level: str, row: Mapping[str, Any], look
 
 
 def _from_source(desk: Desk, fields: Fields, level: str, row: Mapping[str, Any], look: Look) -> bytes:
-    roots = {row["root"]: desk.store.folder.root_path(row["root"])} if row["sources"] else {}
-    record = record_from_row(row, level=level, roots=roots)
+    record = record_from_row(row, level=level, roots=desk.store.folder.root_paths())
     stats = [(str(s.path), s.channels, _stat(s.path)) for s in record.sources]
     image, digest = fields.read(record, repr((stats, record.row, record.pixel_size_um)))
     place = place_of(row) if is_cut(row) else None

@@ -467,7 +467,27 @@ def test_an_image_outside_the_root_is_refused_unless_its_folder_is_declared(tmp_
     summary = again(tmp_path / "images", tmp_path / "atlas", roots=[tmp_path / "archive"])
     assert (summary.embedded, summary.quarantined) == (1, [])
     store = Store.open(tmp_path / "atlas")
-    assert store.folder.root_path(row(store, 1)["root"]) == tmp_path / "archive"
+    assert store.folder.root_path(row(store, 1)["root"]) == tmp_path / "images"  # where the link lies
+
+
+@pytest.mark.parametrize("prune", [False, True])
+def test_a_link_into_a_declared_root_that_is_deleted_is_gone_though_its_target_is_there(
+    tmp_path: Path, plain: None, prune: bool
+) -> None:
+    (tmp_path / "images").mkdir()
+    for n in (1, 2):
+        (tmp_path / "images" / name_of(n)).symlink_to(write_field(tmp_path / "archive", n))
+    first = again(tmp_path / "images", tmp_path / "atlas", roots=[tmp_path / "archive"])
+    assert (first.embedded, first.gone) == (2, [])
+    assert embed(atlas=tmp_path / "atlas", request=OTHER).embedded == 2
+    before = versions(Store.open(tmp_path / "atlas"))
+    assert again(tmp_path / "images", tmp_path / "atlas").skipped == 2
+    assert versions(Store.open(tmp_path / "atlas")) == before
+    (tmp_path / "images" / name_of(1)).unlink()
+    summary = again(tmp_path / "images", tmp_path / "atlas", prune=prune)
+    assert (summary.gone, summary.skipped) == ([id_of(1)], 1)
+    kept = [row["id"] for row in Store.open(tmp_path / "atlas").read("fovs").to_pylist()]
+    assert sorted(kept) == ([id_of(2)] if prune else [id_of(1), id_of(2)])
 
 
 # --- encoders, locks, arguments ---

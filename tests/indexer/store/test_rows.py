@@ -105,6 +105,23 @@ def test_a_row_does_not_lead_out_of_its_root(root: Path, path: str, what: str) -
         record_from_row(row, level="fov", roots={"r": root})
 
 
+def test_a_link_is_stored_by_its_own_place_and_may_lead_into_another_declared_root(root: Path, tmp_path: Path) -> None:
+    links = tmp_path.resolve() / "links"
+    links.mkdir()
+    (links / "b.tif").symlink_to(root / "sub" / "a.tif")
+    roots = {"r": root, "l": links}
+    row = image_rows([described(record(links / "b.tif"), roots=roots) | FROM_PIXELS], "fov").to_pylist()[0]
+    assert (row["root"], row["sources"][0]["path"]) == ("l", "b.tif")
+    assert record_from_row(row, level="fov", roots=roots).sources[0].path.read_bytes() == b"abc"
+    with pytest.raises(ImageRejectedError, match=r"d/a: 'b\.tif' leaves its root"):
+        record_from_row(row, level="fov", roots={"l": links})
+    with pytest.raises(ImageRejectedError, match=r"b\.tif: lies outside .*/links; declare"):
+        described(record(links / "b.tif"), roots={"l": links})
+    row["sources"][0]["path"] = "../root/sub/a.tif"  # a place in another root is not one of its own
+    with pytest.raises(ImageRejectedError, match="leaves its root"):
+        record_from_row(row, level="fov", roots=roots)
+
+
 def test_a_root_that_became_a_link_still_holds_its_files(root: Path) -> None:
     row = image_rows([described(record(root / "sub" / "a.tif"), roots={"r": root}) | FROM_PIXELS], "fov").to_pylist()[0]
     moved = root.rename(root.parent / "moved")
@@ -192,9 +209,9 @@ def test_size_and_time_tell_one_file_from_another_and_a_missing_one_by_name(root
 
 def test_a_source_is_called_the_same_from_its_record_and_from_its_row(root: Path) -> None:
     (root / "link.tif").symlink_to(root / "sub" / "a.tif")
-    for path, number in ((root / "sub" / "a.tif", None), (root / "link.tif", None), (root / "sub" / "a.tif", 7)):
-        one = record(path, row=number)
-        name = "sub/a.tif" + (f"[{number}]" if number else "")
+    for name, number in (("sub/a.tif", None), ("link.tif", None), ("sub/a.tif", 7)):
+        one = record(root / name, row=number)
+        name += f"[{number}]" if number else ""
         assert source_name(one, {"r": root}) == name == row_source(described(one, roots={"r": root}))
     outside = root.parent / "outside.tif"
     assert source_name(record(outside), {"r": root}) == str(outside)

@@ -42,12 +42,12 @@ class EncoderRequest:
         return self == EncoderRequest()
 
     def fits(self, spec: EncoderSpec) -> bool:
-        """Whether a spec is all that was asked for."""
+        """Whether a spec is all that was asked for, stains in any order."""
         pairs = (
             (self.name, spec.name),
             (self.mapping, spec.mapping),
             (self.passes, spec.passes),
-            (self.stains or None, spec.stains),
+            (sorted(self.stains) or None, sorted(spec.stains)),
             (self.seed, spec.mapping_seed),
             (self.precision, spec.precision),
             (self.crop, spec.crop),
@@ -85,6 +85,13 @@ def choose(
             f"add one that does with `locatlas embed --level cell --crop 41um`"
         )
         raise InputError(message)
+    stains = chosen.spec.stains
+    if chosen.spec.passes == "separate" and request.stains and request.stains != stains:
+        _log.warning(
+            "%s holds vectors by %s, whose parts stand in the order %s: these are meant, as another order of the same "
+            "numbers changes no similarity",
+            *(store.folder.path, shown(chosen.spec), ",".join(stains)),
+        )
     return chosen
 
 
@@ -110,8 +117,9 @@ def _chosen(
         return known[0]  # an interrupted first run, continued
     like = here.spec if here else (known[0].spec if known else None)
     spec = settle(request, available=available, like=like, cuts=cuts)
-    found = next((e for e in known if e.fingerprint == spec.fingerprint), None)
-    if here is not None and not adding and spec.fingerprint != here.fingerprint:
+    exactly = [e for e in known if e.fingerprint == spec.fingerprint]
+    found = next(iter([*exactly, *(e for e in known if e.spec.sees_the_same_as(spec))]), None)
+    if here is not None and not adding and (found is None or found.fingerprint != here.fingerprint):
         message = (
             f"{store.folder.path}: its {level} encoder is {shown(here.spec)}, asked for {shown(spec)}. "
             f"Leave --encoder and the plan out to use it, or add the other with `locatlas embed`"

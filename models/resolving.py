@@ -27,9 +27,9 @@ def resolve(
         name: Registry name.
         mapping: `natural`, `random` or `replicate`; None keeps the registered one (`natural` for nearly all).
         passes: `joint` or `separate`; None keeps the registered one. `replicate` is always `separate`.
-        stains: Channels to use, in the order of the vector's parts; () uses those registered with the plan, else, for
-            `joint`, all that fit a slot of the encoder, and for `separate` the channels in `available`, in the order of
-            the slots.
+        stains: Channels to use; for `separate` in the order of the vector's parts, while `joint` has one for any order,
+            as the network sees the same. () uses those registered with the plan, else, for `joint`, all that fit a slot
+            of the encoder, and for `separate` the channels in `available`, in the order of the slots.
         seed: Of `random`, which needs one; None keeps the registered one.
         precision: `fp32` or `bf16`; None keeps the registered one.
         available: Channels that the data have; only looked at for `separate` without `stains`.
@@ -59,6 +59,8 @@ def resolve(
             "channels 'replicate' take any"
         )
         raise InputError(message)
+    if passes == "joint":
+        chosen = spec.stains if set(chosen) == set(spec.stains) else _in_slot_order(spec, chosen, mapping)
     settled = spec.with_changes(
         mapping=mapping,
         passes=passes,

@@ -193,6 +193,16 @@ class EncoderSpec:
         canonical = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
+    def sees_the_same_as(self, other: "EncoderSpec") -> bool:
+        """Whether another encoder is this one but for the order in which stains are named.
+
+        With `joint` passes their vectors are equal; with `separate` ones the parts stand in another order, which
+        changes no similarity but for rounding.
+        """
+        if sorted(self.stains) != sorted(other.stains):
+            return False
+        return self.fingerprint == other.with_changes(stains=self.stains).fingerprint
+
     def to_json(self) -> str:
         """All fields as canonical JSON; storage where it is not float32, which an older locatlas reads, too."""
         out = {f.name: getattr(self, f.name) for f in fields(self)}

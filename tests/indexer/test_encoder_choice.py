@@ -68,6 +68,37 @@ def test_a_request_that_says_nothing_else_means_the_current_encoder(
             pick(request)
 
 
+def test_the_order_of_stains_makes_no_encoder_of_its_own(
+    empty: Store, pick: Callable[..., StoredEncoder], caplog: pytest.LogCaptureFixture
+) -> None:
+    put(empty, StoredEncoder("fov", registry.get(PICO), "current"))
+    both = EncoderRequest(passes="separate", stains=("protein", "nucleus"))
+    first = pick(both, adding=True)
+    assert first.spec.stains == ("protein", "nucleus")  # the order of the parts is the user's
+    put(empty, first)
+    with caplog.at_level(logging.WARNING):
+        assert pick(both, adding=True) == first
+        assert caplog.text == ""
+        assert pick(replace(both, stains=("nucleus", "protein")), adding=True) == first
+    assert "whose parts stand in the order protein,nucleus: these are meant" in caplog.text
+    assert pick(replace(both, stains=("nucleus",)), adding=True) != first
+    assert pick(replace(both, stains=("nucleus", "protein"), mapping="replicate"), adding=True) != first
+    joint = [pick(EncoderRequest(stains=stains), adding=True) for stains in (both.stains, both.stains[::-1])]
+    assert joint[0] == joint[1]
+
+
+def test_an_encoder_of_before_is_found_by_any_order_of_its_stains(
+    empty: Store, pick: Callable[..., StoredEncoder]
+) -> None:
+    plain = encoder_choice.settle(EncoderRequest(precision="fp32"), available=STAINS, like=None)
+    here = StoredEncoder("fov", plain.with_changes(stains=STAINS), "current")
+    assert here.spec.stains != pick(EncoderRequest(stains=STAINS)).spec.stains  # written before there was one order
+    put(empty, here)
+    for stains in (STAINS, STAINS[::-1]):
+        assert pick(EncoderRequest(stains=stains)) == here
+        assert pick(EncoderRequest(stains=stains, mapping="natural"), adding=True) == here
+
+
 def test_adding_takes_a_request_as_it_stands(empty: Store, pick: Callable[..., StoredEncoder]) -> None:
     first = StoredEncoder("fov", registry.get(PICO), "current")
     put(empty, first)

@@ -96,6 +96,21 @@ def test_separate_passes_are_the_single_passes_side_by_side(images: list) -> Non
     np.testing.assert_array_equal(both.encode(images), np.concatenate(one, axis=1))
 
 
+def test_the_order_of_stains_changes_no_bit_of_a_joint_pass_and_orders_the_parts_of_separate_ones(
+    images: list,
+) -> None:
+    order = ("nucleus", "protein")
+    specs = [smaller(resolve(PICO), stains=stains, intensity="minmax_joint") for stains in (order, order[::-1])]
+    joint = [load_encoder(spec, device="cpu").encode(images) for spec in specs]  # type: ignore[arg-type]
+    np.testing.assert_array_equal(*joint)
+    assert resolve(PICO, stains=order) == resolve(PICO, stains=order[::-1])
+    apart = [
+        load_encoder(smaller(spec, passes="separate"), device="cpu").encode(images)  # type: ignore[arg-type]
+        for spec in specs
+    ]
+    np.testing.assert_array_equal(apart[0], np.roll(apart[1], 192, axis=1))
+
+
 def test_replicate_is_an_image_with_the_channel_in_every_stain(images: list) -> None:
     spec = smaller(resolve(PICO, mapping="replicate", stains=("protein",)))
     natural = smaller(resolve(PICO))

@@ -269,6 +269,8 @@ class Job:
         self.run.touched()
         encoders.switch_to(self.store, encoder)
         self.summary.encoders[encoder.level] = replace(encoder, state="current")
+        if before is not None and before.fingerprint != encoder.fingerprint:
+            self.summary.superseded[encoder.level] = replace(before, state="superseded")
 
     def finish(self) -> IndexSummary:
         """Commit the quarantine, tidy tables that are above a limit, and fill in the summary.

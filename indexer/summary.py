@@ -61,6 +61,7 @@ class IndexSummary:
         gone: Ids whose files are not there any more; they stay, unless they are pruned.
         quarantined: Sources of this data set that cannot be used, now or from an earlier run.
         encoders: Encoder by level.
+        superseded: The encoder that was current until this run made another one so, by level.
         qc: Images embedded in this run by QC flag.
         segmented: What the search for cells did.
         dropped: Cells that the encoder's crop plan makes no vector of, because of the border.
@@ -79,6 +80,7 @@ class IndexSummary:
     gone: list[str] = field(default_factory=list)
     quarantined: list[Rejection] = field(default_factory=list)
     encoders: dict[str, StoredEncoder] = field(default_factory=dict)
+    superseded: dict[str, StoredEncoder] = field(default_factory=dict)
     qc: dict[str, int] = field(default_factory=dict)
     segmented: Segmented = field(default_factory=Segmented)
     dropped: int = 0
@@ -89,10 +91,13 @@ class IndexSummary:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document of `index` and `embed`; `encoder` is the one of the FOVs where both levels have one."""
-        by_level = {
-            level: {"name": e.spec.name, "fingerprint": e.fingerprint, "state": e.state, "dim": e.spec.dim}
-            for level, e in sorted(self.encoders.items())
-        }
+        by_level, before = (
+            {
+                level: {"name": e.spec.name, "fingerprint": e.fingerprint, "state": e.state, "dim": e.spec.dim}
+                for level, e in sorted(found.items())
+            }
+            for found in (self.encoders, self.superseded)
+        )
         first = by_level.get("fov") or by_level.get("cell")
         return {
             "fovs": self.fovs,
@@ -105,6 +110,7 @@ class IndexSummary:
             "quarantined": [{"source": r.source, "reason": r.reason} for r in self.quarantined],
             "encoder": first,
             "encoders": by_level,
+            "superseded": before,
             "qc": self.qc,
             "segmented": asdict(self.segmented),
             "dropped": self.dropped,

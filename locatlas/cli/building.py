@@ -176,17 +176,23 @@ def index_command(
 @faiss_option
 @running_options
 @crop_options
+@click.option(
+    "--switch/--no-switch",
+    default=True,
+    show_default=True,
+    help="Make it current once it is complete; or leave the one that is current, and ask this one by --encoder.",
+)
 @json_option
-def embed_command(atlas: Path, level: str, faiss: str, *, as_json: bool, **asked: Any) -> None:
+def embed_command(atlas: Path, level: str, faiss: str, *, switch: bool, as_json: bool, **asked: Any) -> None:
     """Give every image of an atlas its vector by an encoder, beside those it has.
 
-    Queries use the encoder before until the last vector is there; then the new one is current.
+    Queries use the encoder before until the last vector is there; then the new one is current, which a line tells.
     """
     run, request = taken(asked), _request(**asked)
     from locatlas.indexer.embed import embed
 
     with running(**run) as how:
-        summary = embed(atlas=atlas, request=request, levels=levels_of(level), **how)
+        summary = embed(atlas=atlas, request=request, levels=levels_of(level), switch=switch, **how)
     finish(atlas, summary, faiss=faiss, as_json=as_json)
 
 

@@ -66,6 +66,9 @@ class IndexDocument(_Document):
     quarantined: list[QuarantinedSource]
     encoder: EncoderName | None = Field(description="of the FOVs; of the cells where there are only cells")
     encoders: dict[str, EncoderName] = Field(description="by level")
+    superseded: dict[str, EncoderName] = Field(
+        description="what was current until this run made the encoder above so, by level"
+    )
     qc: dict[str, int] = Field(description="images embedded in this run by QC flag")
     segmented: SegmentedFields
     dropped: int = Field(ge=0, description="cells without a vector by this encoder because they meet the border")

@@ -1,5 +1,6 @@
 """What `index`, `embed` and `reembed` say when they are done."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ def finish(atlas: Path, summary: "IndexSummary", *, faiss: str, as_json: bool) -
 
     indices = refresh(atlas, faiss, levels=tuple(summary.encoders))
     prepare_questions(atlas, tuple(summary.encoders))
+    for line in switched(atlas, summary):
+        notice(line)
     if as_json:
         emit_json({**summary.to_dict(), "indices": indices})
         return
@@ -70,6 +73,21 @@ def finish(atlas: Path, summary: "IndexSummary", *, faiss: str, as_json: bool) -
         _tell_profile(summary.profile)
     if summary.quarantined:
         _tell_quarantine(summary.quarantined)
+
+
+def switched(atlas: Path, summary: "IndexSummary") -> list[str]:
+    """A line for each level at which the run made another encoder current: which, and how to go back."""
+    from locatlas.indexer.store.encoders import shown
+
+    lines = []
+    for level, before in sorted(summary.superseded.items()):
+        named = f"--encoder {before.fingerprint[:12]}"
+        back = f"back with `locatlas reembed --atlas {shlex.quote(str(atlas))} --level {level} {named}`"
+        if before.is_imported:
+            back = f"{named} still asks that one"
+        now = shown(summary.encoders[level].spec)
+        lines.append(f"note: at level {level} {now} is current now, where {shown(before.spec)} was; {back}")
+    return lines
 
 
 def _tell_quarantine(rejections: "Sequence[Rejection]") -> None:

@@ -1,5 +1,7 @@
 """Every command on a small atlas of made images: documents, exit codes, one clear line for bad input."""
 
+import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -190,12 +192,12 @@ def test_sweep_draws_and_tabulates(made: Path, tmp_path: Path) -> None:
 
 
 def test_embed_adds_a_plan_and_switches_to_it(made: Path, tmp_path: Path) -> None:
-    import shutil
-
     atlas = tmp_path / "atlas"
     shutil.copytree(made / "atlas", atlas)
     found = document("embed", "--atlas", atlas, "--passes", "separate", "--stains", "nucleus,protein")
     assert found["embedded"] == 18
+    assert (found["encoder"]["dim"], found["superseded"]["fov"]["dim"]) == (384, 192)
+    assert document("embed", "--atlas", atlas)["superseded"] == {}
     state = document("status", "--atlas", atlas)
     assert [(e["state"], e["embedded"], e["dim"]) for e in state["encoders"]] == [
         ("current", 18, 384),
@@ -204,6 +206,28 @@ def test_embed_adds_a_plan_and_switches_to_it(made: Path, tmp_path: Path) -> Non
     done = run("index", made / "images" / "hpa", "--atlas", atlas, "--dataset", "hpa", "--channels", "replicate")
     assert done.exit_code == 1
     assert "its fov encoder is" in str(done.exception)
+
+
+def test_a_switch_is_told_with_the_command_that_goes_back_and_can_be_left_out(made: Path, tmp_path: Path) -> None:
+    atlas = tmp_path / "an atlas"
+    shutil.copytree(made / "atlas", atlas)
+
+    def states() -> dict[str, str]:
+        return {e["name"]: e["state"] for e in document("status", "--atlas", atlas)["encoders"]}
+
+    embed = ("embed", "--atlas", atlas, "--encoder", "locatlas_pico.untrained")
+    aside = run(*embed, "--no-switch")
+    assert states() == {"locatlas_pico.synthetic": "current", "locatlas_pico.untrained": "superseded"}
+    assert "is current now" not in aside.stderr
+    told = run(*embed)
+    assert states() == {"locatlas_pico.synthetic": "superseded", "locatlas_pico.untrained": "current"}
+    line = " ".join(told.stderr.split())
+    assert "at level fov locatlas_pico.untrained (natural/joint, fp32, " in line
+    assert " is current now, where locatlas_pico.synthetic (natural/joint, fp32, " in line
+    command = shlex.split(line.split("`")[1])
+    assert command[:4] == ["locatlas", "reembed", "--atlas", str(atlas)]
+    assert run(*command[1:]).exit_code == 0
+    assert states() == {"locatlas_pico.synthetic": "current", "locatlas_pico.untrained": "superseded"}
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ class Atlas(AtlasMeasures, AtlasProbe, AtlasMap):
         """The k images (or proteins) most similar to a protein, an image of the atlas, or a new image file.
 
         Args:
-            protein: Gene symbol; the query is its profile.
+            protein: Gene symbol, or Ensembl id where images have it; the query is its profile.
             id: Image id.
             image: A file, or one file per channel.
             channels: Meanings of the image's planes in order, e.g. ("nucleus", "protein").
@@ -157,7 +157,7 @@ class Atlas(AtlasMeasures, AtlasProbe, AtlasMap):
         """Where a protein, an image or a new image is localized, by the vote of its k nearest labelled neighbors.
 
         Args:
-            protein: Gene symbol: each of its images is classified (with level "protein", its profile).
+            protein: Gene symbol, or Ensembl id: each of its images is classified (with level "protein", its profile).
             id: Image id.
             image: A new file, or one per channel.
             channels: Meanings of the image's planes.

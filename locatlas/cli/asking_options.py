@@ -111,7 +111,7 @@ def together_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def query_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Who asks, and what is looked at."""
     options = (
-        click.option("--protein", "-p", help="Gene symbol.", metavar="NAME"),
+        click.option("--protein", "-p", help="Gene symbol, or the Ensembl id of the gene.", metavar="NAME"),
         click.option("--id", "image_id", help="Id of an image in the atlas."),
         click.option(
             "--image",

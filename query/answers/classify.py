@@ -7,8 +7,15 @@ import pyarrow as pa
 
 from locatlas.query.answers import tables as answers
 from locatlas.query.answers.localize import localize
-from locatlas.query.answers.notes import mixed_vocabularies, shares_above_one, too_few_voters, unknown_proteins
+from locatlas.query.answers.notes import (
+    in_the_atlas,
+    mixed_vocabularies,
+    shares_above_one,
+    too_few_voters,
+    unknown_proteins,
+)
 from locatlas.query.answers.vote import Weights
+from locatlas.query.asking.gene_ids import by_symbol
 from locatlas.query.asking.leakage import training_notes
 from locatlas.query.asking.scope import Scope, Seen, look
 from locatlas.query.asking.selection import usable_index
@@ -62,6 +69,7 @@ def classify(shelf: Shelf, subject: Subject, scope: Scope, vote: Vote) -> pa.Tab
         UnknownNameError: If something named is not in the atlas.
         InputError: If k does not fit or nothing labelled may vote.
     """
+    subject = by_symbol(subject, scope.image_views(shelf))
     seen = look(shelf, scope, subject)
     k = vote.number(seen)
     queries = subject.as_many(shelf.store, seen.loaded, seen.view, seen.allowed, scope.profile or "mean")
@@ -85,6 +93,7 @@ def classify(shelf: Shelf, subject: Subject, scope: Scope, vote: Vote) -> pa.Tab
         **seen.said(),
         notes=seen.notes(
             subject.notes(seen.loaded),
+            in_the_atlas(subject, queries, vote.exclude),
             training_notes(shelf.store, seen.loaded.encoder.spec, seen.view, queries.names, seen.loaded.view),
             too_few_voters(items, vote.k) if vote.k else [],
             unknown_proteins(queries, vote.exclude),

@@ -15,6 +15,7 @@ from locatlas.query.answers.classify import Vote
 from locatlas.query.answers.localize import Ballot, cast
 from locatlas.query.answers.notes import beyond_filters, mixed_vocabularies, shares_above_one
 from locatlas.query.answers.vote import predict_multi, predict_single
+from locatlas.query.asking.gene_ids import by_symbol
 from locatlas.query.asking.leakage import training_notes
 from locatlas.query.asking.lookup import Queries
 from locatlas.query.asking.scope import Scope, Seen, look
@@ -83,7 +84,9 @@ def classify_units(shelf: Shelf, subject: Subject, scope: Scope, vote: Vote, tog
         UnknownNameError: If something named is not in the atlas.
         InputError: If the level is not that of cells, no cell has a unit, k does not fit or nothing may vote.
     """
-    seen = look(shelf, check_cells(scope, together.by), Subject())
+    scope = check_cells(scope, together.by)
+    subject = by_symbol(subject, scope.image_views(shelf))
+    seen = look(shelf, scope, Subject())
     rows, names = _cells(seen, subject, together.by)
     queries = Queries.from_rows(seen.view, rows)
     k = vote.number(seen)
@@ -114,6 +117,7 @@ def classify_units(shelf: Shelf, subject: Subject, scope: Scope, vote: Vote, tog
         weights=vote.weights,
         **seen.said(),
         notes=seen.notes(
+            subject.notes(seen.loaded),
             beyond_filters(seen.passing, rows, "cells put together"),
             training_notes(shelf.store, seen.loaded.encoder.spec, seen.view, queries.names, seen.loaded.view),
             _notes(seen, ballot, units, of_cell, together.by),

@@ -4,7 +4,8 @@ import numpy as np
 import pyarrow as pa
 
 from locatlas.query.answers import tables as answers
-from locatlas.query.answers.notes import beyond_filters, unknown_proteins
+from locatlas.query.answers.notes import beyond_filters, in_the_atlas, unknown_proteins
+from locatlas.query.asking.gene_ids import by_symbol
 from locatlas.query.asking.lookup import look_up
 from locatlas.query.asking.scope import Scope, look
 from locatlas.query.asking.selection import check_k, usable_index
@@ -32,6 +33,7 @@ def find(shelf: Shelf, subject: Subject, scope: Scope, *, k: int | None, exclude
         UnknownNameError: If something named is not in the atlas.
         InputError: If the query is not exactly one, or k does not fit.
     """
+    subject = by_symbol(subject, scope.image_views(shelf))
     seen = look(shelf, scope, subject)
     queries = subject.as_one(shelf.store, seen.loaded, seen.view, scope.profile or "mean")
     n_rows = int(np.count_nonzero(seen.allowed)) if seen.allowed is not None else len(seen.view)
@@ -55,6 +57,7 @@ def find(shelf: Shelf, subject: Subject, scope: Scope, *, k: int | None, exclude
         **seen.said(),
         notes=seen.notes(
             subject.notes(seen.loaded),
+            in_the_atlas(subject, queries, exclude),
             beyond_filters(seen.passing, own, "images that the query is made of"),
             unknown_proteins(queries, exclude),
         ),

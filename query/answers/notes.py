@@ -8,10 +8,18 @@ from numpy.typing import NDArray
 
 from locatlas.query.answers.localize import Localized
 from locatlas.query.asking.lookup import Queries
+from locatlas.query.asking.subjects import Subject
 from locatlas.query.asking.view import View
 from locatlas.query.asking.vocabulary import mixed
 
-__all__ = ["beyond_filters", "mixed_vocabularies", "shares_above_one", "too_few_voters", "unknown_proteins"]
+__all__ = [
+    "beyond_filters",
+    "in_the_atlas",
+    "mixed_vocabularies",
+    "shares_above_one",
+    "too_few_voters",
+    "unknown_proteins",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +34,24 @@ def beyond_filters(passing: NDArray[np.bool_] | None, rows: NDArray[np.int64], w
     """
     n = 0 if passing is None else int((~passing[rows]).sum())
     return [f"{n} of the {len(rows)} {what} do not pass the filters, which say who may answer"] if n else []
+
+
+def in_the_atlas(subject: Subject, queries: Queries, exclude: str) -> list[str]:
+    """That a new image is one of the atlas already, and what is left out of its answer for that."""
+    if not subject.image or queries.made_of is None:
+        return []
+    ids = queries.made_of.ids
+    names = ids[0] if len(ids) == 1 else f"{ids[0]} and {len(ids) - 1} more"
+    proteins = sorted({name for name in queries.made_of.column("protein") if name is not None})
+    out = {
+        "none": "under --exclude none it may meet itself",
+        "self": "it is left out of its own answer",
+        "fov": "its field is left out of its own answer",
+        "protein": f"it is left out of its own answer, with all other images of {', '.join(proteins)}"
+        if proteins
+        else "its field is left out of its own answer",
+    }.get(exclude, f"it is left out of its own answer, with all of the same {exclude}")
+    return [f"the image is in the atlas already, as {names}: {out}"]
 
 
 def too_few_voters(items: Sequence[Localized], k: int) -> list[str]:

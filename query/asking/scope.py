@@ -1,6 +1,6 @@
 """What a question looks at: level, encoder, labels, filters, and what proteins are made of. Reads the store."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -62,6 +62,10 @@ class Scope:
         if self.level in IMAGE_LEVELS or self.of:
             return [str(self.of or self.level)]
         return ["cell"] if self.label_source == "annotated" else shelf.levels(self.encoder)
+
+    def image_views(self, shelf: Shelf) -> Iterator[View]:
+        """What lies at these levels, each loaded when it is come to."""
+        return (shelf.load(level, self.encoder).view for level in self.image_levels(shelf))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

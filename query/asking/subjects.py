@@ -26,7 +26,8 @@ class Subject:
     """What a user named; at most one of protein, id and image.
 
     Attributes:
-        protein: Gene symbol.
+        protein: Gene symbol; as a user names it, also an Ensembl id (`gene_ids.by_symbol`).
+        ensembl_id: Of the protein, where it was named by it.
         id: Image id, or at level protein a protein.
         image: Files of a new image, one in all or one a channel; () for none.
         channels: Meanings of the new image's planes.
@@ -35,6 +36,7 @@ class Subject:
     """
 
     protein: str | None = None
+    ensembl_id: str | None = None
     id: str | None = None
     image: tuple[Path, ...] = ()
     channels: tuple[str, ...] = ()
@@ -76,7 +78,12 @@ class Subject:
 
     def said(self) -> dict[str, object]:
         """As told back to the user."""
-        named = {"protein": self.protein, "id": self.id, "image": [str(p) for p in self.image]}
+        named = {
+            "protein": self.protein,
+            "ensembl_id": self.ensembl_id,
+            "id": self.id,
+            "image": [str(p) for p in self.image],
+        }
         said: dict[str, object] = {key: value for key, value in named.items() if value}
         return said if self.at is None else {**said, "at": list(self.at)}
 
@@ -87,11 +94,15 @@ class Subject:
         return self.id is None or view.has("id", self.id)
 
     def notes(self, loaded: Loaded) -> list[str]:
-        """What an answer must say of a new image: other channels than those it is compared with, what it is taken as.
+        """What an answer must say of who asks: the protein that an Ensembl id means, and the odd of a new image.
+
+        That is, other channels than those of the images it is compared with, and what it is taken as.
 
         Args:
             loaded: Image level that it is compared at.
         """
+        if self.ensembl_id is not None:
+            return [f"{self.ensembl_id} is {self.protein} in this atlas"]
         if not self.image:
             return []
         notes, crop = [], loaded.encoder.spec.crop

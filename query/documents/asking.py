@@ -78,7 +78,9 @@ class SimilarityContext(SimilarityNumbers):
 class NeighborsDocument(_Document):
     """The answer of `neighbors`, nearest first."""
 
-    query: dict[str, Any] = Field(description="protein, id or image, and at: y, x of a cell in the image")
+    query: dict[str, Any] = Field(
+        description="protein, with ensembl_id where it was named by that; id; or image, and at: y, x of a cell in it"
+    )
     level: str
     label_source: str | None = LABEL_SOURCE
     profile: ProfileName | None = PROFILE

@@ -41,7 +41,7 @@ class Asked(BaseModel):
 class _OfOne(Asked):
     """Who asks, and what is searched."""
 
-    protein: Text | None = Field(default=None, description="gene symbol; or")
+    protein: Text | None = Field(default=None, description="gene symbol or Ensembl id; or")
     id: Text | None = Field(default=None, description="image id: exactly one of the two")
     level: Literal["fov", "cell", "protein"] | None = Field(
         default=None, description="what is searched; default: the first image level that has the query"

@@ -99,6 +99,35 @@ def test_a_cell_cut_out_of_its_own_file_is_the_one_in_the_atlas_and_meets_none_o
     assert list(hits(atlas, image=other, at=(14.5, 15.5))) == ["manifest/b/1"]
 
 
+@pytest.mark.parametrize(
+    ("exclude", "said"),
+    [
+        ("none", "under --exclude none it may meet itself"),
+        ("self", "it is left out of its own answer"),
+        ("fov", "its field is left out of its own answer"),
+        ("protein", "it is left out of its own answer, with all other images of P0"),
+        ("dataset", "it is left out of its own answer, with all of the same dataset"),
+    ],
+)
+def test_a_file_that_the_atlas_has_already_is_told_with_what_is_left_out(fields: Path, exclude: str, said: str) -> None:
+    atlas = opened(fields)
+    asked: dict[str, Any] = {"level": "fov", "image": fields / "a.tif", "channels": CHANNELS, "exclude": exclude}
+    expected = f"the image is in the atlas already, as manifest/a: {said}"
+    found = atlas.neighbors(k=1, **asked)
+    assert expected in answers.context(found)["notes"]
+    assert (found["id"].to_pylist() == ["manifest/a"]) == (exclude == "none")
+    if exclude in ("self", "fov"):
+        assert expected in answers.context(atlas.classify(k=1, **asked))["notes"]
+    assert not [n for n in answers.context(atlas.neighbors(id="manifest/a", k=1))["notes"] if "already" in n]
+    new = fields / "new.tif"
+    tifffile.imwrite(new, field().pixels)
+    assert not [
+        n
+        for n in answers.context(atlas.neighbors(**asked | {"image": new, "exclude": "self"}))["notes"]
+        if "already" in n
+    ]
+
+
 def test_a_whole_field_as_the_crop_of_one_cell_does_not_meet_its_own_cells_and_says_what_it_is_taken_as(
     fields: Path,
 ) -> None:

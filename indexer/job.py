@@ -21,7 +21,7 @@ from locatlas.indexer.records import ImageRecord
 from locatlas.indexer.store import encoders
 from locatlas.indexer.store.disk import bytes_of_images, require_space
 from locatlas.indexer.store.encoders import StoredEncoder
-from locatlas.indexer.store.ledger import Run, versions
+from locatlas.indexer.store.ledger import FROM_PACK, Run, versions
 from locatlas.indexer.store.quarantine import Quarantine, rejection_id
 from locatlas.indexer.store.rows import is_cut, place_of, row_source, rows_of
 from locatlas.indexer.store.schema import image_table
@@ -295,7 +295,7 @@ class Job:
         summary = self.summary
         summary.quarantined = sorted(self.quarantine.seen.values(), key=lambda r: r.source)
         counts = self.run.counts
-        summary.embedded = counts["embedded"]
+        summary.embedded, summary.from_pack = counts["embedded"], counts.get(FROM_PACK, 0)
         summary.maintained = Maintained(counts.get(MERGED, 0), counts.get(REMOVED, 0), counts.get(FREED, 0))
         for name, word in (("qc", "qc "), ("cell_qc", "cell qc ")):
             flags = {k.removeprefix(word): n for k, n in sorted(self.run.counts.items()) if k.startswith(word)}

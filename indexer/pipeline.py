@@ -187,8 +187,11 @@ def _embed(
     run = commits.run
     done, waiting, committed_at = 0, Done(), time.monotonic()
 
+    cache = PixelCache(commits.store.folder)
+
     def commit() -> None:
         nonlocal waiting, committed_at
+        run.read_from_pack(cache.take_count())
         commits.put(waiting)
         waiting, committed_at = Done(), time.monotonic()
         if throttle is not None:
@@ -197,7 +200,7 @@ def _embed(
     if progress:
         progress("embedding", 0, len(work))
     with read_ahead("locatlas-read") as pool:
-        fields = SharedFields(cache=PixelCache(commits.store.folder))
+        fields = SharedFields(cache=cache)
         loaded = in_order(work, encoder, pool, crop, profile=profile, fields=fields)
         for chunk in chunks(work, min(commit_rows, CHUNK_ROWS)):
             for batch in encoded(chunk, loaded, encoder, run.timed, profile):
@@ -220,3 +223,4 @@ def _embed(
                 progress("embedding", done, len(work))
         if len(waiting):
             commit()
+        run.read_from_pack(cache.take_count())  # what could not be used after it was read

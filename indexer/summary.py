@@ -55,6 +55,7 @@ class IndexSummary:
         fovs: Images in the atlas at level fov, after the run.
         cells: Images at level cell, after the run.
         embedded: Vectors made.
+        from_pack: Images, or fields of cells, whose pixels were read decoded (`locatlas pack`).
         skipped: Images that were there already, unchanged.
         updated: Images whose metadata changed while the pixels did not.
         labelled: Images of this reading that have a localization; None where no source was read.
@@ -74,6 +75,7 @@ class IndexSummary:
     fovs: int = 0
     cells: int = 0
     embedded: int = 0
+    from_pack: int = 0
     skipped: int = 0
     updated: int = 0
     labelled: int | None = None
@@ -103,6 +105,7 @@ class IndexSummary:
             "fovs": self.fovs,
             "cells": self.cells,
             "embedded": self.embedded,
+            "from_pack": self.from_pack,
             "skipped": self.skipped,
             "updated": self.updated,
             "labelled": self.labelled,

@@ -16,6 +16,7 @@ from locatlas.indexer.faiss.files import disk_folder, wrong_part
 from locatlas.indexer.faiss.kinds import DISK
 from locatlas.indexer.faiss.sidecar import Sidecar, blake2b
 from locatlas.indexer.gone_counts import gone_by_last_look
+from locatlas.indexer.pixel_cache.keeping import held_images
 from locatlas.indexer.store import encoders
 from locatlas.indexer.store.aligned import rows_in
 from locatlas.indexer.store.lance_files import manifest_digest
@@ -42,10 +43,10 @@ def status(store: Store) -> dict[str, Any]:
     Returns:
         path, schema_version, tables {name: {rows, version}}, datasets {level: {name: images}}, labelled likewise,
         cells (see `_cells`), encoders with state, crop, coverage, lineage and training, reembedding (who does so now,
-        or None), maps (`map_rows.maps_state`), quarantine {data set: count}, quarantine_reasons (of all of them, by
-        data set, the most frequent first), quarantined (the first 1,000 sources of each data set, with reasons),
-        gone (images whose files were not there when they were indexed last), indices, roots with whether they are
-        there, the last runs, versions.
+        or None), pack (images that are held decoded, and bytes), maps (`map_rows.maps_state`), quarantine {data set:
+        count}, quarantine_reasons (of all of them, by data set, the most frequent first), quarantined (the first 1,000
+        sources of each data set, with reasons), gone (images whose files were not there when they were indexed last),
+        indices, roots with whether they are there, the last runs, versions.
     """
     columns = ["id", "dataset", "source_digest", "localizations"]
     images = {"fov": store.read("fovs", columns), "cell": store.read("cells", [*columns, "fov_id", "cell"])}
@@ -75,6 +76,7 @@ def status(store: Store) -> dict[str, Any]:
             for (dataset, level), (n, run) in sorted(gone_by_last_look(store).items())
             if n
         ],
+        "pack": dict(zip(("images", "bytes"), held_images(store.folder.decoded), strict=True)),
         "maps": maps_state(store),
         "indices": [_index(store, path) for path in sorted(store.folder.indices.glob("*.json"))],
         "roots": {n: {"path": p, "present": Path(p).is_dir()} for n, p in sorted(info["roots"].items())},

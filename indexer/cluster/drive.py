@@ -88,6 +88,7 @@ def drive(pool: Pool, commits: Commits, work: Collection[Pending], *, progress: 
                 outcome = _left_out(waiting[part.chunk], part, outcome)
             for stage, seconds in outcome.seconds.items():
                 run.timings_s[f"{stage}, of all workers"] += seconds
+            run.read_from_pack(outcome.from_pack)
             if outcome.ran_on:
                 run.ran_on.add(outcome.ran_on)
             waiting[part.chunk].put(part, outcome)

@@ -18,6 +18,7 @@ from locatlas.indexer.cluster.worker import Sight
 from locatlas.indexer.commits import Commits, Pending
 from locatlas.indexer.files.limits import VARIABLE
 from locatlas.indexer.pipeline import CHUNK_ROWS, Progress
+from locatlas.indexer.store.layout import AtlasFolder
 from locatlas.models.spec import EncoderSpec
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ class RayEngine:
     """Embeds on the workers of a cluster. A context manager: at its end the workers are gone.
 
     The machine that runs the command plans and commits, so only it needs the atlas; workers need the images under the
-    same paths, the weights (`LOCATLAS_HOME`) and the same locatlas.
+    same paths, the weights (`LOCATLAS_HOME`) and the same locatlas. Those that see the atlas' folder read images there
+    that `locatlas pack` has decoded.
 
     Args:
         address: Of the cluster, "host:port" or "auto"; None for `RAY_ADDRESS`, else a cluster on this machine alone,
@@ -96,14 +98,14 @@ class RayEngine:
         if progress:
             progress("starting workers", 0, len(work))
         with commits.run.timed("start workers"):
-            pool = self._pool_of(spec, _sight(work, roots))
+            pool = self._pool_of(spec, _sight(work, roots), commits.store.folder)
         drive(pool, commits, work, progress=progress)
 
-    def _pool_of(self, spec: EncoderSpec, sight: Sight) -> "RayPool":
+    def _pool_of(self, spec: EncoderSpec, sight: Sight, atlas: AtlasFolder) -> "RayPool":
         self._connect()
         from locatlas.indexer.cluster.pool import RayPool
 
-        key = (spec.fingerprint, sight.folders)
+        key = (spec.fingerprint, sight.folders, atlas)
         if self._pool is not None and self._pool[0] != key:
             self._pool[1].close()
             self._pool = None
@@ -112,7 +114,8 @@ class RayEngine:
             import ray
 
             gpus = int(ray.cluster_resources().get("GPU", 0) >= 1)
-            self._pool = (key, RayPool(spec, sight, cpus=self._cpus, gpus=gpus, workers=self._workers))
+            pool = RayPool(spec, sight, cpus=self._cpus, gpus=gpus, workers=self._workers, atlas=atlas)
+            self._pool = (key, pool)
         return self._pool[1]
 
     def _connect(self) -> None:

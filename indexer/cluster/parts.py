@@ -100,6 +100,7 @@ class Answer:
         rejected: Place and reason of those that could not be.
         seconds: That the worker took, by stage.
         ran_on: Where its encoder runs (`Encoder.ran_on`).
+        from_pack: Images that it read decoded since its answer before.
     """
 
     places: Sequence[int] = ()
@@ -108,6 +109,7 @@ class Answer:
     rejected: Sequence[tuple[int, str]] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     ran_on: str = ""
+    from_pack: int = 0
 
 
 def room(held: Collection[Part]) -> int:

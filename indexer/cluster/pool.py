@@ -17,6 +17,7 @@ from ray.exceptions import ActorDiedError, RayError, RayTaskError
 from locatlas.errors import LocatlasError
 from locatlas.indexer.cluster.parts import LOST_IN_A_ROW, OPEN_PARTS, Answer, Died, Part, given_out, room
 from locatlas.indexer.cluster.worker import Sight, Worker
+from locatlas.indexer.store.layout import AtlasFolder
 from locatlas.models.spec import EncoderSpec
 
 __all__ = ["RayPool"]
@@ -58,13 +59,23 @@ class RayPool:
         cpus: Of each worker.
         gpus: Of each worker, 0 where the cluster has none.
         workers: How many; None for as many as the cluster has room for, now and later.
+        atlas: Whose decoded images they use where they see its folder.
     """
 
-    def __init__(self, spec: EncoderSpec, sight: Sight, *, cpus: int, gpus: int, workers: int | None) -> None:
+    def __init__(
+        self,
+        spec: EncoderSpec,
+        sight: Sight,
+        *,
+        cpus: int,
+        gpus: int,
+        workers: int | None,
+        atlas: AtlasFolder | None = None,
+    ) -> None:
         # a crash of the whole process is no error of Ray's, and what is given out again is decided here
         options = {"num_cpus": cpus, "num_gpus": gpus, "max_restarts": 0, "max_task_retries": 0}
         kind = ray.remote(Worker).options(**options, max_concurrency=OPEN_PARTS, scheduling_strategy="SPREAD")
-        self._make = lambda: _Actor(kind.remote(spec, sight, cpus))
+        self._make = lambda: _Actor(kind.remote(spec, sight, cpus, atlas=atlas))
         self._cpus, self._gpus, self._workers = cpus, gpus, workers
         self._actors: list[_Actor] = []
         self._starting: dict[Any, _Actor] = {}

@@ -100,7 +100,7 @@ class Worker:
         threads: Of the network on a CPU, and that read images, unless `readers` says otherwise.
         running: How the network is run.
         readers: Threads that read images; None for as many as the network has.
-        atlas: Whose decoded images are to be used, where it is on this machine.
+        atlas: Whose decoded images are used where this machine sees its folder.
     """
 
     def __init__(
@@ -115,7 +115,8 @@ class Worker:
         self._spec, self._sight, self._threads, self._running = spec, sight, threads, running
         self._readers = readers or threads
         self._ran_on = ""
-        self._fields = SharedFields(cache=None if atlas is None else PixelCache(atlas))
+        self._cache = None if atlas is None else PixelCache(atlas)
+        self._fields = SharedFields(cache=self._cache)
         self._encoder: EncoderLike | None = None
         self._reading: ThreadPoolExecutor | None = None
 
@@ -175,4 +176,5 @@ class Worker:
             vectors += batch.vectors
             rejected += [(place[id(row)], rejection.reason) for row, rejection in batch.bad]
         found = np.concatenate(vectors) if vectors else None
-        return Answer(places, columns, found, rejected, dict(seconds), self._ran_on)
+        from_pack = 0 if self._cache is None else self._cache.take_count()
+        return Answer(places, columns, found, rejected, dict(seconds), self._ran_on, from_pack)

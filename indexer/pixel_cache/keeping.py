@@ -21,7 +21,7 @@ from locatlas.indexer.store.rows import is_cut, rows_of
 from locatlas.indexer.store.schema import image_table
 from locatlas.indexer.store.tables import Store
 
-__all__ = ["damaged_segments", "drop_segment", "image_rows_of", "remove_stale", "wanted_keys"]
+__all__ = ["damaged_segments", "drop_segment", "held_images", "image_rows_of", "remove_stale", "wanted_keys"]
 
 COLUMNS = ("id", "dataset", "root", "sources", "row", "source_digest", "source_stat", "height", "width", "channels")
 """What is asked of the image tables."""
@@ -41,6 +41,22 @@ def wanted_keys(store: Store) -> set[bytes]:
     """Keys of all images of an atlas, as they were when they were read last."""
     levels = ("fov", "cell")
     return {entry_key(row, row["source_stat"]) for level in levels for row in image_rows_of(store, level)}
+
+
+def held_images(folder: Path) -> tuple[int, int]:
+    """Images in the segments that can be read, and the bytes of their planes.
+
+    Args:
+        folder: Of the segments.
+    """
+    images = n_bytes = 0
+    for name in segments(folder):
+        try:
+            images += len(read_entries(folder, name))
+            n_bytes += planes_file(folder, name).stat().st_size
+        except (OSError, ValueError):
+            continue  # `verify` tells
+    return images, n_bytes
 
 
 def remove_stale(store: Store) -> int:

@@ -3,6 +3,7 @@
 import os
 import zlib
 from collections.abc import Mapping
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ class PixelCache:
 
     def __init__(self, atlas: AtlasFolder) -> None:
         self.folder = atlas.decoded
+        self._given, self._counting = 0, Lock()
         self.names: list[str] = []
         parts: list[NDArray[np.void]] = []
         for name in segments(self.folder):
@@ -82,7 +84,17 @@ class PixelCache:
         if not is_cut(row) and digest != row["source_digest"]:  # the row of a cell has a digest of its own
             return None
         pixels = self._pixels(entry, self.names[self._segment[place]])
-        return None if pixels is None else (ChannelImage(pixels, record.channels, record.pixel_size_um), digest)
+        if pixels is None:
+            return None
+        with self._counting:
+            self._given += 1
+        return ChannelImage(pixels, record.channels, record.pixel_size_um), digest
+
+    def take_count(self) -> int:
+        """Images that were given back since this was asked last."""
+        with self._counting:
+            given, self._given = self._given, 0
+        return given
 
     def _place(self, key: bytes) -> int | None:
         high, low = np.frombuffer(key, "<u8")

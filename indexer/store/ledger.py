@@ -18,7 +18,10 @@ from locatlas.errors import AtlasLockedError, StoreDamagedError
 from locatlas.indexer.store.schema import RUNS
 from locatlas.indexer.store.tables import Store
 
-__all__ = ["Run", "versions"]
+__all__ = ["FROM_PACK", "Run", "versions"]
+
+FROM_PACK = "read from the pack"
+"""Word of a count: images whose pixels were read decoded."""
 
 _PACKAGES = (
     "locatlas",
@@ -82,6 +85,11 @@ class Run:
         """Note ids whose rows are committed."""
         for i in ids:
             self._digest.update(i.encode() + b"\n")
+
+    def read_from_pack(self, n: int) -> None:
+        """Count images whose pixels were read decoded (`locatlas pack`)."""
+        if n:
+            self.counts[FROM_PACK] += n
 
     @property
     def has_written(self) -> bool:

@@ -59,6 +59,7 @@ class IndexDocument(_Document):
     fovs: int = Field(ge=0, description="FOVs in the atlas after the run")
     cells: int = Field(ge=0, description="cells in the atlas after the run")
     embedded: int = Field(ge=0, description="vectors made in this run")
+    from_pack: int = Field(ge=0, description="images, or fields of cells, that `locatlas pack` had decoded")
     skipped: int = Field(ge=0, description="images there already, unchanged")
     updated: int = Field(ge=0, description="images whose metadata alone changed")
     labelled: int | None = Field(description="images of this reading with a localization; null for embed")

@@ -41,6 +41,10 @@ def finish(atlas: Path, summary: "IndexSummary", *, faiss: str, as_json: bool) -
         + (f"; {summary.labelled} of those read are labelled" if summary.labelled is not None else "")
     )
     _tell_cells(summary)
+    if summary.from_pack:
+        click.echo(
+            f"pixels of {plural(summary.from_pack, 'image')} came from the pack, without decoding (locatlas pack)"
+        )
     for level, encoder in sorted(summary.encoders.items()):
         crop = f", crop {encoder.spec.crop}" if encoder.spec.crop else ""
         click.echo(

@@ -34,7 +34,7 @@ def status_command(atlas: Path, *, as_json: bool) -> None:
     _print_images(document)
     _print_cells(document["cells"])
     _print_encoders(document["encoders"], imported)
-    for line in (*look_ups(document), *_maps(document), *_roots(document)):
+    for line in (*look_ups(document), *_maps(document), *_pack(document["pack"]), *_roots(document)):
         click.echo(line)
     _print_runs(document["runs"])
     if to_do := [*_renewing(document), *_to_do(document, imported)]:
@@ -149,6 +149,12 @@ def _maps(document: dict[str, Any]) -> Iterator[str]:
         behind = "" if found["current"] else ", not the current encoder"
         level = found["level"].replace("fov", "FOV")
         yield f"map: {found['method']} of {found['points']:,} {level}s by {found['encoder']}{behind}"
+
+
+def _pack(pack: dict[str, int]) -> Iterator[str]:
+    if pack["images"]:
+        n_bytes = f"{pack['bytes'] / 1e6:,.1f} MB"
+        yield f"pack: {pack['images']:,} images decoded, {n_bytes}; embed, reembed and training read them"
 
 
 def _roots(document: dict[str, Any]) -> Iterator[str]:

@@ -80,6 +80,13 @@ class GoneImages(_Document):
     run: str = Field(description="id of the run that found them so")
 
 
+class PackState(_Document):
+    """What `locatlas pack` holds."""
+
+    images: int = Field(ge=0)
+    bytes: int = Field(ge=0, description="of their planes")
+
+
 class StatusDocument(_Document):
     """The answer of `status`."""
 
@@ -98,6 +105,7 @@ class StatusDocument(_Document):
         description="dataset, source and reason of the first 1,000 sources of each data set"
     )
     gone: list[GoneImages] = Field(description="images that stay in the atlas and have no file any more")
+    pack: PackState
     maps: list[MapState]
     indices: list[dict[str, Any]]
     roots: dict[str, dict[str, Any]]

@@ -38,6 +38,16 @@ def test_the_document_says_the_same(atlas: Path) -> None:
     assert "0.0 MB freed" in run("pack", "--atlas", atlas, "--drop").stdout
 
 
+def test_embed_and_status_say_that_the_pack_is_read(atlas: Path) -> None:
+    assert "pack:" not in run("status", "--atlas", atlas).stdout
+    run("pack", "--atlas", atlas)
+    done = run("embed", "--atlas", atlas, "--channels", "random", "--plan-seed", "3")
+    assert "pixels of 6 images came from the pack" in done.stdout
+    told = run("status", "--atlas", atlas).stdout
+    assert "pack: 6 images decoded, 0.0 MB; embed, reembed and training read them" in told
+    assert "6 read from the pack" in " ".join(told.split())
+
+
 def test_what_is_no_atlas_is_told_in_one_line(tmp_path: Path) -> None:
     done = run("pack", "--atlas", tmp_path / "none")
     assert done.exit_code == 1

@@ -134,7 +134,7 @@ def test_processes_take_decoded_images_of_the_atlas(tmp_path: Path, monkeypatch:
     monkeypatch.setenv(NO_DECODING, "1")
     with DevicesEngine(["cpu", "cpu"], threads=1) as engine:
         summary = embed(atlas=tmp_path / "atlas", request=other, levels=("fov",), engine=engine)
-    assert (summary.embedded, summary.quarantined) == (6, [])
+    assert (summary.embedded, summary.from_pack, summary.quarantined) == (6, 6, [])
     assert contents(Store.open(tmp_path / "atlas")) == contents(Store.open(plain))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import torch
 
@@ -17,6 +18,7 @@ from locatlas.indexer.cluster.worker import Sight
 from locatlas.indexer.embed import embed, reembed
 from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.index import index
+from locatlas.indexer.pixel_cache.run import pack
 from locatlas.indexer.store.tables import Store
 from locatlas.indexer.summary import IndexSummary
 from tests.indexer.made import contents, id_of, name_of, versions, write_collection
@@ -201,6 +203,29 @@ def test_what_is_stale_is_embedded_again_beside_others(cluster: Any, source: Pat
         assert (summary.embedded, summary.encoders["fov"].state) == (N_FIELDS - 1, "current")
         with pytest.raises(InputError, match="for one machine"):
             reembed(atlas=tmp_path / "atlas", engine=engine, busy=0.5)
+
+
+def test_workers_read_what_was_packed_and_vectors_may_be_stored_as_float16(
+    cluster: Any, source: Path, tmp_path: Path
+) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    half = EncoderRequest(storage="float16")
+    index(source, atlas=tmp_path / "local", dataset="opencell", request=half)
+    other = EncoderRequest(stains=("protein",), storage="float16")
+    embed(atlas=tmp_path / "local", request=other)
+    torch.set_num_threads(before)
+    with RayEngine(address=cluster.address) as engine:
+        index(source, atlas=tmp_path / "atlas", dataset="opencell", request=half, engine=engine)
+        pack(atlas=tmp_path / "atlas")
+    with RayEngine(address=cluster.address) as engine:
+        summary = embed(atlas=tmp_path / "atlas", request=other, engine=engine)
+    assert (summary.embedded, summary.from_pack) == (N_FIELDS - 1, N_FIELDS - 1)
+    store = Store.open(tmp_path / "atlas")
+    assert contents(store) == contents(Store.open(tmp_path / "local"))
+    tables = [name for name in store.tables() if name.startswith("emb_")]
+    types = [store.read(name).schema.field("vector").type.value_type for name in tables]
+    assert types == [pa.float16()] * 2
 
 
 def test_what_a_machine_does_not_see_is_told_and_nothing_is_embedded(

@@ -1,6 +1,7 @@
 """Decoded images that are kept: the same pixels without decoding, or not used at all."""
 
 import errno
+import json
 import os
 import shutil
 import time
@@ -15,6 +16,7 @@ import tifffile
 import torch
 from PIL import Image
 
+import locatlas
 from locatlas.errors import AtlasLockedError, InputError
 from locatlas.indexer.embed import embed
 from locatlas.indexer.encoder_choice import EncoderRequest
@@ -92,6 +94,21 @@ def test_vectors_are_the_same_bit_for_bit_and_nothing_is_decoded(
     assert summary.written_bytes == 6 * FIELD_BYTES
     assert embedded(atlas) == without
     assert not decoded
+
+
+def test_how_many_images_came_from_the_pack_is_told_and_kept_in_the_ledger(atlas: Path, source: Path) -> None:
+    first = embed(atlas=atlas, request=EncoderRequest(mapping="random", seed=4))
+    assert (first.embedded, first.from_pack) == (6, 0)
+    pack(atlas=atlas)
+    touch = (source / name_of(2)).stat()
+    os.utime(source / name_of(2), ns=(touch.st_atime_ns, touch.st_mtime_ns + 10**9))
+    second = embed(atlas=atlas, request=OTHER)
+    assert (second.embedded, second.from_pack, second.to_dict()["from_pack"]) == (6, 5, 5)
+    runs = sorted(Store.open(atlas).read("runs").to_pylist(), key=lambda run: run["id"])
+    told = [json.loads(run["counts"]).get("read from the pack") for run in runs if run["command"] == "embed"]
+    assert told == [None, 5]
+    state = locatlas.open(atlas).status()["pack"]
+    assert state == {"images": 6, "bytes": 6 * FIELD_BYTES}
 
 
 def test_what_is_held_is_not_decoded_again(atlas: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,6 +192,8 @@ def test_cells_are_cut_from_fields_that_are_not_decoded(
     assert pack(atlas=atlas).packed == len(rows(atlas))
     assert embedded(atlas, request, "cell") == without
     assert not decoded
+    (run,) = [r for r in Store.open(atlas).read("runs").to_pylist() if r["command"] == "embed"]
+    assert json.loads(run["counts"])["read from the pack"] == 2  # fields with cells, not their 4 cells
 
 
 def test_training_takes_the_same_planes(atlas: Path, decoded: Counter[str]) -> None:

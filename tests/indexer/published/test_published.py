@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
@@ -84,6 +86,23 @@ def test_what_is_published_answers_as_the_atlas_does(atlas: Path, saved: Path, u
     assert there.classify(protein="GENE1", k=3).equals(here.classify(protein="GENE1", k=3))
     again = publish(saved, to=uri)
     assert (again.new, again.sent_files) == (False, 0)
+
+
+def test_vectors_in_float16_are_published_and_read_as_they_are(
+    plain: None, source: Path, client: Any, uri: str, tmp_path: Path
+) -> None:
+    request = EncoderRequest(storage="float16")
+    index(source, atlas=tmp_path / "half", dataset="opencell", request=request)
+    backup(atlas=tmp_path / "half", to=tmp_path / "kept")
+    publish(tmp_path / "kept", to=uri)
+    here, there = locatlas.open(tmp_path / "half"), locatlas.open(uri)
+    assert contents(there.store) == contents(here.store)
+    (table,) = [name for name in there.store.tables() if name.startswith("emb_")]
+    assert there.store.read(table).schema.field("vector").type.value_type == pa.float16()
+    for mine, theirs in zip(here.embeddings(), there.embeddings(), strict=True):
+        assert np.array_equal(mine, theirs)
+    assert there.neighbors(id=id_of(2), k=3).equals(here.neighbors(id=id_of(2), k=3))
+    assert there.sweep(ks=[1, 2]).to_dict() == here.sweep(ks=[1, 2]).to_dict()
 
 
 def test_the_commands_that_read_take_the_address(

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
+import locatlas
 from locatlas.errors import InputError, UnknownNameError
 from locatlas.indexer.store.encoders import StoredEncoder, put
 from locatlas.indexer.store.rows import image_rows
@@ -308,6 +309,33 @@ def test_faiss_gives_cosines_and_its_ids(atlas: Atlas, tmp_path: Path) -> None:
     for name, digest in said["blake2b_128"].items():
         data = (tmp_path / "index" / name).read_bytes()
         assert hashlib.blake2b(data, digest_size=16).hexdigest() == digest
+
+
+def test_vectors_that_are_stored_as_float16_are_exported_as_the_float32_numbers_that_they_are(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).standard_normal((30, 8)).astype(np.float32)
+    ids = [f"c{n:02}" for n in range(30)]
+    np.savez(tmp_path / "v.npz", ids=ids, vectors=vectors, protein=[f"P{n % 6}" for n in range(30)])
+    locatlas.import_embeddings(tmp_path / "v.npz", atlas=tmp_path / "half", name="made", storage="float16")
+    expected = vectors.astype(np.float16).astype(np.float32)
+    atlas = open_atlas(tmp_path / "half")
+    atlas.map("fov")
+    atlas.export("profiles", tmp_path / "profiles.parquet")
+    table = pq.read_table(tmp_path / "profiles.parquet")
+    features = [name for name in table.column_names if not name.startswith("Metadata_")]
+    assert {table.schema.field(name).type for name in features} == {pa.float32()}
+    assert np.array_equal(np.column_stack([table[name] for name in features]), expected)
+    atlas.export("parquet", tmp_path / "map.parquet", k=3)
+    neighbors = [set(found["ids"]) for found in pq.read_table(tmp_path / "map.parquet")["neighbors"].to_pylist()]
+    assert neighbors == nearest(atlas.view("fov"), 3)
+    atlas.export("faiss", tmp_path / "index")
+    index = faiss.read_index(str(tmp_path / "index" / "index.faiss"))
+    unit = expected / np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(index.reconstruct_n(0, 30), unit, atol=1e-6)
+    anndata = installed("anndata")
+    atlas.export("anndata", tmp_path / "made.h5ad")
+    stored = anndata.read_h5ad(tmp_path / "made.h5ad").obsm["X_made"]
+    assert stored.dtype == np.float32
+    assert np.array_equal(stored, expected)
 
 
 def test_what_is_there_stays_and_what_is_unknown_is_told(atlas: Atlas, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from locatlas.errors import InputError
 from locatlas.indexer.reasons import natural
 from locatlas.indexer.records import ImageRecord, RejectedSource
 
-__all__ = ["IMAGE_SUFFIXES", "Found", "file_problem", "find_files", "in_order", "make_id", "shown"]
+__all__ = ["IMAGE_SUFFIXES", "Found", "file_problem", "find_files", "in_order", "make_id", "outside_folders", "shown"]
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +78,15 @@ def make_id(dataset: str, name: str) -> str:
     return f"{dataset}/{name}"
 
 
+_OUTSIDE = "lies outside the folders that may be read; --root "
+
+
+def outside_folders(reasons: Iterable[str]) -> list[Path]:
+    """Folders of the files that `file_problem` says lie outside of all roots, sorted, each once."""
+    found = {shlex.split(reason.partition(_OUTSIDE)[2])[0] for reason in reasons if _OUTSIDE in reason}
+    return sorted(map(Path, found))
+
+
 @lru_cache(maxsize=4096)
 def _resolved_folder(folder: str) -> Path:
     return Path(folder).resolve()
@@ -104,9 +113,7 @@ def file_problem(path: Path, roots: Sequence[Path]) -> str | None:
     except (OSError, ValueError, RuntimeError) as error:  # too long, NUL inside, a loop of links
         return f"cannot be looked at: {error}"
     if not any(target.is_relative_to(root) for root in roots):
-        return (
-            f"lies outside the folders that may be read; --root {shlex.quote(str(target.parent))} declares its folder"
-        )
+        return f"{_OUTSIDE}{shlex.quote(str(target.parent))} declares its folder"
     if not stat.S_ISREG(status.st_mode):
         return "not a plain file"
     return None

@@ -110,7 +110,11 @@ def _request(
     "--root", "roots", multiple=True, type=click.Path(path_type=Path), help="A further folder sources lie in."
 )
 @click.option("--prune", is_flag=True, help="Remove images of the data set whose files are gone.")
-@click.option("--strict", is_flag=True, help="Exit 1 if any source could not be used.")
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Exit 1 if any source could not be used; without it only where the atlas has no image then.",
+)
 @json_option
 def index_command(
     source: Path,

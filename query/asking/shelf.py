@@ -1,6 +1,7 @@
 """What an atlas has loaded, vectors with metadata and index, kept until one of them changes. Reads the store."""
 
 import threading
+from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
 
@@ -24,7 +25,10 @@ from locatlas.query.asking.outdated import digests_now
 from locatlas.query.asking.view import NOT_READ, View
 from locatlas.query.asking.view_cache import keep_view, kept_view, made_of
 
-__all__ = ["Loaded", "Shelf"]
+__all__ = ["KEPT_OTHERS", "Loaded", "Shelf"]
+
+KEPT_OTHERS = 4
+"""Levels by encoders that are not current, beside the one that is asked: a comparison takes two of each level."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +78,7 @@ class Shelf:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._kept: dict[tuple[str, str], tuple[tuple[Hashable, ...], Loaded]] = {}
+        self._kept: OrderedDict[tuple[str, str], tuple[tuple[Hashable, ...], Loaded]] = OrderedDict()
         # several threads that find a table changed must not read it several times over
         self._lock = threading.Lock()
 
@@ -116,7 +120,20 @@ class Shelf:
         with self._lock:
             if key not in self._kept or self._kept[key][0] != states:
                 self._kept[key] = (states, self._loaded(level, stored, table))
+                self._forget(key)
+            self._kept.move_to_end(key)
             return self._kept[key][1]
+
+    def _forget(self, loaded: tuple[str, str]) -> None:
+        """Let go of what is not likely to be asked again, now that something was loaded: a server runs for months.
+
+        That is vectors that are gone, and those of encoders that are not current but for the few that were asked last.
+        """
+        current = {(e.level, e.fingerprint) for e in encoders.stored_encoders(self.store) if e.state == "current"}
+        gone = [key for key, (_, kept) in self._kept.items() if not self.store.has(kept.encoder.table)]
+        others = [key for key in self._kept if key not in current and key != loaded and key not in gone]
+        for key in [*gone, *others[: max(0, len(others) - KEPT_OTHERS)]]:
+            del self._kept[key]
 
     def _loaded(self, level: str, stored: StoredEncoder, table: str) -> Loaded:
         """Read what `load` gives."""

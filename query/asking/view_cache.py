@@ -29,7 +29,7 @@ from locatlas.query.search.coding import Coding
 __all__ = ["MadeOf", "keep_view", "kept_view", "made_of"]
 
 _MADE_AS = 1
-"""Raised when `View.build` makes other columns of the same rows."""
+"""Raised when `View.build` makes other columns of the same rows; a test keeps what it makes of some for each number."""
 
 _META, _CODES, _NAMES = "meta.arrow", "codes.arrow", "names.arrow"
 _CODED = ("fov", "protein")

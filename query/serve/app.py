@@ -18,6 +18,7 @@ from locatlas.indexer.store.ledger import versions
 from locatlas.query.serve.context import Context
 from locatlas.query.serve.failures import said_of, without_paths
 from locatlas.query.serve.limits import Budget, BusyError, Lane, ServeLimits, TooLongError, one_blas_thread
+from locatlas.query.serve.parameters import said_of_parameter
 from locatlas.query.serve.reading import Desk
 from locatlas.query.serve.routes_answers import answers_router
 from locatlas.query.serve.routes_measures import measures_router
@@ -125,7 +126,7 @@ def _tell_errors(app: FastAPI, desk: Desk, limits: ServeLimits) -> None:
 
     async def invalid(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        parts = [_parameter(one) for one in error.errors()[:5]]
+        parts = [said_of_parameter(one) for one in error.errors()[:5]]
         return _said(422, "; ".join(parts))
 
     async def too_large(_: Request, __: Exception) -> Response:
@@ -137,13 +138,6 @@ def _tell_errors(app: FastAPI, desk: Desk, limits: ServeLimits) -> None:
     app.add_exception_handler(HTTPException, refused)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(Exception, failed)
-
-
-def _parameter(said: dict[str, Any]) -> str:
-    """What is wrong with a parameter; what was given for it is not shown again."""
-    name = ".".join(str(part) for part in said["loc"] if part not in ("query", "path", "body"))
-    reason = str(said["msg"]).removeprefix("Value error, ")
-    return f"{name}: {reason}" if name else reason
 
 
 def _said(status: int, line: str, headers: dict[str, str] | None = None) -> JSONResponse:

@@ -8,13 +8,14 @@ from fastapi import APIRouter, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import UploadFile
 
-from locatlas.errors import ImageRejectedError, InputError, one_line
+from locatlas.errors import ImageRejectedError, InputError
 from locatlas.query.answers import tables as answers
 from locatlas.query.plain import plain
 from locatlas.query.serve.asked import MOST_K, Text
 from locatlas.query.serve.context import ERRORS, Context
 from locatlas.query.serve.documents import ErrorDocument, QueryDocument
 from locatlas.query.serve.limits import Places
+from locatlas.query.serve.parameters import said_of_parameter
 from locatlas.query.serve.routes_names import catalogue
 from locatlas.query.serve.uploads import on_disk, received
 
@@ -89,9 +90,7 @@ def _asked(fields: Mapping[str, str]) -> UploadAsked:
     try:
         return UploadAsked.model_validate({name: value for name, value in fields.items() if value != ""})
     except ValidationError as error:
-        first = error.errors()[0]
-        reason = str(first["msg"]).removeprefix("Value error, ")
-        raise HTTPException(422, f"{one_line('.'.join(map(str, first['loc'])))}: {reason}") from error
+        raise HTTPException(422, said_of_parameter(dict(error.errors()[0]))) from error
 
 
 class _Question:

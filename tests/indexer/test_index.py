@@ -1,7 +1,9 @@
 """Indexing small folders: what is new, changed, moved, mended, clashing or unusable, and runs that do nothing."""
 
 import errno
+import logging
 import os
+import shlex
 import shutil
 import sys
 from contextlib import closing
@@ -468,6 +470,28 @@ def test_an_image_outside_the_root_is_refused_unless_its_folder_is_declared(tmp_
     assert (summary.embedded, summary.quarantined) == (1, [])
     store = Store.open(tmp_path / "atlas")
     assert store.folder.root_path(row(store, 1)["root"]) == tmp_path / "images"  # where the link lies
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_of_several_folders_that_may_not_be_read_the_one_that_holds_all_is_told(
+    tmp_path: Path, plain: None, together: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = tmp_path / "the archive"
+    lines = ["path,channels", *(f"{write_field(archive / f'plate{n}', n)},nucleus;protein" for n in range(4))]
+    (tmp_path / "images").mkdir()
+    write_manifest(tmp_path / "images", lines)
+    if not together:
+        monkeypatch.setattr("os.path.commonpath", lambda _: "/data")  # two disks, say
+    with caplog.at_level(logging.WARNING):
+        summary = again(tmp_path / "images" / "images.csv", tmp_path / "atlas", dataset="manifest")
+    assert len(summary.quarantined) == 4
+    (told,) = [r.getMessage() for r in caplog.records if "may not be read" in r.getMessage()]
+    plates = " ".join(f"--root '{archive}/plate{n}'" for n in range(3))
+    wanted = f"--root '{archive}'" if together else f"{plates}, and 1 more,"
+    assert told == f"sources lie in 4 folders that may not be read: {wanted} would declare them"
+    roots = [Path(shlex.split(told)[shlex.split(told).index("--root") + 1])] if together else []
+    summary = again(tmp_path / "images" / "images.csv", tmp_path / "atlas", dataset="manifest", roots=roots)
+    assert summary.embedded == (4 if together else 0)
 
 
 @pytest.mark.parametrize("prune", [False, True])

@@ -1,5 +1,6 @@
 """Kept views: what they hold is what would be built from the tables now, or they are not used."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,16 +10,19 @@ import pyarrow as pa
 import pytest
 
 import locatlas
+from locatlas.indexer.faiss.sidecar import blake2b
 from locatlas.indexer.maintain import maintain
 from locatlas.indexer.store import cache_entries, row_cache, vector_cache
 from locatlas.indexer.store.encoders import StoredEncoder, stored_encoders
+from locatlas.indexer.store.schema import CELLS, FOVS
 from locatlas.indexer.store.tables import Store
 from locatlas.indexer.verify.run import verify
 from locatlas.query.asking import view_cache
 from locatlas.query.asking.shelf import Shelf
-from locatlas.query.asking.view import View
+from locatlas.query.asking.view import NOT_READ, View
 from locatlas.query.asking.warm import prepare_questions
 from tests.indexer.verify.whole import flip
+from tests.query.asking.test_view import image, pair, table
 from tests.query.made_atlas import encoder, make_atlas
 
 TABLE = StoredEncoder("cell", encoder(), "current").table
@@ -237,3 +241,24 @@ def test_prepared_by_a_command_the_first_question_opens_no_table(atlas: Path) ->
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     asked = locatlas.open(atlas).neighbors(id="d/00/1", level="cell", k=5)
     assert ran.stdout.splitlines() == ["[]", str(asked["id"].to_pylist())]
+
+
+MADE = {1: "5e58fb1db98feffa943768866b9b723a"}
+"""Digest of what `View.build` makes of the rows below, by `_MADE_AS`."""
+
+
+def test_other_columns_of_the_same_rows_raise_the_number_that_names_entries() -> None:
+    """Fails when `View.build` changes: raise `view_cache._MADE_AS` and put the digest here, beside those of before."""
+    rows = [
+        image(f"d/{n}", **said, groups=[pair("plate", f"g{n}"), pair("batch", "b")], metadata=[pair("dye", f"x{n}")])
+        for n, said in enumerate([{"plate": "p", "protein": "P", "graded": [{"localization": "er", "grade": 3}]}, {}])
+    ]
+    made = []
+    for level, schema in (("fov", FOVS), ("cell", CELLS)):
+        cells = [row | {"fov_id": "d/f"} for row in rows]
+        wanted = [name for name in schema.names if name not in NOT_READ]
+        images = table(cells, schema).select(wanted)
+        meta = View.build(level, [row["id"] for row in rows], np.ones((2, 2), np.float32), images).meta
+        made.append([[[f.name, str(f.type)] for f in meta.schema], meta.to_pylist()])
+    digest = blake2b(json.dumps(made, sort_keys=True).encode())
+    assert MADE.get(view_cache._MADE_AS) == digest

@@ -23,6 +23,7 @@ from locatlas.query.documents.asking import ClassifyDocument, NeighborsDocument,
 from locatlas.query.plain import plain
 from locatlas.query.serve.app import create_app
 from locatlas.query.serve.arrow import ARROW
+from locatlas.query.serve.context import MOST_TEXT
 from locatlas.query.serve.reading import HeldStore
 from tests.indexer.made import write_annotations, write_field
 from tests.query.made_atlas import encoder, make_atlas, row
@@ -146,6 +147,33 @@ def test_what_cannot_be_answered_is_told_in_one_line(client: TestClient, path: s
     assert answer.status_code == status
     assert told in answer.json()["error"]
     assert "\n" not in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("neighbors", "one query needed: a protein or an id"),
+        ("neighbors?protein=P1&kk=3", "kk: no parameter of this name is known here"),
+        ("neighbors?protein=P1&k=0", "k: at least 1 needed"),
+        ("neighbors?protein=P1&k=1001", "k: at most 1000 allowed"),
+        ("neighbors?protein=P1&k=x", "k: a whole number needed"),
+        ("neighbors?protein=P1&k=1.5", "k: a whole number needed"),
+        ("neighbors?protein=P1&level=plate", "level: one of 'fov', 'cell' or 'protein' needed"),
+        ("neighbors?protein=P1&exact=perhaps", "exact: true or false needed"),
+        (f"neighbors?protein={'P' * 5000}", f"protein: at most {MOST_TEXT} characters allowed"),
+        (f"neighbors?protein=P1{'&where=a%3Db' * 21}", "where: at most 20 values allowed"),
+        ("classify?protein=P1&temperature=nan", "temperature: a number needed that is neither infinite nor NaN"),
+        ("classify?protein=P1&temperature=hot", "temperature: a number needed"),
+        ("classify?protein=P1&threshold=0", "threshold: more than 0 needed"),
+        ("resemblance?seed=4294967296", "seed: less than 4294967296 needed"),
+        ("compare?a=made", "b: needed, and not given"),
+        ("compare?a=made&b=made", "one selection needed: a protein or ids"),
+        ("neighbors?protein=P1&k=0&level=x", "level: one of 'fov', 'cell' or 'protein' needed; k: at least 1 needed"),
+    ],
+)
+def test_parameters_that_cannot_be_used_are_told_by_name_and_reason(client: TestClient, path: str, told: str) -> None:
+    answer = client.get(f"/api/v1/{path}")
+    assert (answer.status_code, answer.json()) == (422, {"error": told})
 
 
 def test_messages_name_no_folder_of_this_machine(client: TestClient, made: Path) -> None:

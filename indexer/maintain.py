@@ -22,7 +22,7 @@ from locatlas.indexer.store.tidy import old_versions, remove_versions
 from locatlas.indexer.store.tidy_limits import DROPPED
 from locatlas.interrupts import unbroken
 
-__all__ = ["MaintainSummary", "SupersededVectors", "maintain"]
+__all__ = ["MaintainSummary", "SupersededVectors", "drop_vectors", "maintain"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +117,7 @@ def maintain(
             if drop_superseded and not encoder.is_imported:
                 run.touched()
                 summary.given_up += _give_up(store, encoder.table, None)
-                _drop(store, encoder)
+                drop_vectors(store, encoder)
                 run.counts["dropped vectors"] += vectors.vectors
                 summary.freed_bytes += vectors.bytes
                 summary.dropped.append(vectors)
@@ -183,8 +183,14 @@ def _size(path: Path) -> int:
     return sum(f.stat().st_size for f in files if f.is_file())
 
 
-def _drop(store: Store, encoder: StoredEncoder) -> None:
-    """Delete a table at once for readers, then its files; a kill between leaves what the next run removes."""
+def drop_vectors(store: Store, encoder: StoredEncoder) -> None:
+    """Delete a table at once for readers, then its files; a kill between leaves what the next run removes.
+
+    The writer lock is held.
+
+    Raises:
+        StoreDamagedError: If a file cannot be deleted.
+    """
     folder = _folder(store, encoder.table)
     away = folder.with_name(f"{DROPPED}{encoder.table}")
     try:

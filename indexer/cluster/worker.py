@@ -140,6 +140,7 @@ class Worker:
         import torch
 
         from locatlas.models.encode import load_encoder
+        from locatlas.models.lanes import give_torch_threads
 
         os.environ[VARIABLE] = self._sight.limits
         self._sight.check()
@@ -150,7 +151,9 @@ class Worker:
             message = f"worker {platform.node()}: {error}"
             raise InputError(message) from error
         self._encoder, self._ran_on = _Shared(encoder), encoder.ran_on
-        self._reading = ThreadPoolExecutor(self._readers + 1, thread_name_prefix="locatlas-read")
+        n = self._readers + 1
+        self._reading = ThreadPoolExecutor(n, thread_name_prefix="locatlas-read")
+        give_torch_threads(self._reading, n, 1)  # as `read_ahead` has it
 
     def embed(self, data: bytes) -> Answer:
         """Embed a part, as `pipeline.embed_pending` would."""

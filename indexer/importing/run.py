@@ -1,12 +1,13 @@
 """Bring vectors that were made elsewhere into an atlas, with their metadata, under an encoder of their own. I/O."""
 
+import logging
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ from locatlas.indexer import allocator
 from locatlas.indexer.importing.blocks import VectorRows
 from locatlas.indexer.importing.files import read_vector_file
 from locatlas.indexer.importing.rows import described_anew, imported_rows
+from locatlas.indexer.maintain import drop_vectors
 from locatlas.indexer.store import encoders
 from locatlas.indexer.store.aligned import one_array, rows_in
 from locatlas.indexer.store.disk import bytes_of_images, require_space
@@ -32,6 +34,8 @@ from locatlas.indexer.units import positive_number
 from locatlas.models.spec import EncoderSpec, Storage
 
 __all__ = ["import_embeddings"]
+
+logger = logging.getLogger(__name__)
 
 _COMMIT_ROWS, _COMMIT_BYTES = 32_768, 64 << 20
 
@@ -83,6 +87,7 @@ def import_embeddings(
         for other in known:
             if other.spec.name == name and other.fingerprint != spec.fingerprint:
                 raise EncoderMismatchError(_taken(file, atlas, other, spec))
+        _drop_begun(store, known, name, level, dim, spec, run)
         encoder = next((e for e in known if e.fingerprint == spec.fingerprint), StoredEncoder(level, spec, "building"))
         require_space(store.folder.path, bytes_of_images(len(found), dim))
         done = _write(store, encoder, found, file, dataset, run)
@@ -101,6 +106,22 @@ def import_embeddings(
         "degenerate": done.degenerate,
         "encoder": {"name": name, "fingerprint": spec.fingerprint, "state": encoder.state},
     }
+
+
+def _drop_begun(
+    store: Store, known: Sequence[StoredEncoder], name: str, level: str, dim: int, spec: EncoderSpec, run: Run
+) -> None:
+    """Delete what an import of the name that was stopped had begun to store in other numbers: no encoder has it."""
+    for storage in get_args(Storage):
+        begun = StoredEncoder(level, _imported_spec(name, dim, storage), "building")
+        no_encoders = begun.fingerprint not in {spec.fingerprint, *(e.fingerprint for e in known)}
+        if no_encoders and store.has(begun.table):
+            logger.warning(
+                "%d vectors of %s, which an import that was stopped had begun to store as %s, are deleted",
+                *(store.count(begun.table), name, storage),
+            )
+            run.touched()
+            drop_vectors(store, begun)
 
 
 def _taken(file: Path, atlas: Path, other: StoredEncoder, spec: EncoderSpec) -> str:

@@ -4,11 +4,13 @@ import logging
 import os
 import shutil
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -19,7 +21,7 @@ from locatlas.indexer.cluster.devices import DevicesEngine
 from locatlas.indexer.cluster.drive import drive
 from locatlas.indexer.cluster.parts import OPEN_PARTS, Part, given_out
 from locatlas.indexer.cluster.processes import ProcessPool
-from locatlas.indexer.cluster.worker import Sight
+from locatlas.indexer.cluster.worker import Sight, Worker
 from locatlas.indexer.commits import Commits
 from locatlas.indexer.embed import embed
 from locatlas.indexer.encoder_choice import EncoderRequest
@@ -121,6 +123,29 @@ def test_processes_that_only_die_end_the_run(
         os.kill(number, signal.SIGKILL)
     with pytest.raises(LocatlasError, match="2 were lost one after another without an answer"):
         committed(folder, tmp_path / "atlas", lambda commits, work: drive(pool, commits, work))
+
+
+def test_threads_that_read_call_torch_with_one_thread_and_the_network_with_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("locatlas.models.encode.load_encoder", lambda spec, **_: PlainEncoder(spec))
+    before = torch.get_num_threads()
+    worker = Worker(spec(), Sight((), ()), threads=3, readers=2)
+    try:
+        worker.load()
+        assert worker._reading is not None
+        together = threading.Barrier(3)
+
+        def threads(_: int) -> int:
+            together.wait(timeout=60)  # each of the three threads is asked once
+            return torch.get_num_threads()
+
+        assert list(worker._reading.map(threads, range(3))) == [1, 1, 1]
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+        if worker._reading is not None:
+            worker._reading.shutdown()
 
 
 def test_processes_take_decoded_images_of_the_atlas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Vectors in float16: declared, checked, read as float32, and everything else as with float32."""
 
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -110,6 +111,35 @@ def test_one_name_has_one_storage(atlas: Path, tmp_path: Path) -> None:
         locatlas.import_embeddings(tmp_path / "v.npz", atlas=atlas, name="made")
     locatlas.import_embeddings(tmp_path / "v.npz", atlas=atlas, name="whole")
     assert sorted(e.spec.storage for e in stored_encoders(Store.open(atlas))) == ["float16", "float32"]
+
+
+def test_what_a_stopped_import_began_in_other_numbers_is_deleted_by_the_next(
+    tmp_path: Path, vectors: np.ndarray, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = write(tmp_path / "v.npz", vectors)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("locatlas.indexer.importing.run.encoders.put", killed)
+        with pytest.raises(KeyboardInterrupt):
+            locatlas.import_embeddings(file, atlas=tmp_path / "a", name="made")
+    store = Store.open(tmp_path / "a")
+    (begun,) = [name for name in store.tables() if name.startswith("emb_")]
+    with caplog.at_level(logging.WARNING):
+        locatlas.import_embeddings(file, atlas=tmp_path / "a", name="made", storage="float16")
+    (encoder,) = stored_encoders(store)
+    assert [name for name in store.tables() if name.startswith("emb_")] == [encoder.table] != [begun]
+    assert f"{N} vectors of made, which an import that was stopped had begun to store as float32, are deleted" in (
+        caplog.text
+    )
+    assert [f for f in verify(atlas=tmp_path / "a").findings if f.severity != "note"] == []
+    # vectors that an encoder has are never taken for such remains
+    locatlas.import_embeddings(file, atlas=tmp_path / "a", name="whole")
+    with pytest.raises(EncoderMismatchError):
+        locatlas.import_embeddings(file, atlas=tmp_path / "a", name="whole", storage="float16")
+    assert len([name for name in store.tables() if name.startswith("emb_")]) == 2
 
 
 def test_a_table_takes_no_other_numbers_than_its_own(atlas: Path) -> None:

@@ -1,4 +1,4 @@
-"""The demo: make images, index them, ask. The whole path offline, in about a minute."""
+"""The demo: make images, index them, ask. The whole path offline, in about a minute of core time."""
 
 import shutil
 import time
@@ -101,7 +101,7 @@ def _make_images(root: Path, images: Path, *, seed: int, progress: Callable[[str
 @click.option("--seed", default=0, show_default=True, type=int, help="Of the made images.")
 @json_option
 def demo_command(folder: Path, seed: int, *, as_json: bool) -> None:
-    """The whole path on made images: make, index, look up, classify, sweep. Offline, about a minute."""
+    """The whole path on made images: make, index, look up, classify, sweep. Offline, about a minute of core time."""
     if not as_json:
         notice(f"making images, an atlas and some answers in {folder} ...")
     with progress_bar() as progress:

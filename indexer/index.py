@@ -1,8 +1,6 @@
 """Bring a data set into an atlas: plan what is new or changed, embed it, keep the rest as it is. I/O."""
 
 import logging
-import os
-import shlex
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -18,7 +16,7 @@ from locatlas.indexer.cells.plan import CellPlan, CellRequest, plan_cells
 from locatlas.indexer.cells.segmenters import get_segmenter
 from locatlas.indexer.cells.stage import find_cells
 from locatlas.indexer.datasets import read_records
-from locatlas.indexer.datasets.scan import outside_folders
+from locatlas.indexer.datasets.scan import roots_to_declare
 from locatlas.indexer.embed import check_scale, embed_stored
 from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.engines import Engine, require_local
@@ -41,9 +39,6 @@ from locatlas.models.running import USUAL, Running
 __all__ = ["index"]
 
 logger = logging.getLogger(__name__)
-
-_ROOTS_NAMED = 3
-"""Folders that are named where no one folder holds all."""
 
 
 def index(
@@ -143,7 +138,8 @@ def index(
         declared = {store.folder.root_name(p, prefer=label): p.resolve() for p in [*named, *known]}
         job = Job(store, run, Quarantine(store), declared, progress, commit_rows, engine=engine)
         job.profile, job.running = Profile() if profile else None, running
-        _tell_outside(rejected)
+        if hint := roots_to_declare(bad.reason for bad in rejected):
+            logger.warning("%s", hint)
         for bad in rejected:
             job.quarantine.put(
                 Rejection(dataset=label, root=next(iter(declared)), source=_below(bad.source, root), reason=bad.reason)
@@ -169,19 +165,6 @@ def index(
                 job.quarantine.forget(label, root_name, begins=begins)
         job.summary.labelled = sum(bool(r.localizations) for r in records)
         return job.finish()
-
-
-def _tell_outside(rejected: Iterable[RejectedSource]) -> None:
-    """Where the reasons name several folders to be declared, tell the one that holds them all."""
-    folders = outside_folders(bad.reason for bad in rejected)
-    if len(folders) < 2:
-        return
-    holds_all = Path(os.path.commonpath(folders))
-    # the whole disk is no folder of images
-    roots = [holds_all] if len(holds_all.parts) > 2 else folders[:_ROOTS_NAMED]
-    more = "" if len(roots) == 1 or len(folders) <= _ROOTS_NAMED else f", and {len(folders) - _ROOTS_NAMED} more,"
-    options = " ".join(f"--root {shlex.quote(str(folder))}" for folder in roots) + more
-    logger.warning("sources lie in %d folders that may not be read: %s would declare them", len(folders), options)
 
 
 def _finding(

@@ -44,6 +44,27 @@ draws two composites again and again. The better reading was chosen on these cel
 is less.
 """
 
+CHECKED = """## The same by other means
+
+Made by `python scripts/check_hpa_cells.py "$DATA"`, which uses nothing of locatlas but a stand-in for torchvision: Pillow reads the protein channel, numpy
+scales it, torch and timm embed it, numpy searches, scikit-learn scores. 485 cells, leave one composite out, a tie goes to the class of the nearest
+member. Accuracy / balanced accuracy / macro F1:
+
+| protein channel | k = 1 | k = 5 | k = 9 | k = 15 | k = 30 |
+|---|---|---|---|---|---|
+| divided by 255 | 0.649 / 0.473 / 0.471 | 0.695 / 0.470 / 0.460 | 0.701 / 0.458 / 0.450 | 0.695 / 0.458 / 0.448 | 0.685 / 0.389 / 0.380 |
+| stretched to its 99.8th percentile | 0.693 / 0.523 / 0.529 | 0.713 / 0.487 / 0.491 | 0.730 / 0.481 / 0.477 | 0.724 / 0.460 / 0.450 | 0.703 / 0.411 / 0.402 |
+| stretched, then rounded down to 8 bits | 0.687 / 0.501 / 0.501 | 0.713 / 0.487 / 0.488 | 0.732 / 0.485 / 0.476 | 0.724 / 0.466 / 0.456 | 0.703 / 0.417 / 0.409 |
+
+The first row is the sweep above (`--intensity unit`). The second is what locatlas gives with its usual intensity (`percentile`, 0 to 99.8): macro F1 0.529,
+0.491, 0.477, 0.450 and 0.402, the same in each digit that is shown, and no prediction at k = 1 differs. The third is the same stretch kept in 8 bits, as a
+program does that writes stretched images to files: vectors hardly move (cosine to the unrounded ones at least 0.9988, in the median 0.99998), from k = 5 on
+macro F1 moves by 0.007 at most, but at k = 1 by 0.028. There 15 of 485 predictions change, since one neighbor decides and the two nearest are often
+about as near (for 127 cells their cosines differ by less than 0.001), and half of the difference is one of the 18 Mitochondria cells: it alone is 0.071 of
+that class' F1, a fifth of which is 0.014. So a macro F1 at k = 1 on these cells says no more than two digits, and two programs that both "stretch to the 99.8th
+percentile" may differ in the second.
+"""
+
 FINETUNED = """## Frozen against fine-tuned
 
 Made by `python scripts/finetuning_table.py "$DATA" docs/measured/finetuning_hpa_cells.jsonl`, a line a run, which takes an hour or two on two CPU
@@ -233,7 +254,7 @@ def main() -> None:
                 printed = run(command, folder, data)
                 parts.append(f"```\n$ {command}\n{printed}\n```\n".replace("\n\n```", "\n```"))
     parts += every_plan()
-    PAGE.write_text("\n".join([*parts, FINETUNED, markdown(read(RUNS)), FINETUNED_AFTER]))
+    PAGE.write_text("\n".join([*parts, CHECKED, FINETUNED, markdown(read(RUNS)), FINETUNED_AFTER]))
 
 
 def every_plan() -> list[str]:

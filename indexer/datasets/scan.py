@@ -14,7 +14,7 @@ from locatlas.errors import InputError
 from locatlas.indexer.reasons import natural
 from locatlas.indexer.records import ImageRecord, RejectedSource
 
-__all__ = ["IMAGE_SUFFIXES", "Found", "file_problem", "find_files", "in_order", "make_id", "outside_folders", "shown"]
+__all__ = ["IMAGE_SUFFIXES", "Found", "file_problem", "find_files", "in_order", "make_id", "roots_to_declare", "shown"]
 
 logger = logging.getLogger(__name__)
 
@@ -81,10 +81,26 @@ def make_id(dataset: str, name: str) -> str:
 _OUTSIDE = "lies outside the folders that may be read; --root "
 
 
-def outside_folders(reasons: Iterable[str]) -> list[Path]:
-    """Folders of the files that `file_problem` says lie outside of all roots, sorted, each once."""
-    found = {shlex.split(reason.partition(_OUTSIDE)[2])[0] for reason in reasons if _OUTSIDE in reason}
-    return sorted(map(Path, found))
+_ROOTS_NAMED = 3
+"""Folders that are named where no one folder holds all."""
+
+
+def roots_to_declare(reasons: Iterable[str]) -> str | None:
+    """Where the reasons of `file_problem` name several folders to be declared, a line with the one that holds them all.
+
+    Args:
+        reasons: Of rejected sources.
+    """
+    named = {shlex.split(reason.partition(_OUTSIDE)[2])[0] for reason in reasons if _OUTSIDE in reason}
+    if len(named) < 2:
+        return None
+    folders = sorted(map(Path, named))
+    holds_all = Path(os.path.commonpath(folders))
+    # the whole disk is no folder of images
+    roots = [holds_all] if len(holds_all.parts) > 2 else folders[:_ROOTS_NAMED]
+    more = "" if len(roots) == 1 or len(folders) <= _ROOTS_NAMED else f", and {len(folders) - _ROOTS_NAMED} more,"
+    options = " ".join(f"--root {shlex.quote(str(folder))}" for folder in roots)
+    return f"sources lie in {len(folders)} folders that may not be read: {options}{more} would declare them"
 
 
 @lru_cache(maxsize=4096)

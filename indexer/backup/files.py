@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from locatlas.indexer.store.disk import SPARE_BYTES, require_space
 from locatlas.indexer.store.file_digest import BLOCK, sync_folder
 
 __all__ = ["BAD", "HeldFiles", "blocks", "copy_hashed", "open_regular"]
@@ -37,6 +38,14 @@ class HeldFiles:
         except FileNotFoundError:
             return False
         return stat.S_ISREG(found.st_mode) and found.st_size == size
+
+    def make_room(self, n_bytes: int) -> None:
+        """Refuse what there is no room for.
+
+        Raises:
+            InputError: If the disk would be full.
+        """
+        require_space(self._folder.parent, n_bytes, spare=SPARE_BYTES)
 
     def put(self, source: Path | bytes) -> tuple[int, str, bool]:
         """Take a file in.

@@ -12,7 +12,7 @@ import pytest
 
 from locatlas.errors import AtlasLockedError, InputError, StoreDamagedError, UnknownNameError
 from locatlas.indexer.backup import files as files_module
-from locatlas.indexer.backup import run as run_module
+from locatlas.indexer.backup import copying
 from locatlas.indexer.backup.record import BackedFile, BackupRecord
 from locatlas.indexer.backup.restore import check_backup, restore, states
 from locatlas.indexer.backup.run import BackupSummary, backup
@@ -309,7 +309,7 @@ def test_a_state_that_is_cleaned_up_while_it_is_copied_gives_way_to_a_newer_one(
     atlas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between pin and copy the table is written anew and its old versions are deleted."""
-    real, times = run_module.pin, iter([True])
+    real, times = copying.pin, iter([True])
 
     def pinned(folder: Any, *, with_indices: bool) -> Any:
         state = real(folder, with_indices=with_indices)
@@ -322,7 +322,7 @@ def test_a_state_that_is_cleaned_up_while_it_is_copied_gives_way_to_a_newer_one(
             lance.dataset(str(folder.db / "fovs.lance")).cleanup_old_versions(dt.timedelta(0), delete_unverified=True)
         return state
 
-    monkeypatch.setattr(run_module, "pin", pinned)
+    monkeypatch.setattr(copying, "pin", pinned)
     done = backup(atlas=atlas, to=tmp_path / "backup")
     assert rows_of_state(tmp_path, done.state) == rows(atlas)
 

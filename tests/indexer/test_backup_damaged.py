@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from locatlas.cli import group
 from locatlas.errors import InputError, StoreDamagedError
 from locatlas.indexer.backup import restore as restore_module
-from locatlas.indexer.backup import run as run_module
+from locatlas.indexer.backup import copying
 from locatlas.indexer.backup import states as states_module
 from locatlas.indexer.backup.record import BackedFile, BackedTable, BackupRecord
 from locatlas.indexer.backup.restore import check_backup, restore, states
@@ -239,7 +239,7 @@ def test_states_are_kept_in_the_order_in_which_they_were_taken_whatever_the_cloc
 ) -> None:
     made = []
     for n, year in enumerate((2026, 2030, 2019, 2018)):
-        monkeypatch.setattr(run_module, "now", lambda year=year: f"{year}-01-01T00:00:00.000000+00:00")
+        monkeypatch.setattr(copying, "now", lambda year=year: f"{year}-01-01T00:00:00.000000+00:00")
         put(atlas, f"d/new{n}")
         made.append(backup(atlas=atlas, to=tmp_path / "backup", keep=2).state)
     assert [record.name for record in states(tmp_path / "backup")] == [made[3], made[2], made[1]]

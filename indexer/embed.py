@@ -18,6 +18,7 @@ from locatlas.indexer.job import Job, image_table, usual_channels
 from locatlas.indexer.missing import check_scale, list_missing
 from locatlas.indexer.pipeline import COMMIT_ROWS, Progress, Throttle
 from locatlas.indexer.profile import Profile
+from locatlas.indexer.published.writing import writes
 from locatlas.indexer.store import encoders
 from locatlas.indexer.store.encoders import StoredEncoder
 from locatlas.indexer.store.ledger import Run
@@ -30,6 +31,7 @@ from locatlas.models.running import USUAL, Running
 __all__ = ["check_scale", "embed", "embed_stored", "reembed"]
 
 
+@writes("embed")
 def embed(
     *,
     atlas: str | Path,
@@ -90,6 +92,7 @@ def embed(
     )
 
 
+@writes("reembed")
 def reembed(
     *,
     atlas: str | Path,

@@ -26,6 +26,7 @@ from locatlas.indexer.packed import Packed
 from locatlas.indexer.pipeline import COMMIT_ROWS, Progress
 from locatlas.indexer.plan import Plan, make_plan
 from locatlas.indexer.profile import Profile
+from locatlas.indexer.published.writing import writes
 from locatlas.indexer.records import ImageRecord, RejectedSource
 from locatlas.indexer.source_annotations import keep_of_records
 from locatlas.indexer.store.layout import AtlasFolder
@@ -41,6 +42,7 @@ __all__ = ["index"]
 logger = logging.getLogger(__name__)
 
 
+@writes("index")
 def index(
     source: str | Path,
     *,

@@ -12,6 +12,7 @@ from locatlas.indexer.backup.kept import give_up
 from locatlas.indexer.declared_roots import declare_roots
 from locatlas.indexer.faiss.files import unnamed_files
 from locatlas.indexer.pixel_cache.keeping import remove_stale
+from locatlas.indexer.published.writing import writes
 from locatlas.indexer.store.atomic import remove
 from locatlas.indexer.store.cache_entries import abandoned_caches, cached_tables, drop_cache
 from locatlas.indexer.store.encoders import StoredEncoder, stored_encoders
@@ -75,6 +76,7 @@ class MaintainSummary:
         return asdict(self)
 
 
+@writes("maintain")
 def maintain(
     *, atlas: str | Path, drop_superseded: bool = False, roots: Mapping[str, Path] | None = None
 ) -> MaintainSummary:

@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from locatlas.indexer.published.writing import writes
 from locatlas.indexer.training.request import FinetuneRequest
 from locatlas.indexer.training.run import FinetuneResult, train_encoder
 from locatlas.query.training_rows import training_rows
@@ -11,6 +12,7 @@ from locatlas.query.training_rows import training_rows
 __all__ = ["finetune", "pretrain"]
 
 
+@writes("finetune")
 def finetune(*, atlas: str | Path, request: FinetuneRequest | None = None, **how: Any) -> FinetuneResult | None:
     """Train an encoder on images of an atlas, register it as a new one, and re-embed the atlas with it.
 

@@ -17,6 +17,7 @@ from locatlas.indexer.annotation.table import (
     read_annotations,
 )
 from locatlas.indexer.labels import get_vocabulary
+from locatlas.indexer.published.writing import writes
 from locatlas.indexer.store.ledger import Run
 from locatlas.indexer.store.schema import image_table
 from locatlas.indexer.store.tables import Store
@@ -28,6 +29,7 @@ _ImageLevel = Literal["fov", "cell"]
 _LEVELS: tuple[_ImageLevel, ...] = ("cell", "fov")
 
 
+@writes("annotate import")
 def import_annotations(
     sheet: str | Path,
     *,

@@ -20,6 +20,7 @@ from locatlas.indexer.importing.blocks import VectorRows
 from locatlas.indexer.importing.files import read_vector_file
 from locatlas.indexer.importing.rows import described_anew, imported_rows
 from locatlas.indexer.maintain import drop_vectors
+from locatlas.indexer.published.writing import writes
 from locatlas.indexer.store import encoders
 from locatlas.indexer.store.aligned import one_array, rows_in
 from locatlas.indexer.store.disk import bytes_of_images, require_space
@@ -40,6 +41,7 @@ logger = logging.getLogger(__name__)
 _COMMIT_ROWS, _COMMIT_BYTES = 32_768, 64 << 20
 
 
+@writes("import-embeddings")
 def import_embeddings(
     file: str | Path,
     *,

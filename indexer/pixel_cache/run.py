@@ -15,6 +15,7 @@ from locatlas.indexer.pixel_cache.keeping import drop_segment, image_rows_of, re
 from locatlas.indexer.pixel_cache.reading import PixelCache
 from locatlas.indexer.pixel_cache.segments import entry_key, segments
 from locatlas.indexer.pixel_cache.writing import Writer
+from locatlas.indexer.published.writing import writes
 from locatlas.indexer.store.disk import SPARE_BYTES, require_space
 from locatlas.indexer.store.rows import record_from_row, source_stat
 from locatlas.indexer.store.schema import image_schema, image_table
@@ -73,6 +74,7 @@ class _Wanted:
     first: dict[tuple[str, str, str], tuple[str, str]]
 
 
+@writes("pack")
 def pack(
     *,
     atlas: str | Path,

@@ -5,15 +5,15 @@ Credentials, region and endpoint come from the environment, as for other clients
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any, NamedTuple, Self
 
 from locatlas.errors import AtlasLockedError, InputError, LocatlasError
 
-__all__ = ["Objects", "uri_of"]
+__all__ = ["Listed", "Objects", "OvertakenError", "Seen", "Tag", "uri_of"]
 
 _URI = re.compile(r"(s3|gs|az):/{1,2}(?=[^/])")
 
@@ -32,6 +32,40 @@ def uri_of(path: str | Path) -> str | None:
     text = str(path)
     found = _URI.match(text)
     return None if found is None else f"{found[1]}://{text[found.end() :].rstrip('/')}"
+
+
+Tag = dict[str, str | None]
+"""What tells one version of an object from the next, as the store gave it (`e_tag`, `version`)."""
+
+
+class OvertakenError(AtlasLockedError):
+    """An object is not any more as it was seen: somebody else wrote it."""
+
+
+class Seen(NamedTuple):
+    """An object as it was read.
+
+    Attributes:
+        data: Its bytes.
+        tag: Of this version of it.
+        at: When it was put, by the store's clock.
+    """
+
+    data: bytes
+    tag: Tag
+    at: datetime
+
+
+class Listed(NamedTuple):
+    """An object as a list has it.
+
+    Attributes:
+        size: Bytes.
+        at: When it was put, by the store's clock.
+    """
+
+    size: int
+    at: datetime
 
 
 class Objects:
@@ -84,14 +118,25 @@ class Objects:
                 message = f"{self.uri}: no such bucket"
             raise InputError(message) from error
 
-    def read(self, name: str) -> tuple[bytes, str] | None:
-        """Bytes of an object and the tag of this version of it; None where there is none."""
+    def read(self, name: str) -> Seen | None:
+        """An object; None where there is none."""
         try:
             with self._asking(name):
                 found = self._store.get(name)
-                return bytes(found.bytes()), str(found.meta["e_tag"])
+                meta = found.meta
+                return Seen(bytes(found.bytes()), _tag(meta), meta["last_modified"])
         except FileNotFoundError:
             return None
+
+    def put_at(self, name: str) -> datetime:
+        """When an object was put, by the store's clock.
+
+        Raises:
+            FileNotFoundError: If there is none.
+        """
+        with self._asking(name):
+            put_at: datetime = self._store.head(name)["last_modified"]
+            return put_at
 
     def blocks(self, name: str) -> Iterator[bytes]:
         """An object in pieces.
@@ -103,12 +148,19 @@ class Objects:
             for block in self._store.get(name).stream():
                 yield bytes(block)
 
-    def sizes(self, below: str) -> dict[str, int]:
-        """Bytes of every object below a folder."""
+    def listed(self, below: str) -> dict[str, Listed]:
+        """Every object below a folder."""
         with self._asking(below):
-            return {one["path"]: int(one["size"]) for page in self._store.list(below) for one in page}
+            pages = self._store.list(below)
+            return {one["path"]: Listed(int(one["size"]), one["last_modified"]) for page in pages for one in page}
 
-    def write(self, name: str, source: IO[bytes]) -> None:
+    def remove(self, names: Sequence[str]) -> None:
+        """Delete objects; those that are not there are none's business."""
+        with self._asking(names[0] if names else ""):
+            if names:
+                self._store.delete(list(names))
+
+    def write(self, name: str, source: IO[bytes] | bytes) -> None:
         """Put an object, whose name tells its bytes."""
         try:
             with self._asking(name):
@@ -117,31 +169,43 @@ class Objects:
             message = f"{self.uri}: no such bucket"
             raise InputError(message) from error
 
-    def replace(self, name: str, data: bytes, *, tag: str | None) -> None:
+    def replace(self, name: str, data: bytes, *, tag: Tag | None) -> Tag:
         """Put an object if it is still as it was seen: of two who write, one fails.
 
-        A store must honour `If-None-Match: *` and `If-Match`, as S3 does.
+        A store must honor `If-None-Match: *` and `If-Match`, as S3 does (`lease.require_conditions` finds out).
 
         Args:
             name: Of the object.
-            data: Its bytes.
+            data: Its bytes, which nobody else would put.
             tag: Of the version that was seen; None where there was none.
 
+        Returns:
+            The tag of what was put.
+
         Raises:
-            AtlasLockedError: If somebody else wrote meanwhile.
+            OvertakenError: If somebody else wrote meanwhile.
         """
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
         try:
             with self._asking(name):
                 try:
-                    self._store.put(name, data, mode="create" if tag is None else {"e_tag": tag}, use_multipart=False)
+                    mode = "create" if tag is None else tag
+                    return _tag(self._store.put(name, data, mode=mode, use_multipart=False))
                 except (AlreadyExistsError, PreconditionError) as error:
-                    message = f"{self.uri}: somebody else published there meanwhile; look, and publish again"
-                    raise AtlasLockedError(message) from error
+                    # a request is sent again when its answer was lost, and then meets what it has put itself
+                    there = self.read(name)
+                    if there is not None and there.data == data:
+                        return there.tag
+                    message = f"{self.uri}: somebody else wrote {name} meanwhile"
+                    raise OvertakenError(message) from error
         except FileNotFoundError as error:
             message = f"{self.uri}: no such bucket"
             raise InputError(message) from error
+
+
+def _tag(said: Any) -> Tag:
+    return {key: said[key] for key in ("e_tag", "version") if said.get(key) is not None}
 
 
 def _first(error: BaseException) -> str:

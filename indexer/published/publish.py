@@ -1,5 +1,6 @@
 """Publish a backup in an object store: what is not there yet, then the record, if nobody else wrote one. I/O."""
 
+import secrets
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from locatlas.errors import InputError, StoreDamagedError
 from locatlas.indexer.backup.files import open_regular
 from locatlas.indexer.backup.record import BackupRecord
 from locatlas.indexer.backup.states import BackupFolder
+from locatlas.indexer.published.lease import Lease
 from locatlas.indexer.published.objects import Objects, uri_of
 from locatlas.indexer.store.file_digest import file_digest
 
@@ -67,7 +69,7 @@ def publish(backup: str | Path, *, to: str, progress: Progress | None = None) ->
         InputError: If it is no backup or no address, another atlas or a newer state is published there, or the store
             refuses.
         StoreDamagedError: If a file of the backup is not what was copied.
-        AtlasLockedError: If somebody else published there meanwhile; what is there is theirs.
+        AtlasLockedError: If another writes there, or published there meanwhile; what is there is theirs.
     """
     folder = BackupFolder(Path(backup))
     record = folder.state(None)
@@ -76,15 +78,20 @@ def publish(backup: str | Path, *, to: str, progress: Progress | None = None) ->
         message = f"{to}: s3://BUCKET/PREFIX, gs://... or az://... needed"
         raise InputError(message)
     objects = Objects.at(uri)
-    found = objects.read(RECORD)
+    with Lease.taken(objects, f"publish {backup}", token=secrets.token_hex(8)):
+        return _publish(folder, record, objects, progress)
+
+
+def _publish(folder: BackupFolder, record: BackupRecord, objects: Objects, progress: Progress | None) -> PublishSummary:
+    uri, found = objects.uri, objects.read(RECORD)
     if found is not None:
         before = BackupRecord.from_json(found[0].decode(errors="replace"), where=f"{uri}/{RECORD}")
         if before.is_same_state(record):
             return _summary(uri, before, new=False, sent=[])
         _check_same_atlas(uri, before, record)
-    there = objects.sizes("files")
+    there = objects.listed("files")
     sizes = {file.digest: file.size for file in record.files}
-    todo = sorted(digest for digest, size in sizes.items() if there.get(name_of(digest)) != size)
+    todo = sorted(d for d, size in sizes.items() if (at := there.get(name_of(d))) is None or at.size != size)
     total, done = sum(sizes[digest] for digest in todo), 0
     for digest in todo:
         path = folder.held.path(digest)

@@ -12,6 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from locatlas.errors import AtlasLockedError, InputError, LocatlasError, StoreDamagedError
+from locatlas.indexer.published.held import held
 from locatlas.indexer.published.objects import uri_of
 from locatlas.indexer.store.atomic import remove, write_atomically
 from locatlas.indexer.store.digest_lines import seal
@@ -27,8 +28,7 @@ PUBLISHED = "published.json"
 """Beside the copies of an atlas that is published in an object store."""
 
 READ_ONLY = (
-    "an atlas in an object store can only be read; write the atlas that it was published from, back it up and "
-    "publish it again"
+    "this copy of an atlas in an object store is only read; the commands and functions that write take the address"
 )
 
 _LEFT_BY_A_KILL = re.compile(r"\.lock|\.lock-owner|\.\.lock-owner\.\d+\.tmp|\.atlas\.json\.\d+\.tmp")
@@ -88,8 +88,10 @@ class AtlasFolder:
             StoreDamagedError: If there are tables but no `atlas.json`.
         """
         if (uri := uri_of(path)) is not None:
-            message = f"{uri}: {READ_ONLY}"
-            raise InputError(message)
+            if (copy := held(uri)) is None:
+                message = f"{uri}: {READ_ONLY}"
+                raise InputError(message)
+            path = copy
         folder = cls(path.expanduser().resolve())
         if folder.info_path.is_file():
             return folder
@@ -127,7 +129,9 @@ class AtlasFolder:
 
     @classmethod
     def open(cls, path: Path) -> "AtlasFolder":
-        """The atlas at `path`, or a copy on this machine of one that is published in an object store, e.g. `s3://...`.
+        """The atlas at `path`, or the copy on this machine of one that lies in an object store, e.g. `s3://...`.
+
+        While this process writes such an atlas, that is the copy that is written; else one of what is published.
 
         Raises:
             InputError: If there is none.
@@ -135,7 +139,7 @@ class AtlasFolder:
         if (uri := uri_of(path)) is not None:
             from locatlas.indexer.published.mirror import mirrored  # which is built on this module
 
-            path = mirrored(uri)
+            path = held(uri) or mirrored(uri)
         folder = cls(path.expanduser().resolve())
         if not folder.info_path.is_file():
             why = "no such folder" if not folder.path.exists() else "no atlas.json in it"

@@ -5,7 +5,7 @@ from typing import Any
 
 import rich_click as click
 
-from locatlas.cli.common import atlas_option, emit_json, json_option, notice, print_table
+from locatlas.cli.common import atlas_option, emit_json, json_option, notice, print_table, written
 
 _LEVEL = click.option(
     "--level", type=click.Choice(["cell", "fov"]), help="Default: cells where the atlas has any, else FOVs."
@@ -88,7 +88,8 @@ def annotate_import(sheet: Path, atlas: Path, *, as_json: bool, **asked: Any) ->
     from locatlas.indexer.annotation.bring_in import import_annotations
     from locatlas.indexer.files.planes import plural
 
-    document = import_annotations(sheet, atlas=atlas, **asked)
+    with written(atlas, f"annotate import {sheet}"):
+        document = import_annotations(sheet, atlas=atlas, **asked)
     if as_json:
         emit_json(document)
         return

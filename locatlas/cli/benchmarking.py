@@ -9,7 +9,7 @@ from click import get_current_context
 from click.core import ParameterSource
 
 from locatlas.cli.asking_options import LABEL_SOURCE, MAP_LABELS, WHERE
-from locatlas.cli.common import emit_json, interval, json_option, notice, print_table
+from locatlas.cli.common import emit_json, interval, json_option, notice, print_table, written
 from locatlas.cli.progress import progress_bar
 from locatlas.cli.result_folder import result_folder, sign
 
@@ -102,12 +102,13 @@ def benchmark_command(
         raise click.UsageError(message)
     from locatlas.query.benchmark.run import benchmark
 
-    folder = out or result_folder(atlas, grid, encoders)
-    with progress_bar() as progress:
-        result = benchmark(atlas=atlas, grid=chosen, device=device, progress=progress, tell=notice)
-    files = result.write(folder)
-    if out is None:
-        sign(folder, grid)
+    with written(atlas, f"benchmark {grid}") as place:
+        folder = out or result_folder(place, grid, encoders)
+        with progress_bar() as progress:
+            result = benchmark(atlas=atlas, grid=chosen, device=device, progress=progress, tell=notice)
+        files = result.write(folder)
+        if out is None:
+            sign(folder, grid)
     document = {**result.to_dict(), "folder": str(folder), "files": [path.name for path in files]}
     if as_json:
         emit_json(document)

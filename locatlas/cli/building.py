@@ -9,7 +9,7 @@ from click.exceptions import Exit
 
 from locatlas.cli.built import finish
 from locatlas.cli.cell_options import crop_options, crop_plan, finding_options
-from locatlas.cli.common import atlas_option, emit_json, json_option, name_list, notice
+from locatlas.cli.common import atlas_option, emit_json, json_option, name_list, notice, written
 from locatlas.cli.running_options import LEVELS, faiss_option, levels_of, running, running_options, taken
 
 if TYPE_CHECKING:
@@ -144,26 +144,27 @@ def index_command(
     run, request = taken(asked), _request(**asked)
     from locatlas.indexer.index import index
 
-    with running(**run) as how:
-        summary = index(
-            source,
-            atlas=atlas,
-            dataset=dataset,
-            request=request,
-            name=name,
-            level=level,
-            options=_key_values("--option", options),
-            roots=roots,
-            pixel_size_um=pixel_size_um,
-            masks=masks,
-            cells=cells,
-            segmenter=segmenter,
-            segmenter_options=_key_values("--segment", segmenter_options),
-            resegment=resegment,
-            prune=prune,
-            **how,
-        )
-    finish(atlas, summary, faiss=faiss, as_json=as_json)
+    with written(atlas, f"index {source}"):
+        with running(**run) as how:
+            summary = index(
+                source,
+                atlas=atlas,
+                dataset=dataset,
+                request=request,
+                name=name,
+                level=level,
+                options=_key_values("--option", options),
+                roots=roots,
+                pixel_size_um=pixel_size_um,
+                masks=masks,
+                cells=cells,
+                segmenter=segmenter,
+                segmenter_options=_key_values("--segment", segmenter_options),
+                resegment=resegment,
+                prune=prune,
+                **how,
+            )
+        finish(atlas, summary, faiss=faiss, as_json=as_json)
     if summary.gone and not as_json:
         did = "removed" if prune else "they stay in the atlas; --prune removes them"
         from locatlas.indexer.files.planes import plural
@@ -195,9 +196,10 @@ def embed_command(atlas: Path, level: str, faiss: str, *, switch: bool, as_json:
     run, request = taken(asked), _request(**asked)
     from locatlas.indexer.embed import embed
 
-    with running(**run) as how:
-        summary = embed(atlas=atlas, request=request, levels=levels_of(level), switch=switch, **how)
-    finish(atlas, summary, faiss=faiss, as_json=as_json)
+    with written(atlas, "embed"):
+        with running(**run) as how:
+            summary = embed(atlas=atlas, request=request, levels=levels_of(level), switch=switch, **how)
+        finish(atlas, summary, faiss=faiss, as_json=as_json)
 
 
 def _key_values(flag: str, options: tuple[str, ...]) -> dict[str, str]:
@@ -250,36 +252,37 @@ def import_embeddings_command(
     from locatlas.indexer.importing.run import import_embeddings
 
     few_arenas()
-    summary = import_embeddings(
-        file,
-        atlas=atlas,
-        name=encoder_name,
-        dataset=dataset,
-        level=level,
-        label_names=label_names,
-        storage=storage,
-    )
-    from locatlas.indexer.faiss.index import refresh
-    from locatlas.query.asking.warm import prepare_questions
+    with written(atlas, f"import-embeddings {file}"):
+        summary = import_embeddings(
+            file,
+            atlas=atlas,
+            name=encoder_name,
+            dataset=dataset,
+            level=level,
+            label_names=label_names,
+            storage=storage,
+        )
+        from locatlas.indexer.faiss.index import refresh
+        from locatlas.query.asking.warm import prepare_questions
 
-    summary["indices"] = refresh(atlas, faiss, levels=(level,))
-    prepare_questions(atlas, (level,))
-    if as_json:
-        emit_json(summary)
-        return
-    click.echo(
-        f"{atlas}: {summary['imported']} vectors of {summary['dim']} numbers imported as {encoder_name} "
-        f"at level {level}, {summary['skipped']} unchanged"
-    )
-    if summary["encoder"]["state"] == "current":
-        from locatlas.cli.status import look_ups
-        from locatlas.query.atlas import open_atlas
+        summary["indices"] = refresh(atlas, faiss, levels=(level,))
+        prepare_questions(atlas, (level,))
+        if as_json:
+            emit_json(summary)
+            return
+        click.echo(
+            f"{atlas}: {summary['imported']} vectors of {summary['dim']} numbers imported as {encoder_name} "
+            f"at level {level}, {summary['skipped']} unchanged"
+        )
+        if summary["encoder"]["state"] == "current":
+            from locatlas.cli.status import look_ups
+            from locatlas.query.atlas import open_atlas
 
-        for line in look_ups(open_atlas(atlas).status(), level):
-            click.echo(line)
-        if "not built" in (said := summary["indices"][level]):
-            notice(f"note: {said}")
-    else:
-        click.echo(f"look-ups at level {level} use another encoder; --encoder {encoder_name} asks these vectors")
-    if summary["degenerate"]:
-        notice(f"note: {summary['degenerate']} vectors are zero; they have no direction and never match")
+            for line in look_ups(open_atlas(atlas).status(), level):
+                click.echo(line)
+            if "not built" in (said := summary["indices"][level]):
+                notice(f"note: {said}")
+        else:
+            click.echo(f"look-ups at level {level} use another encoder; --encoder {encoder_name} asks these vectors")
+        if summary["degenerate"]:
+            notice(f"note: {summary['degenerate']} vectors are zero; they have no direction and never match")

@@ -4,7 +4,8 @@ import json
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,16 @@ __all__ = [
     "print_table",
     "trained_on_line",
     "write_csv",
+    "written",
 ]
 
 atlas_option = click.option(
-    "--atlas", "-a", required=True, type=click.Path(path_type=Path), help="Folder of the atlas.", metavar="FOLDER"
+    "--atlas",
+    "-a",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder of the atlas, or its address in an object store (s3://BUCKET/PREFIX).",
+    metavar="FOLDER",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
@@ -40,6 +47,23 @@ def emit_json(document: Any) -> None:
 def notice(text: str) -> None:
     """Say something on stderr."""
     click.echo(text, err=True)
+
+
+@contextmanager
+def written(atlas: Path, command: str) -> Iterator[Path]:
+    """Write an atlas for the length of a block: its folder on this machine; say afterwards what was sent, if anything.
+
+    Args:
+        atlas: Folder, or address in an object store.
+        command: What is done, told to whoever wants to write as well.
+    """
+    from locatlas.indexer.published.writing import writing
+
+    with writing(atlas, command) as found:
+        yield found.path
+    if (sent := found.sent) is not None:
+        what = f"{sent.objects} new objects, {sent.bytes / 1e6:.1f} MB" if sent.states else "nothing new to publish"
+        notice(f"published: {what}")
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str = "") -> None:

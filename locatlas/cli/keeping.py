@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from locatlas.cli.built import finish
-from locatlas.cli.common import atlas_option, emit_json, json_option
+from locatlas.cli.common import atlas_option, emit_json, json_option, written
 from locatlas.cli.running_options import LEVELS, faiss_option, levels_of, running, running_options
 
 if TYPE_CHECKING:
@@ -46,9 +46,10 @@ def reembed_command(
     """
     from locatlas.indexer.embed import reembed
 
-    with running(**run) as how:
-        summary = reembed(atlas=atlas, encoder=encoder, levels=levels_of(level), busy=busy, **how)
-    finish(atlas, summary, faiss=faiss, as_json=as_json)
+    with written(atlas, "reembed"):
+        with running(**run) as how:
+            summary = reembed(atlas=atlas, encoder=encoder, levels=levels_of(level), busy=busy, **how)
+        finish(atlas, summary, faiss=faiss, as_json=as_json)
 
 
 def _named_folders(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, Path]:
@@ -83,7 +84,8 @@ def maintain_command(atlas: Path, roots: dict[str, Path], *, drop_superseded: bo
     """Merge small fragments of tables, remove their old versions and what killed runs left."""
     from locatlas.indexer.maintain import maintain
 
-    summary = maintain(atlas=atlas, drop_superseded=drop_superseded, roots=roots)
+    with written(atlas, "maintain"):
+        summary = maintain(atlas=atlas, drop_superseded=drop_superseded, roots=roots)
     if as_json:
         emit_json(summary.to_dict())
         return

@@ -6,7 +6,7 @@ from typing import Any
 import rich_click as click
 
 from locatlas.cli.asking_options import ENCODER, LEVEL, MAP_LABELS
-from locatlas.cli.common import atlas_option, emit_json, json_option, notice
+from locatlas.cli.common import atlas_option, emit_json, json_option, notice, written
 
 
 @click.command("map")
@@ -41,8 +41,9 @@ def map_command(atlas: Path, plot: Path | None, *, refit: bool, as_json: bool, *
     from locatlas.query.map.make import MapRequest, make_map
 
     params = {name: asked.pop(name) for name in ("n_neighbors", "min_dist", "perplexity")}
-    shelf = Shelf(open_atlas(atlas).store)
-    result = make_map(shelf, MapRequest(params=params, refit=refit, **asked), tell=notice)
+    with written(atlas, "map"):
+        shelf = Shelf(open_atlas(atlas).store)
+        result = make_map(shelf, MapRequest(params=params, refit=refit, **asked), tell=notice)
     points = result.points
     if plot is not None:
         from locatlas.query.map.plot import plot_map

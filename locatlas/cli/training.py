@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from locatlas.cli.common import emit_json, notice
+from locatlas.cli.common import emit_json, notice, written
 from locatlas.cli.progress import progress_bar
 from locatlas.cli.training_options import DATA_OPTIONS, DINO_OPTIONS, LABELS_OPTIONS, TRAINING_OPTIONS, options
 
@@ -82,19 +82,20 @@ def _run(atlas: Path, asked: dict[str, Any], *, as_json: bool) -> None:
         told.add(line)
         notice(line)
 
-    with progress_bar() as progress:
-        result = finetune(
-            atlas=atlas, request=request, follow=follow, folder=folder, progress=progress, tell=tell, **how
-        )
-    if result is None:
-        return  # torchrun: the first process tells
-    from locatlas.indexer.faiss.index import refresh
+    with written(atlas, "finetune"):
+        with progress_bar() as progress:
+            result = finetune(
+                atlas=atlas, request=request, follow=follow, folder=folder, progress=progress, tell=tell, **how
+            )
+        if result is None:
+            return  # torchrun: the first process tells
+        from locatlas.indexer.faiss.index import refresh
 
-    indices = refresh(atlas, "auto", levels=(result.manifest.level,)) if follow else {}
-    if as_json:
-        emit_json({**result.to_dict(), "indices": indices})
-        return
-    _tell(atlas, result, told)
+        indices = refresh(atlas, "auto", levels=(result.manifest.level,)) if follow else {}
+        if as_json:
+            emit_json({**result.to_dict(), "indices": indices})
+            return
+        _tell(atlas, result, told)
 
 
 def _tell(atlas: Path, result: "FinetuneResult", told: Container[str]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from locatlas.errors import InputError, LocatlasError, UnknownNameError
 from locatlas.indexer.pipeline import Progress
+from locatlas.indexer.published.writing import writes
 from locatlas.indexer.store.benchmarks import put_results, results
 from locatlas.indexer.store.ledger import versions
 from locatlas.indexer.store.tables import Store
@@ -51,6 +52,7 @@ def planned(
     return found, left_out
 
 
+@writes("benchmark")
 def benchmark(
     *,
     atlas: str | Path,

@@ -11,8 +11,8 @@ import lance
 import pytest
 
 from locatlas.errors import AtlasLockedError, InputError, StoreDamagedError, UnknownNameError
-from locatlas.indexer.backup import files as files_module
 from locatlas.indexer.backup import copying
+from locatlas.indexer.backup import files as files_module
 from locatlas.indexer.backup.record import BackedFile, BackupRecord
 from locatlas.indexer.backup.restore import check_backup, restore, states
 from locatlas.indexer.backup.run import BackupSummary, backup

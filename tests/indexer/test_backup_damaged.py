@@ -9,8 +9,8 @@ from click.testing import CliRunner
 
 from locatlas.cli import group
 from locatlas.errors import InputError, StoreDamagedError
-from locatlas.indexer.backup import restore as restore_module
 from locatlas.indexer.backup import copying
+from locatlas.indexer.backup import restore as restore_module
 from locatlas.indexer.backup import states as states_module
 from locatlas.indexer.backup.record import BackedFile, BackedTable, BackupRecord
 from locatlas.indexer.backup.restore import check_backup, restore, states

@@ -1,0 +1,196 @@
+"""The copy of a published atlas that is written on this machine, and which state it began from. I/O, network.
+
+It is an atlas like any other, in `LOCATLAS_HOME/working/<address>/atlas`. The record of the state that it began from
+lies in it (`.published.json`), so that both are replaced at once. What was committed and not published yet is more than
+that state: it is published with what comes next, unless somebody else published meanwhile; then it is kept beside.
+"""
+
+import contextlib
+import datetime as dt
+import json
+import logging
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from locatlas.errors import AtlasLockedError, InputError, StoreDamagedError
+from locatlas.indexer.backup.copying import Copying
+from locatlas.indexer.backup.record import BackupRecord
+from locatlas.indexer.published.fetch import fetch
+from locatlas.indexer.published.objects import Objects, Tag
+from locatlas.indexer.published.places import mirrors_of, states_in, working_folder
+from locatlas.indexer.published.publish import RECORD
+from locatlas.indexer.store.atomic import write_atomically
+from locatlas.indexer.store.file_digest import file_digest
+from locatlas.indexer.store.layout import AtlasFolder
+
+__all__ = ["WorkingCopy"]
+
+logger = logging.getLogger(__name__)
+
+DERIVED = "cache"
+"""Folder in an atlas that is of no state, and is taken along to the next."""
+
+
+class WorkingCopy:
+    """The copy of one address.
+
+    Attributes:
+        uri: The address.
+        path: The atlas; absent until something was published or written.
+        base: The state that it began from, or published; None where it began from nothing.
+        tag: Of the record in the store that says so.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri, self._folder = uri, working_folder(uri)
+        self.path = self._folder / "atlas"
+        self.base: BackupRecord | None = None
+        self.tag: Tag | None = None
+
+    @contextmanager
+    def locked(self) -> Iterator[tuple[str, str | None]]:
+        """Hold the copy; a token for this writer, and that of the one before, who is dead: it would hold the copy.
+
+        Raises:
+            AtlasLockedError: If another process of this machine does.
+            InputError: If it cannot be written.
+        """
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self._folder / ".lock", timeout=0)
+            lock.acquire()
+        except Timeout:
+            message = f"{self.uri}: another process of this machine writes it; wait for it. Queries keep working"
+            raise AtlasLockedError(message) from None
+        except (OSError, NotImplementedError) as error:
+            raise InputError(f"{self._folder}: cannot be written ({error})") from error
+        try:
+            noted = self._folder / "token.json"
+            before = _token(noted)
+            token = secrets.token_hex(16)
+            write_atomically(noted, json.dumps({"uri": self.uri, "token": token, "before": before}).encode())
+            yield token, before
+        finally:
+            lock.release()
+
+    @property
+    def has_atlas(self) -> bool:
+        """Whether there is anything."""
+        return (self.path / "atlas.json").is_file()
+
+    def bring_up_to(self, objects: Objects) -> None:
+        """Let it be what is published, and what this machine committed since.
+
+        Where somebody else published meanwhile, what this machine committed is kept beside, and told.
+
+        Raises:
+            InputError: If the store cannot be reached, its record cannot be used, or the disk is full.
+            StoreDamagedError: If an object that is needed is missing or not what was published.
+        """
+        found = objects.read(RECORD)
+        self.tag = None if found is None else found.tag
+        published = None if found is None else found.data
+        known = self._known(published)
+        self.base = None if published is None else self._parsed(published)
+        if self.has_atlas and published == known:
+            if published is not None:
+                self.settle(published)
+            return
+        if self.has_atlas and (published is None or known is None or self._goes_beyond(self._parsed(known))):
+            since = "what was published there is gone" if published is None else "somebody else wrote there since"
+            kept = self.set_aside()
+            logger.warning("%s: %s; what this machine had committed is kept in %s", self.uri, since, kept)
+        if published is None or self.base is None:
+            return
+        staging, before = self._folder / ".atlas.new", self._folder / ".atlas.before"
+        fetch(objects, self.base, staging, here=[*states_in(mirrors_of(self.uri)), self.path])
+        write_atomically(self._published(staging), published)
+        if (self.path / DERIVED).is_dir():
+            (self.path / DERIVED).rename(staging / DERIVED)
+        shutil.rmtree(before, ignore_errors=True)
+        if self.path.exists():
+            self.path.rename(before)
+        staging.rename(self.path)
+        shutil.rmtree(before, ignore_errors=True)
+
+    def about_to_publish(self, record: bytes) -> None:
+        """Note a record before it is put: who dies then knows it for his own."""
+        write_atomically(self._publishing, record)
+
+    def settle(self, record: bytes) -> None:
+        """Note that a record is published, and that the copy is that state, or more."""
+        self.base = self._parsed(record)
+        write_atomically(self._published(self.path), record)
+        self._publishing.unlink(missing_ok=True)
+
+    def set_aside(self) -> Path:
+        """Keep the copy under another name, as an atlas of its own; where."""
+        kept = self._folder / f"kept-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S.%fZ}"
+        self.path.rename(kept)
+        for note in (self._published(kept), kept / self._publishing.name):
+            note.unlink(missing_ok=True)
+        return kept
+
+    def _known(self, published: bytes | None) -> bytes | None:
+        """The record of the state that it began from; the one that was about to be published, if that was."""
+        for path in (self._publishing, self._published(self.path)):
+            with contextlib.suppress(FileNotFoundError):
+                if (data := path.read_bytes()) == published or path != self._publishing:
+                    return data
+        return None
+
+    def _goes_beyond(self, base: BackupRecord) -> bool:
+        """Whether it is more than the state that it began from, or damaged, so that only a look could tell."""
+        folder = AtlasFolder(self.path)
+        known = {file.path: file for file in base.files}
+        try:
+            now = Copying(folder, _Digests(), with_indices=True, before=None, known=known).record(0)
+        except StoreDamagedError:
+            return True
+        return _without_derived(now) != _without_derived(base)
+
+    def _parsed(self, data: bytes) -> BackupRecord:
+        return BackupRecord.from_json(data.decode(errors="replace"), where=f"{self.uri}/{RECORD}")
+
+    @property
+    def _publishing(self) -> Path:
+        return self.path / ".publishing.json"
+
+    @staticmethod
+    def _published(atlas: Path) -> Path:
+        return atlas / ".published.json"
+
+
+class _Digests:
+    """Takes digests and keeps nothing."""
+
+    def has(self, digest: str, size: int) -> bool:
+        return True
+
+    def put(self, source: Path | bytes) -> tuple[int, str, bool]:
+        if isinstance(source, Path):
+            return *file_digest(source), False
+        import hashlib
+
+        return len(source), hashlib.blake2b(source, digest_size=16).hexdigest(), False
+
+    def make_room(self, n_bytes: int) -> None:
+        pass
+
+
+def _without_derived(record: BackupRecord) -> list[object]:
+    """The files of a state but FAISS indices, which can always be made again."""
+    return [file for file in record.files if not file.path.startswith("indices/")]
+
+
+def _token(noted: Path) -> str | None:
+    try:
+        token = json.loads(noted.read_bytes())["token"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return token if isinstance(token, str) else None

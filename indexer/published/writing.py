@@ -1,0 +1,86 @@
+"""Write an atlas that lies in an object store: a lease, a copy that is up to date, and what is new of it. Network, I/O.
+
+Whoever writes a folder writes it as before; all of this is for addresses.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import ParamSpec, TypeVar, cast
+
+from locatlas.indexer.published.held import held, holding
+from locatlas.indexer.published.lease import Lease
+from locatlas.indexer.published.objects import Objects, uri_of
+from locatlas.indexer.published.upload import Sent, Uploads
+from locatlas.indexer.published.working import WorkingCopy
+
+__all__ = ["Written", "writes", "writing"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Written:
+    """An atlas that is being written.
+
+    Attributes:
+        path: Its folder on this machine.
+        sent: What was sent to the object store, once the block is left; None for an atlas in a folder.
+    """
+
+    def __init__(self, path: Path, sent: Sent | None = None) -> None:
+        self.path, self.sent = path, sent
+
+
+@contextmanager
+def writing(atlas: str | Path, command: str) -> Iterator[Written]:
+    """Have an atlas on this machine for the length of a block, and publish what was committed to it.
+
+    Of an atlas in an object store, that is a copy; whoever opens its address in this process meanwhile gets the copy.
+    What is committed is published at the end of the block, and every `upload.UPLOAD_EVERY_S` before. Where the block
+    fails or is stopped, what was committed since stays in the copy, and is published with what the next command does.
+
+    Args:
+        atlas: Folder, which is given back as it is, or address.
+        command: What is done, told to whoever wants to write as well.
+
+    Raises:
+        AtlasLockedError: If another writes, or wrote meanwhile; nothing of theirs is written over.
+        InputError: If the store cannot be reached or has no conditional writes.
+        StoreDamagedError: If an object is missing or not what was published.
+    """
+    uri = uri_of(atlas)
+    path = Path(atlas) if uri is None else held(uri)
+    if uri is None or path is not None:
+        yield Written(path or Path(atlas))
+        return
+    objects, copy = Objects.at(uri), WorkingCopy(uri)
+    with copy.locked() as (token, dead), Lease.taken(objects, command, token=token, mine=dead) as lease:
+        copy.bring_up_to(objects)
+        uploads = Uploads(objects, copy, lease)
+        with holding(uri, copy.path), uploads.now_and_then():
+            yield Written(copy.path, uploads.sent)
+        uploads.publish_last()
+
+
+def writes(command: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let a function whose argument `atlas`, given by name, is a folder take an address too.
+
+    Args:
+        command: As in `writing`.
+    """
+
+    def decorated(function: Callable[P, R]) -> Callable[P, R]:
+        @wraps(function)
+        def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+            atlas = cast("str | Path", kwargs["atlas"])
+            if uri_of(atlas) is None:
+                return function(*args, **kwargs)
+            with writing(atlas, command) as written:
+                kwargs["atlas"] = written.path
+                return function(*args, **kwargs)
+
+        return wrapped
+
+    return decorated

@@ -76,7 +76,7 @@ class MaintainSummary:
         return asdict(self)
 
 
-@writes("maintain")
+@writes("maintain", cleaning=True)
 def maintain(
     *, atlas: str | Path, drop_superseded: bool = False, roots: Mapping[str, Path] | None = None
 ) -> MaintainSummary:

@@ -19,7 +19,7 @@ from locatlas.indexer.store.disk import SPARE_BYTES, require_space
 from locatlas.indexer.store.file_digest import file_digest
 from locatlas.indexer.store.layout import AtlasFolder
 
-__all__ = ["fetch"]
+__all__ = ["download", "fetch"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,40 +39,45 @@ def fetch(objects: Objects, record: BackupRecord, staging: Path, *, here: Sequen
     """
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
-    todo = [file for file in record.files if not _linked(file, staging, here)]
+    todo = [file for file in record.files if not _is_here(file, staging, here)]
     size = sum(file.size for file in todo)
     require_space(staging, size, spare=SPARE_BYTES)
     logger.info("%s: fetching %.1f MB", objects.uri, size / 1e6)
     for file in todo:
-        _download(objects, file, staging / file.path)
+        download(objects, file, staging / file.path)
     settle_digests(AtlasFolder(staging), before_upgrade=False)
     try_out(staging / "db", {name: table.version for name, table in record.tables.items()}, record)
 
 
-def _linked(file: BackedFile, staging: Path, here: Sequence[Path]) -> bool:
-    """Whether an atlas of this machine has the file.
+def _is_here(file: BackedFile, staging: Path, here: Sequence[Path]) -> bool:
+    """Whether an atlas of this machine has the file, which is taken from there.
 
-    Those of tables never change and their names are never used again, but for manifests, which are named by their
-    version: a repair may set one aside, and the next commit writes another of the same name.
+    Those of tables are linked: they never change and their names are never used again, but for manifests, which are
+    named by their version: a repair may set one aside, and the next commit writes another of the same name. Others are
+    copied where they have the same bytes.
     """
-    if not file.path.startswith("db/"):
-        return False
-    path = staging / file.path
+    path, of_table = staging / file.path, file.path.startswith("db/")
     path.parent.mkdir(parents=True, exist_ok=True)
     for folder in reversed(here):
         try:
             same = (folder / file.path).stat().st_size == file.size
-            if same and "/_versions/" in file.path:
+            if same and (not of_table or "/_versions/" in file.path):
                 same = file_digest(folder / file.path)[1] == file.digest
             if same:
-                os.link(folder / file.path, path)
+                (os.link if of_table else shutil.copyfile)(folder / file.path, path)
                 return True
         except OSError:
             continue
     return False
 
 
-def _download(objects: Objects, file: BackedFile, path: Path) -> None:
+def download(objects: Objects, file: BackedFile, path: Path) -> None:
+    """Fetch a file of a state to a path that is free.
+
+    Raises:
+        InputError: If the store cannot be reached.
+        StoreDamagedError: If its object is missing or not what was published.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     digest, size = hashlib.blake2b(digest_size=16), 0
     try:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Self
 
 from locatlas.errors import AtlasLockedError, InputError
@@ -31,8 +31,8 @@ LOCK = "writer.json"
 LEASE_S = 300.0
 """Seconds without a renewal after which a writer is taken for dead."""
 
-RENEWALS = 5
-"""So many times it is renewed in that time: a few may fail."""
+RENEW_S = 60.0
+"""Seconds after which it is renewed: a few renewals may fail."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,8 +128,9 @@ class Lease:
         lost: Who took it, in words, once somebody did; None before.
     """
 
-    def __init__(self, objects: Objects, note: WriterNote, tag: Tag) -> None:
+    def __init__(self, objects: Objects, note: WriterNote, tag: Tag, now: datetime) -> None:
         self._objects, self._note, self._tag = objects, note, tag
+        self._began = (now, time.monotonic())
         self._lock, self._stop = threading.Lock(), threading.Event()
         self.lost: str | None = None
 
@@ -171,10 +172,16 @@ class Lease:
                     raise _refused(objects, who, age_s)
                 logger.warning("%s: taken over from %s, not heard of for %d s", objects.uri, who, age_s)
         try:
-            return cls(objects, note, objects.replace(LOCK, note.to_bytes(), tag=None if found is None else found.tag))
+            tag = objects.replace(LOCK, note.to_bytes(), tag=None if found is None else found.tag)
+            return cls(objects, note, tag, now)
         except OvertakenError:
             who = str(writer_at(objects) or "another process")
             raise _refused(objects, who, 0) from None
+
+    def time(self) -> datetime:
+        """The time by the clock of the store."""
+        now, at = self._began
+        return now + timedelta(seconds=time.monotonic() - at)
 
     def ensure(self) -> None:
         """Renew it now.
@@ -198,7 +205,7 @@ class Lease:
                 raise AtlasLockedError(message)
 
     def _renew_again(self) -> None:
-        while not self._stop.wait(LEASE_S / RENEWALS):
+        while not self._stop.wait(RENEW_S):
             try:
                 self.ensure()
             except AtlasLockedError:

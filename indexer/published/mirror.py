@@ -24,11 +24,12 @@ KEPT = 2
 """States on this machine: whoever reads the one before goes on."""
 
 
-def mirrored(uri: str) -> Path:
+def mirrored(uri: str, *, anew: bool = False) -> Path:
     """The folder with the state that is published now.
 
     Args:
         uri: From `objects.uri_of`.
+        anew: Fetch all of it again.
 
     Raises:
         InputError: If nothing is published there, the store cannot be reached, or the disk is full.
@@ -44,16 +45,18 @@ def mirrored(uri: str) -> Path:
     target = base / f"{record.name}-{hashlib.blake2b(found[0], digest_size=6).hexdigest()}"
     base.mkdir(parents=True, exist_ok=True)
     with FileLock(base / ".lock"):
+        if anew:
+            shutil.rmtree(target, ignore_errors=True)
         if not target.is_dir():
-            _fetch(objects, record, base, target)
+            _fetch(objects, record, base, target, anew=anew)
     return target
 
 
-def _fetch(objects: Objects, record: BackupRecord, base: Path, target: Path) -> None:
+def _fetch(objects: Objects, record: BackupRecord, base: Path, target: Path, *, anew: bool) -> None:
     earlier = states_in(base)
     (base / PUBLISHED).write_text(f'{{"uri": "{objects.uri}"}}\n', encoding="utf-8")
     staging = base / f".{target.name}"
-    fetch(objects, record, staging, here=[*earlier, working_folder(objects.uri) / "atlas"])
+    fetch(objects, record, staging, here=[] if anew else [*earlier, working_folder(objects.uri) / "atlas"])
     staging.rename(target)
     for path in earlier[: max(0, len(earlier) + 1 - KEPT)]:
         shutil.rmtree(path, ignore_errors=True)

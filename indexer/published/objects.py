@@ -6,7 +6,7 @@ Credentials, region and endpoint come from the environment, as for other clients
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Self
@@ -155,8 +155,8 @@ class Objects:
             return {one["path"]: Listed(int(one["size"]), one["last_modified"]) for page in pages for one in page}
 
     def remove(self, names: Sequence[str]) -> None:
-        """Delete objects; those that are not there are none's business."""
-        with self._asking(names[0] if names else ""):
+        """Delete objects; one that is not there is no error."""
+        with suppress(FileNotFoundError), self._asking(names[0] if names else ""):
             if names:
                 self._store.delete(list(names))
 

@@ -138,7 +138,7 @@ class Uploads:
         else:
             message = f"{folder.path}: what was to be published was cleaned up meanwhile, {_TRIES} times"
             raise AtlasLockedError(message)
-        if base is not None and record.files == base.files:
+        if self._copy.is_published(record):
             return
         data = record.to_json().encode()
         self._lease.ensure()

@@ -11,15 +11,17 @@ import json
 import logging
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from locatlas.errors import AtlasLockedError, InputError, StoreDamagedError
 from locatlas.indexer.backup.copying import Copying
-from locatlas.indexer.backup.record import BackupRecord
+from locatlas.indexer.backup.record import BackedFile, BackupRecord
 from locatlas.indexer.published.fetch import fetch
 from locatlas.indexer.published.objects import Objects, Tag
 from locatlas.indexer.published.places import mirrors_of, states_in, working_folder
@@ -31,6 +33,9 @@ from locatlas.indexer.store.layout import AtlasFolder
 __all__ = ["WorkingCopy"]
 
 logger = logging.getLogger(__name__)
+
+_SETTLED = ".settled.json"
+"""In the copy: the files that were not as they are in the store from the beginning."""
 
 DERIVED = "cache"
 """Folder in an atlas that is of no state, and is taken along to the next."""
@@ -98,8 +103,8 @@ class WorkingCopy:
         known = self._known(published)
         self.base = None if published is None else self._parsed(published)
         if self.has_atlas and published == known:
-            if published is not None:
-                self.settle(published)
+            if published is not None and self._publishing.exists():
+                self.settle(published)  # who put it died before he could say so
             return
         if self.has_atlas and (published is None or known is None or self._goes_beyond(self._parsed(known))):
             since = "what was published there is gone" if published is None else "somebody else wrote there since"
@@ -109,6 +114,7 @@ class WorkingCopy:
             return
         staging, before = self._folder / ".atlas.new", self._folder / ".atlas.before"
         fetch(objects, self.base, staging, here=[*states_in(mirrors_of(self.uri)), self.path])
+        write_atomically(staging / _SETTLED, json.dumps(_settled(staging, self.base)).encode())
         write_atomically(self._published(staging), published)
         if (self.path / DERIVED).is_dir():
             (self.path / DERIVED).rename(staging / DERIVED)
@@ -126,13 +132,26 @@ class WorkingCopy:
         """Note that a record is published, and that the copy is that state, or more."""
         self.base = self._parsed(record)
         write_atomically(self._published(self.path), record)
+        (self.path / _SETTLED).unlink(missing_ok=True)
         self._publishing.unlink(missing_ok=True)
+
+    def is_published(self, now: BackupRecord) -> bool:
+        """Whether a state of the copy is the one that it began from."""
+        return self.base is not None and self._as_begun(self.base) == {file.path: file for file in now.files}
+
+    def _as_begun(self, base: BackupRecord) -> dict[str, BackedFile]:
+        """The files of a state as this copy had them at its beginning: the journal of digests was settled."""
+        try:
+            settled = json.loads((self.path / _SETTLED).read_bytes())
+        except FileNotFoundError:
+            settled = []
+        return {file.path: file for file in (*base.files, *map(BackedFile.from_dict, settled))}
 
     def set_aside(self) -> Path:
         """Keep the copy under another name, as an atlas of its own; where."""
         kept = self._folder / f"kept-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S.%fZ}"
         self.path.rename(kept)
-        for note in (self._published(kept), kept / self._publishing.name):
+        for note in (self._published(kept), kept / self._publishing.name, kept / _SETTLED):
             note.unlink(missing_ok=True)
         return kept
 
@@ -152,7 +171,7 @@ class WorkingCopy:
             now = Copying(folder, _Digests(), with_indices=True, before=None, known=known).record(0)
         except StoreDamagedError:
             return True
-        return _without_derived(now) != _without_derived(base)
+        return _without_derived(now.files) != _without_derived(self._as_begun(base).values())
 
     def _parsed(self, data: bytes) -> BackupRecord:
         return BackupRecord.from_json(data.decode(errors="replace"), where=f"{self.uri}/{RECORD}")
@@ -183,9 +202,16 @@ class _Digests:
         pass
 
 
-def _without_derived(record: BackupRecord) -> list[object]:
-    """The files of a state but FAISS indices, which can always be made again."""
-    return [file for file in record.files if not file.path.startswith("indices/")]
+def _without_derived(files: Iterable[BackedFile]) -> set[BackedFile]:
+    """Files of a state but FAISS indices, which can always be made again."""
+    return {file for file in files if not file.path.startswith("indices/")}
+
+
+def _settled(atlas: Path, base: BackupRecord) -> list[dict[str, Any]]:
+    """The files that are others once a state is put together: its journal names no files of older versions any more."""
+    names = ("atlas.json", "digests/")
+    found = (BackedFile(f.path, *file_digest(atlas / f.path)) for f in base.files if f.path.startswith(names))
+    return [asdict(file) for file in found if file not in base.files]
 
 
 def _token(noted: Path) -> str | None:

@@ -9,6 +9,7 @@ from functools import wraps
 from pathlib import Path
 from typing import ParamSpec, TypeVar, cast
 
+from locatlas.indexer.published.clean import Cleaned, clean
 from locatlas.indexer.published.held import held, holding
 from locatlas.indexer.published.lease import Lease
 from locatlas.indexer.published.objects import Objects, uri_of
@@ -27,14 +28,16 @@ class Written:
     Attributes:
         path: Its folder on this machine.
         sent: What was sent to the object store, once the block is left; None for an atlas in a folder.
+        cleaned: What became of objects that no state needs, once the block is left, if that was asked for.
     """
 
     def __init__(self, path: Path, sent: Sent | None = None) -> None:
         self.path, self.sent = path, sent
+        self.cleaned: Cleaned | None = None
 
 
 @contextmanager
-def writing(atlas: str | Path, command: str) -> Iterator[Written]:
+def writing(atlas: str | Path, command: str, *, cleaning: bool = False) -> Iterator[Written]:
     """Have an atlas on this machine for the length of a block, and publish what was committed to it.
 
     Of an atlas in an object store, that is a copy; whoever opens its address in this process meanwhile gets the copy.
@@ -44,6 +47,7 @@ def writing(atlas: str | Path, command: str) -> Iterator[Written]:
     Args:
         atlas: Folder, which is given back as it is, or address.
         command: What is done, told to whoever wants to write as well.
+        cleaning: Also remove objects that no state needs any more (`clean`).
 
     Raises:
         AtlasLockedError: If another writes, or wrote meanwhile; nothing of theirs is written over.
@@ -59,16 +63,20 @@ def writing(atlas: str | Path, command: str) -> Iterator[Written]:
     with copy.locked() as (token, dead), Lease.taken(objects, command, token=token, mine=dead) as lease:
         copy.bring_up_to(objects)
         uploads = Uploads(objects, copy, lease)
+        written = Written(copy.path, uploads.sent)
         with holding(uri, copy.path), uploads.now_and_then():
-            yield Written(copy.path, uploads.sent)
+            yield written
         uploads.publish_last()
+        if cleaning and copy.base is not None:
+            written.cleaned = clean(objects, copy.base, lease)
 
 
-def writes(command: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def writes(command: str, *, cleaning: bool = False) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Let a function whose argument `atlas`, given by name, is a folder take an address too.
 
     Args:
         command: As in `writing`.
+        cleaning: As in `writing`.
     """
 
     def decorated(function: Callable[P, R]) -> Callable[P, R]:
@@ -77,7 +85,7 @@ def writes(command: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
             atlas = cast("str | Path", kwargs["atlas"])
             if uri_of(atlas) is None:
                 return function(*args, **kwargs)
-            with writing(atlas, command) as written:
+            with writing(atlas, command, cleaning=cleaning) as written:
                 kwargs["atlas"] = written.path
                 return function(*args, **kwargs)
 

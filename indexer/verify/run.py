@@ -5,12 +5,14 @@ from pathlib import Path
 from locatlas.errors import InputError, LocatlasError, StoreDamagedError
 from locatlas.indexer.pipeline import Progress
 from locatlas.indexer.published.objects import uri_of
+from locatlas.indexer.published.writing import writing
 from locatlas.indexer.store.layout import AtlasFolder
 from locatlas.indexer.store.tables import Store
 from locatlas.indexer.verify import losses
 from locatlas.indexer.verify.aside import Aside
 from locatlas.indexer.verify.files import Told
 from locatlas.indexer.verify.look import look
+from locatlas.indexer.verify.published import look_at_published, mend_published
 from locatlas.indexer.verify.renew import rebuild, renew
 from locatlas.indexer.verify.repair import Repair
 from locatlas.indexer.verify.report import VerifyReport
@@ -35,8 +37,11 @@ def verify(
     Without `repair` nothing is written and no lock is taken: an atlas that may only be read can be verified, and one
     that is being written, of which what is not committed yet is left out.
 
+    Of an atlas in an object store the objects are compared with their digests there, and then a copy is looked at. What
+    is to be repaired is repaired in the copy that is written, and published.
+
     Args:
-        atlas: Atlas folder.
+        atlas: Atlas folder, or address.
         quick: Sizes, presence, newest versions and ids only, not every byte.
         repair: Mend what can be mended, holding both locks; vectors that were taken out are made again afterwards where
             their encoder is the current one and the images are at hand, and indices that were removed are built anew.
@@ -52,6 +57,16 @@ def verify(
         AtlasLockedError: If it is to be repaired and another process writes or re-embeds.
         StoreDamagedError: If a repair cannot be written.
     """
+    if (uri := uri_of(atlas)) is not None:
+        if not (repair or accept_losses):
+            return look_at_published(uri, quick=quick, told=told)
+        with writing(uri, "verify --repair" if repair else "verify --accept-losses") as written:
+            exchanged = mend_published(uri, written.path, told=told) if repair else []
+            how = {"quick": quick, "repair": repair, "accept_losses": accept_losses}
+            report = verify(atlas=written.path, told=told, progress=progress, **how)
+        after = look_at_published(uri, quick=quick, told=told)
+        after.repaired = [*exchanged, *report.repaired]
+        return after
     folder = _folder(Path(atlas))
     done: list[str] = []
     if accept_losses:
@@ -89,8 +104,6 @@ def verify(
 
 def _folder(path: Path) -> AtlasFolder:
     """The folder, whose `atlas.json` may be what is damaged."""
-    if uri_of(path) is not None:
-        return AtlasFolder.open(path)  # the copy on this machine; what was fetched was compared with what was published
     folder = AtlasFolder(path.expanduser().resolve())
     if folder.info_path.exists() or folder.journal_path.exists() or any(folder.db.glob("*.lance")):
         return folder

@@ -103,7 +103,7 @@ def benchmark_command(
     from locatlas.query.benchmark.run import benchmark
 
     with written(atlas, f"benchmark {grid}") as place:
-        folder = out or result_folder(place, grid, encoders)
+        folder = out or result_folder(place.path, grid, encoders)
         with progress_bar() as progress:
             result = benchmark(atlas=atlas, grid=chosen, device=device, progress=progress, tell=notice)
         files = result.write(folder)

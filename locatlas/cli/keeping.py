@@ -84,15 +84,21 @@ def maintain_command(atlas: Path, roots: dict[str, Path], *, drop_superseded: bo
     """Merge small fragments of tables, remove their old versions and what killed runs left."""
     from locatlas.indexer.maintain import maintain
 
-    with written(atlas, "maintain"):
+    with written(atlas, "maintain", cleaning=True) as place:
         summary = maintain(atlas=atlas, drop_superseded=drop_superseded, roots=roots)
     if as_json:
-        emit_json(summary.to_dict())
+        emit_json({**summary.to_dict(), "objects": None if place.cleaned is None else place.cleaned.to_dict()})
         return
     click.echo(
         f"{atlas}: {_megabytes(summary.freed_bytes)} freed, {len(summary.compacted)} tables compacted, "
         f"{summary.old_versions} old versions removed"
     )
+    if (objects := place.cleaned) is not None:
+        later = f"; {objects.unneeded} more, {_megabytes(objects.unneeded_bytes)}, by a later `maintain`"
+        click.echo(
+            f"{objects.removed} objects that no state needs were removed, {_megabytes(objects.removed_bytes)}"
+            + (later if objects.unneeded else "")
+        )
     for kept in summary.given_up:
         click.echo(f"deleted: {kept}, what the atlas was before an upgrade: old versions that it needs were removed")
     for name, path in summary.roots.items():

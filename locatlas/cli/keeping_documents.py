@@ -18,6 +18,15 @@ class SupersededVectorsState(_Document):
     imported: bool = Field(description="made elsewhere: no image could give them back, so they are kept")
 
 
+class UnneededObjects(_Document):
+    """What became of objects that no state of an atlas in an object store needs any more."""
+
+    removed: int = Field(ge=0)
+    removed_bytes: int = Field(ge=0)
+    unneeded: int = Field(ge=0, description="that stay for now: they were not noted for long enough")
+    unneeded_bytes: int = Field(ge=0)
+
+
 class MaintainDocument(_Document):
     """What `maintain` did."""
 
@@ -31,6 +40,7 @@ class MaintainDocument(_Document):
     given_up: list[str] = Field(
         description="states from before an upgrade, as folders below the atlas, that needed one of these: deleted"
     )
+    objects: UnneededObjects | None = Field(None, description="of an atlas in an object store; null of one in a folder")
 
 
 class PackDocument(_Document):

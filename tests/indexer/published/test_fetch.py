@@ -6,7 +6,7 @@ import pytest
 
 from locatlas.indexer.backup.record import BackedFile
 from locatlas.indexer.faiss.sidecar import blake2b
-from locatlas.indexer.published.mirror import _linked
+from locatlas.indexer.published.fetch import _is_here
 
 MANIFEST, DATA = "db/cells.lance/_versions/18446744073709551608.manifest", "db/cells.lance/data/0123.lance"
 
@@ -16,13 +16,14 @@ MANIFEST, DATA = "db/cells.lance/_versions/18446744073709551608.manifest", "db/c
     (MANIFEST, b"SEVEN", False),
     (DATA, b"seven", True),
     (DATA, b"shorter", False),
-    ("atlas.json", b"seven", False),
+    ("atlas.json", b"seven", True),
+    ("atlas.json", b"SEVEN", False),
 ])  # fmt: skip
-def test_files_of_tables_are_linked_where_they_are_the_same_and_manifests_by_their_bytes(
+def test_files_of_tables_are_linked_where_they_are_the_same_and_manifests_and_others_taken_by_their_bytes(
     tmp_path: Path, path: str, then: bytes, linked: bool
 ) -> None:
     (tmp_path / "earlier" / path).parent.mkdir(parents=True)
     (tmp_path / "earlier" / path).write_bytes(then)
     wanted = BackedFile(path, 5, blake2b(b"seven"))
-    assert _linked(wanted, tmp_path / "new", [tmp_path / "earlier"]) is linked
+    assert _is_here(wanted, tmp_path / "new", [tmp_path / "earlier"]) is linked
     assert (tmp_path / "new" / path).exists() is linked

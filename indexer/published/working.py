@@ -147,6 +147,10 @@ class WorkingCopy:
             settled = []
         return {file.path: file for file in (*base.files, *map(BackedFile.from_dict, settled))}
 
+    def is_ahead(self) -> bool:
+        """Whether something was committed that is not published."""
+        return self.has_atlas and (self.base is None or self._goes_beyond(self.base))
+
     def set_aside(self) -> Path:
         """Keep the copy under another name, as an atlas of its own; where."""
         kept = self._folder / f"kept-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S.%fZ}"

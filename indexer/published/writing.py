@@ -3,18 +3,23 @@
 Whoever writes a folder writes it as before; all of this is for addresses.
 """
 
+import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from typing import ParamSpec, TypeVar, cast
 
+from locatlas.errors import LocatlasError
+from locatlas.indexer.backup.pin import MovedError
 from locatlas.indexer.published.clean import Cleaned, clean
 from locatlas.indexer.published.held import held, holding
 from locatlas.indexer.published.lease import Lease
 from locatlas.indexer.published.objects import Objects, uri_of
 from locatlas.indexer.published.upload import Sent, Uploads
 from locatlas.indexer.published.working import WorkingCopy
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["Written", "writes", "writing"]
 
@@ -64,8 +69,15 @@ def writing(atlas: str | Path, command: str, *, cleaning: bool = False) -> Itera
         copy.bring_up_to(objects)
         uploads = Uploads(objects, copy, lease)
         written = Written(copy.path, uploads.sent)
-        with holding(uri, copy.path), uploads.now_and_then():
-            yield written
+        try:
+            with holding(uri, copy.path), uploads.now_and_then():
+                yield written
+        except BaseException:
+            with suppress(LocatlasError, MovedError):
+                if copy.is_ahead():
+                    told = "%s: not all that was committed is published; the next command that writes there does that"
+                    logger.warning(told, uri)
+            raise
         uploads.publish_last()
         if cleaning and copy.base is not None:
             written.cleaned = clean(objects, copy.base, lease)

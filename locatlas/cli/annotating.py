@@ -5,7 +5,7 @@ from typing import Any
 
 import rich_click as click
 
-from locatlas.cli.common import atlas_option, emit_json, json_option, notice, print_table, written
+from locatlas.cli.common import atlas_option, emit_json, json_option, notice, print_table, shown, written
 
 _LEVEL = click.option(
     "--level", type=click.Choice(["cell", "fov"]), help="Default: cells where the atlas has any, else FOVs."
@@ -94,9 +94,9 @@ def annotate_import(sheet: Path, atlas: Path, *, as_json: bool, **asked: Any) ->
         emit_json(document)
         return
     click.echo(
-        f"{atlas}: {plural(document['decisions'], 'decision')} of {document['annotator']}: {document['new']} new, "
-        f"{document['changed']} changed, {document['unchanged']} unchanged; {document['skipped']} skipped; "
-        f"{plural(document['cells_updated'], 'cell')} updated"
+        f"{shown(atlas)}: {plural(document['decisions'], 'decision')} of {document['annotator']}: "
+        f"{document['new']} new, {document['changed']} changed, {document['unchanged']} unchanged; "
+        f"{document['skipped']} skipped; {plural(document['cells_updated'], 'cell')} updated"
     )
     if document["disputed"]:
         notice(

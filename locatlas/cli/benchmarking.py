@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 @click.command("benchmark")
 @click.argument("grid", required=False)
-@click.option("--atlas", "-a", type=click.Path(path_type=Path), help="Folder of the atlas.", metavar="FOLDER")
+@click.option(
+    "--atlas",
+    "-a",
+    type=click.Path(path_type=Path),
+    help="Folder of the atlas, or its address (s3://BUCKET/PREFIX).",
+    metavar="FOLDER",
+)
 @click.option(
     "--encoder",
     "-e",

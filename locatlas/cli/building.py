@@ -9,7 +9,7 @@ from click.exceptions import Exit
 
 from locatlas.cli.built import finish
 from locatlas.cli.cell_options import crop_options, crop_plan, finding_options
-from locatlas.cli.common import atlas_option, emit_json, json_option, name_list, notice, written
+from locatlas.cli.common import atlas_option, emit_json, json_option, name_list, notice, shown, written
 from locatlas.cli.running_options import LEVELS, faiss_option, levels_of, running, running_options, taken
 
 if TYPE_CHECKING:
@@ -271,7 +271,7 @@ def import_embeddings_command(
             emit_json(summary)
             return
         click.echo(
-            f"{atlas}: {summary['imported']} vectors of {summary['dim']} numbers imported as {encoder_name} "
+            f"{shown(atlas)}: {summary['imported']} vectors of {summary['dim']} numbers imported as {encoder_name} "
             f"at level {level}, {summary['skipped']} unchanged"
         )
         if summary["encoder"]["state"] == "current":

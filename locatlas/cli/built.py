@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from locatlas.cli.common import emit_json, notice, print_table
+from locatlas.cli.common import emit_json, notice, print_table, shown
 from locatlas.indexer.reasons import by_reason
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ def finish(atlas: Path, summary: "IndexSummary", *, faiss: str, as_json: bool) -
         emit_json({**summary.to_dict(), "indices": indices})
         return
     click.echo(
-        f"{atlas}: {summary.fovs} FOVs, {summary.cells} cells; {summary.embedded} embedded, {summary.skipped} unchanged"
+        f"{shown(atlas)}: {summary.fovs} FOVs, {summary.cells} cells; {summary.embedded} embedded, "
+        + f"{summary.skipped} unchanged"
         + (f", {summary.updated} with new metadata" if summary.updated else "")
         + (f"; {summary.labelled} of those read are labelled" if summary.labelled is not None else "")
     )

@@ -24,6 +24,7 @@ __all__ = [
     "number_list",
     "point",
     "print_table",
+    "shown",
     "trained_on_line",
     "write_csv",
     "written",
@@ -68,6 +69,13 @@ def written(atlas: Path, command: str, *, cleaning: bool = False) -> Iterator["W
     if (sent := found.sent) is not None:
         what = f"{sent.objects} new objects, {sent.bytes / 1e6:.1f} MB" if sent.states else "nothing new to publish"
         notice(f"published: {what}")
+
+
+def shown(atlas: Path) -> str:
+    """How an atlas is named: a path has lost a slash of an address in an object store."""
+    from locatlas.indexer.published.objects import uri_of
+
+    return uri_of(atlas) or str(atlas)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str = "") -> None:

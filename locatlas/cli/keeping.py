@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from locatlas.cli.built import finish
-from locatlas.cli.common import atlas_option, emit_json, json_option, written
+from locatlas.cli.common import atlas_option, emit_json, json_option, shown, written
 from locatlas.cli.running_options import LEVELS, faiss_option, levels_of, running, running_options
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def maintain_command(atlas: Path, roots: dict[str, Path], *, drop_superseded: bo
         emit_json({**summary.to_dict(), "objects": None if place.cleaned is None else place.cleaned.to_dict()})
         return
     click.echo(
-        f"{atlas}: {_megabytes(summary.freed_bytes)} freed, {len(summary.compacted)} tables compacted, "
+        f"{shown(atlas)}: {_megabytes(summary.freed_bytes)} freed, {len(summary.compacted)} tables compacted, "
         f"{summary.old_versions} old versions removed"
     )
     if (objects := place.cleaned) is not None:

@@ -6,7 +6,7 @@ from typing import Any
 import rich_click as click
 
 from locatlas.cli.asking_options import ENCODER, LEVEL, MAP_LABELS
-from locatlas.cli.common import atlas_option, emit_json, json_option, notice, written
+from locatlas.cli.common import atlas_option, emit_json, json_option, notice, shown, written
 
 
 @click.command("map")
@@ -77,7 +77,7 @@ def map_command(atlas: Path, plot: Path | None, *, refit: bool, as_json: bool, *
     }[result.action]
     said = ", ".join(f"{name} {value}" for name, value in points.params.items())
     click.echo(
-        f"{atlas}: {points.method} of {len(points)} {points.level.replace('fov', 'FOV')}s by {points.encoder} "
+        f"{shown(atlas)}: {points.method} of {len(points)} {points.level.replace('fov', 'FOV')}s by {points.encoder} "
         f"({points.fingerprint[:12]}), {said}: {done}"
     )
     for note in points.notes:

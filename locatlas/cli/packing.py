@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from locatlas.cli.common import atlas_option, emit_json, json_option, notice
+from locatlas.cli.common import atlas_option, emit_json, json_option, notice, shown
 from locatlas.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -42,10 +42,12 @@ def pack_command(atlas: Path, *, drop: bool, as_json: bool) -> None:
 def _tell(atlas: Path, summary: "PackSummary", *, drop: bool) -> None:
     freed = f"{summary.freed_bytes / 1e6:.1f} MB freed"
     if drop:
-        click.echo(f"{atlas}: {freed}")
+        click.echo(f"{shown(atlas)}: {freed}")
         return
     also = f", {freed}" if summary.freed_bytes else ""
-    click.echo(f"{atlas}: {summary.packed} images decoded, {summary.images} held in {summary.bytes / 1e6:.1f} MB{also}")
+    click.echo(
+        f"{shown(atlas)}: {summary.packed} images decoded, {summary.images} held in {summary.bytes / 1e6:.1f} MB{also}"
+    )
     if summary.changed:
         click.echo(f"{summary.changed} images are not what was indexed, and were left out: index them again")
     for reason, n in sorted(summary.reasons.items(), key=lambda item: -item[1])[:REASONS]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import rich_click as click
 
-from locatlas.cli.common import atlas_option, emit_json, json_option, print_table
+from locatlas.cli.common import atlas_option, emit_json, json_option, print_table, shown
 
 __all__ = ["look_ups", "status_command"]
 
@@ -21,11 +21,14 @@ _WORDS = {"fov": ("field of view", "fields of view"), "cell": ("cell", "cells")}
 @json_option
 def status_command(atlas: Path, *, as_json: bool) -> None:
     """What an atlas holds: images, encoders and their coverage, indices, quarantine, last runs, and what is to do."""
+    from locatlas.indexer.published.objects import uri_of
     from locatlas.indexer.store.encoders import stored_encoders
     from locatlas.query.atlas import open_atlas
 
     opened = open_atlas(atlas)
     document = opened.status()
+    if uri_of(atlas) is not None:
+        document["path"] = shown(atlas)  # and not its copy on this machine, which is only read
     if as_json:
         emit_json(document)
         return

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from locatlas.cli.common import emit_json, notice, written
+from locatlas.cli.common import emit_json, notice, shown, written
 from locatlas.cli.progress import progress_bar
 from locatlas.cli.training_options import DATA_OPTIONS, DINO_OPTIONS, LABELS_OPTIONS, TRAINING_OPTIONS, options
 
@@ -150,7 +150,7 @@ def _worse(atlas: Path, result: "FinetuneResult") -> str:
     frozen = numbers.get("frozen.validation.macro_f1")
     if frozen is None or numbers["validation.macro_f1"] >= frozen:
         return ""
-    back = f"`locatlas reembed --atlas {atlas} --encoder {known.parent_name}` goes back"
+    back = f"`locatlas reembed --atlas {shown(atlas)} --encoder {known.parent_name}` goes back"
     return "the fine-tuned encoder does worse there than the frozen one" + (f"; {back}" if result.embedded else "")
 
 
@@ -158,9 +158,9 @@ def _next(atlas: Path, result: "FinetuneResult") -> str:
     """The command that a user will want now."""
     known = result.manifest
     if result.embedded is None:
-        return f"locatlas reembed --atlas {atlas}"
+        return f"locatlas reembed --atlas {shown(atlas)}"
     apart = "" if known.group == "protein" else f" --group {known.group}"
     if not known.parent_name:
-        return f"locatlas sweep --atlas {atlas} --held-out{apart}"
+        return f"locatlas sweep --atlas {shown(atlas)} --held-out{apart}"
     name = result.embedded.encoders[known.level].spec.name
-    return f"locatlas compare --atlas {atlas} --encoder {name} --with {known.parent_name}{apart}"
+    return f"locatlas compare --atlas {shown(atlas)} --encoder {name} --with {known.parent_name}{apart}"

@@ -123,7 +123,12 @@ def test_of_two_writers_the_second_is_told_who_writes(
 
 
 def test_who_is_not_heard_of_is_taken_over_and_publishes_nothing_over_the_other(
-    plain: None, source: Path, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+    plain: None,
+    source: Path,
+    uri: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     index(source, atlas=uri, dataset="opencell")
     write_field(source, 11)
@@ -212,7 +217,7 @@ def test_what_is_committed_is_published_while_a_command_goes_on(
 
 
 def test_a_command_that_fails_publishes_nothing_and_what_it_committed_goes_with_the_next(
-    plain: None, source: Path, uri: str
+    plain: None, source: Path, uri: str, caplog: pytest.LogCaptureFixture
 ) -> None:
 
     def fail() -> None:
@@ -222,10 +227,15 @@ def test_a_command_that_fails_publishes_nothing_and_what_it_committed_goes_with_
 
     with pytest.raises(ZeroDivisionError):
         fail()
+    assert "not all that was committed is published" in caplog.text
+    caplog.clear()
     with pytest.raises(InputError, match="no atlas is there"):
         locatlas.open(uri)
     assert index(source, atlas=uri, dataset="opencell").embedded == 0
     assert Store.open(Path(uri)).count("fovs") == 6
+    with pytest.raises(InputError, match="no such file"):
+        index(source / "none", atlas=uri, dataset="opencell")
+    assert "published" not in caplog.text  # for there is nothing
 
 
 def killed_at(n: int, *, after: bool, work: Callable[[], object]) -> bool:

@@ -89,7 +89,12 @@ def require_conditions(objects: Objects) -> datetime:
     """
     name = f"probe/{secrets.token_hex(8)}"
     try:
-        objects.replace(name, b"first", tag=None)
+        try:
+            objects.replace(name, b"first", tag=None)
+        except InputError as error:
+            if "501" in str(error.__cause__):  # Not Implemented
+                raise _lacking(objects, "If-None-Match: *", "refuses every put with the condition") from error
+            raise
         if _is_taken(objects, name, None):
             raise _lacking(objects, "If-None-Match: *")
         if _is_taken(objects, name, {"e_tag": f'"{secrets.token_hex(16)}"', "version": "0"}):
@@ -112,11 +117,10 @@ def _is_taken(objects: Objects, name: str, tag: Tag | None) -> bool:
     return True
 
 
-def _lacking(objects: Objects, condition: str) -> InputError:
+def _lacking(objects: Objects, condition: str, how: str = "takes a put that does not meet the condition") -> InputError:
     message = (
-        f"{objects.uri}: this store takes a put whose condition `{condition}` does not hold, so that two writers would "
-        "write over each other; an atlas cannot be written there. Write it in a folder, or use a store with "
-        "conditional writes"
+        f"{objects.uri}: this store {how} `{condition}`, without which two writers would write over each other; an "
+        "atlas cannot be written there. Write it in a folder, or use a store with conditional writes"
     )
     return InputError(message)
 

@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,38 +22,66 @@ def test_a_store_that_honors_conditions_is_taken_and_nothing_is_left_of_the_tria
     assert keys(client, uri) == {}
 
 
-@pytest.fixture(params=["HTTP_IF_NONE_MATCH", "HTTP_IF_MATCH"])
-def ignoring(request: pytest.FixtureRequest, client: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Any]]:
-    """A server that does not look at one of the headers, which is named as it is written."""
+App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+@contextmanager
+def serving(change: Callable[[App], App], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A client of a server that is another in one way, which the environment names for the length of a block."""
     from moto.server import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import make_server
 
-    moto = DomainDispatcherApplication(create_backend_app)
-    header: str = request.param
-
-    def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        environ.pop(header, None)
-        answer: Iterable[bytes] = moto(environ, start)
-        return answer
-
+    app = change(DomainDispatcherApplication(create_backend_app))
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     running = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=running.serve_forever, daemon=True)
     thread.start()
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{running.port}")
-    yield header.removeprefix("HTTP_").replace("_", "-").title(), served("127.0.0.1", running.port)
+    yield served("127.0.0.1", running.port)
     running.shutdown()
     thread.join()
+
+
+@pytest.fixture(params=["If-None-Match", "If-Match"])
+def ignoring(request: pytest.FixtureRequest, client: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Any]]:
+    """A server that does not look at one of the headers, and which."""
+
+    def deaf(moto: App) -> App:
+        def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+            environ.pop("HTTP_" + request.param.upper().replace("-", "_"), None)
+            return moto(environ, start)
+
+        return app
+
+    with serving(deaf, monkeypatch) as server:
+        yield request.param, server
 
 
 def test_a_store_without_conditional_writes_is_refused_in_one_line_that_says_what_it_lacks(
     plain: None, source: Path, uri: str, ignoring: tuple[str, Any]
 ) -> None:
     name, client = ignoring
-    with pytest.raises(InputError, match=f"whose condition `{name}") as error:
+    with pytest.raises(InputError, match=f"takes a put that does not meet the condition `{name}") as error:
         index(source, atlas=uri, dataset="opencell")
     assert "\n" not in str(error.value)
     assert keys(client, uri) == {}
+
+
+def test_a_store_that_knows_no_conditions_is_refused_likewise(
+    uri: str, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(moto: App) -> App:
+        def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+            if "HTTP_IF_NONE_MATCH" in environ:
+                start("501 Not Implemented", [("Content-Type", "application/xml")])
+                return [b"<Error><Code>NotImplemented</Code></Error>"]
+            return moto(environ, start)
+
+        return app
+
+    monkeypatch.setattr("locatlas.indexer.published.objects.RETRIES", 0)
+    with serving(refusing, monkeypatch), pytest.raises(InputError, match="refuses every put with the condition"):
+        require_conditions(Objects.at(uri))
 
 
 def test_a_lease_is_held_by_one_and_free_once_it_is_released(uri: str) -> None:

@@ -238,6 +238,17 @@ def test_a_command_that_fails_publishes_nothing_and_what_it_committed_goes_with_
     assert "published" not in caplog.text  # for there is nothing
 
 
+def test_what_was_published_and_is_gone_is_begun_anew_and_the_copy_is_kept(
+    plain: None, source: Path, uri: str, client: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    index(source, atlas=uri, dataset="opencell")
+    put_back(client, uri, {})
+    assert index(source, atlas=uri, dataset="opencell").embedded == 6
+    assert "what was published there is gone" in caplog.text
+    (kept,) = places.working_folder(uri).glob("kept-*")
+    assert Store.open(kept).count("fovs") == Store.open(Path(uri)).count("fovs") == 6
+
+
 def killed_at(n: int, *, after: bool, work: Callable[[], object]) -> bool:
     """Whether a kill at the n-th request came before the work was done."""
     death = Death(n, after=after)

@@ -1,5 +1,15 @@
 """What pytest looks at: modules whose optional library is not installed have no doctests that could run."""
 
 from importlib.util import find_spec
+from pathlib import Path
 
 collect_ignore = [] if find_spec("ray") else ["locatlas/indexer/cluster/pool.py"]
+
+_PACKAGE = Path(__file__).with_name("locatlas")
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Modules without an example are not imported, which takes longer than all doctests."""
+    if collection_path.suffix != ".py" or not collection_path.is_relative_to(_PACKAGE):
+        return None
+    return True if ">>>" not in collection_path.read_text() else None

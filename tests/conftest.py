@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 from _pytest.doctest import DoctestModule
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from locatlas import interrupts
-from tests.forking import Forks
+from tests.forking import COMMANDS, Forks
 from tests.quick import THOROUGH, wait_for_no_disk
 
-settings.register_profile("quick", max_examples=25)
-settings.register_profile("thorough", max_examples=100)  # Hypothesis' own default
+# no clock: on a machine that others use, an example takes as long as it takes
+_PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", _PATIENT, max_examples=25)
+settings.register_profile("thorough", _PATIENT, max_examples=100)  # Hypothesis' own default
 settings.load_profile("thorough" if THOROUGH else "quick")
 
 
@@ -48,9 +50,23 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def forks() -> Iterator[Forks]:
     """Processes that have torch and nothing else."""
-    made = Forks()
+    made = Forks("import torch")
     yield made
     made.stop()
+
+
+@pytest.fixture(scope="session")
+def commands() -> Iterator[Forks]:
+    """Processes that have what commands of locatlas import."""
+    made = Forks(COMMANDS)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are files of one byte: painting takes most of the time where a test looks at what lies beside them."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda _, path, **__: Path(path).write_bytes(b"."))
 
 
 @pytest.fixture(autouse=True)

@@ -36,38 +36,46 @@ def test_importing_locatlas_loads_nothing_heavy_nor_numpy() -> None:
     assert not _loaded("import locatlas") & {*HEAVY, "numpy", "click", "rich"}
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--help"],
-        ["--version"],
-        ["index", "--help"],
-        ["embed", "--help"],
-        ["import-embeddings", "--help"],
-        ["finetune", "--help"],
-        ["pretrain", "--help"],
-        ["neighbors", "--help"],
-        ["classify", "--help"],
-        ["sweep", "--help"],
-        ["proteins", "--help"],
-        ["compare", "--help"],
-        ["report", "--help"],
-        ["annotate", "--help"],
-        ["annotate", "export", "--help"],
-        ["encoders", "--help"],
-        ["encoders", "list"],
-        ["datasets", "list"],
-        ["status", "--help"],
-        ["demo", "--help"],
-        ["serve", "--help"],
-    ],
-    ids=" ".join,
-)
-def test_help_and_lists_load_nothing_heavy(arguments: list[str]) -> None:
-    code = (
-        f"from locatlas.cli import main\ntry:\n    main({arguments!r})\nexcept SystemExit as e:\n    assert e.code == 0"
-    )
-    assert not _loaded(code) & set(HEAVY)
+WORDS = [
+    ["--help"],
+    ["--version"],
+    ["index", "--help"],
+    ["embed", "--help"],
+    ["import-embeddings", "--help"],
+    ["finetune", "--help"],
+    ["pretrain", "--help"],
+    ["neighbors", "--help"],
+    ["classify", "--help"],
+    ["sweep", "--help"],
+    ["proteins", "--help"],
+    ["compare", "--help"],
+    ["report", "--help"],
+    ["annotate", "--help"],
+    ["annotate", "export", "--help"],
+    ["encoders", "--help"],
+    ["encoders", "list"],
+    ["datasets", "list"],
+    ["status", "--help"],
+    ["demo", "--help"],
+    ["serve", "--help"],
+]
+
+
+def test_help_and_lists_load_nothing_heavy() -> None:
+    """All in one process: what loads something is the first after which it is there."""
+    script = f"""
+import sys
+from locatlas.cli import main
+for words in {WORDS!r}:
+    try:
+        main(words)
+    except SystemExit as ended:
+        assert ended.code == 0
+    print("LOADED", *words, ":", *sorted(set({HEAVY!r}) & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    told = [line.removeprefix("LOADED ") for line in done.stdout.splitlines() if line.startswith("LOADED ")]
+    assert told == [f"{' '.join(words)} :" for words in WORDS]
 
 
 def test_every_public_name_can_be_imported() -> None:

@@ -14,7 +14,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, Pipe, wait
-from typing import Any
+from typing import IO, Any
 
 from locatlas.errors import InputError, LocatlasError, one_line
 from locatlas.indexer.cluster.parts import LOST_IN_A_ROW, Answer, Died, Part, given_out, room
@@ -37,6 +37,20 @@ COMMAND = (
 """What is started; takes the paths to import from, and the number of its connection."""
 
 
+def _started(descriptor: int, errors: IO[bytes], *, threads: int) -> "subprocess.Popen[bytes]":
+    command = (sys.executable, "-c", COMMAND, json.dumps(sys.path), str(descriptor))
+    # a session of its own: Ctrl-C is for the run, which ends its workers
+    return subprocess.Popen(  # noqa: S603
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=errors,
+        stderr=errors,
+        pass_fds=[descriptor],
+        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+        start_new_session=True,
+    )
+
+
 class _Process:
     """A worker as the pool sees it.
 
@@ -57,17 +71,7 @@ class _Process:
         self.connection: Connection[Any, Any]
         self.connection, theirs = Pipe()
         with theirs:
-            command = (sys.executable, "-c", COMMAND, json.dumps(sys.path), str(theirs.fileno()))
-            # a session of its own: Ctrl-C is for the run, which ends its workers
-            self._process = subprocess.Popen(  # noqa: S603
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=self._errors,
-                stderr=self._errors,
-                pass_fds=[theirs.fileno()],
-                env={**os.environ, "OMP_NUM_THREADS": str(asked[2])},
-                start_new_session=True,
-            )
+            self._process = _started(theirs.fileno(), self._errors, threads=asked[2])
         self.send(asked)
 
     @property

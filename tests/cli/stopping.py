@@ -1,16 +1,7 @@
-"""A process that runs commands of locatlas and gets a signal at the n-th of some step. Run as a module; not a test.
+"""What a process does that runs a command of locatlas and gets a signal at the n-th of some step. Not a test."""
 
-Each line on stdin is a JSON object: `argv`; `step`, a key of `STEPS`, `at`, its number from 1; `signals`, what is sent
-then, in order; `stderr`, the file to write it to. Each is run in a forked child, because importing takes seconds; its
-exit code, negative where a signal ended it, is answered on stdout. `here`: no other process reads images.
-"""
-
-import contextlib
-import json
 import os
-import signal
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import lancedb.merge
@@ -34,7 +25,7 @@ STEPS: dict[str, tuple[Any, str]] = {
 }
 
 
-def signalled(real: Callable[..., Any], at: int, signals: list[int]) -> Callable[..., Any]:
+def signalled(real: Callable[..., Any], at: int, signals: Sequence[int]) -> Callable[..., Any]:
     """The function, sending signals to its own process just before its n-th call goes on."""
     calls = 0
 
@@ -49,36 +40,25 @@ def signalled(real: Callable[..., Any], at: int, signals: list[int]) -> Callable
     return step
 
 
-def run(asked: dict[str, Any]) -> int:
-    """One command, with commits of two images; its exit code."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, where the tests run in the background
+def run(argv: list[str], *, step: str = "", at: int = 0, signals: Sequence[int] = (), here: bool = True) -> None:
+    """Run one command, with commits of two images.
+
+    Args:
+        argv: Its words.
+        step: A key of `STEPS`, or none.
+        at: Its number, from 1.
+        signals: What is sent then, in order.
+        here: Whether no other process reads images.
+    """
     job.load_encoder = PlainEncoder  # type: ignore[assignment]
     wait_for_no_disk()
-    if asked["here"]:
+    if here:
         decode_here()
     pipeline.BATCH_IMAGES = 2
     import_embeddings._COMMIT_ROWS = 2
     for function in (index.index, embed.embed, embed.reembed):
         function.__kwdefaults__["commit_rows"] = 2
-    if asked["step"]:
-        owner, name = STEPS[asked["step"]]
-        setattr(owner, name, signalled(getattr(owner, name), asked["at"], asked["signals"]))
-    with open(asked["stderr"], "w") as errors:
-        os.dup2(errors.fileno(), 2)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    try:
-        main(asked["argv"])
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    return 0
-
-
-if __name__ == "__main__":
-    for line in sys.stdin:
-        if (child := os.fork()) == 0:
-            code = 99
-            with contextlib.suppress(Exception):
-                code = run(json.loads(line))
-            sys.stderr.flush()
-            os._exit(code)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    if step:
+        owner, name = STEPS[step]
+        setattr(owner, name, signalled(getattr(owner, name), at, signals))
+    main(argv)

@@ -57,7 +57,7 @@ def test_the_table_tells_scores_differences_published_numbers_and_what_was_left_
 
 
 def test_the_document_fits_its_schema_and_measures_nothing_twice(
-    made: tuple[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    made: tuple[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, unpainted: None
 ) -> None:
     atlas = made[0]
     monkeypatch.setenv("LOCATLAS_HOME", str(Path(atlas).parent / "home"))
@@ -73,7 +73,7 @@ def test_the_document_fits_its_schema_and_measures_nothing_twice(
 
 
 def test_what_another_result_left_in_the_folder_goes_and_other_files_stay(
-    made: tuple[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    made: tuple[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, unpainted: None
 ) -> None:
     atlas, out = made[0], tmp_path / "out"
     monkeypatch.setenv("LOCATLAS_HOME", str(Path(atlas).parent / "home"))
@@ -90,7 +90,7 @@ def test_what_another_result_left_in_the_folder_goes_and_other_files_stay(
 
 
 def test_results_of_other_encoders_stand_beside_those_of_the_grid(
-    made: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+    made: tuple[str, str], monkeypatch: pytest.MonkeyPatch, unpainted: None
 ) -> None:
     atlas = made[0]
     monkeypatch.setenv("LOCATLAS_HOME", str(Path(atlas).parent / "home"))

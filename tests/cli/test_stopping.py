@@ -4,12 +4,9 @@ Signals are sent by the process itself at the n-th of a step, so that no clock d
 """
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.index import index
 from locatlas.indexer.store.schema import embedding_table_name
 from locatlas.indexer.store.tables import Store
+from tests.forking import Forks
 from tests.indexer.made import PlainEncoder, contents, name_of, write_collection
 from tests.indexer.masked import write_masked
 
@@ -30,33 +28,23 @@ FIELDS = 6
 TOLD = "locatlas: stopped by {}; what was committed stays, the same command goes on there"
 
 
-@pytest.fixture(scope="module")
-def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
+PROGRAM = """
+import json, sys
+from tests.cli.stopping import run
+run(json.loads(sys.argv[1]), **json.loads(sys.argv[2]))
+"""
+
+
+@pytest.fixture
+def command(commands: Forks) -> Command:
     """Runs a command, with signals at a step; its exit code and the lines on stderr."""
-    errors = tmp_path_factory.mktemp("stopping") / "stderr"
-    words = [sys.executable, "-m", "tests.cli.stopping"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])}
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        stdin, stdout = process.stdin, process.stdout
-        assert stdin is not None
-        assert stdout is not None
 
-        def run(argv: list[Any], step: str = "", at: int = 0, *signals: int) -> tuple[int, list[str]]:
-            asked = {
-                "argv": [str(word) for word in argv],
-                "step": step,
-                "at": at,
-                "signals": [int(number) for number in signals],
-                "stderr": str(errors),
-                "here": True,
-            }
-            stdin.write(json.dumps(asked) + "\n")
-            stdin.flush()
-            code = int(stdout.readline())
-            return code, errors.read_text().splitlines()
+    def run(argv: list[Any], step: str = "", at: int = 0, *signals: int) -> tuple[int, list[str]]:
+        how = {"step": step, "at": at, "signals": [int(number) for number in signals]}
+        done = commands.run(PROGRAM, json.dumps([str(word) for word in argv]), json.dumps(how))
+        return done.returncode, done.stderr.splitlines()
 
-        yield run
-        stdin.close()
+    return run
 
 
 @pytest.fixture(autouse=True)
@@ -136,13 +124,13 @@ def stopped(
     ("step", "at", "number"),
     [
         ("list", 2, signal.SIGINT),
-        ("read", 1, signal.SIGINT),
+        pytest.param("read", 1, signal.SIGINT, marks=pytest.mark.slow),
         ("read", 4, signal.SIGTERM),
         ("encode", 1, signal.SIGTERM),
-        ("encode", 2, signal.SIGINT),
-        ("commit", 2, signal.SIGINT),
+        pytest.param("encode", 2, signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param("commit", 2, signal.SIGINT, marks=pytest.mark.slow),
         ("commit", 4, signal.SIGTERM),
-        ("commit", 5, signal.SIGINT),
+        pytest.param("commit", 5, signal.SIGINT, marks=pytest.mark.slow),
         ("compact", 1, signal.SIGINT),
     ],
 )
@@ -250,18 +238,11 @@ def test_a_second_signal_ends_a_run_at_once_and_it_goes_on_all_the_same(
     assert contents(Store.open(tmp_path / "a")) == contents(Store.open(made["indexed"]))
 
 
-def test_a_whole_process_ends_with_the_code_of_its_signal(made: dict[str, Path], tmp_path: Path) -> None:
-    """Threads and all: the others are forked and end without Python's own shutting down."""
-    program = "import json, sys\nfrom tests.cli.stopping import run\nsys.exit(run(json.loads(sys.argv[1])))\n"
-    asked = {
-        "argv": ["index", str(made["source"]), "--atlas", str(tmp_path / "a"), "--dataset", "opencell"],
-        "step": "read",
-        "at": 4,
-        "signals": [int(signal.SIGTERM)],
-        "stderr": str(tmp_path / "stderr"),
-        "here": False,
-    }
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])}
-    done = subprocess.run([sys.executable, "-c", program, json.dumps(asked)], check=False, env=environment)
-    assert done.returncode == 143
-    assert (tmp_path / "stderr").read_text().splitlines() == [TOLD.format("SIGTERM")]
+def test_a_whole_process_ends_with_the_code_of_its_signal(
+    commands: Forks, made: dict[str, Path], tmp_path: Path
+) -> None:
+    """With other processes that read, and with Python's own shutting down, which waits for threads."""
+    argv = ["index", str(made["source"]), "--atlas", str(tmp_path / "a"), "--dataset", "opencell"]
+    how = {"step": "read", "at": 4, "signals": [int(signal.SIGTERM)], "here": False}
+    done = commands.run(PROGRAM, json.dumps(argv), json.dumps(how), shuts_down=True)
+    assert (done.returncode, done.stderr.splitlines()) == (143, [TOLD.format("SIGTERM")])

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from locatlas.indexer.index import index
 from locatlas.indexer.store.tables import Store
-from tests.indexer.made import PlainEncoder, write_collection
+from tests.indexer.made import PlainEncoder, indexed, write_collection
 
 
 @pytest.fixture
@@ -17,16 +16,18 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Path:
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """Six fields, annotated."""
+    if "atlas" in request.fixturenames:
+        request.getfixturevalue("atlas")
+        return tmp_path / "source"
     return write_collection(tmp_path / "source")
 
 
 @pytest.fixture
-def atlas(plain: None, source: Path, tmp_path: Path) -> Path:
-    """An atlas of the six fields."""
-    index(source, atlas=tmp_path / "atlas", dataset="opencell", commit_rows=4)
-    return tmp_path / "atlas"
+def atlas(plain: None, tmp_path: Path) -> Path:
+    """An atlas of the six fields, in two commits."""
+    return indexed(tmp_path, commit_rows=4)
 
 
 @pytest.fixture

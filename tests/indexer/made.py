@@ -1,10 +1,14 @@
 """Small collections in OpenCell's bucket layout, an encoder that costs nothing, snapshots of what an atlas holds."""
 
+import functools
+import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import tifffile
 from numpy.typing import NDArray
 
@@ -78,6 +82,38 @@ class PlainEncoder:
 
     def encode_prepared(self, prepared: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
         return np.stack(list(prepared))
+
+
+def indexed(folder: Path, *, commit_rows: int | None = None) -> Path:
+    """The six fields at `folder`/source, and `folder`/atlas of them, by the plain encoder; a test may change both.
+
+    They are made once a process and copied.
+    """
+    made = _indexed_once(commit_rows)
+    for name in ("source", "atlas"):
+        shutil.copytree(made / name, folder / name)
+    layout = Store.open(folder / "atlas").folder
+    with layout.writer("a test"):
+        layout.write_info(layout.info() | {"roots": dict.fromkeys(layout.info()["roots"], str(folder / "source"))})
+    return folder / "atlas"
+
+
+_KEPT: list[tempfile.TemporaryDirectory[str]] = []
+"""Removed with the process."""
+
+
+@functools.cache
+def _indexed_once(commit_rows: int | None) -> Path:
+    from locatlas.indexer.index import index
+
+    _KEPT.append(tempfile.TemporaryDirectory(prefix="locatlas-made-"))
+    folder = Path(_KEPT[-1].name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LOCATLAS_HOME", str(folder / "home"))
+        patch.setattr("locatlas.indexer.job.load_encoder", PlainEncoder)
+        options = {} if commit_rows is None else {"commit_rows": commit_rows}
+        index(write_collection(folder / "source"), atlas=folder / "atlas", dataset="opencell", **options)
+    return folder
 
 
 def versions(store: Store) -> dict[str, int]:

@@ -1,10 +1,7 @@
 """Runs that die at any step, continue, and end bit-identical to one that was not interrupted."""
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +23,7 @@ from locatlas.indexer.store.tables import Store
 from locatlas.indexer.verify.run import verify
 from locatlas.models.crops import CropPlan
 from locatlas.query.atlas import open_atlas
+from tests.forking import Forks
 from tests.indexer.made import contents, name_of, pixels, write_annotations, write_collection, write_field
 from tests.indexer.masked import EDGE, MASKS, write_mask, write_masked
 
@@ -83,7 +81,7 @@ def dying(die_at: int) -> Iterator[Steps]:
 
 Survives = Callable[[Callable[[Path], Path], Callable[[Path], Any]], tuple[list[str], list[list[str]]]]
 
-SAMPLED = 4
+SAMPLED = 3
 
 
 @pytest.fixture(params=["some", pytest.param("every", marks=pytest.mark.slow)])
@@ -97,8 +95,8 @@ def survives(request: pytest.FixtureRequest, tmp_path: Path) -> Survives:
     def chosen(last: int) -> list[int]:
         if request.param == "every":
             return list(range(1, last + 1))
-        between = range(2, last)
-        return [1, *sorted(random.Random(last).sample(between, min(SAMPLED, len(between)))), last]
+        chance, parts = random.Random(last), np.array_split(np.arange(2, last), SAMPLED)
+        return [1, *(int(chance.choice(part)) for part in parts if len(part)), last]
 
     def run(prepare: Callable[[Path], Path], command: Callable[[Path], Any]) -> tuple[list[str], list[list[str]]]:
         whole = prepare(tmp_path / "whole")
@@ -303,7 +301,7 @@ def test_an_index_build_killed_at_any_step_leaves_one_that_is_right_or_none(
         assert (found is None, said) == ((True, "no index") if killed_at < 3 else (False, "up to date"))
 
 
-REEMBED_DRIVER = """
+REEMBED = """
 import os, signal, sys
 from pathlib import Path
 import lancedb.merge
@@ -312,7 +310,7 @@ from locatlas.indexer.embed import reembed
 from locatlas.indexer.store.tables import Store
 from tests.indexer.made import PlainEncoder
 job.load_encoder = PlainEncoder
-real, left = Store.upsert, 0
+real, left = Store.upsert, int(sys.argv[2])
 
 def upsert(self, table, rows, **options):
     global left
@@ -322,17 +320,12 @@ def upsert(self, table, rows, **options):
         os.kill(os.getpid(), signal.SIGKILL)
 
 Store.upsert = upsert
-for line in sys.stdin:  # each in a process of its own; forked, because importing takes seconds
-    left = int(line)
-    if (child := os.fork()) == 0:
-        reembed(atlas=Path(sys.argv[1]), commit_rows=1)
-        os._exit(0)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+reembed(atlas=Path(sys.argv[1]), commit_rows=1)
 """
 
 
 def test_re_embedding_killed_by_the_system_at_ten_random_commits_ends_in_the_same_table(
-    tmp_path: Path, plain: None
+    tmp_path: Path, plain: None, commands: Forks
 ) -> None:
     """Ten kills of one re-embedding, each after some commits more: of vectors, of its run, or of the switch itself."""
     source = write_collection(tmp_path / "source", range(16))
@@ -341,25 +334,16 @@ def test_re_embedding_killed_by_the_system_at_ten_random_commits_ends_in_the_sam
         new = begun(Store.open(tmp_path / name))
     reembed(atlas=tmp_path / "whole", commit_rows=1)
     chance, store = random.Random(4), Store.open(tmp_path / "killed")
-    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
-    command = [sys.executable, "-c", REEMBED_DRIVER, str(tmp_path / "killed")]
     embedded = [0]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        for _ in range(10):
-            # the first commits of a run are those of the ledger: what died before, and that it runs
-            process.stdin.write(f"{chance.randint(1, 5)}\n")
-            process.stdin.flush()
-            assert process.stdout.readline() == f"{-signal.SIGKILL}\n"
-            embedded.append(store.count(new.table) if store.has(new.table) else 0)
-            now = encoders.current(store, "fov")
-            assert now is not None
-            assert now.fingerprint != new.fingerprint
-            assert len(open_atlas(tmp_path / "killed").embeddings()[0]) == 16
-        process.stdin.close()
+    for _ in range(10):
+        # the first commits of a run are those of the ledger: what died before, and that it runs
+        done = commands.run(REEMBED, tmp_path / "killed", chance.randint(1, 5))
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        embedded.append(store.count(new.table) if store.has(new.table) else 0)
+        now = encoders.current(store, "fov")
+        assert now is not None
+        assert now.fingerprint != new.fingerprint
+        assert len(open_atlas(tmp_path / "killed").embeddings()[0]) == 16
     assert embedded == sorted(embedded)
     assert 5 <= embedded[-1] <= 16
     assert reembed(atlas=tmp_path / "killed", commit_rows=1).embedded == 16 - embedded[-1]
@@ -382,13 +366,10 @@ print("done", flush=True)
 """
 
 
-def killed_runs(source: Path, atlas: Path, kills: int, delays: Iterator[float]) -> None:
+def killed_runs(commands: Forks, source: Path, atlas: Path, kills: int, delays: Iterator[float]) -> None:
     """Start the command and kill it with SIGKILL some times; then let it end."""
-    command = [sys.executable, "-c", DRIVER, str(source), str(atlas)]
-    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
     for n in range(kills + 1):
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
-            assert process.stdout is not None
+        with commands.start(DRIVER, source, atlas) as process:
             assert process.stdout.readline() == "ready\n"
             if n < kills:
                 time.sleep(next(delays))
@@ -397,10 +378,10 @@ def killed_runs(source: Path, atlas: Path, kills: int, delays: Iterator[float]) 
                 assert process.stdout.readline() == "done\n"
 
 
-def check_killed(source: Path, tmp_path: Path, kills: int, seed: int, longest_s: float) -> None:
+def check_killed(commands: Forks, source: Path, tmp_path: Path, kills: int, seed: int, longest_s: float) -> None:
     index(source, atlas=tmp_path / "whole", dataset="opencell", commit_rows=1)
     chance = random.Random(seed)
-    killed_runs(source, tmp_path / "killed", kills, iter(lambda: chance.uniform(0, longest_s), None))
+    killed_runs(commands, source, tmp_path / "killed", kills, iter(lambda: chance.uniform(0, longest_s), None))
     store = Store.open(tmp_path / "killed")
     assert contents(store) == contents(Store.open(tmp_path / "whole"))
     states = [row["state"] for row in store.read("runs").to_pylist()]
@@ -408,11 +389,17 @@ def check_killed(source: Path, tmp_path: Path, kills: int, seed: int, longest_s:
     assert not (tmp_path / "killed" / ".lock-owner").exists()
 
 
-def test_a_process_killed_by_the_system_continues_to_the_same_atlas(tmp_path: Path, plain: None) -> None:
-    check_killed(write_collection(tmp_path / "source", range(12)), tmp_path, kills=1, seed=1, longest_s=0.8)
+def test_a_process_killed_by_the_system_continues_to_the_same_atlas(
+    tmp_path: Path, plain: None, commands: Forks
+) -> None:
+    check_killed(commands, write_collection(tmp_path / "source", range(12)), tmp_path, kills=1, seed=1, longest_s=0.8)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
-def test_a_process_killed_many_times_continues_to_the_same_atlas(tmp_path: Path, plain: None, seed: int) -> None:
-    check_killed(write_collection(tmp_path / "source", range(120)), tmp_path, kills=8, seed=seed, longest_s=2.0)
+def test_a_process_killed_many_times_continues_to_the_same_atlas(
+    tmp_path: Path, plain: None, commands: Forks, seed: int
+) -> None:
+    check_killed(
+        commands, write_collection(tmp_path / "source", range(120)), tmp_path, kills=8, seed=seed, longest_s=2.0
+    )

@@ -28,6 +28,8 @@ VIEWS = (
     "#/compare?protein=LMNB1&level=fov",
     "#/status",
 )
+LOOKED_AT = ("#/protein/LMNB1", "#/map?level=cell", "#/query", "#/benchmarks")
+"""Views with what stands on the others too: cards, tables, charts, forms."""
 
 
 def asked(served: Served, path: str, **parameters: Any) -> Any:
@@ -550,7 +552,9 @@ def test_the_theme_is_chosen_and_kept(opened: Opener) -> None:
     assert page.evaluate(ground) == light
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize(
+    "view", [one if one in LOOKED_AT else pytest.param(one, marks=pytest.mark.slow) for one in VIEWS]
+)
 def test_views_fit_a_phone_and_axe_finds_no_serious_fault(opened: Opener, view: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed").Axe()
     page = opened(view, width=390, height=844)
@@ -589,7 +593,7 @@ def test_two_vocabularies_can_be_brought_into_one(opened: Opener, served: Served
     assert page.get_by_label("localizations").input_value() == "hpa->opencell"
 
 
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [390, pytest.param(1280, marks=pytest.mark.slow)])
 def test_long_ids_are_cut_and_told_by_their_title(opened: Opener, width: int) -> None:
     page = opened("#/protein/LMNB1", width=width)
     before = page.locator(".gallery.fov li").first.bounding_box()

@@ -31,7 +31,8 @@ def site(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.fixture(scope="module", params=["http", "file"])
+# from a server of files only what asks most of one; by default the rest is opened from the disk, which allows less
+@pytest.fixture(scope="module", params=["file", pytest.param("http", marks=pytest.mark.slow)])
 def base(site: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     """Where the site is opened."""
     if request.param == "file":
@@ -69,6 +70,7 @@ def test_the_search_completes_as_the_server_does(copied: Opener, served: Served)
     page.wait_for_selector("h1:has-text('LMNB1')")
 
 
+@pytest.mark.parametrize("base", ["http", "file"], indirect=True)
 def test_a_protein_shows_what_the_server_shows(copied: Opener, served: Served) -> None:
     page = copied("#/protein/LMNB1")
     known = asked(served, "proteins/LMNB1")

@@ -1,5 +1,8 @@
 """An atlas of made vectors: fields of view and their cells, written through the store, without any image."""
 
+import functools
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +90,22 @@ def make_atlas(
     annotated: bool = True,
     two_vocabularies: bool = False,
 ) -> Path:
-    """Write the atlas; without annotations, nobody looked at a cell; of two vocabularies, P3 to P5 have HPA's words."""
+    """The atlas; without annotations, nobody looked at a cell; of two vocabularies, P3 to P5 have HPA's words.
+
+    Each is written once a process, and copied: an atlas names no folder, and a test may change its own.
+    """
+    shutil.copytree(_made_once(levels, annotated=annotated, two_vocabularies=two_vocabularies), folder)
+    return folder
+
+
+_KEPT: list[tempfile.TemporaryDirectory[str]] = []
+"""Removed with the process."""
+
+
+@functools.cache
+def _made_once(levels: tuple[str, ...], *, annotated: bool, two_vocabularies: bool) -> Path:
+    _KEPT.append(tempfile.TemporaryDirectory(prefix="locatlas-made-"))
+    folder = Path(_KEPT[-1].name) / "atlas"
     fovs, cells = made_rows()
     if not annotated:
         cells = [r | {"annotated": None, "annotated_by": None} for r in cells]

@@ -1,9 +1,9 @@
-"""The process of a device with an encoder that costs nothing, so that tests may start many."""
+"""The process of a device with an encoder that costs nothing, forked, so that tests may start many."""
 
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import IO, Any
 
 from locatlas.errors import ImageRejectedError
 from locatlas.indexer.cluster import process
@@ -11,12 +11,10 @@ from locatlas.indexer.cluster.parts import Answer, unpacked
 from locatlas.indexer.cluster.worker import Worker, _Shared
 from locatlas.indexer.pixel_cache import reading
 from locatlas.indexer.records import ImageRecord
+from tests.forking import Forked, Forks
 from tests.indexer.made import PlainEncoder
 
-COMMAND = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from tests.indexer.cluster.plain_process import main; main(int(sys.argv[2]))"
-)
+PROGRAM = "from tests.indexer.cluster.plain_process import main; main(FDS[0])"
 
 POISON = "LOCATLAS_TEST_POISON"
 """Names an image that ends its process."""
@@ -34,6 +32,13 @@ class PlainWorker(Worker):
         if any(pending.record.id == os.environ.get(POISON) for pending in unpacked(data)):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().embed(data)
+
+
+def started(commands: Forks, descriptor: int, _errors: IO[bytes], *, threads: int) -> Forked:
+    """In the place of what starts a process."""
+    program = commands.start(PROGRAM, fds=[descriptor], own_session=True)
+    program.close()
+    return program
 
 
 def _refused(record: ImageRecord) -> Any:

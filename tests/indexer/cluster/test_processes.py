@@ -7,6 +7,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,8 @@ from locatlas.indexer.store.ledger import Run
 from locatlas.indexer.store.quarantine import Quarantine
 from locatlas.indexer.store.tables import Store
 from locatlas.models.running import Running
-from tests.indexer.cluster.plain_process import COMMAND, NO_DECODING, POISON
+from tests.forking import Forks
+from tests.indexer.cluster.plain_process import NO_DECODING, POISON, started
 from tests.indexer.made import PlainEncoder, contents, id_of, name_of, write_collection, write_field
 from tests.indexer.store.test_encoders import spec
 from tests.indexer.test_pipeline import FINGERPRINT, TABLE, pending
@@ -56,11 +58,16 @@ def committed(folder: Path, target: Path, embed: Callable[[Commits, list[Pending
 
 
 @pytest.fixture
-def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProcessPool]:
-    """Two processes, and parts of three images."""
+def forked(commands: Forks, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes are forked from one that has all that they import; and parts are of three images."""
+    monkeypatch.setattr(processes, "_started", partial(started, commands))
     monkeypatch.setattr(driving, "CHUNK_ROWS", 3)
     monkeypatch.setattr(driving, "COMMIT_ROWS", 6)
-    monkeypatch.setattr(processes, "COMMAND", COMMAND)
+
+
+@pytest.fixture
+def pool(forked: None) -> Iterator[ProcessPool]:
+    """Two processes."""
     how = [Running(device="cpu"), Running(device="cpu")]
     made = ProcessPool(spec(), Sight((), ()), threads=1, readers=1, running=how)
     yield made
@@ -96,9 +103,8 @@ def test_a_process_that_is_killed_is_replaced_and_costs_its_open_parts(
 
 
 def test_an_image_that_ends_its_processes_is_left_out_and_takes_no_other_with_it(
-    folder: Path, tmp_path: Path, pool: ProcessPool, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, forked: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pool.close()
     monkeypatch.setenv(POISON, id_of(9))
     how = [Running(device="cpu")] * 2
     poisoned = ProcessPool(spec(), Sight((), ()), threads=1, readers=1, running=how)
@@ -148,14 +154,15 @@ def test_threads_that_read_call_torch_with_one_thread_and_the_network_with_its_o
             worker._reading.shutdown()
 
 
-def test_processes_take_decoded_images_of_the_atlas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_take_decoded_images_of_the_atlas(
+    tmp_path: Path, forked: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("locatlas.indexer.job.load_encoder", PlainEncoder)
     index(write_collection(tmp_path / "source"), atlas=tmp_path / "atlas", dataset="opencell")
     pack(atlas=tmp_path / "atlas")
     other = EncoderRequest(mapping="random", passes="joint", seed=3)
     plain = Path(shutil.copytree(tmp_path / "atlas", tmp_path / "plain"))
     embed(atlas=plain, request=other, levels=("fov",))
-    monkeypatch.setattr(processes, "COMMAND", COMMAND)
     monkeypatch.setenv(NO_DECODING, "1")
     with DevicesEngine(["cpu", "cpu"], threads=1) as engine:
         summary = embed(atlas=tmp_path / "atlas", request=other, levels=("fov",), engine=engine)

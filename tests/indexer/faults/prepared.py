@@ -179,9 +179,8 @@ class Matrix:
         return ended
 
     def sampled(self, n: int, seed: int = 0) -> list[int]:
-        """Some of the steps, the first and the last among them."""
-        chance, last = random.Random(seed), len(self.steps)
-        return sorted({1, last, *(chance.randint(1, last) for _ in range(n))})
+        """Some of the steps."""
+        return sorted(random.Random(seed + len(self.steps)).sample(range(1, len(self.steps) + 1), n))
 
 
 __all__ = ["COMMANDS", "ERRORS", "Matrix", "Prepared", "done", "prepare", "prepare_atlas", "snapshot"]

@@ -19,7 +19,7 @@ def killed_or_shorter(ended: Ended, step: int) -> None:
 def test_a_command_killed_at_some_steps_continues_to_the_same_atlas(name: str, matrix: Callable[[str], Matrix]) -> None:
     commanded = matrix(name)
     assert len(commanded.steps) > 5
-    for n, step in enumerate(commanded.sampled(1)):
+    for n, step in enumerate([*commanded.sampled(1), len(commanded.steps)]):
         killed_or_shorter(commanded.survives(Fault("kill", step=step, after=bool(n % 2))), step)
 
 

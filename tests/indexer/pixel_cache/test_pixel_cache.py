@@ -35,7 +35,16 @@ from locatlas.indexer.training.images import StoredImages
 from locatlas.indexer.verify.run import verify
 from locatlas.models import registry
 from locatlas.models.crops import CropPlan
-from tests.indexer.made import EDGE_PX, PlainEncoder, contents, id_of, name_of, pixels, write_collection, write_field
+from tests.indexer.made import (
+    EDGE_PX,
+    PlainEncoder,
+    contents,
+    id_of,
+    indexed,
+    name_of,
+    pixels,
+    write_field,
+)
 from tests.indexer.masked import write_masked
 from tests.indexer.verify.whole import flip
 
@@ -48,16 +57,15 @@ def folder_of(atlas: Path) -> Path:
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Path:
-    return write_collection(tmp_path / "source")
+def atlas(plain: None, tmp_path: Path) -> Path:
+    """Six fields of OpenCell."""
+    return indexed(tmp_path)
 
 
 @pytest.fixture
-def atlas(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Six fields of OpenCell."""
-    monkeypatch.setattr("locatlas.indexer.job.load_encoder", PlainEncoder)
-    index(source, atlas=tmp_path / "atlas", dataset="opencell")
-    return tmp_path / "atlas"
+def source(atlas: Path) -> Path:
+    """Their images."""
+    return atlas.with_name("source")
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from locatlas.indexer.index import index
 from locatlas.indexer.store.disk import bytes_of_images
 from locatlas.indexer.store.encoders import current
 from locatlas.indexer.store.tables import Store
+from tests.forking import Forks
 from tests.indexer.made import write_collection
 
 
@@ -105,31 +106,21 @@ AtlasFolder.create(Path(sys.argv[1]), {"schema_version": 1})
 FORKLESS = """
 import os, sys
 from pathlib import Path
+from locatlas.indexer.index import index
+from locatlas.query.atlas import open_atlas
 
 def forked():
     sys.stderr.write("forked\\n")
     os._exit(9)
 
 os.register_at_fork(before=forked)
-
-if __name__ == "__main__":  # decoders are started anew and import this file
-    from locatlas.indexer.index import index
-    from locatlas.query.atlas import open_atlas
-
-    index(Path(sys.argv[1]), atlas=Path(sys.argv[2]), dataset="opencell")
-    print(len(open_atlas(sys.argv[2]).neighbors(id="opencell/FID00000001", level="fov", k=2, exclude="self")))
+index(Path(sys.argv[1]), atlas=Path(sys.argv[2]), dataset="opencell")
+print(len(open_atlas(sys.argv[2]).neighbors(id="opencell/FID00000001", level="fov", k=2, exclude="self")))
 """
 
 
 @pytest.mark.skipif("sys.platform == 'win32'")
-def test_nothing_forks_a_process_that_has_threads_of_torch_and_lance(tmp_path: Path) -> None:
-    (tmp_path / "run.py").write_text(FORKLESS)
+def test_nothing_forks_a_process_that_has_threads_of_torch_and_lance(tmp_path: Path, commands: Forks) -> None:
     source = write_collection(tmp_path / "source", range(4))
-    words = [sys.executable, str(tmp_path / "run.py"), str(source), str(tmp_path / "atlas")]
-    done = subprocess.run(
-        words,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-    )
+    done = commands.run(FORKLESS, source, tmp_path / "atlas")
     assert (done.returncode, done.stdout.strip()) == (0, "2"), done.stderr

@@ -2,10 +2,7 @@
 
 import json
 import logging
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +22,7 @@ from locatlas.indexer.store.tables import Store
 from locatlas.indexer.verify.relations import compare_encoders
 from locatlas.indexer.verify.run import verify
 from locatlas.models.spec import EncoderSpec
+from tests.cli.asking import document
 
 N, D = 300, 16
 
@@ -165,17 +163,8 @@ def test_verify_tells_a_table_of_other_numbers_than_its_encoder(atlas: Path) -> 
 def test_status_and_the_command_line_know_it(tmp_path: Path, vectors: np.ndarray) -> None:
     file, atlas = write(tmp_path / "v.npz", vectors), tmp_path / "atlas"
 
-    def run(*arguments: object) -> Any:
-        ran = subprocess.run(
-            [sys.executable, "-m", "locatlas", *map(str, arguments), "--json"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return json.loads(ran.stdout)
-
-    run("import-embeddings", file, "--atlas", atlas, "--name", "made", "--storage", "float16")
-    (encoder,) = run("status", "--atlas", atlas)["encoders"]
+    document("import-embeddings", file, "--atlas", atlas, "--name", "made", "--storage", "float16")
+    (encoder,) = document("status", "--atlas", atlas)["encoders"]
     assert encoder["storage"] == "float16"
 
 

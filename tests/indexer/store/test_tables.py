@@ -1,9 +1,8 @@
 """Tables: keyed upserts from several processes, tables whose making was killed, reads, damage, compaction."""
 
-import multiprocessing
 import shutil
 import signal
-from pathlib import Path
+from contextlib import ExitStack
 from typing import Any
 
 import lance
@@ -17,6 +16,7 @@ from locatlas.indexer.store.rows import image_rows
 from locatlas.indexer.store.schema import FOVS, QUARANTINE, SCHEMA_VERSION
 from locatlas.indexer.store.tables import Store
 from locatlas.interrupts import StopRequested
+from tests.forking import Forks
 from tests.indexer.store.test_schema import ROW
 
 FINGERPRINT = "0123456789ab" + "c" * 52
@@ -100,32 +100,39 @@ def test_data_whose_versions_are_gone_are_damage_and_not_a_new_table(empty: Stor
             use()
 
 
-def upsert_many(path: str, start: Any, worker: int) -> None:
-    store = Store.open(Path(path))
-    # digests are taken under the writer lock, which is left out: Lance removes files of commits that it tries again
-    store.digests.take = lambda *_, **__: 0  # type: ignore[method-assign]
-    start.wait()
-    for part in range(6):
-        ids = [f"n/{i:04d}" for i in range(part * 100, part * 100 + 100)]
-        store.put_embeddings("fov", FINGERPRINT, ids, [f"w{worker}"] * 100, np.ones((100, 4), np.float32))
+UPSERT_MANY = """
+import sys
+from pathlib import Path
+import numpy as np
+from locatlas.indexer.store.tables import Store
+
+store = Store.open(Path(sys.argv[1]))
+# digests are taken under the writer lock, which is left out: Lance removes files of commits that it tries again
+store.digests.take = lambda *_, **__: 0
+print("ready", flush=True)
+sys.stdin.readline()
+for part in range(6):
+    ids = [f"n/{i:04d}" for i in range(part * 100, part * 100 + 100)]
+    store.put_embeddings("fov", sys.argv[3], ids, [f"w{sys.argv[2]}"] * 100, np.ones((100, 4), np.float32))
+"""
 
 
 @pytest.mark.parametrize("with_scalar_index", [False, True])
-def test_processes_that_upsert_the_same_new_ids_duplicate_none(empty: Store, with_scalar_index: bool) -> None:
+def test_processes_that_upsert_the_same_new_ids_duplicate_none(
+    empty: Store, commands: Forks, with_scalar_index: bool
+) -> None:
     """Without the key lancedb 0.40 duplicates them, and with the key again once ids are indexed and the index used."""
     from lancedb.index import BTree
 
     put(empty, ["n/9999"])
     if with_scalar_index:
         empty._writable(TABLE, empty._schema(TABLE)).create_index("id", config=BTree())
-    context = multiprocessing.get_context("spawn")
-    start = context.Barrier(2)
-    workers = [context.Process(target=upsert_many, args=(str(empty.folder.path), start, n)) for n in range(2)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(60)
-    assert [worker.exitcode for worker in workers] == [0, 0]
+    with ExitStack() as stack:
+        workers = [stack.enter_context(commands.start(UPSERT_MANY, empty.folder.path, n, FINGERPRINT)) for n in (0, 1)]
+        assert [worker.stdout.readline() for worker in workers] == ["ready\n", "ready\n"]
+        for worker in workers:
+            worker.stdin.close()
+        assert [worker.wait(60) for worker in workers] == [0, 0]
     ids = empty.read(TABLE, ["id"])["id"].to_pylist()
     assert len(ids) == 601
     assert len(set(ids)) == 601

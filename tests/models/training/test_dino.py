@@ -73,7 +73,7 @@ def copied(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in module.state_dict().items()}
 
 
-@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("batch_norm", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_loss_falls(batch_norm: bool, objective: Callable) -> None:
     """Teacher and centre stand still here: where they move, what is to be said moves, and the loss tells nothing."""
     made = objective({"momentum": 1.0, "center_momentum": 1.0, "batch_norm": batch_norm}, n_steps=50)

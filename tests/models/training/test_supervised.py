@@ -69,9 +69,9 @@ def copied(module: nn.Module) -> dict[str, Tensor]:
     "settings",
     [
         {},
-        {"targets": MULTI, "labels": "multi"},
+        pytest.param({"targets": MULTI, "labels": "multi"}, marks=pytest.mark.slow),
         {"targets": MULTI, "labels": "multi", "gamma": 2.0},
-        {"smoothing": 0.1},
+        pytest.param({"smoothing": 0.1}, marks=pytest.mark.slow),
     ],
 )
 def test_the_loss_falls(settings: dict, objective: Callable) -> None:

@@ -92,7 +92,7 @@ def test_folds_by_protein_are_the_sweep(labels: str) -> None:
     assert np.array_equal(mine.pooled.tp, one.counts.tp)
 
 
-@pytest.mark.parametrize("fraction", [0.4, 1.0])
+@pytest.mark.parametrize("fraction", [0.4, pytest.param(1.0, marks=pytest.mark.slow)])
 def test_a_head_is_the_probe(fraction: float) -> None:
     arena = made()
     mine = scored(

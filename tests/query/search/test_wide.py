@@ -50,11 +50,15 @@ def few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("device", ["cpu", "cpu:0"])  # the latter by way of torch, as a GPU
-def test_blocks_share_one_layout_of_the_references(rng: np.random.Generator, laid_out: list[str], device: str) -> None:
-    vectors, groups = rng.normal(size=(900, 6)).astype(np.float32), rng.integers(-1, 40, 900)
+def test_blocks_share_one_layout_of_the_references(
+    rng: np.random.Generator, laid_out: list[str], monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    for name in ("_AT_ONCE", "_AT_ONCE_ON_A_DEVICE"):
+        monkeypatch.setattr(exact, name, 80)
+    vectors, groups = rng.normal(size=(500, 6)).astype(np.float32), rng.integers(-1, 20, 500)
     vectors[::50] = 0
-    allowed = rng.random(900) < 0.8
-    found = handed_on(vectors, rng.permutation(900), k=7, exclude=[(groups, groups)], allowed=allowed, device=device)
+    allowed = rng.random(500) < 0.8
+    found = handed_on(vectors, rng.permutation(500), k=7, exclude=[(groups, groups)], allowed=allowed, device=device)
     assert sorted(laid_out) == ["exclusions", "vectors"]
     expected = brute_force(vectors, vectors, 7, [(groups, groups)], allowed)
     assert len(found) > 5

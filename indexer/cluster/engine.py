@@ -9,16 +9,13 @@ import warnings
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from locatlas.errors import InputError
-from locatlas.indexer.cluster.drive import drive
+from locatlas.indexer.cluster.pooled import PooledEngine
 from locatlas.indexer.cluster.worker import Sight
 from locatlas.indexer.commits import Commits, Pending
 from locatlas.indexer.files.limits import VARIABLE
-from locatlas.indexer.pipeline import CHUNK_ROWS, Progress
-from locatlas.indexer.store.layout import AtlasFolder
 from locatlas.models.spec import EncoderSpec
 
 if TYPE_CHECKING:
@@ -33,7 +30,7 @@ LOOKED_AT = 3
 """Files that each machine must see."""
 
 
-class RayEngine:
+class RayEngine(PooledEngine):
     """Embeds on the workers of a cluster. A context manager: at its end the workers are gone.
 
     The machine that runs the command plans and commits, so only it needs the atlas; workers need the images under the
@@ -48,8 +45,6 @@ class RayEngine:
             where the cluster has no GPU.
     """
 
-    slab_rows = 64 * CHUNK_ROWS
-
     def __init__(self, *, address: str | None = None, worker_cpus: int = 1, workers: int | None = None) -> None:
         if worker_cpus < 1 or (workers is not None and workers < 1):
             message = f"{worker_cpus} CPUs a worker, {workers} workers: 1 or more needed"
@@ -58,11 +53,7 @@ class RayEngine:
         self._connected_here = False
         self._pool: tuple[Any, RayPool] | None = None
 
-    def __enter__(self) -> Self:
-        """Nothing is started before there is something to embed."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def close(self) -> None:
         """End the workers, and a cluster that was started here."""
         if self._pool is not None:
             self._pool[1].close()
@@ -73,38 +64,15 @@ class RayEngine:
             ray.shutdown()
             self._connected_here = False
 
-    def embed(
-        self,
-        commits: Commits,
-        work: Collection[Pending],
-        spec: EncoderSpec,
-        *,
-        roots: Iterable[Path],
-        progress: Progress | None = None,
-    ) -> None:
-        """Embed what is pending and commit it.
-
-        Args:
-            commits: Where to, and how.
-            work: What to embed, by position.
-            spec: Of the encoder.
-            roots: Folders in which images lie; those that are there are to be seen by each worker.
-            progress: Told of what goes on.
-
-        Raises:
-            InputError: If no cluster can be reached, or a machine does not see the images or lacks the weights.
-            LocatlasError: If workers die one after another, or none is to be had.
-        """
-        if progress:
-            progress("starting workers", 0, len(work))
-        with commits.run.timed("start workers"):
-            pool = self._pool_of(spec, _sight(work, roots), commits.store.folder)
-        drive(pool, commits, work, progress=progress)
-
-    def _pool_of(self, spec: EncoderSpec, sight: Sight, atlas: AtlasFolder) -> "RayPool":
+    def pool_for(
+        self, commits: Commits, work: Collection[Pending], spec: EncoderSpec, roots: Iterable[Path]
+    ) -> "RayPool":
+        """The workers, on machines that see what they must."""
         self._connect()
         from locatlas.indexer.cluster.pool import RayPool
 
+        sight = _sight(work, roots)
+        atlas = commits.store.folder
         key = (spec.fingerprint, sight.folders, atlas)
         if self._pool is not None and self._pool[0] != key:
             self._pool[1].close()

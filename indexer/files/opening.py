@@ -66,28 +66,30 @@ def opened(path: Path) -> Iterator[tuple[IO[bytes], int]]:
             if status.st_size == 0:
                 _reject("the file is empty")
             yield stream, status.st_size
-    except ImageRejectedError as error:
-        named = str(error).startswith(f"{path}: ")  # opened a second time inside
-        message = str(error) if named else f"{path}: {error}"
-        raise ImageRejectedError(message) from error
-    except FileNotFoundError as error:
-        message = f"{path}: no such file"
-        raise ImageRejectedError(message) from error
-    except IsADirectoryError as error:
-        message = f"{path}: a folder, not a file"
-        raise ImageRejectedError(message) from error
-    except PermissionError as error:
-        message = f"{path}: may not be read ({error.strerror})"
-        raise ImageRejectedError(message) from error
-    except MemoryError as error:
-        message = f"{path}: needs more memory than there is for one image ({limits().decoder_bytes / 2**20:.0f} MiB)"
-        raise ImageRejectedError(message) from error
-    except DECODER_ERRORS as error:
+    except (ImageRejectedError, MemoryError, *DECODER_ERRORS) as error:
         if isinstance(error, OSError) and error.errno in NOT_THE_FILES:
             raise
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        message = f"{path}: cannot be decoded: {reason}"
+        reason = _reason(error)
+        # named already where it was opened a second time inside
+        message = reason if reason.startswith(f"{path}: ") else f"{path}: {reason}"
         raise ImageRejectedError(message) from error
+
+
+def _reason(error: BaseException) -> str:
+    """Why a file is refused, on one line."""
+    match error:
+        case ImageRejectedError():
+            return str(error)
+        case FileNotFoundError():
+            return "no such file"
+        case IsADirectoryError():
+            return "a folder, not a file"
+        case PermissionError():
+            return f"may not be read ({error.strerror})"
+        case MemoryError():
+            return f"needs more memory than there is for one image ({limits().decoder_bytes / 2**20:.0f} MiB)"
+        case _:
+            return f"cannot be decoded: {' '.join(str(error).split())[:300] or type(error).__name__}"
 
 
 def _nonblocking(path: str, flags: int) -> int:

@@ -1,6 +1,7 @@
 """The answer of `classify`: where queries are localized, by the vote of their labelled neighbors. Reads the store."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -55,6 +56,22 @@ class Vote:
         voters = np.array([bool(names) for names in seen.view.localizations], dtype=np.bool_)
         return max(1, min(DEFAULT_VOTERS, int(voters.sum() if seen.allowed is None else voters[seen.allowed].sum())))
 
+    def settled(self, seen: Seen) -> Self:
+        """With the number of neighbors that vote in what a question looks at."""
+        return replace(self, k=self.number(seen))
+
+    def how(self, seen: Seen) -> dict[str, Any]:
+        """Arguments of `localize.cast` that say how rows of a view are searched and vote, once it is settled."""
+        return self.said() | {
+            "temperature": self.temperature,
+            "allowed": seen.allowed,
+            "index": usable_index(seen.loaded, seen.view, exact=self.exact),
+        }
+
+    def said(self) -> dict[str, Any]:
+        """What an answer names of it, once it is settled."""
+        return {"k": self.k, "exclude": self.exclude, "weights": self.weights}
+
 
 def classify(shelf: Shelf, subject: Subject, scope: Scope, vote: Vote) -> pa.Table:
     """One row a query.
@@ -71,25 +88,13 @@ def classify(shelf: Shelf, subject: Subject, scope: Scope, vote: Vote) -> pa.Tab
     """
     subject = by_symbol(subject, scope.image_views(shelf))
     seen = look(shelf, scope, subject)
-    k = vote.number(seen)
+    settled = vote.settled(seen)
     queries = subject.as_many(shelf.store, seen.loaded, seen.view, seen.allowed, scope.profile or "mean")
-    items, was_exact = localize(
-        queries,
-        seen.view,
-        k=k,
-        exclude=vote.exclude,
-        weights=vote.weights,
-        temperature=vote.temperature,
-        threshold=vote.threshold,
-        allowed=seen.allowed,
-        index=usable_index(seen.loaded, seen.view, exact=vote.exact),
-    )
+    items, was_exact = localize(queries, seen.view, threshold=vote.threshold, **settled.how(seen))
     return answers.localized_table(
         items,
         exact=was_exact,
-        k=k,
-        exclude=vote.exclude,
-        weights=vote.weights,
+        **settled.said(),
         **seen.said(),
         notes=seen.notes(
             subject.notes(seen.loaded),

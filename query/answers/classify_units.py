@@ -19,7 +19,7 @@ from locatlas.query.asking.gene_ids import by_symbol
 from locatlas.query.asking.leakage import training_notes
 from locatlas.query.asking.lookup import Queries
 from locatlas.query.asking.scope import Scope, Seen, look
-from locatlas.query.asking.selection import known_groups, usable_index
+from locatlas.query.asking.selection import known_groups
 from locatlas.query.asking.shelf import Shelf
 from locatlas.query.asking.subjects import Subject, rows_of
 from locatlas.query.scores.protocols import hashed_order
@@ -89,21 +89,12 @@ def classify_units(shelf: Shelf, subject: Subject, scope: Scope, vote: Vote, tog
     seen = look(shelf, scope, Subject())
     rows, names = _cells(seen, subject, together.by)
     queries = Queries.from_rows(seen.view, rows)
-    k = vote.number(seen)
-    ballot = cast(
-        queries,
-        seen.view,
-        k=k,
-        exclude=vote.exclude,
-        weights=vote.weights,
-        temperature=vote.temperature,
-        allowed=seen.allowed,
-        index=usable_index(seen.loaded, seen.view, exact=vote.exact),
-    )
+    settled = vote.settled(seen)
+    ballot = cast(queries, seen.view, **settled.how(seen))
     units = sorted({name for name in names if name is not None})
     place = {name: number for number, name in enumerate(units)}
     of_cell = np.array([-1 if name is None else place[name] for name in names], dtype=np.int64)
-    items = _items(queries, ballot, units, of_cell, k, vote.threshold, together)
+    items = _items(queries, ballot, units, of_cell, settled.number(seen), vote.threshold, together)
     return answers.units_table(
         items,
         by=together.by,
@@ -112,9 +103,7 @@ def classify_units(shelf: Shelf, subject: Subject, scope: Scope, vote: Vote, tog
         n_classes=len(ballot.classes),
         definitions={name: DEFINITIONS[name] for name in (together.how, "heterogeneity", "entropy")},
         exact=ballot.exact,
-        k=k,
-        exclude=vote.exclude,
-        weights=vote.weights,
+        **settled.said(),
         **seen.said(),
         notes=seen.notes(
             subject.notes(seen.loaded),

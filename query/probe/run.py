@@ -4,22 +4,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from locatlas.errors import InputError
 from locatlas.indexer.store.ledger import versions
 from locatlas.models.training.fit_head import HeadPlan
 from locatlas.query.answers.notes import mixed_vocabularies
-from locatlas.query.asking.leakage import Part, training_overlap
-from locatlas.query.asking.scope import Scope, look
-from locatlas.query.asking.selection import filters_of, known_groups
+from locatlas.query.asking.leakage import Part
+from locatlas.query.asking.scope import Scope
+from locatlas.query.asking.scoring import scored
 from locatlas.query.asking.shelf import Shelf
-from locatlas.query.asking.subjects import Subject
 from locatlas.query.asking.view import View
 from locatlas.query.probe.heads import probe
 from locatlas.query.probe.result import ProbeResult
-from locatlas.query.scores.protocols import encode_labels
-from locatlas.query.search.unit import norms
 
 __all__ = ["probe_atlas"]
 
@@ -42,19 +37,9 @@ def probe_atlas(
         LeakageError: If the encoder was trained on what would be scored, and `part` does not say what to do.
         InputError: If the group is unknown for all rows, or as `probe.probe`.
     """
-    seen = look(shelf, scope, Subject())
-    overlap = training_overlap(shelf.store, seen.loaded.encoder.spec, seen.view, group, images=seen.loaded.view)
-    view = seen.view
-    if seen.allowed is not None:
-        passing = np.flatnonzero(seen.allowed)
-        view, overlap = view.take(passing), overlap.take(passing)
-    if all(name is None for name in overlap.groups):
-        message = (
-            f"group {group!r} is unknown for all {len(view)} images; groups that are known: {known_groups(view)}; "
-            "--group names one"
-        )
-        raise InputError(message)
-    could = _takes_part(view, overlap.groups, plan)
+    asked = scored(shelf, scope, group)
+    view, overlap = asked.view, asked.overlap
+    could = asked.usable(plan.labels)
     chosen = overlap.choose(could, part)
     return probe(
         view.vectors,
@@ -66,19 +51,12 @@ def probe_atlas(
         scored=None if np.array_equal(chosen, could) else chosen,
         **how,
     ).with_context(
-        **seen.said(),
-        trained_on=overlap.said(could, part),
-        where=[str(f) for f in filters_of(scope.where)],
-        map_labels=scope.map_labels,
-        notes=seen.notes(_split_proteins(view, group, overlap.groups), overlap.notes, mixed_vocabularies(view, None)),
+        **asked.context(could, part),
+        notes=asked.seen.notes(
+            _split_proteins(view, group, overlap.groups), overlap.notes, mixed_vocabularies(view, None)
+        ),
         versions=versions(),
     )
-
-
-def _takes_part(view: View, groups: Sequence[str | None], plan: HeadPlan) -> NDArray[np.bool_]:
-    """Rows that a probe takes: with a label that fits, a group and a vector that is not zero; bool (n,)."""
-    grouped = np.fromiter((bool(name) for name in groups), dtype=np.bool_, count=len(view))
-    return encode_labels(view.localizations, plan.labels).usable & grouped & (norms(view.vectors) > 0)
 
 
 def _split_proteins(view: View, group: str, groups: Sequence[str | None]) -> list[str]:

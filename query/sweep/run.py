@@ -9,14 +9,13 @@ from numpy.typing import NDArray
 from locatlas.errors import InputError
 from locatlas.query.answers.classify_units import Together, check_cells
 from locatlas.query.answers.notes import mixed_vocabularies
-from locatlas.query.asking.leakage import Part, training_overlap
-from locatlas.query.asking.scope import Scope, look
-from locatlas.query.asking.selection import filters_of, further_exclusions, known_groups
+from locatlas.query.asking.leakage import Part
+from locatlas.query.asking.scope import Scope
+from locatlas.query.asking.scoring import scored
+from locatlas.query.asking.selection import further_exclusions
 from locatlas.query.asking.shelf import Shelf
-from locatlas.query.asking.subjects import Subject
 from locatlas.query.asking.view import View
-from locatlas.query.scores.protocols import LabelMode, encode_labels, hashed_order
-from locatlas.query.search.unit import norms
+from locatlas.query.scores.protocols import hashed_order
 from locatlas.query.sweep.every_k import SweepResult, sweep
 
 __all__ = ["evaluate"]
@@ -54,26 +53,16 @@ def evaluate(
         LeakageError: If the encoder was trained on what would be scored, and `part` does not say what to do.
         InputError: If the group is unknown for all rows, or as `sweep.sweep`.
     """
-    seen = look(shelf, check_cells(scope, together.by) if together else scope, Subject())
-    overlap = training_overlap(shelf.store, seen.loaded.encoder.spec, seen.view, group, images=seen.loaded.view)
-    view = seen.view
-    if seen.allowed is not None:
-        passing = np.flatnonzero(seen.allowed)
-        view, overlap = view.take(passing), overlap.take(passing)
+    asked = scored(shelf, check_cells(scope, together.by) if together else scope, group)
+    view, overlap = asked.view, asked.overlap
     groups = overlap.groups
-    if all(name is None for name in groups):
-        message = (
-            f"group {group!r} is unknown for all {len(view)} images; groups that are known: {known_groups(view)}; "
-            "--group names one"
-        )
-        raise InputError(message)
     if together is not None:
         how |= {"units": view.names(together.by), "by": together.by, "how": together.how, "top": together.top}
     further, notes = further_exclusions(view, exclude, group), []
     if together is not None and how.get("protocol") != "kfold":  # which splits no unit
         notes = _own_voters(view, together.by, [groups, *further.values()])
     notes += [*_dependent_groups(view, group, groups), *overlap.notes]
-    could = _evaluable(view, groups, how.get("labels_mode", "single"))
+    could = asked.usable(how.get("labels_mode", "single"))
     chosen = overlap.choose(could, part)
     if sample is not None:
         if together is not None:
@@ -97,18 +86,9 @@ def evaluate(
         queries=None if np.array_equal(chosen, could) else chosen,
         **how,
     ).with_context(
-        **seen.said(),
-        trained_on=overlap.said(could, part),
-        where=[str(f) for f in filters_of(scope.where)],
-        map_labels=scope.map_labels,
-        notes=seen.notes(notes, mixed_vocabularies(view, None)),
+        **asked.context(could, part),
+        notes=asked.seen.notes(notes, mixed_vocabularies(view, None)),
     )
-
-
-def _evaluable(view: View, groups: Sequence[str | None], mode: LabelMode) -> NDArray[np.bool_]:
-    """Rows that a sweep would score, bool (n,): with a label that fits, a group and a vector that is not zero."""
-    grouped = np.fromiter((bool(name) for name in groups), dtype=np.bool_, count=len(view))
-    return encode_labels(view.localizations, mode).usable & grouped & (norms(view.vectors) > 0)
 
 
 def _of_sample(view: View, rows: NDArray[np.int64], drawn: NDArray[np.int64]) -> list[str]:

@@ -1,5 +1,6 @@
 """Real processes that are killed, with an encoder that costs nothing: what is committed is what one process commits."""
 
+import json
 import logging
 import os
 import shutil
@@ -167,6 +168,8 @@ def test_processes_take_decoded_images_of_the_atlas(
     with DevicesEngine(["cpu", "cpu"], threads=1) as engine:
         summary = embed(atlas=tmp_path / "atlas", request=other, levels=("fov",), engine=engine)
     assert (summary.embedded, summary.from_pack, summary.quarantined) == (6, 6, [])
+    last = Store.open(tmp_path / "atlas").read("runs").sort_by("started_at").to_pylist()[-1]
+    assert "start workers" in json.loads(last["timings_s"])
     assert contents(Store.open(tmp_path / "atlas")) == contents(Store.open(plain))
 
 

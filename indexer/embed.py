@@ -14,7 +14,7 @@ from locatlas.indexer import encoder_choice
 from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.engines import Engine, require_local
 from locatlas.indexer.follow import drop_outdated, embed_missing, follow
-from locatlas.indexer.job import Job, image_table, usual_channels
+from locatlas.indexer.job import Job, image_table
 from locatlas.indexer.missing import check_scale, list_missing
 from locatlas.indexer.pipeline import COMMIT_ROWS, Progress, Throttle
 from locatlas.indexer.profile import Profile
@@ -234,7 +234,7 @@ def _asked_for(store: Store, level: str, request: EncoderRequest, *, adding: boo
     """The encoder that a request means at a level; None where there are no images that could be embedded."""
     columns = ["id", "sources", "channels", *(["box"] if level == "cell" else [])]
     images = store.read(image_table(level), columns)
-    available = usual_channels(row["channels"] for row in rows_of(images) if row["sources"])
+    available = encoder_choice.usual_channels(row["channels"] for row in rows_of(images) if row["sources"])
     if not available:
         return None
     # a crop that is asked for is for cells to come, where none is cut out yet

@@ -1,6 +1,8 @@
 """The encoder that a command is to use: what a user asked for, and what the atlas has. Reads the store."""
 
 import logging
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -13,9 +15,15 @@ from locatlas.models.spec import EncoderSpec, Mapping, Passes, Precision, Storag
 
 _log = logging.getLogger(__name__)
 
-__all__ = ["DEFAULT_ENCODER", "EncoderRequest", "choose", "settle"]
+__all__ = ["DEFAULT_ENCODER", "EncoderRequest", "choose", "settle", "usual_channels"]
 
 DEFAULT_ENCODER = "locatlas_pico.synthetic"
+
+
+def usual_channels(channels: Iterable[Sequence[str]]) -> tuple[str, ...]:
+    """The channels that most images have, which decide the passes of a new encoder; () where there are no images."""
+    counts = Counter(tuple(names) for names in channels)
+    return counts.most_common(1)[0][0] if counts else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

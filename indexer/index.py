@@ -1,9 +1,7 @@
 """Bring a data set into an atlas: plan what is new or changed, embed it, keep the rest as it is. I/O."""
 
 import logging
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +13,24 @@ from locatlas.indexer.cells.given import GivenCells
 from locatlas.indexer.cells.plan import CellPlan, CellRequest, plan_cells
 from locatlas.indexer.cells.segmenters import get_segmenter
 from locatlas.indexer.cells.stage import find_cells
-from locatlas.indexer.datasets import read_records
 from locatlas.indexer.datasets.scan import roots_to_declare
 from locatlas.indexer.embed import check_scale, embed_stored
 from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.engines import Engine, require_local
 from locatlas.indexer.gone import look_for_gone
-from locatlas.indexer.job import Job, image_table, usual_channels
+from locatlas.indexer.job import Job, image_table
 from locatlas.indexer.packed import Packed
 from locatlas.indexer.pipeline import COMMIT_ROWS, Progress
 from locatlas.indexer.plan import Plan, make_plan
 from locatlas.indexer.profile import Profile
 from locatlas.indexer.published.writing import writes
-from locatlas.indexer.records import ImageRecord, RejectedSource
+from locatlas.indexer.read_source import check_name, read_source
+from locatlas.indexer.records import ImageRecord
 from locatlas.indexer.source_annotations import keep_of_records
 from locatlas.indexer.store.layout import AtlasFolder
 from locatlas.indexer.store.ledger import Run
 from locatlas.indexer.store.quarantine import Quarantine, Rejection
-from locatlas.indexer.store.rows import STATED, image_rows
+from locatlas.indexer.store.rows import image_rows
 from locatlas.indexer.store.tables import Store
 from locatlas.indexer.summary import IndexSummary
 from locatlas.models.running import USUAL, Running
@@ -106,13 +104,15 @@ def index(
         message = f"{source}: no such file or folder"
         raise InputError(message)
     if name is not None:
-        _check_name(name)
+        check_name(name)
     root = source if source.is_dir() else source.parent
     named = [root, *(Path(p).expanduser().resolve() for p in roots)]
     # a folder that was declared once stays declared
     known = [p for p in _declared(atlas) if p not in named]
     reader_options = {**(options or {}), "roots": [*named[1:], *known]}
-    records, rejected = _read(dataset, source, reader_options, name=name, level=level, pixel_size_um=pixel_size_um)
+    records, rejected = read_source(
+        dataset, source, reader_options, name=name, level=level, pixel_size_um=pixel_size_um
+    )
     if not records and not rejected:
         message = (
             f"{source}: holds nothing that the data set {dataset!r} reads; `locatlas datasets show {dataset}` tells"
@@ -132,7 +132,7 @@ def index(
     finding = _finding(segmenter, segmenter_options, masks, cells, replace_cells=resegment)
     if records and not (atlas / "atlas.json").exists():
         # an encoder that cannot be had, or that cannot cut these fields, must not leave an empty atlas behind
-        available = usual_channels(r.channels for r in records)
+        available = encoder_choice.usual_channels(r.channels for r in records)
         spec = encoder_choice.settle(request, available=available, like=None, cuts=cuts)
         check_scale([{"id": r.id, "pixel_size_um": r.pixel_size_um} for r in records if r.level == "fov"], spec)
     store = Store.create(atlas)
@@ -190,13 +190,6 @@ def _finding(
     return CellRequest(segmenter=spec, given=given, replace=replace_cells)
 
 
-def _with_scale(record: ImageRecord, pixel_size_um: float | None) -> ImageRecord:
-    """The record with the stated pixel size where its own is not known."""
-    if pixel_size_um is None or record.pixel_size_um is not None:
-        return record
-    return replace(record, pixel_size_um=pixel_size_um, metadata={**record.metadata, "pixel_size_from": STATED})
-
-
 def _has_cut_cells(atlas: Path, dataset: str) -> bool:
     if not (atlas / "atlas.json").exists():
         return False
@@ -210,47 +203,6 @@ def _declared(atlas: Path) -> list[Path]:
     if not (atlas / "atlas.json").exists():
         return []
     return [p for p in map(Path, AtlasFolder.open(atlas).info()["roots"].values()) if p.is_dir()]
-
-
-def _check_name(name: str) -> None:
-    if not name or "/" in name or not name.isprintable() or unicodedata.normalize("NFC", name) != name:
-        message = f"data set name {name!r}: must not be empty, and have no '/', no control characters, NFC only"
-        raise InputError(message)
-
-
-def _read(
-    dataset: str,
-    source: Path,
-    options: Mapping[str, Any],
-    *,
-    name: str | None,
-    level: str | None,
-    pixel_size_um: float | None,
-) -> tuple[Packed[ImageRecord], list[RejectedSource]]:
-    """What a reader yields, with the stated pixel size and the stated name; records sorted by id."""
-    records: Packed[ImageRecord] = Packed()
-    last, is_sorted = "", True
-    rejected: list[RejectedSource] = []
-    for item in read_records(dataset, source, options=dict(options)):
-        if isinstance(item, RejectedSource):
-            rejected.append(item)
-        elif level != "fov" or item.level == "fov":
-            if name is not None and name != item.dataset:
-                item = _renamed(item, name)
-            records.append(_with_scale(item, pixel_size_um))
-            # readers sort; what came from several data sets may have to be sorted again under another name
-            last, is_sorted = item.id, is_sorted and last <= item.id
-    return records if is_sorted else Packed(sorted(records, key=lambda r: r.id)), rejected
-
-
-def _renamed(record: ImageRecord, name: str) -> ImageRecord:
-    """The record as one of the data set `name`; its id and its FOV's begin with it."""
-
-    def again(i: str) -> str:
-        return f"{name}/{i.removeprefix(f'{record.dataset}/')}"
-
-    fov_id = again(record.fov_id) if record.fov_id else None
-    return replace(record, dataset=name, id=again(record.id), fov_id=fov_id)
 
 
 def _below(source: str, root: Path) -> str:
@@ -276,7 +228,7 @@ def _check_labels(plan: Plan | CellPlan, records: Iterable[ImageRecord]) -> None
 def _index_level(
     job: Job, level: str, records: Packed[ImageRecord], request: EncoderRequest, *, replaces: bool, cuts: bool
 ) -> None:
-    available = usual_channels(r.channels for r in records)
+    available = encoder_choice.usual_channels(r.channels for r in records)
     encoder = encoder_choice.choose(job.store, level, request, available=available, adding=False, cuts=cuts)
     plan = make_plan(job, encoder, records, replaces=replaces)
     _check_labels(plan, records)
@@ -301,7 +253,7 @@ def _index_cells(
     replaces: bool,
 ) -> None:
     """Find the cells of fields and embed them."""
-    available = usual_channels(r.channels for r in records)
+    available = encoder_choice.usual_channels(r.channels for r in records)
     # chosen before anything is searched, so that what cannot be embedded is told at once
     encoder = encoder_choice.choose(job.store, "cell", request, available=available, adding=False, cuts=True)
     plan = plan_cells(job, records, finding, replaces=replaces)

@@ -4,15 +4,15 @@ import hashlib
 import json
 import logging
 import os
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from locatlas.errors import ImageRejectedError, InputError
+from locatlas.errors import InputError
 from locatlas.indexer.commits import Commits
+from locatlas.indexer.dropped import PLACE_COLUMNS, is_dropped
 from locatlas.indexer.engines import Engine
 from locatlas.indexer.files.limits import VARIABLE
 from locatlas.indexer.pipeline import COMMIT_ROWS, Pending, Progress, Throttle, embed_pending
@@ -23,45 +23,18 @@ from locatlas.indexer.store.disk import bytes_of_images, require_space
 from locatlas.indexer.store.encoders import StoredEncoder
 from locatlas.indexer.store.ledger import FROM_PACK, Run, versions
 from locatlas.indexer.store.quarantine import Quarantine, rejection_id
-from locatlas.indexer.store.rows import is_cut, place_of, row_source, rows_of
+from locatlas.indexer.store.rows import is_cut, row_source, rows_of
 from locatlas.indexer.store.schema import image_table
 from locatlas.indexer.store.tables import Store
 from locatlas.indexer.store.tidy import FREED, MERGED, REMOVED, tidy
 from locatlas.indexer.summary import IndexSummary, Maintained
-from locatlas.models.crops import CropPlan, window
 from locatlas.models.encode import Encoder, load_encoder
 from locatlas.models.running import USUAL, Running
 from locatlas.models.runtimes import runtime_version
 
 _log = logging.getLogger(__name__)
 
-__all__ = ["PLACE_COLUMNS", "Job", "image_table", "is_dropped", "usual_channels"]
-
-PLACE_COLUMNS = ("box", "centroid", "nucleus_centroid", "touches_border", "height", "width", "pixel_size_um")
-"""Columns of `cells` that decide where a cell is cut, but for its mask."""
-
-
-def usual_channels(channels: Iterable[Sequence[str]]) -> tuple[str, ...]:
-    """The channels that most images have, which decide the passes of a new encoder; () where there are no images."""
-    counts = Counter(tuple(names) for names in channels)
-    return counts.most_common(1)[0][0] if counts else ()
-
-
-def is_dropped(row: Mapping[str, Any], crop: CropPlan | None) -> bool:
-    """Whether an encoder's crop plan makes no vector of a cell.
-
-    Args:
-        row: Of `cells`, with `PLACE_COLUMNS`, or of `fovs`.
-        crop: The encoder's plan.
-    """
-    if crop is None or crop.border != "drop" or not is_cut(row):
-        return False
-    place = place_of(row, with_mask=False)
-    try:
-        at = window(place, crop, height=row["height"], width=row["width"], pixel_size_um=row["pixel_size_um"])
-    except ImageRejectedError:
-        return False  # it cannot be cut at all, which is told of it when it is tried
-    return at.dropped
+__all__ = ["Job", "image_table"]
 
 
 def _program() -> str:

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from locatlas.errors import InputError
-from locatlas.indexer.job import PLACE_COLUMNS, Job, image_table, is_dropped
+from locatlas.indexer.dropped import PLACE_COLUMNS, is_dropped
+from locatlas.indexer.job import Job, image_table
 from locatlas.indexer.store.encoders import StoredEncoder
 from locatlas.indexer.store.quarantine import rejection_id
 from locatlas.indexer.store.rows import is_cut, row_source, rows_of

@@ -4,7 +4,6 @@ import copy
 import logging
 import math
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -17,14 +16,14 @@ from locatlas.models import batches, vit, weights
 from locatlas.models.compiled import compiled_network
 from locatlas.models.hardware import native_bf16, usable_device
 from locatlas.models.lanes import Lanes, lanes_here
-from locatlas.models.precision import full_float32, in_precision
+from locatlas.models.passes import Passes
+from locatlas.models.precision import in_precision
 from locatlas.models.resolving import resolve
 from locatlas.models.running import Prepare, Runtime
 from locatlas.models.runtimes import checked, openvino_network
 from locatlas.models.sending import Sent, sender
 from locatlas.models.spec import EncoderSpec
 from locatlas.models.transforms import network_input
-from locatlas.models.views import turned
 from locatlas.types import ChannelImage
 
 __all__ = ["Encoder", "load_encoder", "resolve"]
@@ -38,10 +37,6 @@ _BATCH_OPENVINO = 8
 
 _USUAL_IMAGES = 32
 """Images that are handed over at once as a rule (`pipeline.BATCH_IMAGES`), whole batches of every usual size."""
-
-_SIDE_BY_SIDE = 4096
-"""Patches an image beyond which passes follow each other, with all threads each: they take memory, and are long enough
-to be cut."""
 
 _PREPARED_AT_ONCE = 256
 """Images that `encode` holds ready in memory, 0.6 MB each at 224 px with three slots."""
@@ -126,12 +121,10 @@ class Encoder:
     ) -> None:
         self.spec = spec
         self.device = device
-        self._fits: int | None = None  # images per forward pass, once more were too many
         self._patch_px = vit.patch_px(network)
         self._batch = _BATCH_CUDA if device.type == "cuda" else _BATCH_CPU
         self._sender = sender(spec, device, self._patch_px, runtime, prepare)
-        self._tried: set[tuple[torch.Size, int]] = set()  # shapes of images, and numbers of them, that memory takes
-        self._network: Any  # a module, or what runs one
+        running: Any  # a module, or what runs one
         if runtime == "openvino":
             if device.type != "cpu":
                 message = f"runtime openvino is for the CPU, not for {device}"
@@ -139,9 +132,10 @@ class Encoder:
             self._batch = _BATCH_OPENVINO
             network = network.float().eval()  # it rounds to bf16 itself
             lanes = lanes_here(batch if batch > 0 else self._batch)
-            self._network = checked(openvino_network(network, spec, lanes=lanes), network, spec)
+            running = checked(openvino_network(network, spec, lanes=lanes), network, spec)
         else:
-            self._network = _by_torch(network, spec, device, runtime)
+            running = _by_torch(network, spec, device, runtime)
+        self._passes = Passes(spec, running, device, patch_px=self._patch_px)
         # a compiled network has its number of threads compiled in
         self._lanes = Lanes(self._batch) if device.type == "cpu" and runtime != "compiled" else None
         self._usual, self._batch = self._batch, self._chosen(batch, runtime)
@@ -161,7 +155,8 @@ class Encoder:
         image = torch.zeros(passes, len(spec.slots) + spec.needs_blank, edge, edge, device=self.device)
 
         def passed(batch: Tensor) -> object:
-            return self._forward(batch) if self._lanes is None else list(self._lanes.map(self._forward, [batch]))
+            forward = self._passes.forward
+            return forward(batch) if self._lanes is None else list(self._lanes.map(forward, [batch]))
 
         def measure() -> int:
             found = batches.measured(passed, image, self.device)
@@ -222,22 +217,11 @@ class Encoder:
             InputError: If the memory does not take a single image.
         """
         out = np.empty((len(inputs), self.spec.dim), dtype=np.float32)
-        size = batch_size or self._batch
-        by_shape: dict[torch.Size, list[int]] = {}
         # a question's image wants all cores; what is stored has them the same way each time
         lanes = None if batch_size == 1 and len(inputs) == 1 else self._lanes
         inputs = inputs if self._sender is None else self._sender.ready(inputs)
-        for i, tensor in enumerate(inputs):
-            by_shape.setdefault(tensor.shape, []).append(i)
-        for indices in by_shape.values():
-            start = 0
-            while start < len(indices):
-                size = size if self._fits is None else min(size, self._fits)
-                for rows, found in self._passed(inputs, indices[start:], size, lanes):
-                    if found is None:
-                        break
-                    out[rows] = found[: len(rows)]
-                    start += size
+        for rows, found in self._passes.over(inputs, size=batch_size or self._batch, lanes=lanes):
+            out[rows] = found[: len(rows)]
         if not np.isfinite(out).all():
             message = f"encoder {self.spec.name} gives numbers that are not finite: its weights are damaged"
             raise WeightsError(message)
@@ -270,63 +254,3 @@ class Encoder:
                 inputs = []
         done.append(self.encode_prepared(inputs, batch_size=batch_size))
         return np.concatenate(done)
-
-    def _passed(
-        self, inputs: Sequence[Tensor], indices: Sequence[int], size: int, lanes: Lanes | None
-    ) -> Iterable[tuple[Sequence[int], NDArray[np.float32] | None]]:
-        """Passes of so many images of one shape, side by side in lanes; the first of its kind alone, which may fail."""
-
-        def passed(rows: Sequence[int]) -> NDArray[np.float32] | None:
-            # matrix products pick their kernels by size: only batches of one size give an image the same bits in
-            # a run that was interrupted and continued
-            spare = [inputs[rows[0]]] * (size - len(rows))
-            return self._forward_or_halve(torch.stack([inputs[i] for i in rows] + spare))
-
-        shape = inputs[indices[0]].shape
-        if lanes is None or math.prod(shape[-2:]) > _SIDE_BY_SIDE * self._patch_px**2:
-            return [(indices[:size], passed(indices[:size]))]
-        if (shape, size) not in self._tried:
-            [found] = lanes.map(passed, [indices[:size]])
-            if found is not None:
-                self._tried.add((shape, size))
-            return [(indices[:size], found)]
-        cut = [indices[start : start + size] for start in range(0, len(indices), size)]
-        return zip(cut, lanes.map(passed, cut), strict=True)
-
-    def _forward_or_halve(self, batch: Tensor) -> NDArray[np.float32] | None:
-        """As `_forward`; None where the memory does not take the batch, and half of it is to be tried."""
-        try:
-            with full_float32(self.device):
-                return self._forward(batch)
-        except torch.OutOfMemoryError as error:
-            if len(batch) == 1:
-                message = (
-                    f"encoder {self.spec.name}: one image of {tuple(batch.shape[1:])} does not fit into the memory of "
-                    f"{self.device}; free some, or take a smaller encoder"
-                )
-                raise InputError(message) from error
-        # here, because the error keeps the tensors of the pass that failed
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        if self._fits is None:
-            logger.warning(
-                "%s: %d images at once do not fit into the memory of %s; goes on with %d, or fewer if need be, which "
-                "changes no more than rounding", self.spec.name, len(batch), self.device, len(batch) // 2
-            )  # fmt: skip
-        self._fits = len(batch) // 2
-        return None
-
-    @torch.inference_mode()
-    def _forward(self, batch: Tensor) -> NDArray[np.float32]:
-        """(b, passes, slots, h, w) -> (b, passes * d)."""
-        flat = batch.flatten(0, 1).to(device=self.device, dtype=torch.float32)
-        # cuDNN rounds float32 convolutions to TF32 unless told otherwise; "fp32" in a fingerprint must mean fp32
-        with _without_tf32() if self.device.type == "cuda" else nullcontext():
-            views = [self._network(turned(flat, view)).float() for view in range(self.spec.views)]
-        features = torch.stack(views).mean(dim=0).cpu()
-        embeddings: NDArray[np.float32] = features.reshape(batch.shape[0], -1).numpy()
-        return embeddings
-
-
-def _without_tf32() -> AbstractContextManager[None]:
-    return torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False)

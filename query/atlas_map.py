@@ -60,8 +60,9 @@ class AtlasMap(AtlasViews):
             InputError: If the method is not installed, or a parameter does not fit.
             AtlasLockedError: If the atlas cannot be written.
         """
-        from locatlas.query.map.make import MapRequest, make_map
+        from locatlas.query.map.make import make_map
         from locatlas.query.map.plot import plot_map
+        from locatlas.query.map.request import MapRequest
 
         params = {"n_neighbors": n_neighbors, "min_dist": min_dist, "perplexity": perplexity}
         request = MapRequest(

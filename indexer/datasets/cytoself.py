@@ -28,11 +28,7 @@ CELL_LINE = "HEK293T"
 def read(given: ReaderOptions) -> Iterator[ImageRecord | RejectedSource]:
     """A record per row of the arrays; see `registry.read_records`."""
     folder = given.folder
-    rejected: list[RejectedSource] = []
-
-    def reject(source: str, reason: str) -> None:
-        rejected.append(RejectedSource(source, reason, given.spec.name))
-
+    rejected, reject = given.rejecting()
     groups: dict[tuple[Path, str], dict[str, Path]] = {}
     for path in find_files(folder).files:
         match = FILE_NAME.fullmatch(path.name)

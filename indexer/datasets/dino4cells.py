@@ -45,11 +45,7 @@ def read(given: ReaderOptions) -> Iterator[ImageRecord | RejectedSource]:
         message = f"{given.root}: no CSV with the columns {', '.join(REQUIRED)}; name it with the option 'table'"
         raise InputError(message)
     table = open_table(path, required=REQUIRED)
-    rejected: list[RejectedSource] = []
-
-    def reject(source: str, reason: str) -> None:
-        rejected.append(RejectedSource(source, reason, given.spec.name))
-
+    rejected, reject = given.rejecting()
     order = given.choice("channel_order", CHANNEL_ORDERS, "rgby")
     vocabulary, labels = _label_columns(table)
     lookup = _Files(given, table.path.parent, files)

@@ -2,12 +2,12 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from locatlas.indexer.datasets.hpa_tables import Annotation, ImageRow, Tables, read_tables
-from locatlas.indexer.datasets.options import ReaderOptions
+from locatlas.indexer.datasets.options import ReaderOptions, Reject
 from locatlas.indexer.datasets.pixel_size import with_pixel_size
 from locatlas.indexer.datasets.scan import IMAGE_SUFFIXES, file_problem, find_files, in_order, make_id, shown
 from locatlas.indexer.records import ImageRecord, RejectedSource, Source
@@ -15,8 +15,6 @@ from locatlas.indexer.records import ImageRecord, RejectedSource, Source
 __all__ = ["COLOURS", "read"]
 
 logger = logging.getLogger(__name__)
-
-Reject = Callable[[str, str], None]
 
 # images.proteinatlas.org: {plate}_{well}_{fov}, sometimes a crop tag, for cut-out cells a number, then the stain.
 FILE_NAME = re.compile(
@@ -55,11 +53,7 @@ def read(given: ReaderOptions) -> Iterator[ImageRecord | RejectedSource]:
     """Records of all fields and cells below the root; see `registry.read_records`."""
     folder = given.folder
     found = find_files(folder)
-    rejected: list[RejectedSource] = []
-
-    def reject(source: str, reason: str) -> None:
-        rejected.append(RejectedSource(source, reason, given.spec.name))
-
+    rejected, reject = given.rejecting()
     tables = read_tables(given, found.files, reject)
     records = [
         record

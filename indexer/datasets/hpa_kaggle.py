@@ -2,12 +2,12 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from locatlas.errors import InputError
 from locatlas.indexer.datasets.hpa import COLOURS
-from locatlas.indexer.datasets.options import ReaderOptions
+from locatlas.indexer.datasets.options import ReaderOptions, Reject
 from locatlas.indexer.datasets.scan import file_problem, find_files, in_order, make_id, shown
 from locatlas.indexer.datasets.tables import find_table, open_table, rejected_rows
 from locatlas.indexer.labels import Vocabulary, get_vocabulary
@@ -16,8 +16,6 @@ from locatlas.indexer.records import ImageRecord, RejectedSource, Source
 __all__ = ["read"]
 
 logger = logging.getLogger(__name__)
-
-Reject = Callable[[str, str], None]
 
 FILE_NAME = re.compile(r"(?P<id>.+)_(?P<colour>red|green|blue|yellow)\.(?P<suffix>png|tiff?|jpe?g)", re.IGNORECASE)
 
@@ -32,11 +30,7 @@ def read(given: ReaderOptions) -> Iterator[ImageRecord | RejectedSource]:
     """Records of all images below the root; see `registry.read_records`."""
     folder = given.folder
     found = find_files(folder)
-    rejected: list[RejectedSource] = []
-
-    def reject(source: str, reason: str) -> None:
-        rejected.append(RejectedSource(source, reason, given.spec.name))
-
+    rejected, reject = given.rejecting()
     table = given.path("table") or find_table(found.files, lambda columns: _competition(columns) is not None)
     labels, vocabulary = _labels(table, reject) if table else ({}, None)
     logger.info("%s: labels from %s (%s)", folder, table or "nowhere", vocabulary.name if vocabulary else "unlabelled")

@@ -38,11 +38,7 @@ def read(given: ReaderOptions) -> Iterator[ImageRecord | RejectedSource]:
     """A record per row; see `registry.read_records`."""
     table = open_table(_manifest_file(given.root))
     _check_columns(table)
-    rejected: list[RejectedSource] = []
-
-    def reject(source: str, reason: str) -> None:
-        rejected.append(RejectedSource(source, reason, given.spec.name))
-
+    rejected, reject = given.rejecting()
     records = _records(given, table, reject)
     yield from in_order([*records, *rejected], given.roots[0])
 

@@ -2,12 +2,12 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from locatlas.errors import InputError
-from locatlas.indexer.datasets.options import ReaderOptions
+from locatlas.indexer.datasets.options import ReaderOptions, Reject
 from locatlas.indexer.datasets.pixel_size import with_pixel_size
 from locatlas.indexer.datasets.scan import IMAGE_SUFFIXES, file_problem, find_files, in_order, make_id, shown
 from locatlas.indexer.datasets.tables import open_table, rejected_rows
@@ -15,8 +15,6 @@ from locatlas.indexer.labels import UnknownLabels, get_vocabulary, parse_labels
 from locatlas.indexer.records import ImageRecord, RejectedSource, Source
 
 __all__ = ["read"]
-
-Reject = Callable[[str, str], None]
 
 logger = logging.getLogger(__name__)
 
@@ -46,11 +44,7 @@ def read(given: ReaderOptions) -> Iterator[ImageRecord | RejectedSource]:
     """Records of all fields below the root; see `registry.read_records`."""
     folder = given.folder
     found = find_files(folder)
-    rejected: list[RejectedSource] = []
-
-    def reject(source: str, reason: str) -> None:
-        rejected.append(RejectedSource(source, reason, given.spec.name))
-
+    rejected, reject = given.rejecting()
     table = given.path("annotations") or _annotation_file(folder, found.files)
     annotations = _annotations(table, reject) if table else {}
     logger.info("%s: annotations from %s", folder, table or "nowhere")

@@ -1,6 +1,6 @@
 """What a reader is given: its data set, the root, and checked options. Pure, apart from looking at the root."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,10 @@ from locatlas.indexer.units import positive_number
 if TYPE_CHECKING:
     from locatlas.indexer.datasets.registry import DatasetSpec
 
-__all__ = ["GENERAL_OPTIONS", "ReaderOptions"]
+__all__ = ["GENERAL_OPTIONS", "ReaderOptions", "Reject"]
+
+Reject = Callable[[str, str], None]
+"""Says of a source why it cannot be used."""
 
 GENERAL_OPTIONS = ("pixel_size_um", "roots")
 
@@ -47,6 +50,11 @@ class ReaderOptions:
             message = f"{self.root}: a folder is needed for the data set {self.spec.name!r}"
             raise InputError(message)
         return self.root
+
+    def rejecting(self) -> tuple[list[RejectedSource], Reject]:
+        """A list for sources that cannot be used, and what puts one there with its reason."""
+        rejected: list[RejectedSource] = []
+        return rejected, lambda source, reason: rejected.append(RejectedSource(source, reason, self.spec.name))
 
     def path(self, name: str) -> Path | None:
         """A file given as an option, None where it is not given.

@@ -30,11 +30,7 @@ def read(given: ReaderOptions) -> Iterator[ImageRecord | RejectedSource]:
     """A record per cell of every .h5sc file; see `registry.read_records`."""
     files = find_files(given.root).files if given.root.is_dir() else [given.root]
     meanings = _meanings(given)
-    rejected: list[RejectedSource] = []
-
-    def reject(source: str, reason: str) -> None:
-        rejected.append(RejectedSource(source, reason, given.spec.name))
-
+    rejected, reject = given.rejecting()
     records: list[ImageRecord] = []
     for path in files:
         if path.suffix.lower() != SUFFIX:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from locatlas.errors import ImageRejectedError
 from locatlas.indexer.files import images
-from locatlas.indexer.files.decoders import NO_ANSWER, decoders
+from locatlas.indexer.files.decoder_process import NO_ANSWER
+from locatlas.indexer.files.decoders import decoders
 from locatlas.indexer.files.h5sc import CellFile
 from locatlas.indexer.records import ImageRecord
 from locatlas.types import ChannelImage

@@ -8,7 +8,6 @@ from typing import Any
 from locatlas.errors import InputError
 from locatlas.indexer import encoder_choice
 from locatlas.indexer.encoder_choice import EncoderRequest
-from locatlas.indexer.job import usual_channels
 from locatlas.indexer.store import encoders
 from locatlas.indexer.store.rows import rows_of
 from locatlas.indexer.store.schema import image_table
@@ -73,7 +72,7 @@ def named_encoder(store: Store, level: str, name: str | None) -> EncoderSpec:
         return found.spec
     columns = ["sources", "channels", *(["box"] if level == "cell" else [])]
     rows = list(rows_of(store.read(image_table(level), columns)))
-    available = usual_channels(row["channels"] for row in rows if row["sources"])
+    available = encoder_choice.usual_channels(row["channels"] for row in rows if row["sources"])
     cuts = any(row.get("box") is not None for row in rows)
     request = EncoderRequest(name=name)
     return encoder_choice.choose(store, level, request, available=available, adding=True, cuts=cuts).spec

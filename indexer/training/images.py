@@ -10,8 +10,8 @@ from typing import Any, Self
 from torch import Tensor
 
 from locatlas.errors import ImageRejectedError, InputError
+from locatlas.indexer.dropped import is_dropped
 from locatlas.indexer.files.fields import SharedFields
-from locatlas.indexer.job import is_dropped
 from locatlas.indexer.memory import usable_memory
 from locatlas.indexer.pipeline import Progress
 from locatlas.indexer.pixel_cache.reading import PixelCache, read_row

@@ -7,6 +7,7 @@ import rich_click as click
 
 from locatlas.cli.asking_options import MAP_LABELS, query_options, together_options
 from locatlas.cli.common import atlas_option, emit_json, json_option, notice, print_table
+from locatlas.cli.scoring_options import TEMPERATURE
 
 _SHOWN = 50
 """Rows of a table on the screen."""
@@ -51,7 +52,7 @@ def neighbors_command(
 @query_options
 @click.option("-k", type=click.IntRange(min=1), help="Neighbors that vote; default: 20, or as many as there are.")
 @click.option("--weights", type=click.Choice(["uniform", "distance", "softmax"]), default="softmax", show_default=True)
-@click.option("--temperature", default=0.07, show_default=True, type=click.FloatRange(min=0, min_open=True))
+@TEMPERATURE
 @click.option("--threshold", default=0.5, show_default=True, type=click.FloatRange(0, 1, min_open=True),
               help="Share of the vote from which a localization is predicted; the top one always is.")  # fmt: skip
 @together_options

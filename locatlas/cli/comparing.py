@@ -16,6 +16,7 @@ from locatlas.cli.common import (
     trained_on_line,
     write_csv,
 )
+from locatlas.cli.scoring_options import TEMPERATURE
 
 
 @click.command("compare")
@@ -57,7 +58,7 @@ from locatlas.cli.common import (
     show_default=True,
     help="Of the votes.",
 )
-@click.option("--temperature", default=0.07, show_default=True, type=click.FloatRange(min=0, min_open=True))
+@TEMPERATURE
 @LABEL_SOURCE
 @MAP_LABELS
 @profile_options

@@ -38,7 +38,8 @@ def map_command(atlas: Path, plot: Path | None, *, refit: bool, as_json: bool, *
     """
     from locatlas.query.asking.shelf import Shelf
     from locatlas.query.atlas import open_atlas
-    from locatlas.query.map.make import MapRequest, make_map
+    from locatlas.query.map.make import make_map
+    from locatlas.query.map.request import MapRequest
 
     params = {name: asked.pop(name) for name in ("n_neighbors", "min_dist", "perplexity")}
     with written(atlas, "map"):

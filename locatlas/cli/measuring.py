@@ -26,6 +26,7 @@ from locatlas.cli.common import (
     trained_on_line,
     write_csv,
 )
+from locatlas.cli.scoring_options import GROUP, LABELS, NEVER_VOTES, TEMPERATURE, THRESHOLD
 
 
 @click.command("sweep")
@@ -36,7 +37,7 @@ from locatlas.cli.common import (
     metavar="K,...",
     help="Default: 1,3,5,10,20,50,100,200 as far as there are references enough.",
 )
-@click.option("--group", default="protein", show_default=True, help="Column that must not be split.", metavar="NAME")
+@GROUP
 @click.option(
     "--protocol", type=click.Choice(["leave-group-out", "kfold"]), default="leave-group-out", show_default=True
 )
@@ -50,23 +51,11 @@ from locatlas.cli.common import (
     show_default=True,
     help="May be given several times.",
 )
-@click.option("--temperature", default=0.07, show_default=True, type=click.FloatRange(min=0, min_open=True))
-@click.option("--threshold", default=0.5, show_default=True, type=click.FloatRange(0, 1, min_open=True))
-@click.option(
-    "--labels",
-    type=click.Choice(["single", "multi"]),
-    default="single",
-    show_default=True,
-    help="single: images with exactly one localization; multi: all that have any.",
-)
+@TEMPERATURE
+@THRESHOLD
+@LABELS
 @LEVEL
-@click.option(
-    "--exclude",
-    type=click.Choice(["self", "fov", "protein"]),
-    default="protein",
-    show_default=True,
-    help="What else never votes, beside the query's group.",
-)
+@NEVER_VOTES
 @LABEL_SOURCE
 @MAP_LABELS
 @profile_options

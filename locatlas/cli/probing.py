@@ -16,6 +16,7 @@ from locatlas.cli.common import (
     trained_on_line,
 )
 from locatlas.cli.progress import progress_bar
+from locatlas.cli.scoring_options import GROUP, LABELS
 
 
 def _shares(ctx: click.Context, param: click.Parameter, value: str) -> tuple[float, ...]:
@@ -39,15 +40,9 @@ def _shares(ctx: click.Context, param: click.Parameter, value: str) -> tuple[flo
     show_default=True,
     help="linear; mlp: d-512-256-classes with dropout; wide: one hidden layer of 1024.",
 )
-@click.option(
-    "--labels",
-    type=click.Choice(["single", "multi"]),
-    default="single",
-    show_default=True,
-    help="single: images with exactly one localization; multi: all that have any.",
-)
+@LABELS
 @click.option("--loss", type=click.Choice(["ce", "bce", "focal"]), help="Default: ce for single, bce for multi.")
-@click.option("--group", default="protein", show_default=True, help="Column that must not be split.", metavar="NAME")
+@GROUP
 @click.option("--folds", default=5, show_default=True, type=click.IntRange(min=2), help="Of groups.")
 @click.option(
     "--fractions",

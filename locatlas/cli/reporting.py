@@ -8,6 +8,7 @@ import rich_click as click
 from locatlas.cli.asking_options import ENCODER, LABEL_SOURCE, MAP_LABELS, WHERE, training_options
 from locatlas.cli.common import atlas_option, emit_json, interval, json_option, notice, number_list
 from locatlas.cli.progress import progress_bar
+from locatlas.cli.scoring_options import GROUP, LABELS, NEVER_VOTES, TEMPERATURE, THRESHOLD
 
 
 @click.command("report")
@@ -29,29 +30,17 @@ from locatlas.cli.progress import progress_bar
     type=click.IntRange(min=1),
     help="Neighbors that vote for confusion matrix, classes and galleries. Default: 10, or the largest below.",
 )
-@click.option("--group", default="protein", show_default=True, help="Column that must not be split.", metavar="NAME")
+@GROUP
 @click.option(
     "--protocol", type=click.Choice(["leave-group-out", "kfold"]), default="leave-group-out", show_default=True
 )
 @click.option("--folds", default=5, show_default=True, type=click.IntRange(min=2), help="Of kfold.")
 @click.option("--seed", default=0, show_default=True, type=int, help="Of folds and bootstrap.")
 @click.option("--weights", type=click.Choice(["uniform", "distance", "softmax"]), default="uniform", show_default=True)
-@click.option("--temperature", default=0.07, show_default=True, type=click.FloatRange(min=0, min_open=True))
-@click.option("--threshold", default=0.5, show_default=True, type=click.FloatRange(0, 1, min_open=True))
-@click.option(
-    "--labels",
-    type=click.Choice(["single", "multi"]),
-    default="single",
-    show_default=True,
-    help="single: images with exactly one localization; multi: all that have any.",
-)
-@click.option(
-    "--exclude",
-    type=click.Choice(["self", "fov", "protein"]),
-    default="protein",
-    show_default=True,
-    help="What else never votes, beside the query's group.",
-)
+@TEMPERATURE
+@THRESHOLD
+@LABELS
+@NEVER_VOTES
 @LABEL_SOURCE
 @MAP_LABELS
 @WHERE

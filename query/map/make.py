@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from locatlas.errors import AtlasLockedError, InputError, UnknownNameError
+from locatlas.errors import AtlasLockedError, InputError
 from locatlas.indexer.allocator import give_pages_back
 from locatlas.indexer.store.aligned import one_array, rows_in
 from locatlas.indexer.store.arrow_numbers import as_arrow
@@ -25,77 +25,20 @@ from locatlas.query.asking.subjects import Subject
 from locatlas.query.asking.view import View
 from locatlas.query.map.neighbors import FEWEST, tsne, umap
 from locatlas.query.map.projection import Pca, fit_pca, place_among
-from locatlas.query.map.stored import AS_OF, METHODS, MapPoints, points_of, unit_digests, vectors_state
+from locatlas.query.map.request import MapRequest
+from locatlas.query.map.stored import AS_OF, MapPoints, points_of, unit_digests, vectors_state
 from locatlas.query.search.exact import search
 from locatlas.query.search.unit import Prepared
 
-__all__ = ["MapRequest", "MapResult", "make_map"]
+__all__ = ["MapResult", "make_map"]
 
 LATER_NEIGHBORS = 15
 """Neighbors that a later point is placed by, where the method has no projection of its own."""
 
-DEFAULTS: Mapping[str, Mapping[str, Any]] = {
-    "pca": {},
-    "umap": {"n_neighbors": 15, "min_dist": 0.1},
-    "tsne": {"perplexity": 30.0},
-}
-"""Parameters by method: those of the libraries."""
-
 _ROWS_AT_ONCE = 4096
-
-RANGES: Mapping[str, tuple[float, float]] = {"n_neighbors": (2, 1000), "min_dist": (0, 1), "perplexity": (2, 1000)}
 
 Tell = Callable[[str], None]
 Action = Literal["drawn", "placed", "unchanged"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MapRequest:
-    """What map is wanted.
-
-    Attributes:
-        level: "fov", "cell" or "protein"; None for the first image level the atlas has.
-        of: At level protein, which images proteins are made of.
-        encoder: Name or fingerprint; None for the current one.
-        method: "pca", "umap" or "tsne".
-        seed: Of all that is drawn at random; pca draws nothing.
-        params: Of the method, by name; None and absent ones are its defaults.
-        refit: Draw all points anew, though some could be placed.
-        map_labels: Map that brings localizations, which a figure shows, into one vocabulary; the points are the same.
-    """
-
-    level: str | None = None
-    of: str | None = None
-    encoder: str | None = None
-    method: str = "pca"
-    seed: int = 0
-    params: Mapping[str, Any]
-    refit: bool = False
-    map_labels: str | None = None
-
-    def asked(self) -> dict[str, Any]:
-        """The method's parameters, all of them.
-
-        Raises:
-            UnknownNameError: If there is no such method.
-            InputError: If it does not take a parameter, or one makes no sense.
-        """
-        if self.method not in METHODS:
-            raise UnknownNameError("method", self.method, METHODS)
-        if not 0 <= self.seed < 1 << 32:
-            message = f"seed {self.seed}: a whole number from 0 to 2^32 - 1 needed"
-            raise InputError(message)
-        given = {name: value for name, value in self.params.items() if value is not None}
-        if other := sorted(given.keys() - DEFAULTS[self.method].keys()):
-            takes = ", ".join(DEFAULTS[self.method]) or "none"
-            message = f"{other[0]} is no parameter of {self.method} (it takes {takes})"
-            raise InputError(message)
-        for name, value in given.items():
-            low, high = RANGES[name]
-            if isinstance(value, bool) or not low <= value <= high:
-                message = f"{name} {value}: a number from {low} to {high} needed"
-                raise InputError(message)
-        return {**DEFAULTS[self.method], **given}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

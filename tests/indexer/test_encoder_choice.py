@@ -8,7 +8,7 @@ import pytest
 
 from locatlas.errors import EncoderMismatchError, InputError
 from locatlas.indexer import encoder_choice
-from locatlas.indexer.encoder_choice import EncoderRequest, choose
+from locatlas.indexer.encoder_choice import EncoderRequest, choose, usual_channels
 from locatlas.indexer.store.encoders import StoredEncoder, put
 from locatlas.indexer.store.tables import Store
 from locatlas.models import registry, vit
@@ -23,6 +23,11 @@ def pick(empty: Store) -> Callable[..., StoredEncoder]:
         return choose(empty, "fov", request or EncoderRequest(), available=STAINS, adding=adding)
 
     return call
+
+
+def test_the_usual_channels_are_those_of_most_images() -> None:
+    assert usual_channels([("a",), ("a", "b"), ["a", "b"]]) == ("a", "b")
+    assert usual_channels([]) == ()
 
 
 def test_a_new_atlas_takes_the_default_encoder_and_an_old_one_its_own(

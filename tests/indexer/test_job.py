@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from locatlas.errors import InputError
-from locatlas.indexer.job import Job, usual_channels
+from locatlas.indexer.job import Job
 from locatlas.indexer.records import ImageRecord, Source
 from locatlas.indexer.store import encoders
 from locatlas.indexer.store.encoders import StoredEncoder
@@ -47,11 +47,6 @@ def ids(job: Job, encoder: StoredEncoder) -> list[str]:
 
 
 NEW = StoredEncoder("fov", spec(1), "building")
-
-
-def test_the_usual_channels_are_those_of_most_images() -> None:
-    assert usual_channels([("a",), ("a", "b"), ["a", "b"]]) == ("a", "b")
-    assert usual_channels([]) == ()
 
 
 def test_a_new_attempt_needs_another_file_declaration_encoder_or_program(job: Job) -> None:

@@ -185,8 +185,8 @@ class Narrow(nn.Module):
 
 def narrow(takes: int) -> tuple[Encoder, Narrow]:
     encoder = load_encoder(resolve(PICO), device="cpu")
-    network = Narrow(encoder._network, takes)
-    encoder._network = network
+    network = Narrow(encoder._passes.network, takes)
+    encoder._passes.network = network
     return encoder, network
 
 

@@ -140,17 +140,17 @@ def test_vectors_have_the_same_bits_on_any_number_of_cores_and_whatever_runs_bes
 def test_large_images_and_that_of_a_question_have_all_threads(
     monkeypatch: pytest.MonkeyPatch, edge: int, batch_size: int | None, beside: bool
 ) -> None:
-    monkeypatch.setattr("locatlas.models.encode._SIDE_BY_SIDE", 9)
+    monkeypatch.setattr("locatlas.models.passes._SIDE_BY_SIDE", 9)
     spec = resolve("locatlas_pico.untrained").with_changes(resize="none_pad_to_patch")
     encoder = load_encoder(spec, device="cpu")
     threads: set[int] = set()
-    real = encoder._network
+    real = encoder._passes.network
 
     def noted(batch: torch.Tensor) -> torch.Tensor:
         threads.add(torch.get_num_threads())
         found: torch.Tensor = real(batch)
         return found
 
-    encoder._network = noted
+    encoder._passes.network = noted
     encoder.encode_prepared([torch.zeros(1, len(spec.slots), edge, edge)], batch_size=batch_size)
     assert threads == {1 if beside else 2}

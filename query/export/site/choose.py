@@ -1,8 +1,8 @@
 """What a site is to hold: levels, encoder, proteins, and the images that have a page. Asks the API."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 from locatlas.errors import InputError, UnknownNameError
 from locatlas.indexer.store.encoders import StoredEncoder, current, find
@@ -79,6 +79,23 @@ class Choice:
     def levels(self) -> tuple[str, ...]:
         """Those that can be asked, the protein's own where there is any, as the page lists them."""
         return ("protein", *self.asked) if self.asked and self.proteins else self.asked
+
+    def maps(self) -> list[dict[str, Any]]:
+        """Stored maps of the encoders and levels, as the status lists them, the last made first."""
+        usual = self.of or (self.asked[0] if self.asked else None)
+        prints = {level: one.fingerprint for level, one in self.encoders.items()}
+        found = [
+            kept
+            for kept in self.status["stored"]["maps"]
+            if kept["fingerprint"] == prints.get(kept["of"] or kept["level"])
+            and kept["level"] in self.levels
+            and kept["of"] in (None, usual)
+        ]
+        return sorted(found, key=lambda kept: str(kept["at"]), reverse=True)
+
+    def without_images(self) -> Self:
+        """The same with no image of any protein: what a protein alone takes."""
+        return replace(self, images={name: [] for name in self.images}, left_out=0)
 
 
 async def choose(api: Api, request: SiteRequest) -> Choice:

@@ -135,8 +135,8 @@ class _Writer:
             picture = await self._picture(one, self._px(one["level"]))
             size += (len(repr(said)) + len(picture or b"")) / max(1, len(sample))
         named = choice.proteins[:: max(1, len(choice.proteins) // _SAMPLE)]
-        each = [len(repr(await answers.protein_pack(self._api, _without_images(choice), one))) for one in named]
-        points = sum(kept["points"] for kept in _maps_of(choice))
+        each = [len(repr(await answers.protein_pack(self._api, choice.without_images(), one))) for one in named]
+        points = sum(kept["points"] for kept in choice.maps())
         total = size * len(pages) + sum(each) / max(1, len(each)) * len(choice.proteins) + _POINT_BYTES * points
         files = len(choice.proteins) + len(pages)
         self._folder.check(files, int(total))
@@ -174,7 +174,7 @@ class _Writer:
     async def maps(self) -> dict[str, list[str]]:
         """Write the stored maps of the encoders, and votes on their points; methods by level, the last made first."""
         methods: dict[str, list[str]] = {}
-        for kept in _maps_of(self._choice):
+        for kept in self._choice.maps():
             level, method = kept["level"], kept["method"]
             ask = {"encoder": self._choice.encoder(kept["of"] or level), "map_labels": self._choice.map_labels}
             text = await answers.table_text(self._api, "points", level=level, method=method, **ask)
@@ -270,28 +270,6 @@ def _in_order(images: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(images, key=lambda one: (one["level"] != "fov", one["id"]))
 
 
-def _without_images(choice: Choice) -> Choice:
-    """The same with no image of any protein: what a protein alone takes."""
-    empty: dict[str | None, list[dict[str, Any]]] = {name: [] for name in choice.images}
-    return Choice(
-        choice.request, choice.status, choice.shown, choice.asked, choice.encoders, choice.of, choice.proteins, empty
-    )
-
-
-def _maps_of(choice: Choice) -> list[dict[str, Any]]:
-    """Stored maps of the encoders and levels of the site, the last made first."""
-    usual = choice.of or (choice.asked[0] if choice.asked else None)
-    prints = {level: one.fingerprint for level, one in choice.encoders.items()}
-    found = [
-        kept
-        for kept in choice.status["stored"]["maps"]
-        if kept["fingerprint"] == prints.get(kept["of"] or kept["level"])
-        and kept["level"] in choice.levels
-        and kept["of"] in (None, usual)
-    ]
-    return sorted(found, key=lambda kept: str(kept["at"]), reverse=True)
-
-
 def _status(api: Api, choice: Choice) -> dict[str, Any]:
     """The status as the site has it: what it does not hold is not listed, and nobody writes to it."""
     prints = {(level, one.fingerprint) for level, one in choice.encoders.items()}
@@ -300,7 +278,7 @@ def _status(api: Api, choice: Choice) -> dict[str, Any]:
         **choice.status,
         "levels": levels,
         "encoders": [one for one in choice.status["encoders"] if (one["level"], one["fingerprint"]) in prints],
-        "stored": {**choice.status["stored"], "maps": _maps_of(choice)},
+        "stored": {**choice.status["stored"], "maps": choice.maps()},
         "stale": [without_paths(line, api.desk.hidden()) for line in choice.status["stale"]],
         "being_written": False,
     }

@@ -13,9 +13,10 @@ from sklearn.manifold import trustworthiness
 from locatlas.errors import InputError
 from locatlas.indexer.store.tables import Store
 from locatlas.query.asking.shelf import Shelf
-from locatlas.query.map.make import MapRequest, MapResult, make_map
+from locatlas.query.map.make import MapResult, make_map
 from locatlas.query.map.neighbors import tsne, umap
 from locatlas.query.map.projection import fit_pca
+from locatlas.query.map.request import MapRequest
 from locatlas.query.search.unit import prepare
 from tests.query.made_atlas import make_atlas
 from tests.query.map.test_stored import add_fields, unit

@@ -19,8 +19,9 @@ from locatlas.indexer.store.tables import Store
 from locatlas.query.asking.shelf import Shelf
 from locatlas.query.atlas import open_atlas
 from locatlas.query.map import make as map_make
-from locatlas.query.map.make import MapRequest, MapResult, make_map
+from locatlas.query.map.make import MapResult, make_map
 from locatlas.query.map.projection import fit_pca, place_among
+from locatlas.query.map.request import MapRequest
 from locatlas.query.map.stored import read_map, unit_digests
 from locatlas.query.search.exact import search
 from locatlas.query.search.unit import normalize, prepare

@@ -1,5 +1,6 @@
 """Fixtures for all tests: a seeded generator, and the real data where they are present."""
 
+import itertools
 import os
 import signal
 from collections.abc import Iterator
@@ -89,9 +90,21 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCATLAS_PROGRESS", "none")
 
 
+@pytest.fixture(scope="session")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folders that are there; pytest would look through those of all tests for the name of each."""
+    base = tmp_path_factory.mktemp("homes")
+
+    def made(n: int) -> Path:
+        (base / str(n)).mkdir()
+        return base / str(n)
+
+    return map(made, itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """A LOCATLAS_HOME of its own for every test, so that none sees a user's encoders."""
-    folder = tmp_path_factory.mktemp("locatlas-home")
+    folder = next(homes)
     monkeypatch.setenv("LOCATLAS_HOME", str(folder))
     return folder

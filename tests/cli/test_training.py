@@ -151,12 +151,12 @@ def main(*arguments):
 
 
 @pytest.mark.parametrize("by", ["forks", pytest.param("torchrun", marks=pytest.mark.slow)])
-def test_two_processes_train_one_encoder_and_the_first_writes_it(by: str, atlas: Path, forks: Forks) -> None:
+def test_two_processes_train_one_encoder_and_the_first_writes_it(by: str, atlas: Path, commands: Forks) -> None:
     command = [
         "finetune", "--atlas", str(atlas), "--steps", "2", "--batch-size", "6", "--device", "cpu", "--json",
     ]  # fmt: skip
     if by == "forks":
-        done = forks.run(MAIN + OF_EACH_RANK, *command, environment=torchrun())
+        done = commands.run(MAIN + OF_EACH_RANK, *command, environment=torchrun())
     else:
         started = [
             sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d",

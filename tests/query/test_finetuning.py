@@ -229,8 +229,8 @@ for _ in range(2):  # each in a process of its own; forked, because importing ta
 """
 
 
-def test_a_training_that_was_killed_continues_to_the_same_weights(atlas: Path, forks: Forks) -> None:
-    ended = forks.run(KILLED, atlas, torch.get_num_threads())
+def test_a_training_that_was_killed_continues_to_the_same_weights(atlas: Path, commands: Forks) -> None:
+    ended = commands.run(KILLED, atlas, torch.get_num_threads())
     [killed] = registry.list_encoders("*supervised*")
     assert ended.stdout.split() == [str(-signal.SIGKILL), killed.weights_sha256, "0"], ended.stderr
     log = read_log(locatlas_home() / "runs" / killed.name / "log.jsonl")

@@ -33,11 +33,11 @@ def lines_of(log: Path) -> list[dict]:
     return [{name: value for name, value in line.items() if name != "images_per_s"} for line in read_log(log)]
 
 
-def test_two_processes_take_the_steps_of_one(tmp_path: Path, forks: Forks) -> None:
+def test_two_processes_take_the_steps_of_one(tmp_path: Path, commands: Forks) -> None:
     settings = {"plan": {**PLAN, "accumulate": 2}, "objective": {"scores": [0.1, 0.5, 0.2, 0.1, 0.1, 0.1]}}
     settings["plan"] |= {"validate_every": 1, "patience": 3}
     environment = {**torchrun(), "RUN": json.dumps(settings)}
-    both = forks.run(MAIN + OF_EACH_RANK, tmp_path, environment=environment)
+    both = commands.run(MAIN + OF_EACH_RANK, tmp_path, environment=environment)
     assert both.returncode == 0, both.stderr
     alone = Regression(scores=[0.1, 0.5, 0.2, 0.1, 0.1, 0.1])
     result = train(alone, TrainingPlan(**PLAN, validate_every=1, patience=3), tmp_path / "alone")
@@ -55,10 +55,10 @@ def test_two_processes_take_the_steps_of_one(tmp_path: Path, forks: Forks) -> No
             assert mine["metrics"] == pytest.approx(theirs["metrics"], rel=1e-4, abs=1e-6)
 
 
-def test_after_kill_9_a_resumed_run_is_bit_for_bit_the_one_that_was_not_killed(tmp_path: Path, forks: Forks) -> None:
+def test_after_kill_9_a_resumed_run_is_bit_for_bit_the_one_that_was_not_killed(tmp_path: Path, commands: Forks) -> None:
     plan = {**PLAN, "checkpoint_every_s": 0.0}
     settings = {"plan": plan, "objective": {"dropout": 0.3}, "kill_after": 4}
-    ended = forks.run(f"{MAIN}\nmain()", tmp_path / "cut", environment={"RUN": json.dumps(settings)})
+    ended = commands.run(f"{MAIN}\nmain()", tmp_path / "cut", environment={"RUN": json.dumps(settings)})
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     # what a kill in the middle of a line and of a checkpoint leaves
     with (tmp_path / "cut" / "log.jsonl").open("ab") as file:

@@ -202,7 +202,7 @@ def register(target: Path, architecture: str, given: Path | None) -> str:
     registry.add(
         "bench.vits", weights=weights, architecture=architecture, slots=SLOTS, input_px=SIZE, intensity="standardize"
     )
-    network = load_encoder(resolve("bench.vits", precision="fp32"), device="cpu")._network
+    network = load_encoder(resolve("bench.vits", precision="fp32"), device="cpu")._passes.network
     save(vit.weights_module(network), target)
     return "bench.vits"
 

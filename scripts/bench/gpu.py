@@ -83,7 +83,7 @@ def alone(
         for size in sizes if runtime == "torch" else {sizes[0], sizes[-1]}:
             batch = torch.randn(size, 1, len(SLOTS), SIZE, SIZE, device=device)
             try:
-                took = seconds(lambda e=encoder, b=batch: e._forward(b), device, rounds, 0.2)  # type: ignore[misc]
+                took = seconds(lambda e=encoder, b=batch: e._passes.forward(b), device, rounds, 0.2)  # type: ignore[misc]
             except torch.OutOfMemoryError:
                 rows.append({"way": f"{precision} {runtime}", "batch": size, "images_per_s": "out of memory"})
                 break

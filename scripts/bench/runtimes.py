@@ -40,7 +40,7 @@ def alone(name: str, ways: Sequence[tuple[str, str]], n: int, rounds: int) -> li
             encoder = load_encoder(spec, device="cpu", runtime=runtime)  # type: ignore[arg-type]
             works[f"{runtime} {precision}", threads] = lambda e=encoder: e.encode_prepared(inputs)
             works[f"{runtime} {precision}", threads]()  # converts, and starts threads
-        plain = load_encoder(resolve(name, precision="fp32"), device="cpu")._network
+        plain = load_encoder(resolve(name, precision="fp32"), device="cpu")._passes.network
 
         def autocast(network: Any = plain) -> None:
             with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):

@@ -155,7 +155,7 @@ def test_a_bad_image_is_named_by_its_place(pico: Encoder, images: list) -> None:
 def test_a_network_that_gives_nan_is_never_believed(pico: Encoder, images: list) -> None:
     broken = load_encoder(smaller(resolve(PICO)), device="cpu")  # type: ignore[arg-type]
     with torch.no_grad():
-        next(broken._network.parameters()).fill_(torch.nan)
+        next(broken._passes.network.parameters()).fill_(torch.nan)
     with pytest.raises(WeightsError, match="not finite"):
         broken.encode(images)
 

@@ -16,8 +16,8 @@ import pytest
 import tifffile
 
 from locatlas.errors import ImageRejectedError, InputError, LocatlasError
+from locatlas.indexer.files import decoder_process as module
 from locatlas.indexer.files import decoder_worker, decoding
-from locatlas.indexer.files import decoders as module
 from locatlas.indexer.files.decoders import Decoders
 from locatlas.indexer.index import index
 from locatlas.indexer.records import ImageRecord, Source

@@ -208,10 +208,17 @@ def check_fit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> 
         if tensors[name].shape != expected[name].shape
     ]:
         faults.append(f"shapes differ: {shown(differing)}")
-    if not faults and (broken := [name for name in both if not torch.isfinite(tensors[name]).all()]):
+    if not faults and (broken := [name for name in both if not _is_finite(tensors[name])]):
         faults.append(f"not finite: {shown(broken)}")
     if faults:
         raise WeightsError("; ".join(faults))
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Whether all numbers are: the least and the largest of some are not, where any is not."""
+    if not tensor.numel() or not tensor.is_floating_point():
+        return bool(torch.isfinite(tensor).all())
+    return bool(torch.isfinite(torch.stack(tensor.aminmax())).all())  # a quarter of the time
 
 
 def shown(names: Any, limit: int = 20) -> str:

@@ -24,7 +24,6 @@ _PACKAGES = (
     "locatlas",
     "torch",
     "timm",
-    "lancedb",
     "pylance",
     "pyarrow",
     "numpy",

@@ -13,8 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import lancedb.merge
-import lancedb.table
+from lance.dataset import LanceDataset, MergeInsertBuilder
 
 from locatlas.cli import main
 from locatlas.indexer import embed, index, job, pipeline
@@ -28,8 +27,8 @@ STEPS: dict[str, tuple[Any, str]] = {
     "read": (PlainEncoder, "prepare"),  # in a thread
     "encode": (PlainEncoder, "encode_prepared"),
     "list": (Store, "read"),
-    "commit": (lancedb.merge.LanceMergeInsertBuilder, "execute"),
-    "delete": (lancedb.table.LanceTable, "delete"),
+    "commit": (MergeInsertBuilder, "execute"),
+    "delete": (LanceDataset, "delete"),
     "compact": (Store, "compact"),
 }
 

@@ -77,9 +77,10 @@ class _EndedError(Exception):
 
 
 class _Decoder:
-    """One process; used by one thread at a time."""
+    """One process; used by one thread at a time. It may still be starting: its first request waits for that."""
 
     def __init__(self, command: Sequence[str]) -> None:
+        self._is_ready = False
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
         # one thread each: many decode at once, and a pool of threads reserves memory that the limit would count
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -101,10 +102,6 @@ class _Decoder:
                 with suppress(OSError):  # a user has a share of such memory; beyond it a pipe is slower, as it was made
                     fcntl.fcntl(self._from, _F_SETPIPE_SZ, _PIPE_BYTES)
             os.set_blocking(self._to, False)
-            self._answer(time.monotonic() + START_S)
-        except _EndedError as error:
-            message = f"the process that decodes images cannot be started: {error}"
-            raise LocatlasError(message) from error
         except BaseException:  # a stop (KeyboardInterrupt) too must not leave a process behind; raised again
             self.close(wait_s=0)
             raise
@@ -114,7 +111,15 @@ class _Decoder:
 
         Raises:
             _EndedError: If the process ended instead; it cannot be used any more.
+            LocatlasError: If it ended while it was starting.
         """
+        if not self._is_ready:
+            try:
+                self._answer(time.monotonic() + START_S)
+            except _EndedError as error:
+                message = f"the process that decodes images cannot be started: {error}"
+                raise LocatlasError(message) from error
+            self._is_ready = True
         body = json.dumps(request).encode()
         deadline = time.monotonic() + limits().decoder_seconds + GRACE_S
         self._write(memoryview(LENGTH.pack(len(body)) + body), deadline)
@@ -238,6 +243,18 @@ class Decoders:
         self._idle: list[_Decoder] = []
         self._lock = Lock()
 
+    def start(self, n: int) -> None:
+        """Let n processes be there or on their way, and do not wait for them.
+
+        Args:
+            n: >= 0. One that cannot be started is told of when an image is asked for.
+        """
+        with self._lock:
+            missing = min(n, KEPT) - len(self._idle)
+        with suppress(OSError):
+            for _ in range(missing):
+                self._give_back(self._begun())
+
     def ask(self, request: Mapping[str, Any], *, named: str) -> tuple[dict[str, Any], NDArray[Any] | None]:
         """The answer to a request. One that ends its process is tried once more, in a new one.
 
@@ -281,6 +298,9 @@ class Decoders:
         with self._lock:
             if self._idle and not anew:
                 return self._idle.pop()
+        return self._begun()
+
+    def _begun(self) -> _Decoder:
         # paths of a checkout, of an editable install and of tests are found in the same way as here
         command = self._command or (sys.executable, "-c", _COMMAND, json.dumps(sys.path))
         return _Decoder(command)

@@ -3,7 +3,7 @@
 import copy
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -75,15 +75,18 @@ def load_encoder(
     """
     where = usable_device("cpu" if runtime == "openvino" and device == "auto" else device)
     network = vit.build(spec)
+    if vit.embedding_dim(network) != spec.embedding_dim:
+        message = f"encoder {spec.name}: gives {vit.embedding_dim(network)} numbers, its spec says {spec.embedding_dim}"
+        raise WeightsError(message)
+    return Encoder(spec, network, where, runtime, prepare, batch, fill=lambda: _fill(network, spec))
+
+
+def _fill(network: nn.Module, spec: EncoderSpec) -> None:
     digest = spec.weights_sha256
     if digest is not None and digest.startswith("seed:"):
         vit.seed_weights(network, int(digest.removeprefix("seed:")))
     else:
         weights.fill(network, spec)
-    if vit.embedding_dim(network) != spec.embedding_dim:
-        message = f"encoder {spec.name}: gives {vit.embedding_dim(network)} numbers, its spec says {spec.embedding_dim}"
-        raise WeightsError(message)
-    return Encoder(spec, network, where, runtime, prepare, batch)
 
 
 def _by_torch(network: nn.Module, spec: EncoderSpec, device: torch.device, runtime: Runtime) -> Any:
@@ -101,11 +104,12 @@ class Encoder:
 
     Args:
         spec: What decides the vectors.
-        network: From `vit.build`, with weights.
+        network: From `vit.build`.
         device: Where it runs.
         runtime: What runs it.
         prepare: Where integer pixels are scaled and resized, as in `load_encoder`.
         batch: Images a forward pass, as in `load_encoder`.
+        fill: Gives the network its weights; not called where a converted network that was kept needs none.
 
     Attributes:
         spec: As given.
@@ -123,6 +127,8 @@ class Encoder:
         runtime: Runtime = "torch",
         prepare: Prepare = "auto",
         batch: int = 0,
+        *,
+        fill: Callable[[], object],
     ) -> None:
         self.spec = spec
         self.device = device
@@ -137,10 +143,10 @@ class Encoder:
                 message = f"runtime openvino is for the CPU, not for {device}"
                 raise InputError(message)
             self._batch = _BATCH_OPENVINO
-            network = network.float().eval()  # it rounds to bf16 itself
             lanes = lanes_here(batch if batch > 0 else self._batch)
-            self._network = checked(openvino_network(network, spec, lanes=lanes), network, spec)
+            self._network = openvino_network(network, spec, fill, lanes=lanes)
         else:
+            fill()
             self._network = _by_torch(network, spec, device, runtime)
         # a compiled network has its number of threads compiled in
         self._lanes = Lanes(self._batch) if device.type == "cpu" and runtime != "compiled" else None

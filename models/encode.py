@@ -16,7 +16,7 @@ from locatlas.errors import ImageRejectedError, InputError, WeightsError
 from locatlas.models import batches, vit, weights
 from locatlas.models.compiled import compiled_network
 from locatlas.models.hardware import native_bf16, usable_device
-from locatlas.models.lanes import Lanes, lanes_here
+from locatlas.models.lanes import Lanes, in_one_thread, lanes_here
 from locatlas.models.precision import full_float32, in_precision
 from locatlas.models.resolving import resolve
 from locatlas.models.running import Prepare, Runtime
@@ -146,8 +146,8 @@ class Encoder:
             lanes = lanes_here(batch if batch > 0 else self._batch)
             self._network = openvino_network(network, spec, fill, lanes=lanes)
         else:
-            fill()
-            self._network = _by_torch(network, spec, device, runtime)
+            in_one_thread(fill)
+            self._network = in_one_thread(lambda: _by_torch(network, spec, device, runtime))
         # a compiled network has its number of threads compiled in
         self._lanes = Lanes(self._batch) if device.type == "cpu" and runtime != "compiled" else None
         self._usual, self._batch = self._batch, self._chosen(batch, runtime)

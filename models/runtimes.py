@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from locatlas.errors import InputError
 from locatlas.models.converted import entry_of
+from locatlas.models.lanes import in_one_thread
 from locatlas.models.running import Runtime
 from locatlas.models.spec import EncoderSpec, Precision
 
@@ -79,7 +80,7 @@ def openvino_network(network: nn.Module, spec: EncoderSpec, fill: Callable[[], o
 
     @cache
     def filled() -> nn.Module:
-        fill()
+        in_one_thread(fill)
         return network.float().eval()
 
     if not kept:

@@ -76,6 +76,10 @@ class _EndedError(Exception):
         self.final = final
 
 
+class _NotStartedError(_EndedError):
+    """As `_EndedError`, of one that was still starting: no fault of a file."""
+
+
 class _Decoder:
     """One process; used by one thread at a time. It may still be starting: its first request waits for that."""
 
@@ -111,14 +115,13 @@ class _Decoder:
 
         Raises:
             _EndedError: If the process ended instead; it cannot be used any more.
-            LocatlasError: If it ended while it was starting.
+            _NotStartedError: If it did before it was there.
         """
         if not self._is_ready:
             try:
                 self._answer(time.monotonic() + START_S)
             except _EndedError as error:
-                message = f"the process that decodes images cannot be started: {error}"
-                raise LocatlasError(message) from error
+                raise _NotStartedError(str(error), final=False) from error
             self._is_ready = True
         body = json.dumps(request).encode()
         deadline = time.monotonic() + limits().decoder_seconds + GRACE_S
@@ -278,6 +281,9 @@ class Decoders:
                 answer, pixels = decoder.ask(full)
             except _EndedError as error:
                 check_stop()  # what ended it may have ended the run
+                if last and isinstance(error, _NotStartedError):
+                    message = f"the process that decodes images cannot be started: {error}"
+                    raise LocatlasError(message) from error
                 if last or error.final:
                     message = f"{named}: {error}"
                     raise ImageRejectedError(message) from error

@@ -25,13 +25,6 @@ class _Linear(nn.Linear):
         """Leave the numbers as they are."""
 
 
-class _Conv2d(nn.Conv2d):
-    """As `_Linear`."""
-
-    def reset_parameters(self) -> None:
-        """Leave the numbers as they are."""
-
-
 class _Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -96,7 +89,7 @@ class _PatchEmbed(nn.Module):
         if shape.stem:
             self.proj = conv_stem(channels, shape.stem, shape.width)
         else:
-            self.proj = _Conv2d(channels, shape.width, kernel_size=shape.patch_size, stride=shape.patch_size)
+            self.proj = nn.Conv2d(channels, shape.width, kernel_size=shape.patch_size, stride=shape.patch_size)
 
     def forward(self, images: Tensor) -> Tensor:
         found: Tensor = self.proj(images).flatten(2).transpose(1, 2)

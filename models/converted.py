@@ -13,14 +13,13 @@ import os
 import shutil
 import tempfile
 from contextlib import suppress
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from locatlas import __version__
 from locatlas.models.home import home
 from locatlas.models.spec import EncoderSpec
 
@@ -46,7 +45,7 @@ def entry_of(spec: EncoderSpec, network: nn.Module, openvino: str) -> "Entry":
     """
     decides = [
         *(spec.fingerprint, str(spec.weights_sha256), repr(network), openvino),
-        *(torch.__version__, version("timm"), __version__),
+        *(torch.__version__, _version("timm"), _version("locatlas")),
     ]
     key = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:32]
     return Entry(home() / "openvino" / key)
@@ -131,6 +130,14 @@ class Entry:
         except (OSError, ValueError):
             return []
         return [how for how in found if isinstance(how, str)] if isinstance(found, list) else []
+
+
+def _version(package: str) -> str:
+    """Of an installed package; a checkout that is not installed has none."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 def _digest(path: Path) -> str:

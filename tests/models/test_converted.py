@@ -140,13 +140,14 @@ def test_whatever_decides_the_network_is_another_entry(home: Path, spec: Encoder
     assert folders[0].parent == home / "openvino"
 
 
-@pytest.mark.parametrize("name", ["__version__", "torch"])
+@pytest.mark.parametrize("name", ["locatlas", "timm", "torch"])
 def test_another_version_is_another_entry(spec: EncoderSpec, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before = entry_of(spec, torch.nn.Identity(), "1").folder
     if name == "torch":
         monkeypatch.setattr(torch, "__version__", "9.9")
     else:
-        monkeypatch.setattr(converted, name, "9.9")
+        real = converted.version
+        monkeypatch.setattr(converted, "version", lambda package: "9.9" if package == name else real(package))
     assert entry_of(spec, torch.nn.Identity(), "1").folder != before
 
 

@@ -14,8 +14,11 @@ from locatlas.errors import InputError
 from locatlas.indexer.commits import Commits
 from locatlas.indexer.dropped import PLACE_COLUMNS, is_dropped
 from locatlas.indexer.engines import Engine
+from locatlas.indexer.files.decoders import decoders
 from locatlas.indexer.files.limits import VARIABLE
+from locatlas.indexer.files.read_ahead import readers
 from locatlas.indexer.pipeline import COMMIT_ROWS, Pending, Progress, Throttle, embed_pending
+from locatlas.indexer.pixel_cache.segments import segments
 from locatlas.indexer.profile import Profile
 from locatlas.indexer.records import ImageRecord
 from locatlas.indexer.store import encoders
@@ -148,6 +151,9 @@ class Job:
             raise InputError(message)
         require_space(self.store.folder.path, bytes_of_images(len(work), encoder.spec.dim))
         self.run.runtime = runtime_version(self.running.runtime)
+        if self.engine is None and not any(segments(self.store.folder.decoded)):
+            # they import what they need while this process loads the network
+            decoders().start(min(readers(), len(work)))
         loaded = None if self.engine is not None else self._load(encoder, len(work))
         self.run.level, self.run.fingerprint = encoder.level, encoder.fingerprint
         if not self.knows(encoder):

@@ -1,8 +1,9 @@
-"""Shapes of the vision transformers that timm has no name for. Data only."""
+"""Shapes of plain vision transformers: those that timm has no name for, and the most used of its own. Data only."""
 
 from dataclasses import dataclass
+from typing import Any
 
-__all__ = ["OWN", "VitShape"]
+__all__ = ["OF_TIMM", "OWN", "VitShape"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +22,7 @@ class VitShape:
         pool_width: Hidden width of that pooling.
         stem: Channels after each of the 3 x 3 convolutions of stride 2 that stand for one convolution of the patch's
             size; () for the plain network.
+        registers: Tokens beside CLS that stand for no patch; with them only patches have a position.
     """
 
     img_size: int
@@ -33,6 +35,7 @@ class VitShape:
     pool_heads: int = 0
     pool_width: int = 512
     stem: tuple[int, ...] = ()
+    registers: int = 0
 
 
 OWN: dict[str, VitShape] = {
@@ -55,3 +58,21 @@ OWN: dict[str, VitShape] = {
     "locatlas_pico_conv": VitShape(img_size=224, patch_size=16, width=192, depth=4, heads=3, stem=(32, 64, 96, 192)),
 }
 """locatlas' own architecture names and their shapes."""
+
+_SIZES: dict[str, dict[str, Any]] = {
+    "small": {"width": 384, "depth": 12, "heads": 6},
+    "base": {"width": 768, "depth": 12, "heads": 12},
+    "large": {"width": 1024, "depth": 24, "heads": 16},
+}
+
+OF_TIMM: dict[str, VitShape] = {
+    f"vit_{size}_patch{patch}_224": VitShape(img_size=224, patch_size=patch, **_SIZES[size])
+    for size, patch in (("small", 8), ("small", 16), ("base", 8), ("base", 16), ("large", 16))
+} | {
+    f"vit_{size}_patch14_{kind}dinov2": VitShape(
+        img_size=518, patch_size=14, layer_scale=1e-5, registers=registers, **_SIZES[size]
+    )
+    for size in _SIZES
+    for kind, registers in (("", 0), ("reg4_", 4))
+}
+"""timm's names of those that `plain_vit` computes; a test compares each with timm's network."""

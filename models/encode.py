@@ -3,7 +3,7 @@
 import copy
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from locatlas.errors import ImageRejectedError, InputError, WeightsError
 from locatlas.models import batches, vit, weights
 from locatlas.models.compiled import compiled_network
 from locatlas.models.hardware import native_bf16, usable_device
-from locatlas.models.lanes import Lanes, lanes_here
+from locatlas.models.lanes import Lanes, in_one_thread, lanes_here
 from locatlas.models.passes import Passes
 from locatlas.models.precision import in_precision
 from locatlas.models.resolving import resolve
@@ -70,15 +70,18 @@ def load_encoder(
     """
     where = usable_device("cpu" if runtime == "openvino" and device == "auto" else device)
     network = vit.build(spec)
+    if vit.embedding_dim(network) != spec.embedding_dim:
+        message = f"encoder {spec.name}: gives {vit.embedding_dim(network)} numbers, its spec says {spec.embedding_dim}"
+        raise WeightsError(message)
+    return Encoder(spec, network, where, runtime, prepare, batch, fill=lambda: _fill(network, spec))
+
+
+def _fill(network: nn.Module, spec: EncoderSpec) -> None:
     digest = spec.weights_sha256
     if digest is not None and digest.startswith("seed:"):
         vit.seed_weights(network, int(digest.removeprefix("seed:")))
     else:
         weights.fill(network, spec)
-    if vit.embedding_dim(network) != spec.embedding_dim:
-        message = f"encoder {spec.name}: gives {vit.embedding_dim(network)} numbers, its spec says {spec.embedding_dim}"
-        raise WeightsError(message)
-    return Encoder(spec, network, where, runtime, prepare, batch)
 
 
 def _by_torch(network: nn.Module, spec: EncoderSpec, device: torch.device, runtime: Runtime) -> Any:
@@ -96,11 +99,12 @@ class Encoder:
 
     Args:
         spec: What decides the vectors.
-        network: From `vit.build`, with weights.
+        network: From `vit.build`.
         device: Where it runs.
         runtime: What runs it.
         prepare: Where integer pixels are scaled and resized, as in `load_encoder`.
         batch: Images a forward pass, as in `load_encoder`.
+        fill: Gives the network its weights; not called where a converted network that was kept needs none.
 
     Attributes:
         spec: As given.
@@ -118,6 +122,8 @@ class Encoder:
         runtime: Runtime = "torch",
         prepare: Prepare = "auto",
         batch: int = 0,
+        *,
+        fill: Callable[[], object],
     ) -> None:
         self.spec = spec
         self.device = device
@@ -130,11 +136,11 @@ class Encoder:
                 message = f"runtime openvino is for the CPU, not for {device}"
                 raise InputError(message)
             self._batch = _BATCH_OPENVINO
-            network = network.float().eval()  # it rounds to bf16 itself
             lanes = lanes_here(batch if batch > 0 else self._batch)
-            running = checked(openvino_network(network, spec, lanes=lanes), network, spec)
+            running = openvino_network(network, spec, fill, lanes=lanes)
         else:
-            running = _by_torch(network, spec, device, runtime)
+            in_one_thread(fill)
+            running = in_one_thread(lambda: _by_torch(network, spec, device, runtime))
         self._passes = Passes(spec, running, device, patch_px=self._patch_px)
         # a compiled network has its number of threads compiled in
         self._lanes = Lanes(self._batch) if device.type == "cpu" and runtime != "compiled" else None

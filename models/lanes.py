@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import torch
 
-__all__ = ["MOST_IMAGES", "Lanes", "give_torch_threads", "lanes_here"]
+__all__ = ["MOST_IMAGES", "Lanes", "give_torch_threads", "in_one_thread", "lanes_here"]
 
 MOST_IMAGES = 256
 """Images in all lanes together: those that are cut into batches by themselves (`pipeline.CHUNK_ROWS`)."""
@@ -70,6 +70,17 @@ class Lanes:
             pool.shutdown(wait=False)
             raise
         return pool, n
+
+
+def in_one_thread(work: Callable[[], B]) -> B:
+    """The result of some work in a thread of its own, with one of torch's: copies gain nothing from more.
+
+    Raises:
+        RuntimeError: If a thread cannot be started.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="locatlas-load") as pool:
+        give_torch_threads(pool, 1, 1)
+        return pool.submit(work).result()
 
 
 def give_torch_threads(pool: ThreadPoolExecutor, n: int, each: int) -> None:

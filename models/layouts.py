@@ -208,10 +208,22 @@ def check_fit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> 
         if tensors[name].shape != expected[name].shape
     ]:
         faults.append(f"shapes differ: {shown(differing)}")
-    if not faults and (broken := [name for name in both if not torch.isfinite(tensors[name]).all()]):
+    if not faults and (broken := [name for name in both if not _is_finite(tensors[name])]):
         faults.append(f"not finite: {shown(broken)}")
     if faults:
         raise WeightsError("; ".join(faults))
+
+
+_WITH_RANGE = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Whether all numbers are: the least or the largest of some is not, where any is not; NaN is both."""
+    if tensor.dtype in _WITH_RANGE and tensor.numel():
+        return bool(torch.isfinite(torch.stack(tensor.aminmax())).all())  # a quarter of the time of what follows
+    if tensor.is_floating_point():
+        tensor = tensor.float()  # torch 2.13 cannot ask some numbers of eight bits
+    return bool(torch.isfinite(tensor).all())
 
 
 def shown(names: Any, limit: int = 20) -> str:

@@ -1,4 +1,4 @@
-"""Build the network of a spec, without its weights: timm's vision transformers and locatlas' own shapes. Pure."""
+"""Build the network of a spec, without its weights: plain vision transformers, and any that timm has. Pure."""
 
 import math
 from functools import partial
@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from locatlas.errors import InputError, UnknownNameError
-from locatlas.models.architectures import OWN, VitShape
+from locatlas.models.architectures import OF_TIMM, OWN, VitShape
+from locatlas.models.plain_vit import PlainViT
 from locatlas.models.pooling import PooledViT
 from locatlas.models.spec import EncoderSpec, Pooling
 from locatlas.models.stem import conv_stem
@@ -46,7 +47,9 @@ def build(spec: EncoderSpec, *, any_size: bool = False) -> nn.Module:
     if (spec.pooling == "gated_attention") != (shape is not None and shape.pool_heads > 0):
         message = f"encoder {spec.name}: pooling {spec.pooling!r} does not belong to architecture {spec.architecture}"
         raise InputError(message)
-    vit: Any = _timm_vit(spec, any_size=any_size) if shape is None else _own_vit(spec, shape, any_size=any_size)
+    vit: Any = _plain_vit(spec) if not any_size else None
+    if vit is None:
+        vit = _timm_vit(spec, any_size=any_size) if shape is None else _own_vit(spec, shape, any_size=any_size)
     network: nn.Module
     if shape is not None and shape.pool_heads:
         network = SubCellEncoder(vit, GatedAttentionPooler(shape.width, shape.pool_width, shape.pool_heads))
@@ -63,6 +66,14 @@ def default_pooling(architecture: str) -> Pooling:
     """`gated_attention` for an architecture that has it, else `cls`."""
     shape = OWN.get(architecture)
     return "gated_attention" if shape is not None and shape.pool_heads else "cls"
+
+
+def _plain_vit(spec: EncoderSpec) -> nn.Module | None:
+    """The network without timm, where the spec asks for no more than a plain one for images of one size."""
+    shape = OWN.get(spec.architecture) or OF_TIMM.get(spec.architecture)
+    if shape is None or spec.block is not None or not spec.input_px or spec.resize == "none_pad_to_patch":
+        return None
+    return PlainViT(shape, len(spec.slots), math.ceil(spec.input_px / shape.patch_size) * shape.patch_size)
 
 
 def _size_arguments(spec: EncoderSpec, patch: int, *, any_size: bool) -> dict[str, Any]:
@@ -122,7 +133,7 @@ def weights_module(network: nn.Module) -> nn.Module:
 
 
 def inner_vit(network: nn.Module) -> Any:
-    """The timm vision transformer inside a network."""
+    """The vision transformer inside a network, timm's or `PlainViT`."""
     return network.vit if isinstance(network, PooledViT) else network.encoder
 
 

@@ -244,9 +244,6 @@ def fill_from(network: nn.Module, state: Converted, path: Path) -> None:
 
 def _resample_positions(network: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Positions of a square grid brought to the network's grid; anything odd is left for `check_fit` to report."""
-    import_timm()
-    from timm.layers import resample_abs_pos_embed
-
     inner = vit.inner_vit(network)
     name = "pos_embed" if "pos_embed" in tensors else "encoder.pos_embed"
     positions, wanted = tensors.get(name), getattr(inner, "pos_embed", None)
@@ -256,6 +253,9 @@ def _resample_positions(network: nn.Module, tensors: dict[str, Tensor]) -> dict[
     side = round(max(positions.shape[1] - prefix, 0) ** 0.5) if positions.ndim == 3 else 0
     if side == 0 or side**2 + prefix != positions.shape[1] or positions.shape[2] != wanted.shape[2]:
         return tensors
+    import_timm()
+    from timm.layers import resample_abs_pos_embed
+
     resampled = resample_abs_pos_embed(
         positions.float(), new_size=inner.patch_embed.grid_size, old_size=(side, side), num_prefix_tokens=prefix
     )

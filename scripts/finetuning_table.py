@@ -119,7 +119,7 @@ class Bench:
         network = self.network(SPEC, any_size=False)
         if tuned is not None:
             vit.weights_module(network).load_state_dict(tuned)
-        encoder = Encoder(SPEC, network, torch.device("cpu"))
+        encoder = Encoder(SPEC, network, torch.device("cpu"), fill=lambda: None)
         if tuned is None:
             self._frozen = encoder.encode(self.images, batch_size=8)
             return self._frozen[rows]

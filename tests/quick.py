@@ -23,6 +23,8 @@ def decode_here() -> None:
     from locatlas.indexer.files.decoder_worker import OPERATIONS
 
     class Here(decoders.Decoders):
+        def start(self, n: int) -> None: ...
+
         def ask(self, request: Mapping[str, Any], *, named: str) -> tuple[dict[str, Any], NDArray[Any] | None]:
             return OPERATIONS[request["what"]]({**request, "named": named})
 

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from locatlas.errors import LocatlasError, one_line
+from locatlas.errors import one_line
 from locatlas.indexer.files.decoder_worker import LENGTH
 from locatlas.indexer.files.limits import VARIABLE, limits
 from locatlas.interrupts import check_stop
 
-__all__ = ["GRACE_S", "NO_ANSWER", "Decoder", "EndedError"]
+__all__ = ["GRACE_S", "NO_ANSWER", "Decoder", "EndedError", "NotStartedError"]
 
 NO_ANSWER = "the decoder gave an answer that is none"
 """What is said of one whose bytes are not what a decoder sends: a file may have taken it over."""
@@ -59,17 +59,19 @@ class EndedError(Exception):
         self.final = final
 
 
+class NotStartedError(EndedError):
+    """As `EndedError`, of one that was still starting: no fault of a file."""
+
+
 class Decoder:
-    """One process; used by one thread at a time.
+    """One process; used by one thread at a time. It may still be starting: its first request waits for that.
 
     Args:
         command: What is started.
-
-    Raises:
-        LocatlasError: If it cannot be started.
     """
 
     def __init__(self, command: Sequence[str]) -> None:
+        self._is_ready = False
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
         # one thread each: many decode at once, and a pool of threads reserves memory that the limit would count
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -91,10 +93,6 @@ class Decoder:
                 with suppress(OSError):  # a user has a share of such memory; beyond it a pipe is slower, as it was made
                     fcntl.fcntl(self._from, _F_SETPIPE_SZ, _PIPE_BYTES)
             os.set_blocking(self._to, False)
-            self._answer(time.monotonic() + START_S)
-        except EndedError as error:
-            message = f"the process that decodes images cannot be started: {error}"
-            raise LocatlasError(message) from error
         except BaseException:  # a stop (KeyboardInterrupt) too must not leave a process behind; raised again
             self.close(wait_s=0)
             raise
@@ -104,7 +102,14 @@ class Decoder:
 
         Raises:
             EndedError: If the process ended instead; it cannot be used any more.
+            NotStartedError: If it did before it was there.
         """
+        if not self._is_ready:
+            try:
+                self._answer(time.monotonic() + START_S)
+            except EndedError as error:
+                raise NotStartedError(str(error), final=False) from error
+            self._is_ready = True
         body = json.dumps(request).encode()
         deadline = time.monotonic() + limits().decoder_seconds + GRACE_S
         self._write(memoryview(LENGTH.pack(len(body)) + body), deadline)

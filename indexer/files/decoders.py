@@ -9,13 +9,14 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from threading import Lock
 from typing import Any
 
 from numpy.typing import NDArray
 
-from locatlas.errors import ImageRejectedError, escaped
-from locatlas.indexer.files.decoder_process import GRACE_S, Decoder, EndedError
+from locatlas.errors import ImageRejectedError, LocatlasError, escaped
+from locatlas.indexer.files.decoder_process import GRACE_S, Decoder, EndedError, NotStartedError
 from locatlas.indexer.files.limits import VARIABLE, limits
 from locatlas.interrupts import check_stop
 
@@ -45,6 +46,18 @@ class Decoders:
         self._idle: list[Decoder] = []
         self._lock = Lock()
 
+    def start(self, n: int) -> None:
+        """Let n processes be there or on their way, and do not wait for them.
+
+        Args:
+            n: >= 0. One that cannot be started is told of when an image is asked for.
+        """
+        with self._lock:
+            missing = min(n, KEPT) - len(self._idle)
+        with suppress(OSError):
+            for _ in range(missing):
+                self._give_back(self._begun())
+
     def ask(self, request: Mapping[str, Any], *, named: str) -> tuple[dict[str, Any], NDArray[Any] | None]:
         """The answer to a request. One that ends its process is tried once more, in a new one.
 
@@ -68,6 +81,9 @@ class Decoders:
                 answer, pixels = decoder.ask(full)
             except EndedError as error:
                 check_stop()  # what ended it may have ended the run
+                if last and isinstance(error, NotStartedError):
+                    message = f"the process that decodes images cannot be started: {error}"
+                    raise LocatlasError(message) from error
                 if last or error.final:
                     message = f"{named}: {error}"
                     raise ImageRejectedError(message) from error
@@ -88,6 +104,9 @@ class Decoders:
         with self._lock:
             if self._idle and not anew:
                 return self._idle.pop()
+        return self._begun()
+
+    def _begun(self) -> Decoder:
         # paths of a checkout, of an editable install and of tests are found in the same way as here
         command = self._command or (sys.executable, "-c", _COMMAND, json.dumps(sys.path))
         return Decoder(command)

@@ -7,12 +7,17 @@ from contextlib import contextmanager
 
 from locatlas.models.lanes import give_torch_threads
 
-__all__ = ["read_ahead"]
+__all__ = ["read_ahead", "readers"]
+
+
+def readers() -> int:
+    """Threads that read ahead: as many as there are cores, 8 at most."""
+    return min(8, os.cpu_count() or 1)
 
 
 @contextmanager
 def read_ahead(name: str) -> Iterator[ThreadPoolExecutor]:
-    """A pool of as many threads as there are cores, 8 at most; at the end of the block what has not begun is dropped.
+    """A pool of `readers()` threads; at the end of the block what has not begun is dropped.
 
     Each of them calls torch with one thread: small planes are not worth a second core, and a product that is cut over
     cores waits for whoever holds the other one, which here is the encoder.
@@ -22,7 +27,7 @@ def read_ahead(name: str) -> Iterator[ThreadPoolExecutor]:
     Args:
         name: First part of the threads' names.
     """
-    n = min(8, os.cpu_count() or 1)
+    n = readers()
     pool = ThreadPoolExecutor(max_workers=n, thread_name_prefix=name)
     try:
         give_torch_threads(pool, n, 1)

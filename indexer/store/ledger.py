@@ -27,7 +27,6 @@ _PACKAGES = (
     "locatlas",
     "torch",
     "timm",
-    "lancedb",
     "pylance",
     "pyarrow",
     "numpy",

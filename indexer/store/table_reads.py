@@ -1,7 +1,4 @@
-"""Reads of the tables of one atlas through pylance: by column, by id, all vectors. Reads only.
-
-pylance opens the same files as lancedb, which writes them, and starts faster.
-"""
+"""Reads of the tables of one atlas through pylance: by column, by id, all vectors. Reads only."""
 
 import os
 from collections.abc import Callable, Hashable, Mapping, Sequence

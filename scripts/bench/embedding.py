@@ -6,10 +6,12 @@ Made fields like OpenCell's (2 x 600 x 600, uint16, uncompressed TIFF). The plai
 DataLoader of two workers that read with tifffile, standardize in numpy, resize by torch, and a timm network in float32;
 it saves its vectors in one npy at the end. locatlas: `locatlas embed` of the same images into an atlas that knows
 them, with digests, decoders of their own, flags and commits. Both are whole commands, started anew, imports and
-loading and converting of networks included; ways take turns, round by round. Each is run for all images and for a
-quarter of them: the difference is what an image costs once all is loaded. Told are the medians of seconds and of the
-seconds of cores, which other work on the machine stretches less; those of child processes count. Then the input side
-alone, in one thread. `runtimes.py` measures the network alone and how close its vectors are.
+loading of networks included; ways take turns, round by round, after each was run once for a quarter of the images: a
+network is converted for OpenVINO by the first command that runs it and kept (`starting.py` tells what that costs). Each
+is run for all images and for a quarter of them: the difference is what an image costs once all is loaded. Told are the
+medians of seconds and of the seconds of cores, which other work on the machine stretches less; those of child processes
+count. Then the input side alone, in one thread. `runtimes.py` measures the network alone and how close its vectors are,
+`starting.py` what a start consists of.
 """
 
 import argparse
@@ -86,15 +88,15 @@ def plain_loop(folder: Path, weights: Path, architecture: str) -> None:
     np.save(folder.with_name("vectors.npy"), vectors.numpy())
 
 
-def whole(command: Sequence[str | Path]) -> tuple[float, float]:
-    """Seconds and core seconds of a program and of its children."""
+def whole(command: Sequence[str | Path], **options: Any) -> tuple[float, float]:
+    """Seconds and core seconds of a program and of its children; options are those of `subprocess.run`."""
 
     def core_seconds() -> float:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         return used.ru_utime + used.ru_stime
 
     core, began = core_seconds(), time.perf_counter()
-    done = subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True, **options)
     seconds = time.perf_counter() - began
     if done.returncode:
         sys.exit(f"{' '.join(map(str, command))}: exit status {done.returncode}\n{done.stderr[-2000:]}")
@@ -124,6 +126,8 @@ def end_to_end(
 
     names = [PLAIN, *(f"locatlas {runtime} {precision}" for runtime, precision in ways)]
     found: dict[tuple[str, int], list[tuple[float, float]]] = {(way, n): [] for way in names for n in folders}
+    for way in names:
+        whole(command(way, folders[min(folders)]))
     for _ in range(rounds):
         for way, n in found:
             found[way, n].append(whole(command(way, folders[n])))

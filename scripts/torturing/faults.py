@@ -28,23 +28,20 @@ def kill_here() -> None:
 
 
 def _lance_targets() -> list[tuple[Any, str]]:
-    import lancedb.db
-    import lancedb.merge
-    import lancedb.table
-    from lance.dataset import DatasetOptimizer, LanceDataset
+    import lance
+    from lance.dataset import DatasetOptimizer, LanceDataset, MergeInsertBuilder
 
     return [
-        (lancedb.db.LanceDBConnection, "create_table"),
-        (lancedb.table.LanceTable, "set_unenforced_primary_key"),
-        (lancedb.merge.LanceMergeInsertBuilder, "execute"),
-        (lancedb.table.LanceTable, "delete"),
+        (lance, "write_dataset"),
+        (LanceDataset, "update_field_metadata"),
+        (MergeInsertBuilder, "execute"),
         (LanceDataset, "delete"),
         (LanceDataset, "commit"),
         (DatasetOptimizer, "compact_files"),
     ]
 
 
-LANCE_STEPS = frozenset({"create_table", "set_unenforced_primary_key", "execute", "delete", "commit", "compact_files"})
+LANCE_STEPS = frozenset({"write_dataset", "update_field_metadata", "execute", "delete", "commit", "compact_files"})
 
 
 @dataclass(slots=True)

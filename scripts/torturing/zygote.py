@@ -14,8 +14,7 @@ __all__ = ["Zygote", "import_all"]
 def import_all() -> None:
     """Whatever takes long to import, before processes are forked; nothing of it starts to work here."""
     import faiss  # noqa: F401
-    import lancedb.merge
-    import lancedb.table  # noqa: F401
+    import lance.dataset  # noqa: F401
     import sklearn.decomposition  # noqa: F401  # of a map
 
     import locatlas.indexer.annotation.bring_in

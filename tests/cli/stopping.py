@@ -4,8 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import lancedb.merge
-import lancedb.table
+from lance.dataset import LanceDataset, MergeInsertBuilder
 
 from locatlas.cli import main
 from locatlas.indexer import embed, index, job, pipeline
@@ -19,8 +18,8 @@ STEPS: dict[str, tuple[Any, str]] = {
     "read": (PlainEncoder, "prepare"),  # in a thread
     "encode": (PlainEncoder, "encode_prepared"),
     "list": (Store, "read"),
-    "commit": (lancedb.merge.LanceMergeInsertBuilder, "execute"),
-    "delete": (lancedb.table.LanceTable, "delete"),
+    "commit": (MergeInsertBuilder, "execute"),
+    "delete": (LanceDataset, "delete"),
     "compact": (Store, "compact"),
 }
 

@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import lance
 import numpy as np
 import pytest
 import tifffile
+from lance.dataset import MergeInsertBuilder
 
 from locatlas.indexer.embed import embed, reembed
 from locatlas.indexer.encoder_choice import EncoderRequest
@@ -59,16 +61,11 @@ class Steps:
 @contextmanager
 def dying(die_at: int) -> Iterator[Steps]:
     """Every single write is a step: all of the store's, the ledger's and the encoder states' are made of these."""
-    import lancedb.db
-    import lancedb.merge
-    import lancedb.table
-
     steps = Steps(die_at)
     targets: list[tuple[Any, str]] = [
-        (lancedb.db.LanceDBConnection, "create_table"),
-        (lancedb.table.LanceTable, "set_unenforced_primary_key"),
-        (lancedb.merge.LanceMergeInsertBuilder, "execute"),
-        (lancedb.table.LanceTable, "delete"),
+        (lance, "write_dataset"),
+        (MergeInsertBuilder, "execute"),
+        (lance.LanceDataset, "delete"),
         (Store, "compact"),
         (layout, "write_atomically"),
         (locks, "write_atomically"),
@@ -138,7 +135,7 @@ def test_a_first_index_run_killed_at_any_step_continues_to_the_same_atlas(
     steps, states = survives(
         lambda path: path, lambda atlas: index(made, atlas=atlas, dataset="opencell", commit_rows=COMMIT_ROWS)
     )
-    assert steps.count("set_unenforced_primary_key") == steps.count("create_table") == 5
+    assert steps.count("write_dataset") == 5
     assert steps.count("execute") >= 2 * 2 + 4  # rows and vectors of two chunks, ledger, states, quarantine
     assert ["interrupted", "done"] in states
     assert states[0] == ["done"]  # killed before the first write
@@ -196,7 +193,7 @@ def test_another_encoder_killed_at_any_step_continues_and_switches_once(
     original = tmp_path / "original"
     index(made, atlas=original, dataset="opencell", commit_rows=COMMIT_ROWS)
     steps, _ = survives(copied(original), lambda atlas: embed(atlas=atlas, request=OTHER, commit_rows=COMMIT_ROWS))
-    assert steps.count("create_table") == 1
+    assert steps.count("write_dataset") == 1
 
 
 def begun(store: Store) -> StoredEncoder:
@@ -217,7 +214,7 @@ def test_re_embedding_killed_at_any_step_continues_and_switches_once(
     begun(Store.open(original))
     write_field(made, 1, pixels(81))
     steps, states = survives(copied(original), lambda atlas: reembed(atlas=atlas, commit_rows=1))
-    assert (steps.count("create_table"), steps.count("delete")) == (1, 0)
+    assert (steps.count("write_dataset"), steps.count("delete")) == (1, 0)
     assert ["done", "interrupted", "done"] in states
 
 
@@ -243,7 +240,7 @@ def test_cells_killed_at_any_step_are_found_and_embedded_in_the_end(
         index(folder, atlas=atlas, dataset="manifest", level="both", request=request, commit_rows=COMMIT_ROWS)
 
     steps, states = survives(lambda path: path, command)
-    assert steps.count("create_table") == 7  # fovs, cells, two of vectors, encoders, segmenters, runs
+    assert steps.count("write_dataset") == 7  # fovs, cells, two of vectors, encoders, segmenters, runs
     assert ["interrupted", "done"] in states
 
 
@@ -304,7 +301,7 @@ def test_an_index_build_killed_at_any_step_leaves_one_that_is_right_or_none(
 REEMBED = """
 import os, signal, sys
 from pathlib import Path
-import lancedb.merge
+import lance
 from locatlas.indexer import job
 from locatlas.indexer.embed import reembed
 from locatlas.indexer.store.tables import Store

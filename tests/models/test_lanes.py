@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from locatlas.models.encode import load_encoder, resolve
-from locatlas.models.lanes import Lanes, give_torch_threads, lanes_here
+from locatlas.models.lanes import Lanes, give_torch_threads, in_one_thread, lanes_here
 
 
 @pytest.fixture
@@ -31,6 +31,17 @@ def test_items_are_worked_on_at_once_and_come_in_order() -> None:
         return 10 * item
 
     assert list(Lanes(4).map(work, range(4))) == [0, 10, 20, 30]
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_what_wants_one_thread_has_one_and_leaves_torch_and_errors_as_they_are() -> None:
+    assert in_one_thread(lambda: (torch.get_num_threads(), threading.get_ident() != threading.main_thread().ident)) == (
+        1,
+        True,
+    )
+    with pytest.raises(ZeroDivisionError):
+        in_one_thread(lambda: 1 // 0)
+    assert torch.get_num_threads() == 2
 
 
 @pytest.mark.usefixtures("two_threads")

@@ -194,3 +194,20 @@ def test_what_cannot_be_a_network_is_refused(checkpoint: dict, reason: str) -> N
 def test_long_lists_are_cut_and_counted() -> None:
     assert shown(["a", "b"]) == "a, b"
     assert shown([str(i) for i in range(30)]).endswith("18, 19, ... (30 in all)")
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e5m2, torch.float8_e4m3fn],
+    ids=str,
+)
+def test_a_number_that_is_not_finite_is_found_among_numbers_of_any_size(dtype: torch.dtype, bad: float) -> None:
+    numbers = torch.linspace(-400, 400, 24).reshape(4, 6).to(dtype)
+    empty = torch.empty(0, dtype=dtype)
+    check_fit({"a": numbers, "b": empty}, {"a": numbers, "b": empty})
+    numbers[2, 3] = bad
+    if torch.isfinite(numbers.float()).all():
+        pytest.skip(f"{dtype} has no {bad}")
+    with pytest.raises(WeightsError, match=r"not finite: a$"):
+        check_fit({"a": numbers}, {"a": numbers})

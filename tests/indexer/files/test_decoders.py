@@ -52,6 +52,42 @@ def write(folder: Path, name: str, seed: int = 1) -> ImageRecord:
     return ImageRecord(id=f"x/{name}", level="fov", dataset="x", sources=(Source(path, ("nucleus", "protein")),))
 
 
+def started(decoders: Decoders) -> list[int]:
+    """Processes that wait for a file, or are still starting."""
+    return sorted(one._process.pid for one in decoders._idle)
+
+
+def test_processes_that_were_started_ahead_are_those_that_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Decoders()
+    monkeypatch.setattr(decoding, "decoders", lambda: found)
+    try:
+        found.start(2)
+        ahead = started(found)
+        found.start(1)  # as many are there
+        assert started(found) == ahead
+        assert len(ahead) == 2
+        for seed in (1, 2, 3):
+            np.testing.assert_array_equal(decoding.read_image(write(tmp_path, "a", seed))[0].pixels, pixels(seed))
+        assert started(found) == ahead
+        found._idle[-1]._process.kill()  # whichever is asked next
+        np.testing.assert_array_equal(decoding.read_image(write(tmp_path, "a"))[0].pixels, pixels(1))
+    finally:
+        found.close()
+
+
+def test_one_that_is_killed_while_it_starts_costs_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Decoders()
+    monkeypatch.setattr(decoding, "decoders", lambda: found)
+    try:
+        found.start(1)
+        found._idle[0]._process.kill()
+        np.testing.assert_array_equal(decoding.read_image(write(tmp_path, "a"))[0].pixels, pixels(1))
+    finally:
+        found.close()
+
+
 @pytest.mark.parametrize(
     ("how", "reason"),
     [

@@ -15,6 +15,7 @@ import locatlas
 from locatlas.cli import group
 from locatlas.errors import AtlasLockedError, InputError, LocatlasError, StoreDamagedError
 from locatlas.indexer.backup.run import backup
+from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.index import index
 from locatlas.indexer.published import lease as leases
 from locatlas.indexer.published.mirror import mirrored

@@ -44,7 +44,7 @@ def test_a_run_says_what_was_done_by_which_versions_and_in_which_time(empty: Sto
     row = empty.read("runs").to_pylist()[0]
     assert (row["command"], row["dataset"], row["level"], row["fingerprint"]) == ("index", "opencell", "fov", "f" * 64)
     assert json.loads(row["counts"]) == {"embedded": 3}
-    assert json.loads(row["versions"])["lancedb"] == versions()["lancedb"]
+    assert json.loads(row["versions"])["pylance"] == versions()["pylance"]
     assert set(json.loads(row["timings_s"])) == {"read", "encode"}
     assert row["ids_digest"] == hashlib.blake2b("a\nb\né\n".encode(), digest_size=16).hexdigest()
     assert row["finished_at"] >= row["started_at"]

@@ -13,7 +13,7 @@ import pytest
 from locatlas.errors import LocatlasError, SchemaMismatchError, StoreDamagedError, UnknownNameError
 from locatlas.indexer.store import tables as store_module
 from locatlas.indexer.store.rows import image_rows
-from locatlas.indexer.store.schema import FOVS, QUARANTINE, SCHEMA_VERSION
+from locatlas.indexer.store.schema import FOVS, QUARANTINE, SCHEMA_VERSION, embedding_schema
 from locatlas.indexer.store.tables import Store
 from locatlas.interrupts import StopRequested
 from tests.forking import Forks
@@ -61,23 +61,31 @@ def test_the_key_is_declared_when_a_table_is_made(empty: Store) -> None:
     assert has_key(empty, "fovs")
 
 
-def test_the_key_is_declared_later_if_the_process_died_before_it(empty: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    import lancedb.table
+def test_a_table_has_its_key_from_its_first_version_on(empty: Store) -> None:
+    put(empty, ["a"])
+    first = lance.dataset(str(empty._path(TABLE)), version=1)
+    assert (first.count_rows(), first.schema.field("id").metadata) == (0, {PRIMARY_KEY: b"1"})
 
-    class KilledError(BaseException):
-        pass
 
-    def kill(*_: Any) -> None:
-        raise KilledError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(lancedb.table.LanceTable, "set_unenforced_primary_key", kill)
-        with pytest.raises(KilledError):
-            put(empty, ["a"])
-    assert empty.count(TABLE) == 0
+def test_the_key_is_declared_later_if_an_earlier_version_died_before_it(empty: Store) -> None:
+    lance.write_dataset(embedding_schema(4).empty_table(), str(empty._path(TABLE)))
     assert not has_key(empty, TABLE)
     put(Store.open(empty.folder.path), ["a"])
     assert has_key(empty, TABLE)
+
+
+def test_lancedb_reads_and_writes_the_same_tables(empty: Store) -> None:
+    """The oracle is LanceDB: an atlas is a database of its own."""
+    import lancedb
+
+    put(empty, ["a", "b'c"])
+    theirs = lancedb.connect(str(empty.folder.db))
+    assert theirs.open_table(TABLE).to_arrow().equals(empty.read(TABLE))
+    theirs.open_table(TABLE).delete("id = 'a'")
+    put(empty, ["d"])
+    assert theirs.open_table(TABLE).to_arrow()["id"].to_pylist() == empty.read(TABLE)["id"].to_pylist() == ["b'c", "d"]
+    empty.delete(TABLE, ["b'c", "absent"])
+    assert theirs.open_table(TABLE).count_rows() == empty.count(TABLE) == 1
 
 
 @pytest.mark.parametrize("left", ["", "_versions", "_transactions"])
@@ -121,12 +129,10 @@ for part in range(6):
 def test_processes_that_upsert_the_same_new_ids_duplicate_none(
     empty: Store, commands: Forks, with_scalar_index: bool
 ) -> None:
-    """Without the key lancedb 0.40 duplicates them, and with the key again once ids are indexed and the index used."""
-    from lancedb.index import BTree
-
+    """Without the key Lance duplicates them, and with the key again once ids are indexed and the index used."""
     put(empty, ["n/9999"])
     if with_scalar_index:
-        empty._writable(TABLE, empty._schema(TABLE)).create_index("id", config=BTree())
+        empty._writable(TABLE, empty._schema(TABLE)).create_scalar_index("id", "BTREE")
     with ExitStack() as stack:
         workers = [stack.enter_context(commands.start(UPSERT_MANY, empty.folder.path, n, FINGERPRINT)) for n in (0, 1)]
         assert [worker.stdout.readline() for worker in workers] == ["ready\n", "ready\n"]
@@ -250,15 +256,13 @@ def test_a_damaged_version_says_which_table(empty: Store) -> None:
 def test_a_write_that_lance_cannot_make_is_one_line_and_keeps_what_was_there(
     empty: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import lancedb.table
-
     put(empty, ["a"])
 
     def full(*_: Any, **__: Any) -> None:
         message = "lance error: LanceError(IO): No space left on device (os error 28)\nbacktrace"
         raise RuntimeError(message)
 
-    monkeypatch.setattr(lancedb.table.LanceTable, "merge_insert", full)
+    monkeypatch.setattr(lance.LanceDataset, "merge_insert", full)
     with pytest.raises(
         StoreDamagedError, match=r"cannot be written \(.*No space left.*\); what was .* stays$"
     ) as caught:

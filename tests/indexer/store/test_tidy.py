@@ -154,7 +154,7 @@ def test_what_is_said_to_be_removed_is_what_goes_and_nothing_that_another_versio
     assert remove_versions(empty, TABLE, old)[0] == len(old) > 3
     after = {name for name, _ in committed_files(empty.folder, TABLE)}
     assert set(said) == before - after
-    assert lance.dataset(str(empty.folder.db / f"{TABLE}.lance"), version=3).to_table().num_rows == 1
+    assert lance.dataset(str(empty.folder.db / f"{TABLE}.lance"), version=3).to_table().num_rows == 2
 
 
 def test_an_unreadable_record_of_before_an_upgrade_keeps_versions_and_tables_are_merged_all_the_same(

@@ -16,7 +16,6 @@ import subprocess
 import sys
 import textwrap
 import traceback
-import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,7 +27,7 @@ LONGEST_S = 180
 """After which a program is ended."""
 
 COMMANDS = """
-import lancedb.merge, lancedb.table, pyarrow.parquet, rich.table, torch
+import pyarrow.parquet, rich.table, torch
 import locatlas.cli.annotating, locatlas.cli.building, locatlas.cli.built, locatlas.cli.keeping, locatlas.cli.status
 import locatlas.indexer.annotation.bring_in, locatlas.indexer.cluster.process, locatlas.indexer.importing.run
 import locatlas.indexer.maintain
@@ -252,7 +251,6 @@ def _serve(asks: socket.socket) -> None:
 
 if __name__ == "__main__":
     exec(sys.argv[2])
-    warnings.filterwarnings("ignore", message="lancedb fork support")  # nothing of it works here
     gc.freeze()  # no child copies memory in order to look at what lives for ever
     with socket.socket(fileno=int(sys.argv[1])) as asking:
         _serve(asking)

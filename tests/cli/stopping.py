@@ -1,5 +1,6 @@
 """What a process does that runs a command of locatlas and gets a signal at the n-th of some step. Not a test."""
 
+import inspect
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -56,7 +57,7 @@ def run(argv: list[str], *, step: str = "", at: int = 0, signals: Sequence[int] 
     pipeline.BATCH_IMAGES = 2
     import_embeddings._COMMIT_ROWS = 2
     for function in (index.index, embed.embed, embed.reembed):
-        function.__kwdefaults__["commit_rows"] = 2
+        inspect.unwrap(function).__kwdefaults__["commit_rows"] = 2
     if step:
         owner, name = STEPS[step]
         setattr(owner, name, signalled(getattr(owner, name), at, signals))

@@ -288,7 +288,7 @@ def test_an_index_build_killed_at_any_step_leaves_one_that_is_right_or_none(
             real(path, data)
 
         with monkeypatch.context() as patch:
-            patch.setattr("locatlas.indexer.faiss.index.write_atomically", write)
+            patch.setattr("locatlas.indexer.faiss.build.write_atomically", write)
             if killed_at < 3:
                 with pytest.raises(KilledError):
                     build(store, encoder, "flat")

@@ -1,6 +1,7 @@
 """An atlas whose vectors are stored as float16: backed up, restored, and embedded by several processes."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from locatlas.indexer.index import index
 from locatlas.indexer.store import encoders
 from locatlas.indexer.store.tables import Store
 from locatlas.indexer.verify.run import verify
-from tests.indexer.cluster.plain_process import COMMAND
+from tests.forking import Forks
+from tests.indexer.cluster.plain_process import started
 from tests.indexer.made import contents, id_of, write_field
 
 HALF = EncoderRequest(storage="float16")
@@ -62,11 +64,11 @@ def test_it_comes_back_from_a_backup_whole_and_goes_on_as_float16(half: Path, so
 
 
 def test_several_processes_make_the_table_that_one_makes(
-    half: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    half: Path, tmp_path: Path, commands: Forks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = Path(shutil.copytree(half, tmp_path / "alone"))
     embed(atlas=alone, request=OTHER)
-    monkeypatch.setattr(processes, "COMMAND", COMMAND)
+    monkeypatch.setattr(processes, "_started", partial(started, commands))
     with DevicesEngine(["cpu", "cpu"], threads=1) as engine:
         assert embed(atlas=half, request=OTHER, engine=engine).embedded == 6
     store = Store.open(half)

@@ -67,7 +67,7 @@ def test_batches_end_with_their_chunk_and_are_no_larger_than_a_batch(
     run = embedded(empty, [pending(folder, n) for n in range(7)], encoder, commit_rows=3)
     assert encoder.batches == [2, 1, 2, 1, 1]
     assert run.counts["embedded"] == 7
-    assert empty.version(TABLE) == 2 + 3  # made, key declared, three chunks
+    assert empty.version(TABLE) == 1 + 3  # made, three chunks
 
 
 def test_an_encoder_that_takes_more_at_once_is_given_them(
@@ -89,7 +89,7 @@ def test_a_commit_takes_several_chunks_whose_batches_stay_their_own(
     run = embedded(empty, [pending(folder, n) for n in (0, 1, 2, 4, 5, 6)], encoder, commit_rows=4)
     assert encoder.batches == [2, 1, 2, 1]
     assert run.counts["embedded"] == 6
-    assert empty.version(TABLE) == 2 + 2
+    assert empty.version(TABLE) == 1 + 2
 
 
 def test_a_continued_run_cuts_the_chunks_that_are_left_as_the_first_would_have(empty: Store, folder: Path) -> None:

@@ -92,7 +92,7 @@ def require_conditions(objects: Objects) -> datetime:
         try:
             objects.replace(name, b"first", tag=None)
         except InputError as error:
-            if "501" in str(error.__cause__):  # Not Implemented
+            if "501 Not Implemented" in str(error.__cause__):
                 raise _lacking(objects, "If-None-Match: *", "refuses every put with the condition") from error
             raise
         if _is_taken(objects, name, None):

@@ -113,9 +113,8 @@ class Objects:
         except (FileNotFoundError, LocatlasError):
             raise
         except (BaseError, OSError) as error:
-            message = f"{self.uri}/{name}: {_first(error)}"
-            if "NoSuchBucket" in str(error):
-                message = f"{self.uri}: no such bucket"
+            known = _known(str(error))
+            message = f"{self.uri}/{name}: {_first(error)}" if known is None else f"{self.uri}: {known}"
             raise InputError(message) from error
 
     def read(self, name: str) -> Seen | None:
@@ -206,6 +205,17 @@ class Objects:
 
 def _tag(said: Any) -> Tag:
     return {key: said[key] for key in ("e_tag", "version") if said.get(key) is not None}
+
+
+def _known(said: str) -> str | None:
+    """Words for what goes wrong at the first try: the client's own are those of its innermost request."""
+    if "NoSuchBucket" in said:
+        return "no such bucket"
+    if "http://169.254.169.254/" in said:  # asked where nothing in the environment says who asks
+        return "no credentials; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY needed (profiles are not read)"
+    if "kind: Connect" in said and (address := re.search(r"https?://[^/\s]+", said)):
+        return f"nobody answers at {address[0]} (AWS_ENDPOINT_URL says where)"
+    return None
 
 
 def _first(error: BaseException) -> str:

@@ -82,16 +82,16 @@ def finish(atlas: Path, summary: "IndexSummary", *, faiss: str, as_json: bool) -
 
 def switched(atlas: Path, summary: "IndexSummary") -> list[str]:
     """A line for each level at which the run made another encoder current: which, and how to go back."""
-    from locatlas.indexer.store.encoders import shown
+    from locatlas.indexer.store.encoders import shown as name_of
 
     lines = []
     for level, before in sorted(summary.superseded.items()):
         named = f"--encoder {before.fingerprint[:12]}"
-        back = f"back with `locatlas reembed --atlas {shlex.quote(str(atlas))} --level {level} {named}`"
+        back = f"back with `locatlas reembed --atlas {shlex.quote(shown(atlas))} --level {level} {named}`"
         if before.is_imported:
             back = f"{named} still asks that one"
-        now = shown(summary.encoders[level].spec)
-        lines.append(f"note: at level {level} {now} is current now, where {shown(before.spec)} was; {back}")
+        now = name_of(summary.encoders[level].spec)
+        lines.append(f"note: at level {level} {now} is current now, where {name_of(before.spec)} was; {back}")
     return lines
 
 

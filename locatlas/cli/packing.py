@@ -29,7 +29,8 @@ def pack_command(atlas: Path, *, drop: bool, as_json: bool) -> None:
 
     def told(images: int, n_bytes: int) -> None:
         if images:
-            notice(f"{images} images to decode, about {n_bytes / 1e6:.1f} MB below {atlas / 'cache' / 'images'}")
+            where = "the copy on this machine" if shown(atlas) != str(atlas) else atlas / "cache" / "images"
+            notice(f"{images} images to decode, about {n_bytes / 1e6:.1f} MB below {where}")
 
     with progress_bar() as progress:
         summary = pack(atlas=atlas, drop=drop, told=told, progress=progress)

@@ -4,6 +4,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from click.testing import CliRunner
 
 import locatlas
 from locatlas.cli import group
-from locatlas.errors import AtlasLockedError, InputError, LocatlasError, StoreDamagedError
+from locatlas.errors import AtlasLockedError, InputError, StoreDamagedError
 from locatlas.indexer.backup.run import backup
 from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.index import index
@@ -204,9 +205,21 @@ def test_where_nothing_can_be_read_one_line_says_why(
         publish(saved, to="ftp://x/y")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setattr("locatlas.indexer.published.objects.RETRIES", 1)
-    with pytest.raises(LocatlasError) as error:
+    with pytest.raises(InputError, match=r"^s3://\S+: nobody answers at http://127\.0\.0\.1:9 \(AWS_ENDPOINT_URL "):
         locatlas.open(uri)
-    assert "\n" not in str(error.value)
+
+
+def test_who_asks_is_said_to_be_needed(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the client says where the environment names nobody: it asks a machine of Amazon's, which is not here."""
+    said = "Generic S3 error: Error performing PUT http://169.254.169.254/latest/api/token in 1ms - 403 Forbidden"
+    objects = Objects.at(f"s3://{BUCKET}/x")
+
+    def refuse(_: str) -> None:
+        raise OSError(said)
+
+    monkeypatch.setattr(objects, "_store", SimpleNamespace(get=refuse))
+    with pytest.raises(InputError, match="no credentials; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY needed"):
+        objects.read("x")
 
 
 def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,9 @@ _SLAB_ROWS = 1 << 14
 
 _log = logging.getLogger(__name__)
 
+_told: set[str] = set()
+"""Folders of indices on disk that failed in this process: each is told of once, not with every question."""
+
 
 def kind_of(store: Store, table: str) -> str | None:
     """The type of index that a table has, by its sidecar, whether it can be used or not; None if nothing says it."""
@@ -100,7 +103,7 @@ class FaissIndex:
         try:
             found = find_candidates(self.index, self.sidecar.kind, self.sidecar.params, unit, k, mask)[0]
         except StoreDamagedError as error:  # of an index on disk: a newer one took its place, or a file is damaged
-            _log.warning("%s; searched exactly", error)
+            _tell_once(self.sidecar.folder, error)
             found = np.empty(0, dtype=np.int64)
         found = found[found >= 0]
         if len(found) < k:  # perhaps the lists or paths that were searched hold too few: then rank them all
@@ -119,6 +122,12 @@ class FaissIndex:
             return allowed
         mask: NDArray[np.bool_] = self.rows >= 0
         return mask if allowed is None else mask & allowed[self.rows]
+
+
+def _tell_once(folder: str, error: StoreDamagedError) -> None:
+    if folder not in _told:
+        _told.add(folder)
+        _log.warning("%s; this and further questions are searched exactly", error)
 
 
 class IndexCheck:

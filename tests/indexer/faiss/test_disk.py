@@ -42,17 +42,6 @@ def below(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-@pytest.fixture
-def many(empty: Store) -> StoredEncoder:
-    """The current encoder of a table of 3,000 vectors, 100 each of 30 proteins, committed in shuffled parts."""
-    one = StoredEncoder("fov", spec(embedding_dim=24), "current")
-    encoders.put(empty, one)
-    vectors, order = of_proteins(), np.random.default_rng(1).permutation(3000)
-    for part in np.array_split(order, 3):
-        put(empty, one, [f"d/{i:05d}" for i in part], vectors[part])
-    return one
-
-
 def of_proteins() -> NDArray[np.float32]:
     rng = np.random.default_rng(5)
     centres = np.repeat(rng.standard_normal((30, 24)), 100, axis=0)

@@ -159,6 +159,16 @@ def test_no_more_than_two_are_kept(empty: Store, encoder: StoredEncoder) -> None
     assert kept[-1] == folder_of(empty, encoder)
 
 
+def test_the_one_in_use_is_kept_where_the_clock_went_back(empty: Store, encoder: StoredEncoder) -> None:
+    for _ in range(3):
+        build(empty, encoder, DISK)
+        for folder in disk_folders(empty.folder, encoder.table):
+            os.utime(folder, (4e9, 4e9))  # in the year 2096
+    assert folder_of(empty, encoder).is_dir()
+    assert len(disk_folders(empty.folder, encoder.table)) == 2
+    assert opened(empty, encoder)[1] == "up to date"
+
+
 def test_a_faiss_file_and_an_index_on_disk_take_each_others_place(empty: Store, encoder: StoredEncoder) -> None:
     for kind in ("flat", DISK, "flat"):
         assert refresh(empty.folder.path, kind, levels=("fov",))["fov"].startswith(

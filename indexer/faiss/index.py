@@ -46,6 +46,9 @@ __all__ = ["FaissIndex", "IndexCheck", "build", "index_state", "kind_of", "open_
 _SLAB_ROWS = 1 << 14
 """Vectors read at a time for a digest."""
 
+_TRIES = 5
+"""Of opening an index that is built anew meanwhile."""
+
 _log = logging.getLogger(__name__)
 
 _told: set[str] = set()
@@ -63,9 +66,13 @@ def kind_of(store: Store, table: str) -> str | None:
 
 def index_state(store: Store, table: str) -> FileState | None:
     """What is another once an index of a table was built, or is gone; None where there is none."""
+    return _state_of(index_paths(store.folder, table)[1])
+
+
+def _state_of(path: Path) -> FileState | None:
     try:
-        return file_state(index_paths(store.folder, table)[1])
-    except OSError:
+        return file_state(path)
+    except OSError:  # gone, or an index of another kind takes its place
         return None
 
 
@@ -187,6 +194,17 @@ def open_index(
     Returns:
         The index, or None with the reason: absent, damaged, foreign or stale.
     """
+    for _ in range(_TRIES):
+        if (found := _opened(store, encoder, held, check)) is not None:
+            return found
+        check = None
+    return None, f"index built anew {_TRIES} times while it was opened"
+
+
+def _opened(
+    store: Store, encoder: StoredEncoder, held: TableVectors, check: IndexCheck | None
+) -> tuple[FaissIndex | None, str] | None:
+    """As `open_index`; None if another index, or none, took its place meanwhile."""
     faiss_path, json_path, _ = index_paths(store.folder, encoder.table)
     if not json_path.is_file():
         return None, "no index"
@@ -202,6 +220,7 @@ def open_index(
     if made_of != (encoder.table, encoder.fingerprint, encoder.spec.dim, "cosine"):
         return None, "index of another table or encoder"
     on_disk = sidecar.kind == DISK
+    replaced_last = json_path if on_disk else faiss_path
     rows: NDArray[np.int64] | None = None
     # of the very manifest that is there now: then its ids and vectors are, too, but for those that are left out here
     same = sidecar.manifest and sidecar.manifest == manifest_digest(store.folder, encoder.table, held.version)
@@ -218,11 +237,16 @@ def open_index(
     except RuntimeError as error:  # our own bytes, so it is another FAISS
         import faiss
 
+        if _state_of(replaced_last) != checked:
+            return None
+
         return None, f"index of FAISS {sidecar.faiss}, which {faiss.__version__} does not read ({error})"
     except (OSError, pa.ArrowException, StoreDamagedError) as error:  # of an index on disk
+        if _state_of(replaced_last) != checked:
+            return None
         return None, f"index unreadable ({error})"
-    if file_state(json_path if on_disk else faiss_path) != checked:  # replaced by a newer one, with another sidecar
-        return open_index(store, encoder, held)
+    if _state_of(replaced_last) != checked:
+        return None
     if rows is None:
         return FaissIndex(sidecar, index, None, np.empty(0, dtype=np.int64)), "up to date"
     in_file = np.zeros(len(held), dtype=np.bool_)

@@ -19,7 +19,7 @@ from locatlas.indexer.faiss import kinds
 from locatlas.indexer.faiss.disk import DiskCodes, disk_params, write_codes
 from locatlas.indexer.faiss.files import disk_folder, disk_folders, index_paths
 from locatlas.indexer.faiss.index import build, open_index, refresh
-from locatlas.indexer.faiss.kinds import DISK, find_candidates, unit_vectors
+from locatlas.indexer.faiss.kinds import DISK, Kind, find_candidates, unit_vectors
 from locatlas.indexer.faiss.sidecar import Sidecar
 from locatlas.indexer.importing.run import import_embeddings
 from locatlas.indexer.maintain import maintain
@@ -179,6 +179,53 @@ def test_a_faiss_file_and_an_index_on_disk_take_each_others_place(empty: Store, 
         assert verify(atlas=empty.folder.path).damage == []
     maintain(atlas=empty.folder.path)
     assert disk_folders(empty.folder, encoder.table) == []
+
+
+@pytest.mark.parametrize(("kind", "then"), [("ivf", DISK), (DISK, "ivf"), (DISK, DISK)])
+def test_an_index_that_another_takes_the_place_of_while_it_is_opened_is_not_used(
+    empty: Store, encoder: StoredEncoder, monkeypatch: pytest.MonkeyPatch, kind: Kind, then: Kind
+) -> None:
+    build(empty, encoder, kind)
+    opens = "DiskCodes" if kind == DISK else "read_faiss"
+    really, times = getattr(opening, opens), 0
+
+    def meanwhile(*args: Any, **options: Any) -> Any:
+        nonlocal times
+        times += 1
+        index = really(*args, **options)
+        if times == 1:
+            build(empty, encoder, then)
+        return index
+
+    monkeypatch.setattr(opening, opens, meanwhile)
+    assert usable(empty, encoder).sidecar.kind == then
+
+
+def test_an_index_that_is_built_anew_all_the_time_is_told(
+    empty: Store, encoder: StoredEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(empty, encoder, DISK)
+
+    def meanwhile(*args: Any, **options: Any) -> Any:
+        os.utime(index_paths(empty.folder, encoder.table)[1])
+        return DiskCodes(*args, **options)
+
+    monkeypatch.setattr(opening, "DiskCodes", meanwhile)
+    assert opened(empty, encoder) == (None, "index built anew 5 times while it was opened")
+
+
+def test_an_index_whose_sidecar_is_removed_while_it_is_opened_is_none(
+    empty: Store, encoder: StoredEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a build of a FAISS file begins."""
+    build(empty, encoder, DISK)
+
+    def meanwhile(*args: Any, **options: Any) -> Any:
+        index_paths(empty.folder, encoder.table)[1].unlink()
+        return DiskCodes(*args, **options)
+
+    monkeypatch.setattr(opening, "DiskCodes", meanwhile)
+    assert opened(empty, encoder) == (None, "no index")
 
 
 def test_auto_builds_it_where_the_vectors_take_more_than_half_of_the_memory(

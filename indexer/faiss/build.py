@@ -86,8 +86,10 @@ def _build_on_disk(store: Store, encoder: StoredEncoder, held: TableVectors, *, 
 
     n, d = held.vectors.shape
     params = disk_params(n, d)
-    # codes with two numbers and the address of each row, both again in files beside them, its id, the centres of lists
-    require_space(store.folder.indices, n * (d // 8 + 16 + 16) + held.names.nbytes + 4 * d * params["n_list"])
+    # codes with two numbers and the address of each row, both again in files beside them, its id and the digest of its
+    # source, the centres of lists
+    texts = held.names.nbytes + held.sources.nbytes
+    require_space(store.folder.indices, n * (d // 8 + 16 + 16) + texts + 4 * d * params["n_list"])
     name = f"{encoder.table}.{secrets.token_hex(8)}.disk"
     begun = store.folder.indices / f".{name}.tmp"
     begun.mkdir()

@@ -27,7 +27,7 @@ from locatlas.indexer.store.lance_files import reading
 from locatlas.indexer.store.table_reads import TableVectors
 from locatlas.interrupts import check_stop
 
-__all__ = ["DiskCodes", "disk_params", "ids_of", "write_codes"]
+__all__ = ["DiskCodes", "disk_params", "ids_of", "sources_of", "write_codes"]
 
 IDS, ROWS, GONE, CODES = "ids.arrow", "rows.npy", "gone.npy", "codes.lance"
 
@@ -87,7 +87,7 @@ def write_codes(table: Path, held: TableVectors, params: Mapping[str, int], fold
     rows[1] = rows_in(there["id"], held.names)
     np.save(folder / ROWS, rows[:, np.argsort(rows[0])], allow_pickle=False)
     np.save(folder / GONE, gone, allow_pickle=False)
-    write_table(folder / IDS, pa.table({"id": held.names}))
+    write_table(folder / IDS, pa.table({"id": held.names, "source_digest": held.sources}))
 
 
 def _without_deletions(clone: Any, there: NDArray[np.uint64]) -> tuple[Any, NDArray[np.int64]]:
@@ -137,6 +137,21 @@ def _mapped(path: Path) -> NDArray[np.int64]:
         message = f"{path.name}: holds {array.dtype}"
         raise ValueError(message)
     return array
+
+
+def sources_of(folder: Path) -> pa.Array:
+    """Digests of the sources that the vectors of these rows were made from, mapped: other vectors have others.
+
+    Raises:
+        OSError: If the file cannot be opened.
+        pyarrow.ArrowException: If it is not what was written.
+        StoreDamagedError: If it does not hold them.
+    """
+    held = mapped_table(folder / IDS)
+    if "source_digest" not in held.column_names:
+        message = f"{folder / IDS}: does not tell the sources of its vectors"
+        raise StoreDamagedError(message)
+    return one_array(held["source_digest"])
 
 
 class DiskCodes:

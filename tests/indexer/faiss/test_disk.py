@@ -3,10 +3,12 @@
 import logging
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
@@ -14,8 +16,8 @@ from locatlas.errors import InputError, StoreDamagedError
 from locatlas.indexer.backup.restore import restore
 from locatlas.indexer.backup.run import backup
 from locatlas.indexer.faiss import build as building
+from locatlas.indexer.faiss import disk, kinds
 from locatlas.indexer.faiss import index as opening
-from locatlas.indexer.faiss import kinds
 from locatlas.indexer.faiss.disk import DiskCodes, disk_params, write_codes
 from locatlas.indexer.faiss.files import disk_folder, disk_folders, index_paths
 from locatlas.indexer.faiss.index import build, open_index, refresh
@@ -24,6 +26,7 @@ from locatlas.indexer.faiss.sidecar import Sidecar
 from locatlas.indexer.importing.run import import_embeddings
 from locatlas.indexer.maintain import maintain
 from locatlas.indexer.store import encoders, tables, tidy_limits
+from locatlas.indexer.store.arrow_files import write_table
 from locatlas.indexer.store.encoders import StoredEncoder
 from locatlas.indexer.store.tables import Store
 from locatlas.indexer.verify.run import verify
@@ -124,6 +127,44 @@ def test_vectors_whose_length_is_no_multiple_of_eight_are_refused_in_one_line(em
     with pytest.raises(InputError, match="vectors of 12 numbers: lance-ivfrq is for lengths that are multiples of 8"):
         build(empty, one, DISK)
     assert not list(empty.folder.indices.iterdir())
+
+
+class Unread:
+    """Vectors that nobody may look at."""
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+
+    def __len__(self) -> int:
+        return self._n
+
+
+def test_no_vector_is_read_to_open_an_index_after_a_later_commit(empty: Store, encoder: StoredEncoder) -> None:
+    build(empty, encoder, DISK)
+    put(empty, encoder, ["a/first"], made(1, seed=3))
+    held = empty.read_vectors(encoder.table)
+    unread: Any = Unread(len(held))
+    index, said = open_index(empty, encoder, replace(held, vectors=unread))
+    assert index is not None
+    assert said == "1 rows later"
+    put(empty, encoder, ["d/00003"], made(1, seed=4))
+    changed = replace(empty.read_vectors(encoder.table), vectors=unread)
+    assert open_index(empty, encoder, changed) == (None, "index stale: rows it holds were changed or removed")
+
+
+def test_an_index_that_does_not_tell_its_sources_is_not_used_after_a_later_commit(
+    empty: Store, encoder: StoredEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without(path: Path, table: pa.Table) -> None:
+        write_table(path, table.select(["id"]))
+
+    monkeypatch.setattr(disk, "write_table", without)
+    build(empty, encoder, DISK)
+    assert opened(empty, encoder)[1] == "up to date"
+    put(empty, encoder, ["z/1"], made(1, seed=3))
+    index, said = opened(empty, encoder)
+    assert index is None
+    assert "does not tell the sources of its vectors" in said
 
 
 # --- one takes the place of another ---

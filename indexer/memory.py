@@ -1,24 +1,49 @@
 """How much memory a process of this machine may use. Reads what the system says."""
 
 import os
-from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 __all__ = ["usable_memory"]
 
-_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-"""Of the container or job that this process is in, by either version of control groups."""
 
+def usable_memory(root: Path = Path("/")) -> int | None:
+    """Bytes of the machine's memory, or of what a container or job is allowed of it; None where it cannot be asked.
 
-def usable_memory(limits: Sequence[Path] = _LIMITS) -> int | None:
-    """Bytes of the machine's memory, or of what a container or job is allowed of it; None where it cannot be asked."""
+    Args:
+        root: Below which the system tells of its control groups.
+    """
     try:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):
         return None
-    for path in limits:
+    try:
+        said = (root / "proc/self/cgroup").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        said = ""
+    for path in _limits(said):
         try:
-            memory = min(memory, int(path.read_text()))
+            memory = min(memory, int((root / "sys/fs/cgroup" / path).read_text()))
         except (OSError, ValueError):
             continue  # no such limit, or "max"
     return memory
+
+
+def _limits(said: str) -> list[PurePosixPath]:
+    """Files, below where control groups are mounted, with the limits of a process' own group and of all above it.
+
+    Args:
+        said: Lines of /proc/self/cgroup, `number:controllers:group`; of version 2 without controllers.
+    """
+    mounted = [(PurePosixPath(), "memory.max", "/"), (PurePosixPath("memory"), "memory.limit_in_bytes", "/")]
+    for line in said.splitlines():
+        _, controllers, group = (*line.split(":", 2), "", "")[:3]
+        if "memory" in controllers.split(","):
+            mounted.append((PurePosixPath("memory"), "memory.limit_in_bytes", group))
+        elif not controllers:
+            mounted += [(PurePosixPath(where), "memory.max", group) for where in ("", "unified")]
+    found = []
+    for where, name, group in mounted:
+        # above what is mounted, as a group outside of a container's own is told, nothing can be read
+        own = PurePosixPath(*(part for part in PurePosixPath(group).parts if part not in ("/", "..")))
+        found += [where / above / name for above in (own, *own.parents)]
+    return list(dict.fromkeys(found))

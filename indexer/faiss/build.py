@@ -77,7 +77,7 @@ def _build_faiss(store: Store, encoder: StoredEncoder, held: TableVectors, kind:
     write_atomically(faiss_path, data)
     write_atomically(ids_path, lines)
     write_atomically(json_path, sidecar.to_json().encode())
-    _remove_older(store, encoder.table)
+    _remove_older(store, encoder.table, None)
     return sidecar
 
 
@@ -86,8 +86,10 @@ def _build_on_disk(store: Store, encoder: StoredEncoder, held: TableVectors, *, 
 
     n, d = held.vectors.shape
     params = disk_params(n, d)
-    # codes with two numbers and the address of each row, both again in files beside them, its id, the centres of lists
-    require_space(store.folder.indices, n * (d // 8 + 16 + 16) + held.names.nbytes + 4 * d * params["n_list"])
+    # codes with two numbers and the address of each row, both again in files beside them, its id and the digest of its
+    # source, the centres of lists
+    texts = held.names.nbytes + held.sources.nbytes
+    require_space(store.folder.indices, n * (d // 8 + 16 + 16) + texts + 4 * d * params["n_list"])
     name = f"{encoder.table}.{secrets.token_hex(8)}.disk"
     begun = store.folder.indices / f".{name}.tmp"
     begun.mkdir()
@@ -114,7 +116,7 @@ def _build_on_disk(store: Store, encoder: StoredEncoder, held: TableVectors, *, 
     write_atomically(json_path, sidecar.to_json().encode())
     for path in (faiss_path, ids_path):
         path.unlink(missing_ok=True)
-    _remove_older(store, encoder.table)
+    _remove_older(store, encoder.table, name)
     return sidecar
 
 
@@ -150,9 +152,13 @@ def _measured(
     }
 
 
-def _remove_older(store: Store, table: str) -> None:
-    """Folders of a table's indices on disk but the last two: whoever has the one before open goes on with it."""
-    for folder in disk_folders(store.folder, table)[:-2]:
+def _remove_older(store: Store, table: str, in_use: str | None) -> None:
+    """Folders of a table's indices on disk but the last two: whoever has the one before open goes on with it.
+
+    The one in use is never among them, whatever the clock said when it was written.
+    """
+    others = [folder for folder in disk_folders(store.folder, table) if folder.name != in_use]
+    for folder in others[: -1 if in_use else -2]:
         shutil.rmtree(folder)
 
 

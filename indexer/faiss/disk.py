@@ -5,11 +5,15 @@ a bounded cache. Lance builds the index over a shallow clone of the table, a man
 files, so that the table itself gets no version and its vectors are not copied. After that a question touches no file
 of the table: only codes are searched, by rows' addresses, and what they propose is ranked by the caller. So the table
 may be merged, moved or restored elsewhere, and whether the index is of its rows is told by the sidecar alone.
+
+Lance would open the table's deletion files with every question. So the clone forgets them before the index is built:
+rows that were deleted or replaced before have codes, too, and their addresses are kept beside the index and left out.
 """
 
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -23,9 +27,9 @@ from locatlas.indexer.store.lance_files import reading
 from locatlas.indexer.store.table_reads import TableVectors
 from locatlas.interrupts import check_stop
 
-__all__ = ["DiskCodes", "disk_params", "ids_of", "write_codes"]
+__all__ = ["DiskCodes", "disk_params", "ids_of", "sources_of", "write_codes"]
 
-IDS, ROWS, CODES = "ids.arrow", "rows.npy", "codes.lance"
+IDS, ROWS, GONE, CODES = "ids.arrow", "rows.npy", "gone.npy", "codes.lance"
 
 CACHE_BYTES = 32 << 20
 """Of Lance for lists that were read, and as much for what it knows of files; its own default is 6 GiB."""
@@ -67,6 +71,8 @@ def write_codes(table: Path, held: TableVectors, params: Mapping[str, int], fold
 
     with reading(table, "indexed"):
         clone = lance.dataset(str(table)).shallow_clone(str(folder / CODES), held.version)
+        there = clone.to_table(columns=["id"], with_row_id=True)
+        clone, gone = _without_deletions(clone, there["_rowid"].to_numpy())
         clone.create_index(
             "vector",
             "IVF_RQ",
@@ -75,13 +81,35 @@ def write_codes(table: Path, held: TableVectors, params: Mapping[str, int], fold
             num_bits=params["bits"],
             sample_rate=_SHOWN_PER_LIST,
         )
-        there = clone.to_table(columns=["id"], with_row_id=True)
     check_stop()
     rows = np.empty((2, len(there)), dtype=np.int64)
     rows[0] = there["_rowid"].to_numpy()
     rows[1] = rows_in(there["id"], held.names)
     np.save(folder / ROWS, rows[:, np.argsort(rows[0])], allow_pickle=False)
-    write_table(folder / IDS, pa.table({"id": held.names}))
+    np.save(folder / GONE, gone, allow_pickle=False)
+    write_table(folder / IDS, pa.table({"id": held.names, "source_digest": held.sources}))
+
+
+def _without_deletions(clone: Any, there: NDArray[np.uint64]) -> tuple[Any, NDArray[np.int64]]:
+    """A clone whose deleted rows are rows again, and their addresses, ascending. It costs a manifest, and no vectors.
+
+    Args:
+        clone: Its latest version, to which one is added where a fragment has a deletion file.
+        there: Addresses of the rows that were not deleted.
+    """
+    import lance
+
+    fragments = [fragment.metadata for fragment in clone.get_fragments()]
+    changed = [fragment for fragment in fragments if fragment.deletion_file is not None]
+    if not changed:
+        return clone, np.empty(0, dtype=np.int64)
+    for fragment in changed:
+        fragment.deletion_file = None
+    whole = lance.LanceDataset.commit(
+        clone.uri, lance.LanceOperation.Update(updated_fragments=changed), read_version=clone.version
+    )
+    every = whole.to_table(columns=[], with_row_id=True)["_rowid"].to_numpy()
+    return whole, np.setdiff1d(every, there, assume_unique=True).astype(np.int64)
 
 
 def ids_of(folder: Path) -> pa.Array:
@@ -92,6 +120,38 @@ def ids_of(folder: Path) -> pa.Array:
         pyarrow.ArrowException: If it is not what was written.
     """
     return one_array(mapped_table(folder / IDS)["id"])
+
+
+def _mapped(path: Path) -> NDArray[np.int64]:
+    """Numbers of a file.
+
+    Raises:
+        ValueError: If it is not what was written; numpy alone lets errors of Python's parser of its header through.
+    """
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (SyntaxError, TokenError, TypeError) as error:
+        message = f"{path.name}: {error}"
+        raise ValueError(message) from error
+    if array.dtype != np.int64:
+        message = f"{path.name}: holds {array.dtype}"
+        raise ValueError(message)
+    return array
+
+
+def sources_of(folder: Path) -> pa.Array:
+    """Digests of the sources that the vectors of these rows were made from, mapped: other vectors have others.
+
+    Raises:
+        OSError: If the file cannot be opened.
+        pyarrow.ArrowException: If it is not what was written.
+        StoreDamagedError: If it does not hold them.
+    """
+    held = mapped_table(folder / IDS)
+    if "source_digest" not in held.column_names:
+        message = f"{folder / IDS}: does not tell the sources of its vectors"
+        raise StoreDamagedError(message)
+    return one_array(held["source_digest"])
 
 
 class DiskCodes:
@@ -112,12 +172,14 @@ class DiskCodes:
         self._path = folder
         with reading(folder, "opened"):
             # the addresses that Lance knows rows by, ascending, and the row of each in the file of ids
-            self._addresses, self._rows = np.load(folder / ROWS, mmap_mode="r", allow_pickle=False)
+            self._addresses, self._rows = _mapped(folder / ROWS)
+            self._gone = _mapped(folder / GONE)
             self._dataset = lance.dataset(
                 str(folder / CODES), index_cache_size_bytes=CACHE_BYTES, metadata_cache_size_bytes=CACHE_BYTES
             )
         self._n_list = n_list
         self.ntotal = len(self._rows)
+        self._coded = self.ntotal + len(self._gone)
 
     def search(
         self, queries: NDArray[np.float32], wanted: int, n_probe: int, allowed: NDArray[np.bool_] | None
@@ -148,20 +210,23 @@ class DiskCodes:
         # what a query may not meet are often the very nearest (its own protein), so more are asked for, from more
         # lists, until as many as wanted remain
         n_allowed = self.ntotal if allowed is None else int(np.count_nonzero(allowed))
-        times = 1.0 if allowed is None else max(2.0, 1.1 * self.ntotal / max(1, n_allowed))
-        enough, fetched = min(wanted, n_allowed), min(self.ntotal, math.ceil(times * wanted))
+        times = 1.0 if n_allowed == self._coded else 1.1 * self._coded / max(1, n_allowed)
+        times = times if allowed is None else max(2.0, times)
+        enough, fetched = min(wanted, n_allowed), min(self._coded, math.ceil(times * wanted))
         while True:
             rows = self._ask(query, fetched, n_probe)
-            kept = rows if allowed is None else rows[allowed[rows]]
+            kept = rows[rows >= 0]
+            kept = kept if allowed is None else kept[allowed[kept]]
             exhausted = len(rows) < fetched
             if len(kept) >= enough or (exhausted and n_probe == self._n_list):
                 return kept[:wanted]
             if exhausted:
                 n_probe = min(self._n_list, 4 * n_probe)
             else:
-                fetched = min(self.ntotal, 4 * fetched)
+                fetched = min(self._coded, 4 * fetched)
 
     def _ask(self, query: NDArray[np.float32], k: int, n_probe: int) -> NDArray[np.int64]:
+        """Rows of the codes nearest to a query, -1 for one that is gone."""
         asked = {"column": "vector", "q": query, "k": k, "nprobes": n_probe}
         with reading(self._path, "searched"):
             # no column, and only what is indexed: so nothing but codes is read
@@ -169,9 +234,18 @@ class DiskCodes:
                 columns=[], nearest=asked, with_row_id=True, fast_search=True, disable_scoring_autoprojection=True
             ).to_table()
         addresses: Any = found["_rowid"].to_numpy().astype(np.int64)
-        at = np.minimum(np.searchsorted(self._addresses, addresses), self.ntotal - 1)
-        rows = np.asarray(self._rows[at], dtype=np.int64)
-        if not (np.array_equal(self._addresses[at], addresses) and ((rows >= 0) & (rows < self.ntotal)).all()):
+        held, at = _places(self._addresses, addresses)
+        rows = np.where(held, self._rows[at], -1)
+        gone = ~held & _places(self._gone, addresses)[0]
+        if not (gone | ((rows >= 0) & (rows < self.ntotal))).all():
             message = f"{self._path}: proposes rows that it does not hold; `locatlas verify --repair` builds it again"
             raise StoreDamagedError(message)
         return rows
+
+
+def _places(among: NDArray[np.int64], addresses: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Which of some addresses are among others, ascending, and where these are."""
+    if not len(among):
+        return np.zeros(len(addresses), dtype=np.bool_), np.zeros(len(addresses), dtype=np.int64)
+    at = np.minimum(np.searchsorted(among, addresses), len(among) - 1)
+    return np.asarray(among[at] == addresses), at

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from locatlas.errors import AtlasLockedError, StoreDamagedError
 from locatlas.indexer.faiss.build import build
-from locatlas.indexer.faiss.disk import DiskCodes, ids_of
+from locatlas.indexer.faiss.disk import DiskCodes, ids_of, sources_of
 from locatlas.indexer.faiss.files import disk_folder, index_paths, wrong_part
 from locatlas.indexer.faiss.kinds import (
     AUTO_LATER_SHARE,
@@ -46,7 +46,13 @@ __all__ = ["FaissIndex", "IndexCheck", "build", "index_state", "kind_of", "open_
 _SLAB_ROWS = 1 << 14
 """Vectors read at a time for a digest."""
 
+_TRIES = 5
+"""Of opening an index that is built anew meanwhile."""
+
 _log = logging.getLogger(__name__)
+
+_told: set[str] = set()
+"""Folders of indices on disk that failed in this process: each is told of once, not with every question."""
 
 
 def kind_of(store: Store, table: str) -> str | None:
@@ -60,9 +66,13 @@ def kind_of(store: Store, table: str) -> str | None:
 
 def index_state(store: Store, table: str) -> FileState | None:
     """What is another once an index of a table was built, or is gone; None where there is none."""
+    return _state_of(index_paths(store.folder, table)[1])
+
+
+def _state_of(path: Path) -> FileState | None:
     try:
-        return file_state(index_paths(store.folder, table)[1])
-    except OSError:
+        return file_state(path)
+    except OSError:  # gone, or an index of another kind takes its place
         return None
 
 
@@ -100,7 +110,7 @@ class FaissIndex:
         try:
             found = find_candidates(self.index, self.sidecar.kind, self.sidecar.params, unit, k, mask)[0]
         except StoreDamagedError as error:  # of an index on disk: a newer one took its place, or a file is damaged
-            _log.warning("%s; searched exactly", error)
+            _tell_once(self.sidecar.folder, error)
             found = np.empty(0, dtype=np.int64)
         found = found[found >= 0]
         if len(found) < k:  # perhaps the lists or paths that were searched hold too few: then rank them all
@@ -119,6 +129,12 @@ class FaissIndex:
             return allowed
         mask: NDArray[np.bool_] = self.rows >= 0
         return mask if allowed is None else mask & allowed[self.rows]
+
+
+def _tell_once(folder: str, error: StoreDamagedError) -> None:
+    if folder not in _told:
+        _told.add(folder)
+        _log.warning("%s; this and further questions are searched exactly", error)
 
 
 class IndexCheck:
@@ -178,6 +194,17 @@ def open_index(
     Returns:
         The index, or None with the reason: absent, damaged, foreign or stale.
     """
+    for _ in range(_TRIES):
+        if (found := _opened(store, encoder, held, check)) is not None:
+            return found
+        check = None
+    return None, f"index built anew {_TRIES} times while it was opened"
+
+
+def _opened(
+    store: Store, encoder: StoredEncoder, held: TableVectors, check: IndexCheck | None
+) -> tuple[FaissIndex | None, str] | None:
+    """As `open_index`; None if another index, or none, took its place meanwhile."""
     faiss_path, json_path, _ = index_paths(store.folder, encoder.table)
     if not json_path.is_file():
         return None, "no index"
@@ -193,6 +220,7 @@ def open_index(
     if made_of != (encoder.table, encoder.fingerprint, encoder.spec.dim, "cosine"):
         return None, "index of another table or encoder"
     on_disk = sidecar.kind == DISK
+    replaced_last = json_path if on_disk else faiss_path
     rows: NDArray[np.int64] | None = None
     # of the very manifest that is there now: then its ids and vectors are, too, but for those that are left out here
     same = sidecar.manifest and sidecar.manifest == manifest_digest(store.folder, encoder.table, held.version)
@@ -200,7 +228,7 @@ def open_index(
         if not (same and len(held) == sidecar.count):
             ids = ids_of(disk_folder(store.folder, sidecar)) if on_disk else pa.array(lines.decode().split("\n"))
             rows = rows_in(ids, held.names)
-            if not same and ((rows < 0).any() or _digest_of(ids, held, rows) != sidecar.vectors_digest):
+            if not same and not _are_of(sidecar, store, ids, held, rows):
                 return None, "index stale: rows it holds were changed or removed"
         if on_disk:
             index: Any = DiskCodes(disk_folder(store.folder, sidecar), n_list=sidecar.params["n_list"])
@@ -209,17 +237,35 @@ def open_index(
     except RuntimeError as error:  # our own bytes, so it is another FAISS
         import faiss
 
+        if _state_of(replaced_last) != checked:
+            return None
+
         return None, f"index of FAISS {sidecar.faiss}, which {faiss.__version__} does not read ({error})"
     except (OSError, pa.ArrowException, StoreDamagedError) as error:  # of an index on disk
+        if _state_of(replaced_last) != checked:
+            return None
         return None, f"index unreadable ({error})"
-    if file_state(json_path if on_disk else faiss_path) != checked:  # replaced by a newer one, with another sidecar
-        return open_index(store, encoder, held)
+    if _state_of(replaced_last) != checked:
+        return None
     if rows is None:
         return FaissIndex(sidecar, index, None, np.empty(0, dtype=np.int64)), "up to date"
     in_file = np.zeros(len(held), dtype=np.bool_)
     in_file[rows[rows >= 0]] = True
     later = np.flatnonzero(~in_file)
     return FaissIndex(sidecar, index, rows, later), f"{len(later)} rows later" if len(later) else "up to date"
+
+
+def _are_of(sidecar: Sidecar, store: Store, ids: pa.Array, held: TableVectors, rows: NDArray[np.int64]) -> bool:
+    """Whether vectors at some rows, -1 for one that is gone, are those that an index was made of.
+
+    Those of an index on disk are too many to be read at each start after a commit: digests of the sources that they
+    were made from, by this encoder, are compared instead. `locatlas verify` reads them.
+    """
+    if (rows < 0).any():
+        return False
+    if sidecar.kind == DISK:
+        return bool(sources_of(disk_folder(store.folder, sidecar)).equals(held.sources.take(pa.array(rows))))
+    return _digest_of(ids, held, rows) == sidecar.vectors_digest
 
 
 def _digest_of(ids: pa.Array, held: TableVectors, rows: NDArray[np.int64]) -> str:

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from locatlas.errors import LocatlasError
-from locatlas.indexer.faiss.disk import ids_of
+from locatlas.errors import LocatlasError, StoreDamagedError
+from locatlas.indexer.faiss.disk import DiskCodes, ids_of
 from locatlas.indexer.faiss.files import disk_folder, disk_folders, wrong_part
 from locatlas.indexer.faiss.kinds import DISK
 from locatlas.indexer.faiss.sidecar import Sidecar, rows_digest
@@ -123,6 +123,17 @@ def _slabs(opened: Opened, rows: pa.Int32Array) -> Iterator[NDArray[np.float32]]
         yield taken["vector"].combine_chunks().flatten().to_numpy().reshape(-1, dim).astype(np.float32)
 
 
+def _unsearchable(path: Path, sidecar: Sidecar) -> str | None:
+    """Why an index on disk does not answer a question, by Lance; None where it does."""
+    asked = np.ones((1, sidecar.dim), dtype=np.float32)
+    try:
+        DiskCodes(path, n_list=sidecar.params["n_list"]).search(asked, 1, sidecar.params["n_probe"], None)
+    except StoreDamagedError as error:
+        check_stop()  # a signal that comes within Lance is one of its errors
+        return str(error)
+    return None
+
+
 def _look_at_one(
     folder: AtlasFolder,
     files: Mapping[str, Path],
@@ -162,6 +173,9 @@ def _look_at_one(
         if wrong is not None:
             at = f"indices/{path.name}/{wrong}"
             return said("damage", "index damaged", at, "missing or not what was written: the index is not used")
+        if (why := _unsearchable(path, sidecar)) is not None:
+            means = f"its files are what was written, and it cannot be searched: questions are answered exactly ({why})"
+            return said("damage", "index damaged", f"indices/{path.name}", means)
     for end, digest in (("ids", sidecar.ids_digest), ("faiss", sidecar.file_digest)) if sidecar.kind != DISK else ():
         if not files[end].exists():
             return said("damage", "index damaged", where[end], "missing: the index is not used")

@@ -3,10 +3,12 @@
 import logging
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
@@ -14,16 +16,17 @@ from locatlas.errors import InputError, StoreDamagedError
 from locatlas.indexer.backup.restore import restore
 from locatlas.indexer.backup.run import backup
 from locatlas.indexer.faiss import build as building
+from locatlas.indexer.faiss import disk, kinds
 from locatlas.indexer.faiss import index as opening
-from locatlas.indexer.faiss import kinds
 from locatlas.indexer.faiss.disk import DiskCodes, disk_params, write_codes
 from locatlas.indexer.faiss.files import disk_folder, disk_folders, index_paths
 from locatlas.indexer.faiss.index import build, open_index, refresh
-from locatlas.indexer.faiss.kinds import DISK, find_candidates, unit_vectors
+from locatlas.indexer.faiss.kinds import DISK, Kind, find_candidates, unit_vectors
 from locatlas.indexer.faiss.sidecar import Sidecar
 from locatlas.indexer.importing.run import import_embeddings
 from locatlas.indexer.maintain import maintain
 from locatlas.indexer.store import encoders, tables, tidy_limits
+from locatlas.indexer.store.arrow_files import write_table
 from locatlas.indexer.store.encoders import StoredEncoder
 from locatlas.indexer.store.tables import Store
 from locatlas.indexer.verify.run import verify
@@ -40,17 +43,6 @@ def folder_of(store: Store, encoder: StoredEncoder) -> Path:
 
 def below(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
-@pytest.fixture
-def many(empty: Store) -> StoredEncoder:
-    """The current encoder of a table of 3,000 vectors, 100 each of 30 proteins, committed in shuffled parts."""
-    one = StoredEncoder("fov", spec(embedding_dim=24), "current")
-    encoders.put(empty, one)
-    vectors, order = of_proteins(), np.random.default_rng(1).permutation(3000)
-    for part in np.array_split(order, 3):
-        put(empty, one, [f"d/{i:05d}" for i in part], vectors[part])
-    return one
 
 
 def of_proteins() -> NDArray[np.float32]:
@@ -137,6 +129,44 @@ def test_vectors_whose_length_is_no_multiple_of_eight_are_refused_in_one_line(em
     assert not list(empty.folder.indices.iterdir())
 
 
+class Unread:
+    """Vectors that nobody may look at."""
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+
+    def __len__(self) -> int:
+        return self._n
+
+
+def test_no_vector_is_read_to_open_an_index_after_a_later_commit(empty: Store, encoder: StoredEncoder) -> None:
+    build(empty, encoder, DISK)
+    put(empty, encoder, ["a/first"], made(1, seed=3))
+    held = empty.read_vectors(encoder.table)
+    unread: Any = Unread(len(held))
+    index, said = open_index(empty, encoder, replace(held, vectors=unread))
+    assert index is not None
+    assert said == "1 rows later"
+    put(empty, encoder, ["d/00003"], made(1, seed=4))
+    changed = replace(empty.read_vectors(encoder.table), vectors=unread)
+    assert open_index(empty, encoder, changed) == (None, "index stale: rows it holds were changed or removed")
+
+
+def test_an_index_that_does_not_tell_its_sources_is_not_used_after_a_later_commit(
+    empty: Store, encoder: StoredEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without(path: Path, table: pa.Table) -> None:
+        write_table(path, table.select(["id"]))
+
+    monkeypatch.setattr(disk, "write_table", without)
+    build(empty, encoder, DISK)
+    assert opened(empty, encoder)[1] == "up to date"
+    put(empty, encoder, ["z/1"], made(1, seed=3))
+    index, said = opened(empty, encoder)
+    assert index is None
+    assert "does not tell the sources of its vectors" in said
+
+
 # --- one takes the place of another ---
 
 
@@ -170,6 +200,16 @@ def test_no_more_than_two_are_kept(empty: Store, encoder: StoredEncoder) -> None
     assert kept[-1] == folder_of(empty, encoder)
 
 
+def test_the_one_in_use_is_kept_where_the_clock_went_back(empty: Store, encoder: StoredEncoder) -> None:
+    for _ in range(3):
+        build(empty, encoder, DISK)
+        for folder in disk_folders(empty.folder, encoder.table):
+            os.utime(folder, (4e9, 4e9))  # in the year 2096
+    assert folder_of(empty, encoder).is_dir()
+    assert len(disk_folders(empty.folder, encoder.table)) == 2
+    assert opened(empty, encoder)[1] == "up to date"
+
+
 def test_a_faiss_file_and_an_index_on_disk_take_each_others_place(empty: Store, encoder: StoredEncoder) -> None:
     for kind in ("flat", DISK, "flat"):
         assert refresh(empty.folder.path, kind, levels=("fov",))["fov"].startswith(
@@ -180,6 +220,53 @@ def test_a_faiss_file_and_an_index_on_disk_take_each_others_place(empty: Store, 
         assert verify(atlas=empty.folder.path).damage == []
     maintain(atlas=empty.folder.path)
     assert disk_folders(empty.folder, encoder.table) == []
+
+
+@pytest.mark.parametrize(("kind", "then"), [("ivf", DISK), (DISK, "ivf"), (DISK, DISK)])
+def test_an_index_that_another_takes_the_place_of_while_it_is_opened_is_not_used(
+    empty: Store, encoder: StoredEncoder, monkeypatch: pytest.MonkeyPatch, kind: Kind, then: Kind
+) -> None:
+    build(empty, encoder, kind)
+    opens = "DiskCodes" if kind == DISK else "read_faiss"
+    really, times = getattr(opening, opens), 0
+
+    def meanwhile(*args: Any, **options: Any) -> Any:
+        nonlocal times
+        times += 1
+        index = really(*args, **options)
+        if times == 1:
+            build(empty, encoder, then)
+        return index
+
+    monkeypatch.setattr(opening, opens, meanwhile)
+    assert usable(empty, encoder).sidecar.kind == then
+
+
+def test_an_index_that_is_built_anew_all_the_time_is_told(
+    empty: Store, encoder: StoredEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(empty, encoder, DISK)
+
+    def meanwhile(*args: Any, **options: Any) -> Any:
+        os.utime(index_paths(empty.folder, encoder.table)[1])
+        return DiskCodes(*args, **options)
+
+    monkeypatch.setattr(opening, "DiskCodes", meanwhile)
+    assert opened(empty, encoder) == (None, "index built anew 5 times while it was opened")
+
+
+def test_an_index_whose_sidecar_is_removed_while_it_is_opened_is_none(
+    empty: Store, encoder: StoredEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a build of a FAISS file begins."""
+    build(empty, encoder, DISK)
+
+    def meanwhile(*args: Any, **options: Any) -> Any:
+        index_paths(empty.folder, encoder.table)[1].unlink()
+        return DiskCodes(*args, **options)
+
+    monkeypatch.setattr(opening, "DiskCodes", meanwhile)
+    assert opened(empty, encoder) == (None, "no index")
 
 
 def test_auto_builds_it_where_the_vectors_take_more_than_half_of_the_memory(

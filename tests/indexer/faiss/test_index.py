@@ -1,5 +1,6 @@
 """FAISS files: exact where they claim it, completed by later rows, never used when stale, foreign or damaged."""
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -33,7 +34,8 @@ def made(n: int, seed: int = 0) -> NDArray[np.float32]:
 
 
 def put(store: Store, encoder: StoredEncoder, ids: list[str], vectors: NDArray[np.float32]) -> None:
-    store.put_embeddings("fov", encoder.fingerprint, ids, ["x"] * len(ids), vectors)
+    sources = [hashlib.blake2b(vector, digest_size=16).hexdigest() for vector in vectors]
+    store.put_embeddings("fov", encoder.fingerprint, ids, sources, vectors)
 
 
 def names(n: int, prefix: str = "d/") -> list[str]:

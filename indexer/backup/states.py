@@ -58,6 +58,10 @@ class BackupFolder:
     def _progress(self) -> Path:
         return self.path / "copied.jsonl"
 
+    @property
+    def _published(self) -> Path:
+        return self.path / "published.json"
+
     def newest(self) -> BackupRecord | None:
         """The newest state; None if there is none yet.
 
@@ -111,6 +115,33 @@ class BackupFolder:
             raise UnknownNameError("state", name, {found.records[0].name, *paths})
         return found.records[0]
 
+    def published(self) -> set[str]:
+        """Digests of the records of states that were published from here, also of those that are forgotten since.
+
+        Raises:
+            InputError: If the note of them cannot be used.
+        """
+        try:
+            found = json.loads(self._published.read_bytes())
+        except FileNotFoundError:
+            return set()
+        except (OSError, ValueError) as error:
+            message = f"{self._published}: cannot be read ({error}); without it only the states that are kept are known"
+            raise InputError(message) from error
+        if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+            message = f"{self._published}: not written by `locatlas publish`"
+            raise InputError(message)
+        return set(found)
+
+    def note_published(self, digest: str) -> None:
+        """Note that a state is published, before it is.
+
+        Raises:
+            OSError: If that cannot be written.
+        """
+        if digest not in (known := self.published()):
+            write_atomically(self._published, json.dumps(sorted({*known, digest}), indent=1).encode())
+
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Hold the backup, made if the folder is absent or empty, for a run that writes to it.
@@ -122,7 +153,7 @@ class BackupFolder:
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path}: is a file; a backup is a folder")
         if self.path.is_dir() and not self.record_path.is_file():
-            mine = {self._progress.name, "files", "earlier", ".lock"}
+            mine = {self._progress.name, self._published.name, "files", "earlier", ".lock"}
             if other := sorted({name for name in os.listdir(self.path) if not name.endswith(".tmp")} - mine):
                 message = (
                     f"{self.path}: no backup, and not empty (holds {other[0]!r}); name a backup or an empty folder"

@@ -1,7 +1,8 @@
 """A published atlas on this machine: what is new of it is fetched, every digest compared. Reaches the network, writes.
 
 Queries load all vectors of a level anyway, and files of tables never change, so a copy costs one download and is then
-read like any atlas. It is kept in `LOCATLAS_HOME/mirrors`, and can be deleted at any time.
+read like any atlas. It is kept in `LOCATLAS_HOME/mirrors`, and can be deleted at any time when nobody reads it. Once
+later states are here it is removed, but not before the last of its readers is done.
 """
 
 import hashlib
@@ -16,16 +17,18 @@ from locatlas.indexer.published.fetch import fetch
 from locatlas.indexer.published.objects import Objects
 from locatlas.indexer.published.places import mirrors_of, states_in, working_folder
 from locatlas.indexer.published.publish import RECORD
-from locatlas.indexer.store.layout import PUBLISHED
+from locatlas.indexer.published.reading import hold, is_held, lock_of
+from locatlas.indexer.store.atomic import remove
+from locatlas.indexer.store.layout import PUBLISHED, AtlasFolder
 
 __all__ = ["mirrored"]
 
 KEPT = 2
-"""States on this machine: whoever reads the one before goes on."""
+"""States that stay on this machine though nobody reads them."""
 
 
-def mirrored(uri: str, *, anew: bool = False) -> Path:
-    """The folder with the state that is published now.
+def mirrored(uri: str, *, anew: bool = False) -> AtlasFolder:
+    """A copy of the state that is published now, which stays while what is given back is referred to.
 
     Args:
         uri: From `objects.uri_of`.
@@ -45,18 +48,25 @@ def mirrored(uri: str, *, anew: bool = False) -> Path:
     target = base / f"{record.name}-{hashlib.blake2b(found[0], digest_size=6).hexdigest()}"
     base.mkdir(parents=True, exist_ok=True)
     with FileLock(base / ".lock"):
-        if anew:
-            shutil.rmtree(target, ignore_errors=True)
-        if not target.is_dir():
+        if anew or not target.is_dir():
             _fetch(objects, record, base, target, anew=anew)
-    return target
+        folder = AtlasFolder(target.resolve())
+        hold(target, folder)
+    return folder
 
 
 def _fetch(objects: Objects, record: BackupRecord, base: Path, target: Path, *, anew: bool) -> None:
-    earlier = states_in(base)
+    """Put a copy together beside the others, and remove those that nobody reads; the caller holds the lock of all."""
+    remove(path for path in base.glob(".*") if path.is_dir())  # of runs that were killed
     (base / PUBLISHED).write_text(f'{{"uri": "{objects.uri}"}}\n', encoding="utf-8")
-    staging = base / f".{target.name}"
-    fetch(objects, record, staging, here=[] if anew else [*earlier, working_folder(objects.uri) / "atlas"])
+    staging, before = base / f".{target.name}", base / f".{target.name}.before"
+    here = [] if anew else [*states_in(base), working_folder(objects.uri) / "atlas"]
+    fetch(objects, record, staging, here=here)
+    if target.is_dir():
+        target.rename(before)  # the same names are there again at once, for whoever reads it
     staging.rename(target)
-    for path in earlier[: max(0, len(earlier) + 1 - KEPT)]:
-        shutil.rmtree(path, ignore_errors=True)
+    shutil.rmtree(before, ignore_errors=True)
+    for path in [path for path in states_in(base) if path != target][: -(KEPT - 1)]:
+        if not is_held(path):
+            shutil.rmtree(path, ignore_errors=True)
+            lock_of(path).unlink(missing_ok=True)

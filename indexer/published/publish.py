@@ -1,5 +1,6 @@
 """Publish a backup in an object store: what is not there yet, then the record, if nobody else wrote one. I/O."""
 
+import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -12,9 +13,11 @@ from locatlas.indexer.backup.record import BackupRecord
 from locatlas.indexer.backup.states import BackupFolder
 from locatlas.indexer.published.lease import Lease
 from locatlas.indexer.published.objects import Objects, uri_of
-from locatlas.indexer.store.file_digest import file_digest
+from locatlas.indexer.store.file_digest import bytes_digest, file_digest
 
 __all__ = ["RECORD", "PublishSummary", "name_of", "publish"]
+
+logger = logging.getLogger(__name__)
 
 RECORD = "backup.json"
 """Object that says which state is published."""
@@ -66,8 +69,8 @@ def publish(backup: str | Path, *, to: str, progress: Progress | None = None) ->
         progress: Told of bytes.
 
     Raises:
-        InputError: If it is no backup or no address, another atlas or a newer state is published there, or the store
-            refuses.
+        InputError: If it is no backup or no address, another atlas, a newer state or one that the backup never had is
+            published there, or the store refuses.
         StoreDamagedError: If a file of the backup is not what was copied.
         AtlasLockedError: If another writes there, or published there meanwhile; what is there is theirs.
     """
@@ -85,10 +88,11 @@ def publish(backup: str | Path, *, to: str, progress: Progress | None = None) ->
 def _publish(folder: BackupFolder, record: BackupRecord, objects: Objects, progress: Progress | None) -> PublishSummary:
     uri, found = objects.uri, objects.read(RECORD)
     if found is not None:
-        before = BackupRecord.from_json(found[0].decode(errors="replace"), where=f"{uri}/{RECORD}")
+        before = BackupRecord.from_json(found.data.decode(errors="replace"), where=f"{uri}/{RECORD}")
         if before.is_same_state(record):
             return _summary(uri, before, new=False, sent=[])
         _check_same_atlas(uri, before, record)
+        _check_own(uri, before, folder)
     there = objects.listed("files")
     sizes = {file.digest: file.size for file in record.files}
     todo = sorted(d for d, size in sizes.items() if (at := there.get(name_of(d))) is None or at.size != size)
@@ -107,7 +111,15 @@ def _publish(folder: BackupFolder, record: BackupRecord, objects: Objects, progr
         done += sizes[digest]
         if progress:
             progress("publishing", done, total)
-    objects.replace(RECORD, record.to_json().encode(), tag=None if found is None else found[1])
+    try:
+        folder.note_published(_digest_of(record))
+    except OSError as error:
+        message = (
+            "%s: cannot be written (%s), so that it forgets what was published from it with the state itself; a later "
+            "one is refused then"
+        )
+        logger.warning(message, folder.path, error.strerror or error)
+    objects.replace(RECORD, record.to_json().encode(), tag=None if found is None else found.tag)
     return _summary(uri, record, new=True, sent=[sizes[digest] for digest in todo])
 
 
@@ -120,6 +132,21 @@ def _check_same_atlas(uri: str, before: BackupRecord, record: BackupRecord) -> N
     if before.atlas != record.atlas and data[0] and not data[0] & data[1]:
         message = f"{uri}: holds another atlas, {before.atlas}; publish elsewhere"
         raise InputError(message)
+
+
+def _check_own(uri: str, before: BackupRecord, folder: BackupFolder) -> None:
+    """Refuse a state that came about elsewhere: its commits are in no state of the backup, however high the number."""
+    own = {_digest_of(record) for record in folder.states().records}
+    if _digest_of(before) not in own | folder.published():
+        message = (
+            f"{uri}: what is published there is no state of {folder.path}: somebody wrote at the address since (or the "
+            "backup knows it no more), and that would be lost; go on writing at the address, or publish elsewhere"
+        )
+        raise InputError(message)
+
+
+def _digest_of(record: BackupRecord) -> str:
+    return bytes_digest(record.to_json().encode())
 
 
 def _summary(uri: str, record: BackupRecord, *, new: bool, sent: list[int]) -> PublishSummary:

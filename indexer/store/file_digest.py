@@ -4,7 +4,7 @@ import hashlib
 import os
 from pathlib import Path
 
-__all__ = ["BLOCK", "FileState", "file_digest", "file_state", "sync_folder"]
+__all__ = ["BLOCK", "FileState", "bytes_digest", "file_digest", "file_state", "sync_folder"]
 
 BLOCK = 4 << 20
 """Bytes read at once: hashing gives up the interpreter's lock for each block."""
@@ -42,6 +42,11 @@ def file_digest(path: Path, *, to_disk: bool = False) -> tuple[int, str]:
         if to_disk:
             os.fsync(f.fileno())
     return size, digest.hexdigest()
+
+
+def bytes_digest(data: bytes) -> str:
+    """blake2b-128 (hex) of what a file holds, or is to hold."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def sync_folder(path: Path) -> None:

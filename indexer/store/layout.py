@@ -34,7 +34,7 @@ READ_ONLY = (
 _LEFT_BY_A_KILL = re.compile(r"\.lock|\.lock-owner|\.\.lock-owner\.\d+\.tmp|\.atlas\.json\.\d+\.tmp")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class AtlasFolder:
     """Paths inside an atlas.
 
@@ -131,7 +131,8 @@ class AtlasFolder:
     def open(cls, path: Path) -> "AtlasFolder":
         """The atlas at `path`, or the copy on this machine of one that lies in an object store, e.g. `s3://...`.
 
-        While this process writes such an atlas, that is the copy that is written; else one of what is published.
+        While this process writes such an atlas, that is the copy that is written; else one of what is published, which
+        stays on this machine while what is given back is referred to.
 
         Raises:
             InputError: If there is none.
@@ -139,8 +140,10 @@ class AtlasFolder:
         if (uri := uri_of(path)) is not None:
             from locatlas.indexer.published.mirror import mirrored  # which is built on this module
 
-            path = held(uri) or mirrored(uri)
-        folder = cls(path.expanduser().resolve())
+            written = held(uri)
+            folder = mirrored(uri) if written is None else cls(written.resolve())
+        else:
+            folder = cls(path.expanduser().resolve())
         if not folder.info_path.is_file():
             why = "no such folder" if not folder.path.exists() else "no atlas.json in it"
             message = f"{path}: not an atlas ({why}); `locatlas index SOURCE --atlas {path}` makes one"

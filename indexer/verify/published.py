@@ -39,10 +39,10 @@ def look_at_published(uri: str, *, quick: bool, told: Told | None = None) -> Ver
     seconds = time.perf_counter() - began
     found = [*_findings(record, bad)]
     try:
-        report = look(AtlasFolder(mirrored(uri)), quick=quick, told=told).report
+        report = look(mirrored(uri), quick=quick, told=told).report
         if report.damage and not bad:
             # what is published is good: the copy is not
-            report = look(AtlasFolder(mirrored(uri, anew=True)), quick=quick, told=told).report
+            report = look(mirrored(uri, anew=True), quick=quick, told=told).report
     except StoreDamagedError as error:
         if not bad:
             raise

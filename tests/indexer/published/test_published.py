@@ -24,7 +24,7 @@ from locatlas.indexer.published.objects import Objects, uri_of
 from locatlas.indexer.published.publish import RECORD, publish
 from locatlas.indexer.store.tables import Store
 from tests.indexer.made import contents, id_of, write_field
-from tests.indexer.published.stores import BUCKET, keys
+from tests.indexer.published.stores import BUCKET, keys, machine
 
 
 @pytest.fixture
@@ -160,6 +160,39 @@ def test_another_atlas_and_an_older_state_are_refused(
         backup(atlas=tmp_path / "other", to=tmp_path / "other backup")
     with pytest.raises(InputError, match="another atlas"):
         publish(tmp_path / "other backup", to=uri)
+
+
+def test_what_was_committed_at_the_address_is_not_published_over_by_the_folder(
+    plain: None, atlas: Path, source: Path, saved: Path, uri: str, tmp_path: Path
+) -> None:
+    publish(saved, to=uri)
+    with machine(tmp_path / "other"):
+        there = write_field(source, 21)
+        index(source, atlas=uri, dataset="opencell")
+    there.unlink()
+    for n in (31, 32):  # whose numbers are higher than that of the state at the address
+        write_field(source, n)
+        index(source, atlas=atlas, dataset="opencell")
+        backup(atlas=atlas, to=saved)
+    with pytest.raises(InputError, match="somebody wrote at the address since") as error:
+        publish(saved, to=uri)
+    assert "\n" not in str(error.value)
+    with machine(tmp_path / "third"):
+        assert id_of(21) in Store.open(Path(uri)).read("fovs", ["id"])["id"].to_pylist()
+
+
+def test_a_state_that_the_backup_has_forgotten_since_is_still_known_for_its_own(
+    atlas: Path, source: Path, saved: Path, uri: str
+) -> None:
+    publish(saved, to=uri)
+    for n in (11, 12):
+        write_field(source, n)
+        index(source, atlas=atlas, dataset="opencell")
+        backup(atlas=atlas, to=saved, keep=0)
+    assert publish(saved, to=uri).new
+    (saved / "published.json").write_bytes(b"{")
+    with pytest.raises(InputError, match=r"published.json: cannot be read"):
+        publish(saved, to=f"{uri}/elsewhere")
 
 
 def test_a_changed_or_missing_object_is_told_and_nothing_of_it_is_read(

@@ -127,6 +127,8 @@ def _chosen(
     spec = settle(request, available=available, like=like, cuts=cuts)
     exactly = [e for e in known if e.fingerprint == spec.fingerprint]
     found = next(iter([*exactly, *(e for e in known if e.spec.sees_the_same_as(spec))]), None)
+    if found is None:
+        found = _of_an_earlier_version(store, known, spec, request)
     if here is not None and not adding and (found is None or found.fingerprint != here.fingerprint):
         message = (
             f"{store.folder.path}: its {level} encoder is {shown(here.spec)}, asked for {shown(spec)}. "
@@ -134,6 +136,25 @@ def _chosen(
         )
         raise EncoderMismatchError(message)
     return found or StoredEncoder(level, spec, "building")
+
+
+def _of_an_earlier_version(
+    store: Store, known: Sequence[StoredEncoder], spec: EncoderSpec, request: EncoderRequest
+) -> StoredEncoder | None:
+    """What the atlas has by the same encoder but for its residual, if that is meant; where it is not, this is told."""
+    before = next((e for e in known if e.spec.residual != spec.residual and _but_for_residual(e.spec, spec)), None)
+    if before is None or request.precision is None or before.state == "building":
+        return before  # nobody asked for another one, or a run that was interrupted goes on
+    stays = "; leave --precision out to stay with it" if before.state == "current" else ""
+    _log.warning(
+        "%s holds vectors by %s, whose bf16 rounds between blocks as well, as an earlier version did; asked for is "
+        "another encoder, %s%s", store.folder.path, shown(before.spec), shown(spec), stays
+    )  # fmt: skip
+    return None
+
+
+def _but_for_residual(one: EncoderSpec, other: EncoderSpec) -> bool:
+    return one.precision == other.precision and one.with_changes(residual=other.residual).sees_the_same_as(other)
 
 
 @cache
@@ -156,9 +177,9 @@ def settle(
         request: What the user asked for.
         available: Channels of the images at hand.
         like: Encoder that the atlas already uses, None in a new atlas. Where the request names no other, it gives the
-            name; where it names no other encoder, it gives precision and storage, and where it names no plan either,
-            the plan. Its crop is taken by any encoder that was not trained here on one of its own, so that encoders are
-            compared on the same pixels.
+            name; where it names no other encoder, it gives precision with residual, and storage; and where it names no
+            plan either, the plan. Its crop is taken by any encoder that was not trained here on one of its own, so that
+            encoders are compared on the same pixels.
         cuts: Whether cells are cut out of fields: the spec gets a crop.
 
     Raises:
@@ -189,6 +210,8 @@ def settle(
         precision=precision,
         available=available,
     )
+    if same and request.precision is None and same.precision == spec.precision:
+        spec = spec.with_changes(residual=same.residual)
     if storage := request.storage or (same.storage if same else None):
         spec = spec.with_changes(storage=storage)
     if not cuts:

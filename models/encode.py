@@ -88,10 +88,9 @@ def _by_torch(network: nn.Module, spec: EncoderSpec, device: torch.device, runti
     """The network in its precision on the device, compiled where that is asked for."""
     if spec.precision == "bf16" and device.type == "cpu" and not native_bf16():
         logger.warning("%s: this CPU has no bf16 instructions, so bf16 is slower here than fp32 would be", spec.name)
-    if runtime != "compiled":
-        return in_precision(network, spec.precision, device)
-    reference = in_precision(copy.deepcopy(network), "fp32", device)
-    return checked(compiled_network(in_precision(network, spec.precision, device), spec), reference, spec)
+    reference = in_precision(copy.deepcopy(network), "fp32", device) if runtime == "compiled" else None
+    network = in_precision(network, spec.precision, device, residual=spec.residual)
+    return network if reference is None else checked(compiled_network(network, spec), reference, spec)
 
 
 class Encoder:

@@ -1,4 +1,4 @@
-"""A network in the precision of its spec: bfloat16 where the work is, float32 in between."""
+"""A network in the precision of its spec: bfloat16 where the work is, float32 in between, or bfloat16 throughout."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +18,13 @@ class _NarrowConv(nn.Conv2d):
 
     def forward(self, images: Tensor) -> Tensor:
         return super().forward(images.to(torch.bfloat16)).float()
+
+
+class _WideConv(nn.Conv2d):
+    """A convolution whose weights and results are rounded to bfloat16 and whose sums are float32's."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images.float()).to(torch.bfloat16)
 
 
 class _AutocastConv(nn.Conv2d):
@@ -42,12 +49,14 @@ def for_autocast(network: nn.Module, device: torch.device) -> None:
             one.__class__ = _AutocastConv
 
 
-def in_precision(network: nn.Module, precision: Precision, device: torch.device) -> nn.Module:
+def in_precision(
+    network: nn.Module, precision: Precision, device: torch.device, *, residual: Precision = "fp32"
+) -> nn.Module:
     """The network on a device: float32 as it is, or with attention and MLPs in bfloat16, which are nearly all work.
 
     What runs from block to block, and what they add to it, stays float32, as do norms, positions and pooling: rounded
-    in each block as well, vectors were twice as far from float32's and no sooner there
-    (docs/decisions/0008-runtimes.md).
+    in each block as well, vectors are twice as far from float32's and no sooner there
+    (docs/decisions/0008-runtimes.md). Encoders of before are rounded so: their `residual` is bf16.
 
     Convolutions are bfloat16's but on CPUs, a hundredth of a transformer's work: torch 2.13 gives noise for bfloat16
     convolutions with stride on CPUs with AMX; with patches of 16 pixels and 4, 8 or 16 input channels the cosine to
@@ -57,6 +66,10 @@ def in_precision(network: nn.Module, precision: Precision, device: torch.device)
         network: A vision transformer in float32, its `blocks` somewhere in it; changed in place.
         precision: Of the spec.
         device: Where it goes.
+        residual: Of the spec.
+
+    Returns:
+        The network, for float32 inputs.
 
     Raises:
         InputError: If blocks are of a make whose work is not in `attn` and `mlp`.
@@ -64,6 +77,11 @@ def in_precision(network: nn.Module, precision: Precision, device: torch.device)
     network.to(device=device, dtype=torch.float32).eval()
     if precision == "fp32":
         return network
+    return _with_wide_stream(network, device) if residual == "fp32" else _rounded(network, device)
+
+
+def _with_wide_stream(network: nn.Module, device: torch.device) -> nn.Module:
+    """Attention, MLPs and, on devices, convolutions in bfloat16."""
     for block in (one for name, part in network.named_modules() if name.endswith("blocks") for one in part.children()):
         for name in ("attn", "mlp"):
             part = getattr(block, name, None)
@@ -75,6 +93,16 @@ def in_precision(network: nn.Module, precision: Precision, device: torch.device)
         if type(conv) is nn.Conv2d:
             conv.to(torch.bfloat16)
             conv.__class__ = _NarrowConv
+    return network
+
+
+def _rounded(network: nn.Module, device: torch.device) -> nn.Module:
+    """All of it in bfloat16, inputs and results as well; on CPUs convolutions sum in float32."""
+    network.to(torch.bfloat16).register_forward_pre_hook(_narrowed)
+    for conv in network.modules() if device.type == "cpu" else ():
+        if type(conv) is nn.Conv2d:
+            conv.float()
+            conv.__class__ = _WideConv
     return network
 
 

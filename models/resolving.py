@@ -31,7 +31,8 @@ def resolve(
             as the network sees the same. () uses those registered with the plan, else, for `joint`, all that fit a slot
             of the encoder, and for `separate` the channels in `available`, in the order of the slots.
         seed: Of `random`, which needs one; None keeps the registered one.
-        precision: `fp32` or `bf16`; None keeps the registered one.
+        precision: `fp32` or `bf16`; None keeps the registered one. What runs between blocks is float32, but in an
+            encoder that is registered otherwise, whose precision is kept.
         available: Channels that the data have; only looked at for `separate` without `stains`.
 
     Raises:
@@ -61,12 +62,14 @@ def resolve(
         raise InputError(message)
     if passes == "joint":
         chosen = spec.stains if set(chosen) == set(spec.stains) else _in_slot_order(spec, chosen, mapping)
+    precision = precision or spec.precision
     settled = spec.with_changes(
         mapping=mapping,
         passes=passes,
         stains=chosen,
         mapping_seed=seed,
-        precision=precision or spec.precision,
+        precision=precision,
+        residual=spec.residual if precision == spec.precision else "fp32",
     )
     if settled.weights_sha256 is None:
         settled = settled.with_changes(weights_sha256=weights.sha256_file(weights.locate(settled)))

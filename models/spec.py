@@ -72,6 +72,8 @@ class EncoderSpec:
             always `separate`.
         stains: Channels that are used, in the order of the concatenation; () with `joint` means all that fit a slot.
         precision: `fp32` or `bf16`.
+        residual: What runs from block to block of a `bf16` network: `fp32`, or `bf16`, with which all of the network is
+            rounded, as specs say that were stored before there was this field. `fp32` where the precision is.
         storage: Numbers that tables hold its vectors in: `float32`, or rounded to `float16`, half as many bytes.
         crop: How single cells are cut out of their fields; None where whole images are embedded.
 
@@ -107,6 +109,7 @@ class EncoderSpec:
     passes: Passes = "joint"
     stains: tuple[str, ...] = ()
     precision: Precision = "fp32"
+    residual: Precision = "fp32"
     storage: Storage = "float32"
     crop: CropPlan | None = None
     source: str = field(default="", metadata={"describes": True})
@@ -123,6 +126,7 @@ class EncoderSpec:
             ("mapping", Mapping),
             ("passes", Passes),
             ("precision", Precision),
+            ("residual", Precision),
             ("storage", Storage),
         ):
             if getattr(self, name) not in get_args(allowed):
@@ -140,6 +144,9 @@ class EncoderSpec:
                 raise InputError(message)
         if (self.mapping == "random") != (self.mapping_seed is not None):
             message = f"encoder {self.name}: mapping_seed belongs to mapping 'random', and only to it"
+            raise InputError(message)
+        if (self.precision, self.residual) == ("fp32", "bf16"):
+            message = f"encoder {self.name}: residual 'bf16' belongs to precision 'bf16', and only to it"
             raise InputError(message)
         if self.block is not None and (self.block < 1 or self.pooling == "gated_attention"):
             message = (
@@ -167,6 +174,11 @@ class EncoderSpec:
         """Length of the vector: `embedding_dim` times the number of passes."""
         return self.embedding_dim * (len(self.stains) if self.passes == "separate" else 1)
 
+    @property
+    def _names_residual(self) -> bool:
+        """Whether `residual` is written: fingerprints and specs from before there was the field still hold without."""
+        return (self.precision, self.residual) == ("bf16", "fp32")
+
     def identity(self) -> dict[str, Any]:
         """The fields that decide a vector, JSON-ready."""
         out: dict[str, Any] = {"identity_version": IDENTITY_VERSION}
@@ -178,6 +190,8 @@ class EncoderSpec:
         for name, none in (("crop", None), ("block", None), ("views", 1), ("storage", "float32")):
             if out[name] == none:
                 del out[name]
+        if not self._names_residual:
+            del out["residual"]
         return out if self.crop is None else {**out, "crop": self.crop.to_dict()}
 
     @property
@@ -204,8 +218,13 @@ class EncoderSpec:
         return self.fingerprint == other.with_changes(stains=self.stains).fingerprint
 
     def to_json(self) -> str:
-        """All fields as canonical JSON; storage where it is not float32, which an older locatlas reads, too."""
+        """All fields as canonical JSON; storage where it is not float32, and residual where the fingerprint has it.
+
+        An older locatlas reads what has neither, and means the same by it.
+        """
         out = {f.name: getattr(self, f.name) for f in fields(self)}
+        if not self._names_residual:
+            del out["residual"]
         if self.storage == "float32":
             del out["storage"]
         out["crop"] = self.crop.to_dict() if self.crop else None
@@ -231,6 +250,8 @@ class EncoderSpec:
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
         if values.get("crop") is not None:
             values["crop"] = _crop(values["crop"])
+        # stored before there was the field: all of a bf16 network was bfloat16
+        values.setdefault("residual", values.get("precision", "fp32"))
         return cls(**values)
 
     def with_changes(self, **changes: Any) -> Self:

@@ -117,6 +117,7 @@ def _encoder(store: Store, encoder: encoders.StoredEncoder, ids: pa.ChunkedArray
         "passes": spec.passes,
         "stains": list(spec.stains),
         "precision": spec.precision,
+        "residual": spec.residual,
         "storage": spec.storage,
         "crop": None if spec.crop is None else {**spec.crop.to_dict(), "in_words": str(spec.crop)},
         "trained": not (spec.weights_sha256 or "").startswith("seed:"),

@@ -113,8 +113,9 @@ def _plan(spec: EncoderSpec) -> str:
 def shown(spec: EncoderSpec) -> str:
     """An encoder in a line: name, plan, precision, what else is not usual, fingerprint."""
     crop = f", crop {spec.crop}" if spec.crop else ""
+    residual = ", residual bf16" if spec.residual == "bf16" else ""
     storage = "" if spec.storage == "float32" else f", stored as {spec.storage}"
-    return f"{spec.name} ({_plan(spec)}, {spec.precision}{crop}{storage}, {spec.fingerprint[:12]})"
+    return f"{spec.name} ({_plan(spec)}, {spec.precision}{residual}{crop}{storage}, {spec.fingerprint[:12]})"
 
 
 def _row(encoder: StoredEncoder) -> dict[str, Any]:

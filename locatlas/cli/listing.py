@@ -18,7 +18,8 @@ def _spec_document(name: str) -> dict[str, Any]:
 
     from locatlas.models import registry
 
-    return dict(json.loads(registry.get(name).to_json()))
+    spec = registry.get(name)
+    return dict(sorted({**json.loads(spec.to_json()), "residual": spec.residual}.items()))
 
 
 @encoders_command.command("list")

@@ -109,6 +109,7 @@ def _plan(encoder: dict[str, Any], imported: Container[str]) -> str:
         return f"{encoder['dim']} numbers, made elsewhere{stored}"
     stains = f" of {' + '.join(encoder['stains'])}" if encoder["stains"] else ""
     plan = f"channels {encoder['channels']}, {encoder['passes']}{stains}, {encoder['precision']}"
+    plan += ", residual bf16" if encoder["residual"] == "bf16" else ""
     return f"{encoder['dim']} numbers, {plan}{stored}"
 
 

@@ -24,6 +24,7 @@ class EncoderState(EncoderName):
     level: str
     state: str = Field(pattern="^(building|current|superseded)$")
     dim: int
+    residual: str = Field(pattern="^(fp32|bf16)$", description="what runs between blocks of its network is rounded to")
     storage: str = Field(pattern="^float(32|16)$", description="numbers that its vectors are stored in")
     images: int = Field(description="images at the level")
     embedded: int = Field(description="of these, with a vector")

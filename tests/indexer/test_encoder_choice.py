@@ -13,6 +13,7 @@ from locatlas.indexer.store.encoders import StoredEncoder, put
 from locatlas.indexer.store.tables import Store
 from locatlas.models import registry, vit
 from locatlas.models.crops import CropPlan
+from locatlas.models.spec import EncoderSpec
 from locatlas.models.training.manifest import TrainingManifest
 from tests.indexer.store.test_encoders import PICO, STAINS, encoder, imported, spec
 
@@ -117,6 +118,50 @@ def test_adding_takes_a_request_as_it_stands(empty: Store, pick: Callable[..., S
 def test_an_atlas_stays_at_the_precision_it_began_with(empty: Store, pick: Callable[..., StoredEncoder]) -> None:
     put(empty, StoredEncoder("fov", spec(precision="bf16"), "current"))
     assert pick(EncoderRequest(mapping="random", seed=1), adding=True).spec.precision == "bf16"
+
+
+def of_an_earlier_version() -> EncoderSpec:
+    """The default encoder in bf16 as it was stored when all of it was rounded."""
+    plain = encoder_choice.settle(EncoderRequest(precision="fp32"), available=STAINS, like=None)
+    return plain.with_changes(precision="bf16", residual="bf16")
+
+
+def test_an_atlas_goes_on_with_the_bf16_of_an_earlier_version(
+    empty: Store, pick: Callable[..., StoredEncoder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = StoredEncoder("fov", of_an_earlier_version(), "current")
+    put(empty, here)
+    for request in (EncoderRequest(), EncoderRequest(precision="bf16"), EncoderRequest(name=PICO)):
+        assert pick(request) == here
+    for request in (EncoderRequest(), EncoderRequest(name=PICO), EncoderRequest(mapping="natural")):
+        assert pick(request, adding=True) == here
+    beside = pick(EncoderRequest(mapping="random", seed=1), adding=True).spec
+    assert (beside.precision, beside.residual) == ("bf16", "bf16")
+    # by another encoder in its place, what the hardware gains from is the one that is there
+    put(empty, replace(here, state="superseded"), StoredEncoder("fov", spec(name="x.y"), "current"))
+    monkeypatch.setattr("locatlas.models.hardware.helpful_precision", lambda _: "bf16")
+    assert pick(EncoderRequest(name=PICO), adding=True).fingerprint == here.fingerprint
+
+
+def test_bf16_that_is_asked_for_is_another_encoder_than_that_of_an_earlier_version_which_is_told(
+    empty: Store, pick: Callable[..., StoredEncoder], caplog: pytest.LogCaptureFixture
+) -> None:
+    before = of_an_earlier_version()
+    request = EncoderRequest(name=PICO, precision="bf16")
+    put(empty, StoredEncoder("fov", before, "building"), encoder(7))
+    with caplog.at_level(logging.WARNING):
+        assert pick(request, adding=True).spec == before  # a run that was interrupted goes on
+        assert not caplog.messages
+        put(empty, StoredEncoder("fov", before, "superseded"))
+        chosen = pick(request, adding=True)
+    assert (chosen.spec.residual, chosen.state) == ("fp32", "building")
+    [told] = caplog.messages
+    assert f"(natural/joint, bf16, residual bf16, {before.fingerprint[:12]})" in told
+    assert f"another encoder, {PICO} (natural/joint, bf16, {chosen.fingerprint[:12]})" in told
+    put(empty, chosen)
+    caplog.clear()
+    assert pick(request, adding=True) == chosen
+    assert not caplog.messages
 
 
 def test_images_beside_imported_vectors_get_an_encoder_that_can_embed(

@@ -21,7 +21,9 @@ def images(n: int) -> list[ChannelImage]:
 
 @pytest.mark.filterwarnings("ignore")  # torch's compiler warns of itself
 @pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("changes", [{}, {"views": 4}, {"precision": "bf16"}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"views": 4}, {"precision": "bf16"}, {"precision": "bf16", "residual": "bf16"}]
+)
 def test_vectors_are_torchs_and_those_of_a_filled_batch_are_too(
     monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], backend: str
 ) -> None:

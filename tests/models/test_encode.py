@@ -1,5 +1,7 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,10 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from locatlas.errors import ImageRejectedError, InputError, UnknownNameError, WeightsError
+from locatlas.models import registry, vit
 from locatlas.models.channels import slot_permutation
 from locatlas.models.encode import Encoder, load_encoder, resolve
+from locatlas.models.spec import EncoderSpec
+from locatlas.models.views import turned
 from locatlas.models.weights import save, sha256_file
 from locatlas.types import STAINS, ChannelImage
+from tests.models.test_precision import RoundedConv
 
 PICO = "locatlas_pico.untrained"
 
@@ -142,6 +148,43 @@ def test_bf16_is_another_encoder_whose_vectors_are_nearly_the_same(images: list,
     cosines = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
     assert cosines.min() > 0.999
     assert not np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("changes", [{}, {"pooling": "cls_spread", "embedding_dim": 384, "views": 4}])
+def test_a_bf16_encoder_that_was_stored_by_an_earlier_version_gives_its_bits(changes: dict, images: list) -> None:
+    """Then all of the network was rounded, which its JSON does not say."""
+    spec = resolve(PICO, precision="bf16").with_changes(input_px=32, **changes)
+    stored = json.loads(spec.to_json())
+    del stored["residual"]
+    encoder = load_encoder(EncoderSpec.from_json(json.dumps(stored)), device="cpu")
+    network: Any = vit.build(spec, any_size=True)  # timm's, as then
+    vit.seed_weights(network, 0)
+    network.to(torch.bfloat16)
+    for parent in list(network.modules()):
+        for name, conv in list(parent.named_children()):
+            if isinstance(conv, torch.nn.Conv2d):
+                setattr(parent, name, RoundedConv(conv))
+    given = torch.stack([encoder.prepare(image) for image in images[:4]]).flatten(0, 1)  # type: ignore[misc, arg-type]
+    with torch.inference_mode():
+        seen = [network(turned(given.bfloat16(), view)).float() for view in range(spec.views)]
+    found = encoder.encode(images[:4])
+    np.testing.assert_array_equal(found, torch.stack(seen).mean(dim=0).numpy())
+    assert not np.array_equal(found, load_encoder(spec, device="cpu").encode(images[:4]))
+
+
+def test_a_bf16_encoder_keeps_what_it_was_registered_with_and_a_new_one_has_float32_between_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCATLAS_HOME", str(tmp_path))
+    shipped = registry.get(PICO)
+    for residual in ("fp32", "bf16"):
+        name = f"own.{residual}"
+        own = shipped.with_changes(name=name, precision="bf16", residual=residual)
+        registry.own_encoder_path(name).parent.mkdir(exist_ok=True)
+        registry.own_encoder_path(name).write_text(own.to_json())
+        assert resolve(name).fingerprint == resolve(name, precision="bf16").fingerprint == own.fingerprint
+        assert resolve(name, precision="fp32").fingerprint == shipped.fingerprint
+    assert resolve(PICO, precision="bf16").residual == "fp32"
 
 
 def test_a_bad_image_is_named_by_its_place(pico: Encoder, images: list) -> None:

@@ -10,6 +10,7 @@ from locatlas.models import registry, vit
 from locatlas.models.architectures import OF_TIMM, OWN
 from locatlas.models.plain_vit import PlainViT
 from locatlas.models.precision import in_precision
+from locatlas.models.spec import Precision
 from locatlas.models.torchvision_shim import import_timm
 from tests.forking import Forks
 
@@ -27,9 +28,9 @@ def timms(name: str, *, slots: int = 3, edge: int = 56) -> nn.Module:
     return network.eval().requires_grad_(requires_grad=False)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(("precision", "residual"), [("fp32", "fp32"), ("bf16", "fp32"), ("bf16", "bf16")])
 @pytest.mark.parametrize("name", SMALL)
-def test_tokens_are_those_of_timm_bit_for_bit(name: str, precision: str) -> None:
+def test_tokens_are_those_of_timm_bit_for_bit(name: str, precision: Precision, residual: Precision) -> None:
     edge = 4 * OF_TIMM[name].patch_size
     oracle = timms(name, slots=2, edge=edge)
     ours = PlainViT(OF_TIMM[name], 2, edge)
@@ -37,8 +38,10 @@ def test_tokens_are_those_of_timm_bit_for_bit(name: str, precision: str) -> None
     images = torch.randn(3, 2, edge, edge, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         cpu = torch.device("cpu")
-        oracle, ours = (in_precision(n.eval(), precision, cpu) for n in (oracle, ours))  # type: ignore[arg-type]
-        found, wanted = ours.forward_features(images), oracle.forward_features(images)  # type: ignore[operator]
+        for network in (oracle, ours):
+            in_precision(network, precision, cpu, residual=residual)
+        given = images.bfloat16() if residual == "bf16" else images
+        found, wanted = ours.forward_features(given), oracle.forward_features(given)  # type: ignore[operator]
     assert torch.equal(found, wanted)
     assert float(found.float().std()) > 0.01
 

@@ -64,6 +64,32 @@ def test_it_is_nearer_to_fp32_than_a_network_that_is_rounded_everywhere() -> Non
     assert 1 - cosine(wanted, ours) < 0.7 * (1 - cosine(wanted, theirs))
 
 
+class RoundedConv(nn.Module):
+    """Weights, bias and result rounded to bfloat16, sums in float32."""
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self.stride = conv.stride
+        self.weight, self.bias = (part.detach().bfloat16().float() for part in (conv.weight, conv.bias))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return functional.conv2d(images.float(), self.weight, self.bias, self.stride).bfloat16()
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_with_its_residual_in_bf16_all_of_it_is_rounded_as_in_earlier_versions(channels: int) -> None:
+    network = small_vit(16, channels)
+    oracle: Any = copy.deepcopy(network).to(torch.bfloat16)
+    oracle.patch_embed.proj = RoundedConv(network.patch_embed.proj)  # type: ignore[union-attr, arg-type]
+    images = torch.rand(3, channels, 224, 224)
+    with torch.inference_mode():
+        found = in_precision(copy.deepcopy(network), "bf16", CPU, residual="bf16")(images)
+        wanted, other = oracle(images.bfloat16()), in_precision(network, "bf16", CPU)(images)
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found, wanted)
+    assert not torch.equal(found.float(), other)
+
+
 def test_a_network_with_turned_positions_has_float32_between_its_blocks_too() -> None:
     torch.manual_seed(0)
     shape = {"img_size": 64, "patch_size": 16, "embed_dim": 64, "depth": 2, "num_heads": 2, "num_classes": 0}

@@ -41,7 +41,7 @@ CROPS = [
     CropPlan(size_um=41.0, border="drop"),
 ]
 DESCRIBING = {"name", "source", "license", "paper", "parent", "notes"}
-TOGETHER = {"mapping", "mapping_seed", "passes"}  # allowed in certain combinations only, see below
+TOGETHER = {"mapping", "mapping_seed", "passes", "residual"}  # allowed in certain combinations only, see below
 
 
 def test_every_field_is_either_tried_here_or_only_describes() -> None:
@@ -89,6 +89,32 @@ def test_fingerprints_from_before_there_were_crops_still_hold() -> None:
     # as the last version with schema version 1 gave it, which knew no crops
     held = "a428e096e7e581d80fd0688a20a14b41f2cce6d6f9cd7d8b9d76d2f21dfa8cf2"
     assert registry.get("locatlas_pico.untrained").fingerprint == held
+
+
+# as the last version without `residual` gave them
+BEFORE_RESIDUAL = {
+    "fp32": "b8d8da32cead39b092805cecc6799f7745c7471984f9a3efcce217cc7a81160d",
+    "bf16": "e14b5a8f316e27c49d05c32668c9fd82e3c5b4839dec0755c50579a15b08080f",
+}
+
+
+def test_fingerprints_and_specs_from_before_there_was_a_residual_still_hold(make_spec: Callable) -> None:
+    for precision, held in BEFORE_RESIDUAL.items():
+        stored = make_spec(precision=precision, residual=precision).to_json()
+        assert "residual" not in stored
+        assert EncoderSpec.from_json(stored).residual == precision
+        assert EncoderSpec.from_json(stored).to_json() == stored
+        assert EncoderSpec.from_json(stored).fingerprint == held
+
+
+def test_what_runs_between_the_blocks_of_a_bf16_network_is_part_of_it(make_spec: Callable) -> None:
+    now, before = make_spec(precision="bf16"), make_spec(precision="bf16", residual="bf16")
+    assert (now.residual, make_spec().residual) == ("fp32", "fp32")
+    assert now.fingerprint != before.fingerprint
+    assert now.identity() == before.identity() | {"residual": "fp32"}
+    assert "residual" not in make_spec().identity()
+    assert EncoderSpec.from_json(now.to_json()) == now
+    assert make_spec().with_changes(precision="bf16") == now
 
 
 def test_a_spec_without_digest_has_no_fingerprint(make_spec: Callable) -> None:
@@ -153,6 +179,8 @@ def test_the_vector_has_a_part_for_each_pass(passes: str, make_spec: Callable) -
     [
         ({"pooling": "max"}, "pooling 'max', allowed: cls"),
         ({"views": 2}, "views 2, allowed: 1, 4, 8"),
+        ({"residual": "bf16"}, "residual 'bf16' belongs to precision 'bf16'"),
+        ({"precision": "bf16", "residual": "fp8"}, "residual 'fp8', allowed: fp32, bf16"),
         ({"block": 0}, "block 0 with pooling cls: blocks count from 1"),
         ({"block": 2, "pooling": "gated_attention"}, "block 2 with pooling gated_attention"),
         ({"intensity": "log"}, "intensity 'log'"),

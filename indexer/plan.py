@@ -17,6 +17,7 @@ from locatlas.indexer.store.rows import (
     METADATA_COLUMNS,
     described,
     is_cut,
+    own_place,
     root_of,
     source_name,
     source_stat,
@@ -215,6 +216,9 @@ def _settled_source(
         return {}
     before, now = _absolute(job, here), _absolute(job, said)
     if before == now:
+        pairs = zip(_own_places(job, here), _own_places(job, said), strict=True)
+        if any(its != mine and not its.is_symlink() for its, mine in pairs):
+            return {}  # links to what the row has, as an earlier version stored them: without them, it would be gone
         # the same files below another root, e.g. a folder within the one that was indexed: the row keeps its own
         kept = [{**mine, "path": its["path"]} for mine, its in zip(said["sources"], here["sources"], strict=True)]
         return {"root": here["root"], "sources": kept, "mask": _mask_below(job, here, said)}
@@ -231,9 +235,13 @@ def _settled_source(
     raise ImageRejectedError(message)
 
 
-def _absolute(job: Job, row: Mapping[str, Any]) -> list[Path]:
+def _own_places(job: Job, row: Mapping[str, Any]) -> list[Path]:
     root = job.store.folder.root_path(row["root"])
-    return [(root / source["path"]).resolve() for source in row["sources"]]
+    return [own_place(root / source["path"]) for source in row["sources"]]
+
+
+def _absolute(job: Job, row: Mapping[str, Any]) -> list[Path]:
+    return [place.resolve() for place in _own_places(job, row)]
 
 
 def _mask_below(job: Job, here: Mapping[str, Any], said: Mapping[str, Any]) -> str | None:

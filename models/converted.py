@@ -2,17 +2,21 @@
 
 An entry is a folder `openvino/<key>/`: OpenVINO's model for batches of any size, digests of its files, and on which
 processors its vectors were compared with torch's. The key names all that decides the model: the encoder's fingerprint
-(and so its weights), the layers of its network, and the versions of OpenVINO, torch, timm and locatlas. Entries that
-are damaged are told of and made anew; those that were not used for longest are removed beyond `KEPT_BYTES`.
+(and so its weights), the layers of its network, the source of the modules that compute it here (a checkout changes
+without another version), and the versions of OpenVINO, torch, timm and locatlas. Entries that are damaged are told of
+and made anew, what is left of those whose removal was cut short goes, and beyond `KEPT_BYTES` those that were not used
+for longest.
 """
 
 import hashlib
+import inspect
 import json
 import logging
 import os
 import shutil
 import tempfile
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -20,6 +24,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from locatlas.models import architectures, plain_vit, pooling, stem, subcell, vit
 from locatlas.models.home import home
 from locatlas.models.spec import EncoderSpec
 
@@ -29,6 +34,9 @@ logger = logging.getLogger(__name__)
 
 KEPT_BYTES = 2 << 30
 """Of all entries, 24 of a ViT-S; the one that was used last stays, however large it is."""
+
+COMPUTES = (architectures, plain_vit, pooling, stem, subcell, vit)
+"""Modules whose text decides what a network computes; `repr` of one says no more than its layers."""
 
 _MODEL = ("model.xml", "model.bin")
 _SEAL = "entry.json"
@@ -45,7 +53,7 @@ def entry_of(spec: EncoderSpec, network: nn.Module, openvino: str) -> "Entry":
     """
     decides = [
         *(spec.fingerprint, str(spec.weights_sha256), repr(network), openvino),
-        *(torch.__version__, _version("timm"), _version("locatlas")),
+        *(torch.__version__, _version("timm"), _version("locatlas"), _source()),
     ]
     key = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:32]
     return Entry(home() / "openvino" / key)
@@ -101,9 +109,13 @@ class Entry:
                 openvino.save_model(model, part / _MODEL[0], compress_to_fp16=False)
                 digests = {name: _digest(part / name) for name in _MODEL}
                 (part / _SEAL).write_text(json.dumps(digests, indent=1) + "\n")
-                with suppress(FileExistsError):  # another process was as quick
-                    if not self.folder.exists():
-                        part.rename(self.folder)
+                if not self:
+                    shutil.rmtree(self.folder, ignore_errors=True)  # what is left of a removal that was cut short
+                try:
+                    part.rename(self.folder)
+                except OSError:
+                    if not self:  # another process was as quick
+                        raise
             _make_room(self.folder)
         except (OSError, RuntimeError) as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)
@@ -140,19 +152,34 @@ def _version(package: str) -> str:
         return ""
 
 
+@cache
+def _source() -> str:
+    """Digest of the text of the modules in `COMPUTES`."""
+    texts = [inspect.getsource(module) for module in COMPUTES]
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
+
+
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _make_room(used: Path) -> None:
-    """Remove what was not used for longest, beyond `KEPT_BYTES`, but for the entry in use."""
-    others = [path for path in used.parent.glob(f"*/{_SEAL}") if path.parent != used]
+    """Remove what lacks a seal, and what was not used for longest beyond `KEPT_BYTES`, but for the entry in use."""
+    others = [path for path in used.parent.iterdir() if path != used and path.is_dir() and path.name[0] != "."]
     room = KEPT_BYTES - _bytes_of(used)
-    for seal in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True):
-        room -= _bytes_of(seal.parent)
-        if room < 0:
-            shutil.rmtree(seal.parent, ignore_errors=True)
+    for folder in sorted(others, key=_used_at, reverse=True):
+        room -= _bytes_of(folder)
+        if room < 0 or not Entry(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _used_at(folder: Path) -> float:
+    """When an entry was read or written; 0 for one without a seal."""
+    try:
+        return (folder / _SEAL).stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _bytes_of(folder: Path) -> int:

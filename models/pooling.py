@@ -31,10 +31,11 @@ def spread(tokens: Tensor, shares: Tensor) -> Tensor:
 
 
 class PooledViT(nn.Module):
-    """A timm vision transformer and what is taken from its tokens.
+    """A vision transformer, timm's or `PlainViT`, and what is taken from its tokens.
 
     Args:
-        vit: With `forward_features`, which ends in the final norm, `forward_intermediates` and `num_prefix_tokens`.
+        vit: With `forward_features`, which ends in the final norm, and `num_prefix_tokens`; where `block` is given, one
+            of timm's, with `forward_intermediates`.
         pooling: `cls` takes the first token, `mean` the mean of the patch tokens, registers and CLS left out, `spread`
             their standard deviation, `cls_spread` both side by side.
         block: Tokens are taken after this many blocks, and pass the final norm; None for all blocks.

@@ -194,24 +194,42 @@ def checked(
     Returns:
         As `run`. The first batch raises InputError if the cosine of a vector to torch's is below `LEAST_COSINE`.
     """
-    waiting = [reference]  # held until the first batch only
+    return _Checked(run, reference, spec, known, note)
 
-    def first_checked(batch: Tensor) -> Tensor:
-        found = run(batch)
-        for one in waiting[:1]:  # a copy: another thread may clear it
-            if known(batch.shape):
-                waiting.clear()
-                continue
-            wanted = one(batch.float())
-            cosine = float(functional.cosine_similarity(found.float(), wanted.float(), dim=1).min())
-            if not cosine >= LEAST_COSINE[spec.precision]:
-                message = (
-                    f"encoder {spec.name}: this runtime's vectors differ from torch's in float32 (least "
-                    f"cosine {cosine:.6f}, {LEAST_COSINE[spec.precision]} needed): use the runtime torch"
-                )
-                raise InputError(message)
-            note(batch.shape)
-            waiting.clear()
+
+class _Checked:
+    """See `checked`; the reference is held until the first batch only."""
+
+    def __init__(
+        self,
+        run: Network,
+        reference: Network,
+        spec: EncoderSpec,
+        known: Callable[[torch.Size], bool],
+        note: Callable[[torch.Size], object],
+    ) -> None:
+        self._run = run
+        self._reference: Network | None = reference
+        self._spec = spec
+        self._known = known
+        self._note = note
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        found = self._run(batch)
+        reference = self._reference  # another thread may be through with it meanwhile
+        if reference is not None:
+            if not self._known(batch.shape):
+                self._compare(found, reference(batch.float()))
+                self._note(batch.shape)
+            self._reference = None
         return found
 
-    return first_checked
+    def _compare(self, found: Tensor, wanted: Tensor) -> None:
+        cosine = float(functional.cosine_similarity(found.float(), wanted.float(), dim=1).min())
+        least = LEAST_COSINE[self._spec.precision]
+        if not cosine >= least:
+            message = (
+                f"encoder {self._spec.name}: this runtime's vectors differ from torch's in float32 (least "
+                f"cosine {cosine:.6f}, {least} needed): use the runtime torch"
+            )
+            raise InputError(message)

@@ -36,7 +36,7 @@ class SubCellEncoder(nn.Module):
     """Images to gated-attention embeddings.
 
     Args:
-        encoder: A timm vision transformer.
+        encoder: A vision transformer, timm's or `PlainViT`.
         pool_model: The pooling of its tokens.
     """
 

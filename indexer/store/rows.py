@@ -20,6 +20,7 @@ __all__ = [
     "described",
     "image_rows",
     "is_cut",
+    "own_place",
     "pairs",
     "place_of",
     "record_from_row",
@@ -81,7 +82,7 @@ def source_stat(sources: Iterable[Source]) -> str:
 
 def root_of(path: Path, roots: Mapping[str, Path]) -> str | None:
     """Name of the first declared root that holds a path, by its own place or, if none does, by what it links to."""
-    for place in (_place(path), path.resolve()):
+    for place in (own_place(path), path.resolve()):
         for name, root in roots.items():
             if place.is_relative_to(root):
                 return name
@@ -146,7 +147,7 @@ def _with_row(name: str, row: int | None) -> str:
     return name if row is None else f"{name}[{row}]"
 
 
-def _place(path: Path) -> Path:
+def own_place(path: Path) -> Path:
     """Where a file itself lies: a link is not followed, the folder that it is in is."""
     return path.resolve() if path.name == ".." else path.parent.resolve() / path.name
 
@@ -157,7 +158,7 @@ def _below(path: Path, root: Path) -> str:
     Raises:
         ValueError: If neither lies there.
     """
-    place = _place(path)
+    place = own_place(path)
     return (place if place.is_relative_to(root) else path.resolve()).relative_to(root).as_posix()
 
 
@@ -278,7 +279,9 @@ def record_from_row(row: Mapping[str, Any], *, level: str, roots: Mapping[str, P
         target = path.resolve()
         if target.is_relative_to(root):
             return path
-        if not _place(path).is_relative_to(root) or not any(target.is_relative_to(r.resolve()) for r in roots.values()):
+        if not own_place(path).is_relative_to(root) or not any(
+            target.is_relative_to(r.resolve()) for r in roots.values()
+        ):
             message = f"{row['id']}: {relative!r} leaves its root {root}"
             raise ImageRejectedError(message)
         return path

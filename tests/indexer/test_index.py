@@ -19,7 +19,7 @@ from locatlas.indexer.embed import embed
 from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.files.decoders import Decoders
 from locatlas.indexer.index import index
-from locatlas.indexer.store import encoders
+from locatlas.indexer.store import encoders, rows
 from locatlas.indexer.store.tables import Store
 from locatlas.indexer.summary import IndexSummary
 from tests.indexer.made import (
@@ -512,6 +512,31 @@ def test_a_link_into_a_declared_root_that_is_deleted_is_gone_though_its_target_i
     assert (summary.gone, summary.skipped) == ([id_of(1)], 1)
     kept = [row["id"] for row in Store.open(tmp_path / "atlas").read("fovs").to_pylist()]
     assert sorted(kept) == ([id_of(2)] if prune else [id_of(1), id_of(2)])
+
+
+def test_links_that_an_earlier_version_stored_by_what_they_lead_to_get_their_own_place(
+    tmp_path: Path, plain: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, archive = tmp_path / "images", tmp_path / "archive"
+    images.mkdir()
+    for n in (1, 2):
+        (images / name_of(n)).symlink_to(write_field(archive, n))
+    with monkeypatch.context() as earlier:
+        earlier.setattr(rows, "own_place", Path.resolve)
+        assert again(images, tmp_path / "atlas", roots=[archive]).embedded == 2
+    store = Store.open(tmp_path / "atlas")
+    assert {store.folder.root_path(row(store, n)["root"]) for n in (1, 2)} == {archive}
+    vectors = contents(store)[encoders.stored_encoders(store)[0].table]
+    summary = again(images, tmp_path / "atlas")
+    assert (summary.embedded, summary.updated, summary.skipped, summary.quarantined) == (0, 2, 0, [])
+    assert {store.folder.root_path(row(store, n)["root"]) for n in (1, 2)} == {images}
+    assert contents(store)[encoders.stored_encoders(store)[0].table] == vectors
+    # from now on they stay, also where the folder that they lead to is read
+    before = versions(store)
+    assert [again(folder, tmp_path / "atlas").skipped for folder in (images, archive)] == [2, 2]
+    assert versions(store) == before
+    (images / name_of(1)).unlink()
+    assert again(images, tmp_path / "atlas").gone == [id_of(1)]
 
 
 # --- encoders, locks, arguments ---

@@ -167,6 +167,40 @@ def test_what_was_not_used_for_longest_makes_room_and_the_entry_in_use_stays(
     assert [path.name for path in tmp_path.iterdir()] == ["d"]
 
 
+def test_what_is_left_of_a_removal_that_was_cut_short_is_replaced_and_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.bin").write_bytes(bytes(5000))
+    monkeypatch.setattr(converted, "KEPT_BYTES", 2500)
+    sealed, entry = Entry(tmp_path / "c"), Entry(tmp_path / "a")
+    sealed.write(FakeOpenVino(), 1000)
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "model.bin").write_bytes(bytes(5000))
+    entry.write(FakeOpenVino(), 1000)
+    assert entry.read(FakeCore()) == 1000
+    assert sealed.read(FakeCore()) == 1000
+
+
+@pytest.mark.parametrize("module", ["plain_vit", "pooling", "subcell", "stem", "vit", "architectures"])
+def test_other_source_of_what_computes_a_network_is_another_entry(
+    spec: EncoderSpec, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = entry_of(spec, torch.nn.Identity(), "1").folder
+    real = converted.inspect.getsource
+    changed = f"locatlas.models.{module}"
+    monkeypatch.setattr(
+        converted.inspect, "getsource", lambda m: real(m) + ("# changed" if m.__name__ == changed else "")
+    )
+    converted._source.cache_clear()
+    try:
+        assert entry_of(spec, torch.nn.Identity(), "1").folder != before
+    finally:
+        converted._source.cache_clear()
+
+
 def test_an_entry_that_another_process_wrote_stays_as_it_is(tmp_path: Path) -> None:
     entry = Entry(tmp_path / "a")
     entry.write(FakeOpenVino(), 10)

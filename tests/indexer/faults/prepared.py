@@ -122,6 +122,7 @@ COMMANDS: dict[str, Callable[[Prepared], Command]] = {
     "maintain --drop-superseded": lambda p: (commands.tidy, (), {"drop": True}),
     "pack": lambda p: (commands.pack_images, (), {}),
     "FAISS index": lambda p: (commands.build_index, ("hnsw", "fov"), {}),
+    "index on disk": lambda p: (commands.build_index, ("lance-ivfrq", "fov"), {}),
     "map": lambda p: (commands.draw_map, ("cell",), {}),
     "verify --repair": lambda p: (commands.repair, (), {}),  # of one flipped bit
 }

@@ -60,7 +60,7 @@ class BackupFolder:
 
     @property
     def _published(self) -> Path:
-        return self.path / "published.json"
+        return self.path / "publications.json"
 
     def newest(self) -> BackupRecord | None:
         """The newest state; None if there is none yet.

@@ -1,6 +1,5 @@
 """Publish what a working copy has committed: what the store lacks, then the record, if nobody else put one. Network."""
 
-import hashlib
 import logging
 import threading
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from locatlas.indexer.published.lease import Lease
 from locatlas.indexer.published.objects import Objects, OvertakenError
 from locatlas.indexer.published.publish import RECORD, name_of
 from locatlas.indexer.published.working import WorkingCopy
-from locatlas.indexer.store.file_digest import file_digest
+from locatlas.indexer.store.file_digest import bytes_digest, file_digest
 from locatlas.indexer.store.layout import AtlasFolder
 
 __all__ = ["Sent", "Uploads"]
@@ -62,7 +61,7 @@ class _Remote:
         if isinstance(data, Path):
             size, digest = file_digest(data)
         else:
-            size, digest = len(data), hashlib.blake2b(data, digest_size=16).hexdigest()
+            size, digest = len(data), bytes_digest(data)
         if not self._is_there(digest, size):
             if isinstance(data, Path):
                 with data.open("rb") as stream:
@@ -123,6 +122,15 @@ class Uploads:
             StoreDamagedError: If a file of the copy is not what was written; nothing of it is published.
             InputError: If the store cannot be reached.
         """
+        try:
+            self._publish()
+        except OvertakenError:
+            # the answer to an earlier put may have been lost: then it is our own record that is there
+            if not self._copy.settle_own(self._objects):
+                raise
+            self._publish()
+
+    def _publish(self) -> None:
         folder, base = AtlasFolder(self._copy.path), self._copy.base
         if not folder.info_path.is_file():
             return

@@ -1,11 +1,11 @@
 """The copy of a published atlas that is written on this machine, and which state it began from. I/O, network.
 
 It is an atlas like any other, in `LOCATLAS_HOME/working/<address>/atlas`. The record of the state that it began from
-lies in it (`.published.json`), so that both are replaced at once. What was committed and not published yet is more than
+lies in it (`.published/`), so that both are replaced at once; in a folder of its own, since a writer of the atlas
+removes temporary files beside its lock as those of the dead. What was committed and not published yet is more than
 that state: it is published with what comes next, unless somebody else published meanwhile; then it is kept beside.
 """
 
-import contextlib
 import datetime as dt
 import json
 import logging
@@ -26,16 +26,19 @@ from locatlas.indexer.published.fetch import fetch
 from locatlas.indexer.published.objects import Objects, Tag
 from locatlas.indexer.published.places import mirrors_of, states_in, working_folder
 from locatlas.indexer.published.publish import RECORD
-from locatlas.indexer.store.atomic import write_atomically
-from locatlas.indexer.store.file_digest import file_digest
+from locatlas.indexer.store.atomic import remove, write_atomically
+from locatlas.indexer.store.file_digest import bytes_digest, file_digest
 from locatlas.indexer.store.layout import AtlasFolder
 
 __all__ = ["WorkingCopy"]
 
 logger = logging.getLogger(__name__)
 
-_SETTLED = ".settled.json"
-"""In the copy: the files that were not as they are in the store from the beginning."""
+_NOTES = ".published"
+"""Folder in the copy with what is known of the store."""
+
+_RECORD, _SETTLED = f"{_NOTES}/record.json", f"{_NOTES}/settled.json"
+"""The state that it began from; the files that were not as they are in the store from the beginning."""
 
 DERIVED = "cache"
 """Folder in an atlas that is of no state, and is taken along to the next."""
@@ -103,7 +106,7 @@ class WorkingCopy:
         known = self._known(published)
         self.base = None if published is None else self._parsed(published)
         if self.has_atlas and published == known:
-            if published is not None and self._publishing.exists():
+            if published is not None and self._is_own(published):
                 self.settle(published)  # who put it died before he could say so
             return
         if self.has_atlas and (published is None or known is None or self._goes_beyond(self._parsed(known))):
@@ -115,7 +118,7 @@ class WorkingCopy:
         staging, before = self._folder / ".atlas.new", self._folder / ".atlas.before"
         fetch(objects, self.base, staging, here=[*states_in(mirrors_of(self.uri)), self.path])
         write_atomically(staging / _SETTLED, json.dumps(_settled(staging, self.base)).encode())
-        write_atomically(self._published(staging), published)
+        write_atomically(staging / _RECORD, published)
         if (self.path / DERIVED).is_dir():
             (self.path / DERIVED).rename(staging / DERIVED)
         shutil.rmtree(before, ignore_errors=True)
@@ -125,15 +128,31 @@ class WorkingCopy:
         shutil.rmtree(before, ignore_errors=True)
 
     def about_to_publish(self, record: bytes) -> None:
-        """Note a record before it is put: who dies then knows it for his own."""
-        write_atomically(self._publishing, record)
+        """Note a record before it is put: who dies then, or gets no answer, knows it for his own.
+
+        Those of before stay until one is known to be published: each may be there, or arrive.
+        """
+        write_atomically(self.path / _NOTES / f"publishing-{bytes_digest(record)}.json", record)
+
+    def settle_own(self, objects: Objects) -> bool:
+        """Whether the record in the store is one that this machine put and got no answer to; it counts as put then.
+
+        Raises:
+            InputError: If the store cannot be reached.
+        """
+        found = objects.read(RECORD)
+        if found is None or not self._is_own(found.data):
+            return False
+        self.tag = found.tag
+        self.settle(found.data)
+        return True
 
     def settle(self, record: bytes) -> None:
         """Note that a record is published, and that the copy is that state, or more."""
         self.base = self._parsed(record)
-        write_atomically(self._published(self.path), record)
+        write_atomically(self.path / _RECORD, record)
         (self.path / _SETTLED).unlink(missing_ok=True)
-        self._publishing.unlink(missing_ok=True)
+        remove(self._publishing)
 
     def is_published(self, now: BackupRecord) -> bool:
         """Whether a state of the copy is the one that it began from."""
@@ -155,17 +174,21 @@ class WorkingCopy:
         """Keep the copy under another name, as an atlas of its own; where."""
         kept = self._folder / f"kept-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S.%fZ}"
         self.path.rename(kept)
-        for note in (self._published(kept), kept / self._publishing.name, kept / _SETTLED):
-            note.unlink(missing_ok=True)
+        remove([kept / _NOTES])
         return kept
 
     def _known(self, published: bytes | None) -> bytes | None:
-        """The record of the state that it began from; the one that was about to be published, if that was."""
-        for path in (self._publishing, self._published(self.path)):
-            with contextlib.suppress(FileNotFoundError):
-                if (data := path.read_bytes()) == published or path != self._publishing:
-                    return data
-        return None
+        """The record of the state that it began from; one that was about to be published, if that was."""
+        if published is not None and self._is_own(published):
+            return published
+        try:
+            return (self.path / _RECORD).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def _is_own(self, published: bytes) -> bool:
+        """Whether this machine was about to put a record, and does not know yet that it is there."""
+        return any(path.read_bytes() == published for path in self._publishing)
 
     def _goes_beyond(self, base: BackupRecord) -> bool:
         """Whether it is more than the state that it began from, or damaged, so that only a look could tell."""
@@ -181,12 +204,8 @@ class WorkingCopy:
         return BackupRecord.from_json(data.decode(errors="replace"), where=f"{self.uri}/{RECORD}")
 
     @property
-    def _publishing(self) -> Path:
-        return self.path / ".publishing.json"
-
-    @staticmethod
-    def _published(atlas: Path) -> Path:
-        return atlas / ".published.json"
+    def _publishing(self) -> list[Path]:
+        return [*(self.path / _NOTES).glob("publishing-*.json")]
 
 
 class _Digests:
@@ -196,11 +215,8 @@ class _Digests:
         return True
 
     def put(self, source: Path | bytes) -> tuple[int, str, bool]:
-        if isinstance(source, Path):
-            return *file_digest(source), False
-        import hashlib
-
-        return len(source), hashlib.blake2b(source, digest_size=16).hexdigest(), False
+        size, digest = file_digest(source) if isinstance(source, Path) else (len(source), bytes_digest(source))
+        return size, digest, False
 
     def make_room(self, n_bytes: int) -> None:
         pass

@@ -19,7 +19,7 @@ THREADS = min(8, os.cpu_count() or 1)
 Told = Callable[[str, int, int], None]
 
 _OURS = re.compile(
-    r"atlas\.json|\.(published|publishing|settled)\.json|\.lock|\.lock-owner|\.reembedding/(lock|owner)"
+    r"atlas\.json|\.published/[^/]*|\.lock|\.lock-owner|\.reembedding/(lock|owner)"
     r"|digests/(files\.jsonl|head\.json|taken-out\.json)|indices/emb_(fov|cell)_[0-9a-f]{12}\.(faiss|ids|json|[0-9a-f]{16}\.disk/.*)"
     r"|db/[^/.][^/]*\.lance/_versions/latest_version_hint\.json"
     r"|(damaged|cache|before-upgrade)/.*"

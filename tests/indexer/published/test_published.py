@@ -190,8 +190,8 @@ def test_a_state_that_the_backup_has_forgotten_since_is_still_known_for_its_own(
         index(source, atlas=atlas, dataset="opencell")
         backup(atlas=atlas, to=saved, keep=0)
     assert publish(saved, to=uri).new
-    (saved / "published.json").write_bytes(b"{")
-    with pytest.raises(InputError, match=r"published.json: cannot be read"):
+    (saved / "publications.json").write_bytes(b"{")
+    with pytest.raises(InputError, match=r"publications.json: cannot be read"):
         publish(saved, to=f"{uri}/elsewhere")
 
 

@@ -316,3 +316,62 @@ def test_what_is_only_read_is_not_written(
     with pytest.raises(InputError, match="only read"), AtlasFolder.open(Path(uri)).writer("index"):
         pass
     assert not (tmp_path / "s3:").exists()
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["the first put arrives", "the first arrives after the second"])
+def test_a_record_whose_answer_was_lost_is_known_for_our_own(
+    plain: None, source: Path, uri: str, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    index(source, atlas=uri, dataset="opencell")
+    real, puts = Objects.replace, list[bytes]()
+
+    def lossy(self: Objects, name: str, data: bytes, *, tag: Any) -> Any:
+        if name != RECORD:
+            return real(self, name, data, tag=tag)
+        puts.append(data)
+        if len(puts) == 1 + late:
+            real(self, name, puts[0], tag=tag)
+        if len(puts) <= 1 + late:
+            message = "connection lost"
+            raise InputError(message)
+        return real(self, name, data, tag=tag)
+
+    made = list[upload.Uploads]()
+    began = upload.Uploads.now_and_then
+    monkeypatch.setattr(upload.Uploads, "now_and_then", lambda self: (made.append(self), began(self))[1])
+    with writing(uri, "index") as written:
+        monkeypatch.setattr(Objects, "replace", lossy)
+        (uploads,) = made
+        for n in range(1 + late):
+            put_field(source, 21 + n)
+            index(source, atlas=written.path, dataset="opencell")
+            with pytest.raises(InputError, match="connection lost"):
+                uploads.publish()
+        put_field(source, 31)
+        index(source, atlas=written.path, dataset="opencell")
+    assert Store.open(Path(uri)).count("fovs") == 8 + late
+    assert not [*places.working_folder(uri).glob("kept-*")]
+    assert not [*places.working_folder(uri).glob("atlas/.published/publishing-*")]
+
+
+def test_notes_are_no_temporary_files_that_a_writer_of_the_copy_removes(
+    plain: None, source: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index(source, atlas=uri, dataset="opencell")
+    put_field(source, 21)
+    publish = upload.Uploads.publish
+    real = Path.replace
+
+    def meanwhile(path: Path, target: Path) -> Path:
+        for left in places.working_folder(uri).glob("atlas/.*.tmp"):
+            left.unlink()  # as a command that takes the writer lock now does
+        return real(path, target)
+
+    def published(self: upload.Uploads) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", meanwhile)
+            publish(self)
+
+    monkeypatch.setattr(upload.Uploads, "publish", published)
+    index(source, atlas=uri, dataset="opencell")
+    assert Store.open(Path(uri)).count("fovs") == 7

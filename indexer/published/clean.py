@@ -15,7 +15,7 @@ from locatlas.indexer.published.lease import Lease
 from locatlas.indexer.published.objects import Objects
 from locatlas.indexer.published.publish import name_of
 
-__all__ = ["UNNEEDED_S", "Cleaned", "clean"]
+__all__ = ["UNNEEDED_S", "Cleaned", "clean", "keep"]
 
 NOTED = "unneeded.json"
 """Object that says since when which objects are not needed."""
@@ -79,13 +79,29 @@ def clean(objects: Objects, record: BackupRecord, lease: Lease) -> Cleaned:
         lease.ensure()
         objects.remove(goes[low : low + _AT_ONCE])
     if stays != noted:
-        objects.write(NOTED, json.dumps(stays, indent=1, sort_keys=True).encode())
+        objects.write(NOTED, _written(stays))
     return Cleaned(
         removed=len(goes),
         removed_bytes=sum(listed[name].size for name in goes),
         unneeded=len(stays),
         unneeded_bytes=sum(listed[name].size for name in stays),
     )
+
+
+def keep(objects: Objects, record: BackupRecord) -> None:
+    """Let what a state needs count as needed from now on, before it is published.
+
+    Raises:
+        InputError: If the store cannot be reached.
+    """
+    noted, needed = _noted(objects), {name_of(file.digest) for file in record.files}
+    stays = {name: said for name, said in noted.items() if name not in needed}
+    if stays != noted:
+        objects.write(NOTED, _written(stays))
+
+
+def _written(noted: dict[str, tuple[str, str]]) -> bytes:
+    return json.dumps(noted, indent=1, sort_keys=True).encode()
 
 
 def _noted(objects: Objects) -> dict[str, tuple[str, str]]:

@@ -20,6 +20,7 @@ from typing import Self
 
 from locatlas.errors import AtlasLockedError, InputError
 from locatlas.indexer.published.objects import Objects, OvertakenError, Tag
+from locatlas.indexer.store.locks import Owner
 
 __all__ = ["LEASE_S", "LOCK", "Lease", "WriterNote", "require_conditions", "writer_at"]
 
@@ -59,6 +60,11 @@ class WriterNote:
 
     def __str__(self) -> str:
         return f"`{self.command}`, process {self.pid} on {self.host}"
+
+    def has_died(self) -> bool:
+        """Whether its process was one of this machine and is gone, or is this one, which does something else now."""
+        owner = Owner(command=self.command, pid=self.pid, host=self.host, since=self.since)
+        return (self.host == socket.gethostname() and self.pid == os.getpid()) or not owner.is_alive()
 
     def to_bytes(self) -> bytes:
         """The object."""
@@ -147,7 +153,7 @@ class Lease:
             objects: Where.
             command: What is done, told to whoever wants to write as well.
             token: Random.
-            mine: Token of a writer before who is known to be dead.
+            mine: Token of the writer before in the same copy, who is dead if the copy is not held and was not copied.
 
         Raises:
             InputError: If the store has no conditional writes, or cannot be reached.
@@ -170,7 +176,7 @@ class Lease:
         if found is not None:
             there = WriterNote.from_bytes(found.data)
             age_s = (now - found.at).total_seconds()
-            if there is None or not (there.released or there.token == mine):
+            if there is None or not (there.released or (there.token == mine and there.has_died())):
                 who = str(there or "somebody whose lock cannot be read")
                 if age_s < LEASE_S:
                     raise _refused(objects, who, age_s)

@@ -10,6 +10,7 @@ from pathlib import Path
 from locatlas.errors import AtlasLockedError, LocatlasError
 from locatlas.indexer.backup.copying import Copying
 from locatlas.indexer.backup.pin import MovedError
+from locatlas.indexer.published.clean import keep
 from locatlas.indexer.published.lease import Lease
 from locatlas.indexer.published.objects import Objects, OvertakenError
 from locatlas.indexer.published.publish import RECORD, name_of
@@ -149,6 +150,7 @@ class Uploads:
         if self._copy.is_published(record):
             return
         data = record.to_json().encode()
+        keep(self._objects, record)
         self._lease.ensure()
         self._copy.about_to_publish(data)
         self._copy.tag = self._objects.replace(RECORD, data, tag=self._copy.tag)

@@ -8,6 +8,7 @@ import pytest
 
 from locatlas.errors import AtlasLockedError
 from locatlas.indexer.backup.record import BackupRecord, now
+from locatlas.indexer.faiss.index import refresh
 from locatlas.indexer.index import index
 from locatlas.indexer.maintain import maintain
 from locatlas.indexer.published import clean as cleaning
@@ -74,6 +75,29 @@ NOTHING = BackupRecord(
     at=now(), locatlas="", atlas="", schema_version=1, with_indices=True, tables={}, files=(), number=1
 )
 """A state that needs no object."""
+
+
+def test_what_a_later_state_needs_again_is_noted_anew_when_that_is_over(
+    plain: None, source: Path, uri: str, client: Any
+) -> None:
+    """An index of the same bytes is not sent again: only the note could tell since when nobody needs it."""
+    index(source, atlas=uri, dataset="opencell")
+
+    def with_index(kind: str) -> set[str]:
+        with writing(uri, "index") as written:
+            refresh(written.path, kind, levels=["fov"])
+        return needed_at(uri)
+
+    flat, hnsw = with_index("flat"), with_index("hnsw")
+    maintained(uri)
+    noted = Objects.at(uri).read(NOTED)
+    assert noted is not None
+    mine = flat - hnsw & json.loads(noted.data).keys()
+    assert mine
+    assert with_index("flat") & mine
+    noted = Objects.at(uri).read(NOTED)
+    assert noted is not None
+    assert not json.loads(noted.data).keys() & needed_at(uri)
 
 
 def test_an_object_that_was_put_again_begins_anew(uri: str, client: Any) -> None:

@@ -1,6 +1,7 @@
 """Who may write at an address, and stores that take puts whose conditions do not hold."""
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -105,6 +106,15 @@ def test_a_lease_of_a_dead_process_of_this_machine_is_taken_at_once(uri: str) ->
     with pytest.raises(AtlasLockedError), Lease.taken(objects, "index", token="b", mine="another"):
         pass
     with Lease.taken(objects, "index", token="b", mine="dead"):
+        pass
+
+
+def test_a_lease_of_a_process_that_lives_is_not_taken_by_who_has_its_token(uri: str) -> None:
+    """A copy of `LOCATLAS_HOME` has it as well."""
+    objects = Objects.at(uri)
+    alive = WriterNote(command="index", token="before", pid=os.getppid())
+    objects.replace(LOCK, alive.to_bytes(), tag=None)
+    with pytest.raises(AtlasLockedError, match="another writer"), Lease.taken(objects, "b", token="two", mine="before"):
         pass
 
 

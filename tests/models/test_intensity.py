@@ -44,7 +44,7 @@ def test_scaling_after_the_resize_gives_the_numbers_of_scaling_before_it(
     found, wanted = network_input(image, spec, patch_px=1)[0], plain(image, spec)
     atol = 1e-5 * max(1.0, float(wanted.abs().max()))
     # a sum of squares around a mean far from zero keeps fewer digits in the plain way, which divides by 65535 first
-    torch.testing.assert_close(found, wanted, atol=atol if low < 65000 else 2e-2, rtol=0)
+    torch.testing.assert_close(found, wanted, atol=atol if low < 65000 else 5e-2, rtol=0)
     np.testing.assert_array_equal(pixels, before)
 
 

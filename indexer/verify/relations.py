@@ -58,7 +58,8 @@ def compare_vectors(table: str, vectors: pa.Table, images: pa.Table, *, imported
     known = pc.is_valid(place)
     now = images["source_digest"].take(place.filter(known))
     ids, digests = vectors["id"].filter(known), vectors["source_digest"].filter(known)
-    if stale := ids.filter(pc.not_equal(digests, now)).to_pylist():
+    # an imported vector has no pixels of its own: it answers whatever its image's are
+    if not imported and (stale := ids.filter(pc.not_equal(digests, now)).to_pylist()):
         means = "vectors of other pixels than the images have now: they do not answer"
         findings.append(finding("note", "stale vectors", table, means, "run `locatlas reembed`", of=stale))
     return findings

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from locatlas.indexer.cluster.pool import RayPool
 
 __all__ = ["RayEngine"]
+
+NEEDED = "--engine ray needs Ray: pip install 'locatlas[ray]'"
 
 ANSWER_S = 10.0
 """How long an address may take to answer."""
@@ -49,6 +52,8 @@ class RayEngine(PooledEngine):
         if worker_cpus < 1 or (workers is not None and workers < 1):
             message = f"{worker_cpus} CPUs a worker, {workers} workers: 1 or more needed"
             raise InputError(message)
+        if find_spec("ray") is None:
+            raise InputError(NEEDED)
         self._address, self._cpus, self._workers = address, worker_cpus, workers
         self._connected_here = False
         self._pool: tuple[Any, RayPool] | None = None
@@ -133,8 +138,7 @@ def _ray(*, local: bool) -> Any:
     try:
         import ray
     except ImportError as error:
-        message = "--engine ray needs Ray: pip install 'locatlas[ray]'"
-        raise InputError(message) from error
+        raise InputError(NEEDED) from error
     return ray
 
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -247,12 +246,6 @@ def test_a_cluster_without_room_is_told(
         RayEngine(address=cluster.address, worker_cpus=64, workers=1) as engine,
         pytest.raises(LocatlasError, match="no room for a worker of 64 CPU"),
     ):
-        index(source, atlas=tmp_path / "atlas", dataset="opencell", engine=engine)
-
-
-def test_without_ray_it_says_what_to_install(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with RayEngine() as engine, pytest.raises(InputError, match=r"pip install 'locatlas\[ray\]'"):
         index(source, atlas=tmp_path / "atlas", dataset="opencell", engine=engine)
 
 

@@ -56,7 +56,8 @@ def embed(
         progress: Told of what goes on.
         commit_rows: Images a commit.
         busy: Share of the time to work, in (0, 1]: after each batch the rest is left to others.
-        switch: Make the encoder current once it is complete. Otherwise one that is new is superseded from its first
+        switch: Make the encoder current once it is complete, unless more than 1 % of the images that answer lack a
+            vector by it (`Job.switch_to`). Otherwise one that is new is superseded from its first
             vector on, so that no `reembed` takes it for one to be current once a kill left it incomplete, and
             `maintain --drop-superseded` frees its space; one that is known keeps its state.
         profile: Tell in the summary where the seconds went.
@@ -109,8 +110,9 @@ def reembed(
 
     Args:
         atlas: Atlas folder.
-        encoder: Name, or fingerprint of one that the atlas knows, to be current once it is complete. None for the one
-            that is being built at each level, else the current one.
+        encoder: Name, or fingerprint of one that the atlas knows, to be current once it is complete; by fingerprint
+            however many images lack a vector by it. None for the one that is being built at each level, else the
+            current one.
         levels: Image levels; those at which the atlas has no encoder are passed over.
         progress: Told of what goes on.
         commit_rows: Images a commit.
@@ -129,7 +131,8 @@ def reembed(
 
     def work(job: Job) -> None:
         for target in _targets(job.store, levels, encoder):
-            follow(job, target, searched_too=False)
+            by_fingerprint = encoder is not None and target.spec.name != encoder and target.is_called(encoder)
+            follow(job, target, searched_too=False, whatever_lacks=by_fingerprint)
         if not job.summary.encoders:
             message = (
                 f"{atlas}: no encoder at level {' or '.join(levels)} whose images could be embedded; "

@@ -26,6 +26,7 @@ def follow(
     *,
     searched_too: bool,
     switch: bool = True,
+    whatever_lacks: bool = False,
     needed: Collection[str] | None = None,
 ) -> None:
     """Embed what is missing until nothing is, though others write, and make the encoder current if it was not.
@@ -35,6 +36,7 @@ def follow(
         encoder: As the atlas knew it when it was chosen: one that was current then and is not any more stays so.
         searched_too: Whether to embed fields that were only searched for cells, too.
         switch: Whether it is to be current.
+        whatever_lacks: As in `Job.switch_to`.
         needed: Of fields that were only searched for cells those to embed; None for those that the encoder in use has.
     """
 
@@ -59,7 +61,7 @@ def follow(
             if not missing.todo:
                 drop_outdated(job, encoder, missing)
                 if switch and encoder.state != "current" and job.store.has(encoder.table):
-                    job.switch_to(encoder)
+                    job.switch_to(encoder, whatever_lacks=whatever_lacks)
                 return
 
 

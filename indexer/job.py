@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import shlex
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -37,7 +38,10 @@ from locatlas.models.runtimes import runtime_version
 
 _log = logging.getLogger(__name__)
 
-__all__ = ["Job", "image_table"]
+__all__ = ["LACKING_SHARE", "Job", "image_table"]
+
+LACKING_SHARE = 0.01
+"""Of the images that have a vector by the current encoder those that may lack one by the encoder switched to."""
 
 
 def _program() -> str:
@@ -233,17 +237,38 @@ class Job:
                 return
         self.switch_to(encoder)
 
-    def switch_to(self, encoder: StoredEncoder) -> None:
-        """Make an encoder current, in one commit; images that stop answering with that are told."""
+    def switch_to(self, encoder: StoredEncoder, *, whatever_lacks: bool = False) -> None:
+        """Make an encoder current, in one commit; images that stop answering with that are told.
+
+        Where more than `LACKING_SHARE` of the images that answer would stop, the one before stays current, and the
+        other is left beside it as superseded. Imported vectors, which no encoder can make, hold no switch back.
+
+        Args:
+            encoder: To be current.
+            whatever_lacks: Whether it is to be current however many images lack a vector by it.
+        """
         before = encoders.current(self.store, encoder.level)
-        lost = set() if before is None else self.digests(before).keys() - self.digests(encoder).keys()
+        held = set() if before is None else set(self.digests(before))
+        lost = held - self.digests(encoder).keys()
         if before is not None and lost:
+            level, new = encoder.level, f"{encoder.spec.name} ({encoder.fingerprint[:12]})"
+            old = f"{before.spec.name} ({before.fingerprint[:12]})"
+            if not whatever_lacks and not before.is_imported and len(lost) > LACKING_SHARE * len(held):
+                _log.warning(
+                    "%d of %d images that have a vector by %s have none by %s, so the first stays current; `locatlas "
+                    "reembed --atlas %s --level %s --encoder %s` switches in spite of it",
+                    *(len(lost), len(held), old, new),
+                    *(shlex.quote(str(self.store.folder.path)), level, encoder.fingerprint[:12]),
+                )
+                if encoder.state == "building":
+                    self.run.touched()
+                    encoder = replace(encoder, state="superseded")
+                    encoders.put(self.store, encoder)
+                self.summary.encoders[level] = encoder
+                return
             _log.warning(
-                "%d images that have a vector by %s have none by %s, and do not answer while it is current; "
-                "`locatlas embed` with the encoder and plan of before makes that one current again",
-                len(lost),
-                before.spec.name,
-                encoder.spec.name,
+                "%d images that have a vector by %s have none by %s, and do not answer while it is current",
+                *(len(lost), old, new),
             )
         self.run.touched()
         encoders.switch_to(self.store, encoder)

@@ -192,6 +192,7 @@ def embed_command(atlas: Path, level: str, faiss: str, *, switch: bool, as_json:
     """Give every image of an atlas its vector by an encoder, beside those it has.
 
     Queries use the encoder before until the last vector is there; then the new one is current, which a line tells.
+    Where more than 1 % of the images that answer cannot be embedded, the one before stays current.
     """
     run, request = taken(asked), _request(**asked)
     from locatlas.indexer.embed import embed

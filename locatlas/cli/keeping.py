@@ -28,7 +28,8 @@ busy_option = click.option(
     "--encoder",
     "-e",
     metavar="NAME",
-    help="Encoder (or fingerprint) that is to be complete and then current; default: the one that is being built at "
+    help="Encoder (or fingerprint) that is to be complete and then current, unless more than 1 % of the images that "
+    "answer lack a vector by it; a fingerprint switches in spite of that. Default: the one that is being built at "
     "each level, else the current one.",
 )
 @LEVELS

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from locatlas.errors import EncoderMismatchError, InputError
-from locatlas.indexer.embed import embed
+from locatlas.indexer.embed import embed, reembed
 from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.importing.run import import_embeddings
 from locatlas.indexer.index import index
@@ -118,15 +118,19 @@ def test_a_file_that_changed_since_is_read_anew_and_the_first_encoder_catches_up
     assert embed(atlas=atlas, request=EncoderRequest(mapping="natural")).embedded == 1
 
 
-def test_an_image_that_cannot_be_read_any_more_is_quarantined_and_the_encoder_is_complete(
+def test_an_image_that_cannot_be_read_any_more_is_quarantined_and_holds_the_switch_back(
     atlas: Path, store: Store, source: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (source / name_of(0)).write_bytes(b"no image")
     (source / name_of(1)).unlink()
     summary = embed(atlas=atlas, request=OTHER)
     assert (summary.embedded, [r.source for r in summary.quarantined]) == (4, [name_of(0), name_of(1)])
-    assert states(store)["random"] == "current"
-    assert "2 images that have a vector by locatlas_pico" in caplog.text  # and none by it: they stop answering
+    assert states(store) == {"natural": "current", "random": "superseded"}
+    new = next(e for e in encoders.stored_encoders(store) if e.spec.mapping == "random").fingerprint[:12]
+    assert "2 of 6 images that have a vector by locatlas_pico" in caplog.text
+    assert f"--level fov --encoder {new}` switches in spite of it" in caplog.text
+    reembed(atlas=atlas, encoder=new)
+    assert states(store) == {"natural": "superseded", "random": "current"}
     before = contents(store)
     summary = embed(atlas=atlas, request=OTHER)
     assert (summary.embedded, [r.source for r in summary.quarantined]) == (0, [name_of(0), name_of(1)])

@@ -32,16 +32,14 @@ from locatlas.indexer.store.schema import image_table
 from locatlas.indexer.store.tables import Store
 from locatlas.indexer.store.tidy import FREED, MERGED, REMOVED, tidy
 from locatlas.indexer.summary import IndexSummary, Maintained
+from locatlas.indexer.switching import lacks_too_many
 from locatlas.models.encode import Encoder, load_encoder
 from locatlas.models.running import USUAL, Running
 from locatlas.models.runtimes import runtime_version
 
 _log = logging.getLogger(__name__)
 
-__all__ = ["LACKING_SHARE", "Job", "image_table"]
-
-LACKING_SHARE = 0.01
-"""Of the images that have a vector by the current encoder those that may lack one by the encoder switched to."""
+__all__ = ["Job", "image_table"]
 
 
 def _program() -> str:
@@ -240,8 +238,8 @@ class Job:
     def switch_to(self, encoder: StoredEncoder, *, whatever_lacks: bool = False) -> None:
         """Make an encoder current, in one commit; images that stop answering with that are told.
 
-        Where more than `LACKING_SHARE` of the images that answer would stop, the one before stays current, and the
-        other is left beside it as superseded. Imported vectors, which no encoder can make, hold no switch back.
+        Where too many would (`switching.lacks_too_many`), the one before stays current, and the other is left beside
+        it as superseded.
 
         Args:
             encoder: To be current.
@@ -253,7 +251,7 @@ class Job:
         if before is not None and lost:
             level, new = encoder.level, f"{encoder.spec.name} ({encoder.fingerprint[:12]})"
             old = f"{before.spec.name} ({before.fingerprint[:12]})"
-            if not whatever_lacks and not before.is_imported and len(lost) > LACKING_SHARE * len(held):
+            if not whatever_lacks and lacks_too_many(self.store, before, encoder, lost, len(held)):
                 _log.warning(
                     "%d of %d images that have a vector by %s have none by %s, so the first stays current; `locatlas "
                     "reembed --atlas %s --level %s --encoder %s` switches in spite of it",

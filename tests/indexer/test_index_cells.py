@@ -191,6 +191,15 @@ def test_cells_at_the_border_can_be_dropped_and_stay_in_the_atlas(masked: Path, 
     assert summary.encoders["cell"].state == "current"
 
 
+def test_cells_that_a_plan_drops_hold_no_switch_to_it_back(masked: Path, tmp_path: Path) -> None:
+    run(masked, tmp_path)
+    request = EncoderRequest(crop=CropPlan(size_px=11, border="drop"))
+    assert embed(atlas=tmp_path / "cells", request=request, levels=("cell",)).dropped == 1
+    encoder = current(opened(tmp_path), "cell")
+    assert encoder is not None
+    assert encoder.spec.crop == request.crop
+
+
 def test_a_crop_in_micrometres_of_an_unknown_scale_is_refused_at_once(masked: Path, tmp_path: Path) -> None:
     request = EncoderRequest(crop=CropPlan(size_um=5))
     with pytest.raises(InputError, match=r"manifest/a: a crop of 5 um needs the pixel size.*3 images.*--pixel-size"):

@@ -53,21 +53,20 @@ def _is_here(file: BackedFile, staging: Path, here: Sequence[Path]) -> bool:
     """Whether an atlas of this machine has the file, which is taken from there.
 
     Those of tables are linked: they never change and their names are never used again, but for manifests, which are
-    named by their version: a repair may set one aside, and the next commit writes another of the same name. Others are
-    copied where they have the same bytes.
+    named by their version: a repair may set one aside, and the next commit writes another of the same name. Others,
+    which may be written meanwhile, are copied. What is there then is compared with the digest.
     """
-    path, of_table = staging / file.path, file.path.startswith("db/")
+    path = staging / file.path
     path.parent.mkdir(parents=True, exist_ok=True)
     for folder in reversed(here):
         try:
-            same = (folder / file.path).stat().st_size == file.size
-            if same and (not of_table or "/_versions/" in file.path):
-                same = file_digest(folder / file.path)[1] == file.digest
-            if same:
-                (os.link if of_table else shutil.copyfile)(folder / file.path, path)
-                return True
+            if (folder / file.path).stat().st_size == file.size:
+                (os.link if file.path.startswith("db/") else shutil.copyfile)(folder / file.path, path)
+                if file_digest(path) == (file.size, file.digest):
+                    return True
+                path.unlink()
         except OSError:
-            continue
+            path.unlink(missing_ok=True)
     return False
 
 

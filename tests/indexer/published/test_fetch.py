@@ -15,11 +15,12 @@ MANIFEST, DATA = "db/cells.lance/_versions/18446744073709551608.manifest", "db/c
     (MANIFEST, b"seven", True),
     (MANIFEST, b"SEVEN", False),
     (DATA, b"seven", True),
+    (DATA, b"SEVEN", False),
     (DATA, b"shorter", False),
     ("atlas.json", b"seven", True),
     ("atlas.json", b"SEVEN", False),
 ])  # fmt: skip
-def test_files_of_tables_are_linked_where_they_are_the_same_and_manifests_and_others_taken_by_their_bytes(
+def test_files_are_taken_from_an_earlier_copy_where_their_bytes_are_the_same(
     tmp_path: Path, path: str, then: bytes, linked: bool
 ) -> None:
     (tmp_path / "earlier" / path).parent.mkdir(parents=True)

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Self
 
@@ -37,34 +37,25 @@ RENEW_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WriterNote:
-    """What the lock object says.
+class WriterNote(Owner):
+    """What the lock object says: who holds it, since when by their own clock, which is only told.
 
     Attributes:
-        command: What is done.
         token: Random, of this writer alone.
         renewed: How many times it was renewed, so that no two versions of the object are the same.
         released: Whether the writer is done.
-        pid: Process.
-        host: Machine.
-        since: Seconds since the epoch, by its own clock: only to be told.
     """
 
-    command: str
     token: str
     renewed: int = 0
     released: bool = False
-    pid: int = field(default_factory=os.getpid)
-    host: str = field(default_factory=socket.gethostname)
-    since: float = field(default_factory=time.time)
 
     def __str__(self) -> str:
         return f"`{self.command}`, process {self.pid} on {self.host}"
 
     def has_died(self) -> bool:
         """Whether its process was one of this machine and is gone, or is this one, which does something else now."""
-        owner = Owner(command=self.command, pid=self.pid, host=self.host, since=self.since)
-        return (self.host == socket.gethostname() and self.pid == os.getpid()) or not owner.is_alive()
+        return (self.host, self.pid) == (socket.gethostname(), os.getpid()) or not self.is_alive()
 
     def to_bytes(self) -> bytes:
         """The object."""

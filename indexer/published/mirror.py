@@ -16,7 +16,7 @@ from locatlas.indexer.backup.record import BackupRecord
 from locatlas.indexer.published.fetch import fetch
 from locatlas.indexer.published.objects import Objects
 from locatlas.indexer.published.places import mirrors_of, states_in, working_folder
-from locatlas.indexer.published.publish import RECORD
+from locatlas.indexer.published.publish import RECORD, record_of
 from locatlas.indexer.published.reading import hold, is_held, lock_of
 from locatlas.indexer.store.atomic import remove
 from locatlas.indexer.store.layout import PUBLISHED, AtlasFolder
@@ -43,9 +43,9 @@ def mirrored(uri: str, *, anew: bool = False) -> AtlasFolder:
     if found is None:
         message = f"{uri}: no atlas is there (no {RECORD}); `locatlas index SOURCE --atlas {uri}` makes one"
         raise InputError(message)
-    record = BackupRecord.from_json(found[0].decode(errors="replace"), where=f"{uri}/{RECORD}")
+    record = record_of(uri, found.data)
     base = mirrors_of(uri)
-    target = base / f"{record.name}-{hashlib.blake2b(found[0], digest_size=6).hexdigest()}"
+    target = base / f"{record.name}-{hashlib.blake2b(found.data, digest_size=6).hexdigest()}"
     base.mkdir(parents=True, exist_ok=True)
     with FileLock(base / ".lock"):
         if anew or not target.is_dir():

@@ -15,7 +15,7 @@ from locatlas.indexer.published.lease import Lease
 from locatlas.indexer.published.objects import Objects, uri_of
 from locatlas.indexer.store.file_digest import bytes_digest, file_digest
 
-__all__ = ["RECORD", "PublishSummary", "name_of", "publish"]
+__all__ = ["RECORD", "PublishSummary", "name_of", "publish", "record_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +57,15 @@ def name_of(digest: str) -> str:
     return f"files/{digest[:2]}/{digest}"
 
 
+def record_of(uri: str, data: bytes) -> BackupRecord:
+    """What the object `RECORD` of an address says.
+
+    Raises:
+        InputError: If that is no record, or one of a newer locatlas.
+    """
+    return BackupRecord.from_json(data.decode(errors="replace"), where=f"{uri}/{RECORD}")
+
+
 def publish(backup: str | Path, *, to: str, progress: Progress | None = None) -> PublishSummary:
     """Make the newest state of a backup readable at an address.
 
@@ -88,7 +97,7 @@ def publish(backup: str | Path, *, to: str, progress: Progress | None = None) ->
 def _publish(folder: BackupFolder, record: BackupRecord, objects: Objects, progress: Progress | None) -> PublishSummary:
     uri, found = objects.uri, objects.read(RECORD)
     if found is not None:
-        before = BackupRecord.from_json(found.data.decode(errors="replace"), where=f"{uri}/{RECORD}")
+        before = record_of(uri, found.data)
         if before.is_same_state(record):
             return _summary(uri, before, new=False, sent=[])
         _check_same_atlas(uri, before, record)

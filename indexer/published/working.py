@@ -25,7 +25,7 @@ from locatlas.indexer.backup.record import BackedFile, BackupRecord
 from locatlas.indexer.published.fetch import fetch
 from locatlas.indexer.published.objects import Objects, Tag
 from locatlas.indexer.published.places import mirrors_of, states_in, working_folder
-from locatlas.indexer.published.publish import RECORD
+from locatlas.indexer.published.publish import RECORD, record_of
 from locatlas.indexer.store.atomic import remove, write_atomically
 from locatlas.indexer.store.file_digest import bytes_digest, file_digest
 from locatlas.indexer.store.layout import AtlasFolder
@@ -201,7 +201,7 @@ class WorkingCopy:
         return _without_derived(now.files) != _without_derived(self._as_begun(base).values())
 
     def _parsed(self, data: bytes) -> BackupRecord:
-        return BackupRecord.from_json(data.decode(errors="replace"), where=f"{self.uri}/{RECORD}")
+        return record_of(self.uri, data)
 
     @property
     def _publishing(self) -> list[Path]:

@@ -72,7 +72,7 @@ def writing(atlas: str | Path, command: str, *, cleaning: bool = False) -> Itera
         try:
             with holding(uri, copy.path), uploads.now_and_then():
                 yield written
-        except BaseException:
+        except BaseException:  # a stop too leaves what was committed for the next command; raised again
             with suppress(LocatlasError, MovedError):
                 if copy.is_ahead():
                     told = "%s: not all that was committed is published; the next command that writes there does that"

@@ -8,7 +8,7 @@ from locatlas.indexer.backup.record import BackupRecord
 from locatlas.indexer.published.check import CHANGED, MISSING, bad_objects, exchange
 from locatlas.indexer.published.mirror import mirrored
 from locatlas.indexer.published.objects import Objects
-from locatlas.indexer.published.publish import RECORD, name_of
+from locatlas.indexer.published.publish import RECORD, name_of, record_of
 from locatlas.indexer.store.layout import AtlasFolder
 from locatlas.indexer.verify.files import Told
 from locatlas.indexer.verify.finding import Finding, finding
@@ -79,12 +79,13 @@ def _record(uri: str) -> tuple[Objects, BackupRecord | Finding]:
     if found is None:
         message = f"{uri}: no atlas is there (no {RECORD})"
         raise InputError(message)
-    where = f"{uri}/{RECORD}"
     try:
-        return objects, BackupRecord.from_json(found.data.decode(errors="replace"), where=where)
+        return objects, record_of(uri, found.data)
     except InputError as error:
         do = "publish a backup elsewhere, or put back what this object was"
-        return objects, finding("damage", "record damaged", where, f"nobody can read this atlas ({error})", do)
+        return objects, finding(
+            "damage", "record damaged", f"{uri}/{RECORD}", f"nobody can read this atlas ({error})", do
+        )
 
 
 def _findings(record: BackupRecord, bad: dict[str, str]) -> list[Finding]:

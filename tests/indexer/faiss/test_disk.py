@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,19 +83,26 @@ def test_building_leaves_no_trace_in_the_table(empty: Store, many: StoredEncoder
     assert below(table) == before
 
 
-def test_a_question_reads_no_file_of_the_table(empty: Store, many: StoredEncoder, tmp_path: Path) -> None:
-    """So that it matters neither where the table lies nor whether the version that was indexed is still there."""
-    build(empty, many, DISK)
-    vectors, params = of_proteins(), {**disk_params(3000, 24), "refine": 2}
-    index = DiskCodes(folder_of(empty, many), n_list=params["n_list"])
-    asked = unit_vectors(vectors[::300])
-    before = find_candidates(index, DISK, params, asked, 10, None)
+def check_no_file_of_the_table_is_read(
+    store: Store, encoder: StoredEncoder, params: dict[str, int], tmp_path: Path
+) -> None:
+    """Its answers stay what they are once the tables are gone."""
+    params = {**params, "refine": 2}
+    asked = unit_vectors(of_proteins()[::300])
+    codes = DiskCodes(folder_of(store, encoder), n_list=params["n_list"])
+    before = find_candidates(codes, DISK, params, asked, 10, None)
     away = tmp_path / "elsewhere"
-    shutil.copytree(folder_of(empty, many), away)
-    shutil.rmtree(empty.folder.db)
+    shutil.copytree(folder_of(store, encoder), away)
+    shutil.rmtree(store.folder.db)
     moved = DiskCodes(away, n_list=params["n_list"])
     np.testing.assert_array_equal(find_candidates(moved, DISK, params, asked, 10, None), before)
     assert (before >= 0).all()
+
+
+def test_a_question_reads_no_file_of_the_table(empty: Store, many: StoredEncoder, tmp_path: Path) -> None:
+    """So that it matters neither where the table lies nor whether the version that was indexed is still there."""
+    build(empty, many, DISK)
+    check_no_file_of_the_table_is_read(empty, many, disk_params(3000, 24), tmp_path)
 
 
 def test_an_index_is_good_for_the_table_after_its_parts_were_merged_and_old_versions_removed(
@@ -242,31 +250,24 @@ def test_an_index_that_another_takes_the_place_of_while_it_is_opened_is_not_used
     assert usable(empty, encoder).sidecar.kind == then
 
 
-def test_an_index_that_is_built_anew_all_the_time_is_told(
-    empty: Store, encoder: StoredEncoder, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("happens", "said"),
+    [
+        (os.utime, "index built anew 5 times while it was opened"),
+        (os.unlink, "no index"),  # as a build of a FAISS file begins
+    ],
+)
+def test_an_index_whose_sidecar_changes_whenever_it_is_opened_is_told(
+    empty: Store, encoder: StoredEncoder, monkeypatch: pytest.MonkeyPatch, happens: Callable[[Path], None], said: str
 ) -> None:
     build(empty, encoder, DISK)
 
     def meanwhile(*args: Any, **options: Any) -> Any:
-        os.utime(index_paths(empty.folder, encoder.table)[1])
+        happens(index_paths(empty.folder, encoder.table)[1])
         return DiskCodes(*args, **options)
 
     monkeypatch.setattr(opening, "DiskCodes", meanwhile)
-    assert opened(empty, encoder) == (None, "index built anew 5 times while it was opened")
-
-
-def test_an_index_whose_sidecar_is_removed_while_it_is_opened_is_none(
-    empty: Store, encoder: StoredEncoder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As a build of a FAISS file begins."""
-    build(empty, encoder, DISK)
-
-    def meanwhile(*args: Any, **options: Any) -> Any:
-        index_paths(empty.folder, encoder.table)[1].unlink()
-        return DiskCodes(*args, **options)
-
-    monkeypatch.setattr(opening, "DiskCodes", meanwhile)
-    assert opened(empty, encoder) == (None, "no index")
+    assert opened(empty, encoder) == (None, said)
 
 
 def test_auto_builds_it_where_the_vectors_take_more_than_half_of_the_memory(

@@ -1,7 +1,6 @@
 """Codes on disk of a table in which rows were replaced and deleted before: only rows, and nothing of the table."""
 
 import logging
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +12,13 @@ from locatlas.indexer.backup.run import backup
 from locatlas.indexer.faiss import disk
 from locatlas.indexer.faiss.disk import DiskCodes, disk_params
 from locatlas.indexer.faiss.index import FaissIndex, build
-from locatlas.indexer.faiss.kinds import DISK, find_candidates, unit_vectors
+from locatlas.indexer.faiss.kinds import DISK, unit_vectors
 from locatlas.indexer.maintain import maintain
 from locatlas.indexer.store import tables, tidy_limits
 from locatlas.indexer.store.encoders import StoredEncoder
 from locatlas.indexer.store.tables import Store
 from locatlas.indexer.verify.run import verify
-from tests.indexer.faiss.test_disk import below, folder_of, of_proteins
+from tests.indexer.faiss.test_disk import below, check_no_file_of_the_table_is_read, folder_of, of_proteins
 from tests.indexer.faiss.test_index import nearest, put, usable
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -72,16 +71,7 @@ def test_all_that_are_allowed_are_found_where_so_many_are_wanted(empty: Store, c
 
 def test_a_question_reads_no_file_of_the_table(empty: Store, changed: StoredEncoder, tmp_path: Path) -> None:
     build(empty, changed, DISK)
-    params = {**disk_params(2000, 24), "refine": 2}
-    asked = unit_vectors(of_proteins()[::300])
-    codes = DiskCodes(folder_of(empty, changed), n_list=params["n_list"])
-    before = find_candidates(codes, DISK, params, asked, 10, None)
-    away = tmp_path / "elsewhere"
-    shutil.copytree(folder_of(empty, changed), away)
-    shutil.rmtree(empty.folder.db)
-    moved = DiskCodes(away, n_list=params["n_list"])
-    np.testing.assert_array_equal(find_candidates(moved, DISK, params, asked, 10, None), before)
-    assert (before >= 0).all()
+    check_no_file_of_the_table_is_read(empty, changed, disk_params(2000, 24), tmp_path)
 
 
 def test_an_atlas_that_is_moved_or_restored_answers_as_before(

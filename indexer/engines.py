@@ -33,9 +33,16 @@ class Engine(Protocol):
     ) -> None:
         """As `pipeline.embed_pending`, with an encoder that it loads."""
 
+    def check(self) -> None:
+        """Refuse to be used where what it needs is not installed, before anything is written.
+
+        Raises:
+            InputError: Naming it.
+        """
+
 
 def require_local(engine: Engine | None, *, profile: bool, running: Running, busy: float = 1.0) -> None:
-    """Refuse what an engine elsewhere does not do.
+    """Refuse what an engine elsewhere does not do, and one that cannot be used here.
 
     Raises:
         InputError: Naming it.
@@ -49,3 +56,4 @@ def require_local(engine: Engine | None, *, profile: bool, running: Running, bus
         what = "a profile" if profile else ", ".join(f"{name} {value}" for name, value in running.chosen.items())
         message = f"{what}: for one machine (--engine local) and one device"
         raise InputError(message)
+    engine.check()

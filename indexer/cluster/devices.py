@@ -46,6 +46,9 @@ class DevicesEngine(PooledEngine):
             self.pool.close()
             self.pool = None
 
+    def check(self) -> None:
+        """All that it needs is installed with locatlas."""
+
     def pool_for(
         self, commits: Commits, work: Collection[Pending], spec: EncoderSpec, roots: Iterable[Path]
     ) -> ProcessPool:

@@ -52,11 +52,18 @@ class RayEngine(PooledEngine):
         if worker_cpus < 1 or (workers is not None and workers < 1):
             message = f"{worker_cpus} CPUs a worker, {workers} workers: 1 or more needed"
             raise InputError(message)
-        if find_spec("ray") is None:
-            raise InputError(NEEDED)
         self._address, self._cpus, self._workers = address, worker_cpus, workers
         self._connected_here = False
         self._pool: tuple[Any, RayPool] | None = None
+
+    def check(self) -> None:
+        """Refuse to be used without Ray.
+
+        Raises:
+            InputError: Saying what to install.
+        """
+        if find_spec("ray") is None:
+            raise InputError(NEEDED)
 
     def close(self) -> None:
         """End the workers, and a cluster that was started here."""

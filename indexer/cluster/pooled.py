@@ -57,6 +57,10 @@ class PooledEngine(ABC):
         drive(pool, commits, work, progress=progress)
 
     @abstractmethod
+    def check(self) -> None:
+        """As `Engine.check`."""
+
+    @abstractmethod
     def pool_for(self, commits: Commits, work: Collection[Pending], spec: EncoderSpec, roots: Iterable[Path]) -> Pool:
         """The workers of an encoder, those of before where they are of the same; as `embed`."""
 

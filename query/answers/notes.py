@@ -86,7 +86,7 @@ def mixed_vocabularies(view: View, allowed: NDArray[np.bool_] | None) -> list[st
     """What a reader of a vote must know: here, that two words for one place split it."""
     sets = view.localizations
     rows = range(len(sets)) if allowed is None else np.flatnonzero(allowed)
-    name = mixed(frozenset().union(*(sets[row] for row in rows)))
+    name = mixed(frozenset().union(*{sets[row] for row in rows}))
     if name is None:
         return []
     note = (

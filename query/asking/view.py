@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from locatlas.errors import InputError, UnknownNameError
 from locatlas.indexer.store.aligned import rows_in
 from locatlas.indexer.store.arrow_numbers import as_arrow
+from locatlas.query.asking.label_sets import label_sets
 from locatlas.query.search.coding import Coding
 from locatlas.query.search.unit import Prepared, prepare
 
@@ -174,7 +175,7 @@ class View:
     @property
     def localizations(self) -> list[frozenset[str]]:
         """Annotated localizations of each row; empty where there are none."""
-        return [frozenset(names or ()) for names in self.meta["localizations"].to_pylist()]
+        return label_sets(self.meta["localizations"])
 
     def column(self, name: str) -> list[Any]:
         """One value a row, None where unknown. `group_<name>` of a manifest goes by `<name>`, too.

@@ -55,17 +55,21 @@ def encode_labels(labels: Sequence[Collection[str] | None], mode: LabelMode) -> 
     if any(isinstance(row, str) for row in labels):
         message = "labels hold a bare string: a collection of class names for each row needed"
         raise InputError(message)
-    # sets are made as they are needed: those of all rows would take more memory than all else that is known of them
-    n_of = np.fromiter((len(set(row or ())) for row in labels), dtype=np.int64, count=len(labels))
-    usable = n_of == 1 if mode == "single" else n_of > 0
-    used = np.flatnonzero(usable)
-    classes = tuple(sorted({name for row in map(int, used) for name in labels[row] or ()}))
+    distinct: dict[frozenset[str], int] = {}  # of millions of rows some hundred
+    kind = np.fromiter(
+        (distinct.setdefault(frozenset(row or ()), len(distinct)) for row in labels), dtype=np.int64, count=len(labels)
+    )
+    size = np.array([len(names) for names in distinct], dtype=np.int64)
+    used = size == 1 if mode == "single" else size > 0
+    classes = tuple(sorted({name for names, use in zip(distinct, used, strict=True) if use for name in names}))
     column = {name: place for place, name in enumerate(classes)}
-    table = np.zeros((len(labels), len(classes)), dtype=np.bool_)
-    marks = (column[name] for row in map(int, used) for name in set(labels[row] or ()))
-    table[np.repeat(used, n_of[used]), np.fromiter(marks, dtype=np.int64, count=int(n_of[used].sum()))] = True
+    table = np.zeros((len(distinct), len(classes)), dtype=np.bool_)
+    for row, (names, use) in enumerate(zip(distinct, used, strict=True)):
+        if use:
+            table[row, [column[name] for name in names]] = True
+    n_of, usable = size[kind], used[kind]
     left_out = {"unlabelled": int((n_of == 0).sum()), "several labels": int(((n_of > 1) & ~usable).sum())}
-    return LabelTable(classes, table, usable, {reason: count for reason, count in left_out.items() if count})
+    return LabelTable(classes, table[kind], usable, {reason: count for reason, count in left_out.items() if count})
 
 
 def _digest(seed: int, name: str) -> bytes:

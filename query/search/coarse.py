@@ -27,7 +27,7 @@ from locatlas.query.search.unit import Prepared
 
 __all__ = ["References", "Settle", "pays", "search_coarse"]
 
-_BUNDLE = (1024, 2048)  # queries that a thread holds at once, for which each tile of references is coded
+_BUNDLE = 8192  # queries that a thread holds at once at most, for which each tile of references is coded
 _BUNDLE_SHARE = 0.04  # of the references' memory for the lists of these, if that is within
 _LISTED_BYTES = 18  # for each wanted neighbor: what beats a threshold from a sample is up to three times as much
 _WORK_FROM = 2e11  # additions and multiplications in float32 that take longer than importing torch
@@ -74,7 +74,7 @@ def search_coarse(
     room = _BUNDLE_SHARE * 4 * references.searched.dim * len(references.columns) / (_LISTED_BYTES * width)
     # no core waits long for the last ones
     size = -(-len(asked) // (16 * n_cores()))
-    size = int(np.clip(size, BLOCK if references.coded.kept is not None else _BUNDLE[0], np.clip(room, *_BUNDLE)))
+    size = int(np.clip(size, BLOCK, np.clip(room, BLOCK, _BUNDLE)))
     bounds, skipped = _bundles(len(asked), size, None if sorted_by is None or mine is None else (sorted_by, mine))
     tried = np.zeros(len(asked), dtype=np.bool_)
     n_tried = n_proven = 0

@@ -23,8 +23,8 @@ from locatlas.query.search.unit import Prepared
 
 __all__ = ["BLOCK", "References", "Search"]
 
-BLOCK = 512  # queries and
-_TILE = 2048  # references of one tile: 2 MiB of bfloat16 scores
+BLOCK = 1024  # queries and
+_TILE = 2048  # references of one tile: 4 MiB of bfloat16 scores
 _SAMPLE = (1024, 4096)  # references that tell how near the best are: an eighth, within these
 _AFTER = 128  # queries whose best are scored again together: what that takes stays in a core's own cache
 _SPARE = 256  # at most kept beyond the wanted; rows that need more, for many are as near, are not proven

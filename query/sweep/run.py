@@ -94,7 +94,7 @@ def evaluate(
 def _of_sample(view: View, rows: NDArray[np.int64], drawn: NDArray[np.int64]) -> list[str]:
     """That only some rows are asked, and which classes are lost by that: macro F1 is a mean over those that are not."""
     labels = view.localizations
-    of_all, of_sample = (frozenset().union(*(labels[row] for row in some)) for some in (rows, drawn))
+    of_all, of_sample = (frozenset().union(*{labels[row] for row in some}) for some in (rows, drawn))
     notes = [f"{len(drawn)} of {len(rows)} {_IMAGES[view.level]} are asked, drawn by the seed; all vote"]
     if lost := sorted(of_all - of_sample):
         notes.append(

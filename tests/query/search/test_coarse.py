@@ -28,7 +28,7 @@ def always(monkeypatch: pytest.MonkeyPatch) -> None:
     """Narrow products in small tiles, also where the machine has none or the search is short."""
     monkeypatch.setattr(coarse, "pays", lambda n_queries, n_references, dim, width: n_references > width + 4)
     monkeypatch.setattr(coarse, "BLOCK", 32)
-    monkeypatch.setattr(coarse, "_BUNDLE", (64, 64))
+    monkeypatch.setattr(coarse, "_BUNDLE", 64)
     monkeypatch.setattr(coarse_block, "BLOCK", 32)
     monkeypatch.setattr(coarse_block, "_TILE", 96)
     monkeypatch.setattr(coarse_block, "_PADDED", 8)

@@ -172,7 +172,7 @@ class View:
             self._codings[column] = Coding.of(self._group(column))
         return self._codings[column]
 
-    @property
+    @cached_property
     def localizations(self) -> list[frozenset[str]]:
         """Annotated localizations of each row; empty where there are none."""
         return label_sets(self.meta["localizations"])

@@ -110,7 +110,7 @@ def test_the_size_of_a_block_changes_nothing(
         patched.setattr(coarse_block, "_TILE", 96)
         patched.setattr(coarse_block, "_PADDED", 8)
         patched.setattr(coarse_block, "_SAMPLE", (64, 96))
-        patched.setattr(coarse, "_BUNDLE", (64, 64))
+        patched.setattr(coarse, "_BUNDLE", 64)
         patched.setattr(exact, "_AT_ONCE", 10**9)
         patched.setattr(coarse_block, "_AFTER", 10**9)
         patched.setattr(sweep_search, "_ROWS_AT_ONCE", 10**9)

@@ -16,9 +16,9 @@ from lance.dataset import MergeInsertBuilder
 
 from locatlas.indexer.embed import embed, reembed
 from locatlas.indexer.encoder_choice import EncoderRequest
-from locatlas.indexer.faiss.index import build, open_index
 from locatlas.indexer.importing.run import import_embeddings
 from locatlas.indexer.index import index
+from locatlas.indexer.indices.index import build, open_index
 from locatlas.indexer.store import encoders, layout, locks
 from locatlas.indexer.store.encoders import StoredEncoder
 from locatlas.indexer.store.tables import Store
@@ -288,7 +288,7 @@ def test_an_index_build_killed_at_any_step_leaves_one_that_is_right_or_none(
             real(path, data)
 
         with monkeypatch.context() as patch:
-            patch.setattr("locatlas.indexer.faiss.build.write_atomically", write)
+            patch.setattr("locatlas.indexer.indices.build.write_atomically", write)
             if killed_at < 3:
                 with pytest.raises(KilledError):
                     build(store, encoder, "flat")

@@ -13,9 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from locatlas.errors import AtlasLockedError, InputError
-from locatlas.indexer.faiss import kinds as faiss_kinds
-from locatlas.indexer.faiss.index import FaissIndex, build, open_index, refresh
-from locatlas.indexer.faiss.kinds import Kind
+from locatlas.indexer.indices import kinds as faiss_kinds
+from locatlas.indexer.indices.index import TableIndex, build, open_index, refresh
+from locatlas.indexer.indices.kinds import Kind
 from locatlas.indexer.store.encoders import StoredEncoder
 from locatlas.indexer.store.tables import Store
 from tests.indexer.store.test_encoders import spec
@@ -42,11 +42,11 @@ def names(n: int, prefix: str = "d/") -> list[str]:
     return [f"{prefix}{i:05d}" for i in range(n)]
 
 
-def opened(store: Store, encoder: StoredEncoder) -> tuple[FaissIndex | None, str]:
+def opened(store: Store, encoder: StoredEncoder) -> tuple[TableIndex | None, str]:
     return open_index(store, encoder, store.read_vectors(encoder.table))
 
 
-def usable(store: Store, encoder: StoredEncoder) -> FaissIndex:
+def usable(store: Store, encoder: StoredEncoder) -> TableIndex:
     index, said = opened(store, encoder)
     assert index is not None, said
     return index

@@ -18,10 +18,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from locatlas.errors import AtlasLockedError, StoreDamagedError
-from locatlas.indexer.faiss.build import build
-from locatlas.indexer.faiss.disk import DiskCodes, ids_of, sources_of
-from locatlas.indexer.faiss.files import disk_folder, index_paths, wrong_part
-from locatlas.indexer.faiss.kinds import (
+from locatlas.indexer.indices.build import build
+from locatlas.indexer.indices.disk import DiskCodes, ids_of, sources_of
+from locatlas.indexer.indices.files import disk_folder, index_paths, wrong_part
+from locatlas.indexer.indices.kinds import (
     AUTO_LATER_SHARE,
     DISK,
     Kind,
@@ -31,7 +31,7 @@ from locatlas.indexer.faiss.kinds import (
     read_faiss,
     unit_vectors,
 )
-from locatlas.indexer.faiss.sidecar import Sidecar, blake2b, rows_digest
+from locatlas.indexer.indices.sidecar import Sidecar, blake2b, rows_digest
 from locatlas.indexer.memory import usable_memory
 from locatlas.indexer.store.aligned import rows_in
 from locatlas.indexer.store.encoders import StoredEncoder, current
@@ -41,7 +41,7 @@ from locatlas.indexer.store.table_reads import TableVectors
 from locatlas.indexer.store.tables import Store
 from locatlas.indexer.store.vector_cache import mapped_vectors
 
-__all__ = ["FaissIndex", "IndexCheck", "build", "index_state", "kind_of", "open_index", "refresh"]
+__all__ = ["IndexCheck", "TableIndex", "build", "index_state", "kind_of", "open_index", "refresh"]
 
 _SLAB_ROWS = 1 << 14
 """Vectors read at a time for a digest."""
@@ -77,7 +77,7 @@ def _state_of(path: Path) -> FileState | None:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class FaissIndex:
+class TableIndex:
     """An index that was checked against its table.
 
     Attributes:
@@ -182,7 +182,7 @@ class IndexCheck:
 
 def open_index(
     store: Store, encoder: StoredEncoder, held: TableVectors, check: IndexCheck | None = None
-) -> tuple[FaissIndex | None, str]:
+) -> tuple[TableIndex | None, str]:
     """The index of an encoder's table if it can be trusted, and a word about it.
 
     Args:
@@ -203,7 +203,7 @@ def open_index(
 
 def _opened(
     store: Store, encoder: StoredEncoder, held: TableVectors, check: IndexCheck | None
-) -> tuple[FaissIndex | None, str] | None:
+) -> tuple[TableIndex | None, str] | None:
     """As `open_index`; None if another index, or none, took its place meanwhile."""
     faiss_path, json_path, _ = index_paths(store.folder, encoder.table)
     if not json_path.is_file():
@@ -248,11 +248,11 @@ def _opened(
     if _state_of(replaced_last) != checked:
         return None
     if rows is None:
-        return FaissIndex(sidecar, index, None, np.empty(0, dtype=np.int64)), "up to date"
+        return TableIndex(sidecar, index, None, np.empty(0, dtype=np.int64)), "up to date"
     in_file = np.zeros(len(held), dtype=np.bool_)
     in_file[rows[rows >= 0]] = True
     later = np.flatnonzero(~in_file)
-    return FaissIndex(sidecar, index, rows, later), f"{len(later)} rows later" if len(later) else "up to date"
+    return TableIndex(sidecar, index, rows, later), f"{len(later)} rows later" if len(later) else "up to date"
 
 
 def _are_of(sidecar: Sidecar, store: Store, ids: pa.Array, held: TableVectors, rows: NDArray[np.int64]) -> bool:
@@ -327,7 +327,7 @@ def refresh(atlas: Path, kind: str, *, levels: Sequence[str]) -> dict[str, str]:
     return said
 
 
-def _is_due(index: FaissIndex | None, kind: str) -> bool:
+def _is_due(index: TableIndex | None, kind: str) -> bool:
     """Whether an index is to be built: "auto" lets one stand that is nearly complete, a named kind is made exactly."""
     if index is None:
         return True

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from locatlas.indexer.faiss.kinds import Kind, find_candidates, new_index, train_and_add, unit_vectors
-from locatlas.indexer.faiss.recall import RECALL_WANTED, measure_recall, truth_of, tuned
-from tests.indexer.faiss.test_kinds import KINDS, clustered
+from locatlas.indexer.indices.kinds import Kind, find_candidates, new_index, train_and_add, unit_vectors
+from locatlas.indexer.indices.recall import RECALL_WANTED, measure_recall, truth_of, tuned
+from tests.indexer.indices.test_kinds import KINDS, clustered
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

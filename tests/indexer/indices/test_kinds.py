@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from locatlas.indexer.faiss.kinds import (
+from locatlas.indexer.indices.kinds import (
     AUTO_EXACT_BELOW,
     Kind,
     choose_kind,

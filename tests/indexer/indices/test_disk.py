@@ -16,22 +16,22 @@ from numpy.typing import NDArray
 from locatlas.errors import InputError, StoreDamagedError
 from locatlas.indexer.backup.restore import restore
 from locatlas.indexer.backup.run import backup
-from locatlas.indexer.faiss import build as building
-from locatlas.indexer.faiss import disk, kinds
-from locatlas.indexer.faiss import index as opening
-from locatlas.indexer.faiss.disk import DiskCodes, disk_params, write_codes
-from locatlas.indexer.faiss.files import disk_folder, disk_folders, index_paths
-from locatlas.indexer.faiss.index import build, open_index, refresh
-from locatlas.indexer.faiss.kinds import DISK, Kind, find_candidates, unit_vectors
-from locatlas.indexer.faiss.sidecar import Sidecar
 from locatlas.indexer.importing.run import import_embeddings
+from locatlas.indexer.indices import build as building
+from locatlas.indexer.indices import disk, kinds
+from locatlas.indexer.indices import index as opening
+from locatlas.indexer.indices.disk import DiskCodes, disk_params, write_codes
+from locatlas.indexer.indices.files import disk_folder, disk_folders, index_paths
+from locatlas.indexer.indices.index import build, open_index, refresh
+from locatlas.indexer.indices.kinds import DISK, Kind, find_candidates, unit_vectors
+from locatlas.indexer.indices.sidecar import Sidecar
 from locatlas.indexer.maintain import maintain
 from locatlas.indexer.store import encoders, tables, tidy_limits
 from locatlas.indexer.store.arrow_files import write_table
 from locatlas.indexer.store.encoders import StoredEncoder
 from locatlas.indexer.store.tables import Store
 from locatlas.indexer.verify.run import verify
-from tests.indexer.faiss.test_index import D, N, files, made, names, nearest, opened, put, usable
+from tests.indexer.indices.test_index import D, N, files, made, names, nearest, opened, put, usable
 from tests.indexer.store.test_encoders import spec
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -31,7 +31,7 @@ FaissKind = Literal["flat", "pqfs", "ivf", "hnsw", "ivfpq"]
 Kind = Literal["flat", "pqfs", "ivf", "hnsw", "ivfpq", "lance-ivfrq"]
 
 DISK: Literal["lance-ivfrq"] = "lance-ivfrq"
-"""The one that stays on disk (`indexer.faiss.disk`)."""
+"""The one that stays on disk (`indexer.indices.disk`)."""
 
 DISK_ABOVE_SHARE = 0.5
 """Share of the memory above which vectors are searched from disk: they are mapped, and beside all else the system then

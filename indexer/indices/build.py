@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from locatlas.errors import InputError
 from locatlas.indexer.indices.disk import IDS, DiskCodes, disk_params, write_codes
+from locatlas.indexer.indices.faiss_index import new_index, train_and_add
 from locatlas.indexer.indices.files import digests_below, disk_folders, index_paths
-from locatlas.indexer.indices.kinds import DISK, FaissKind, Kind, new_index, train_and_add
+from locatlas.indexer.indices.kinds import DISK, FaissKind, Kind
 from locatlas.indexer.indices.recall import measure_recall, truth_of, tuned
 from locatlas.indexer.indices.sidecar import SIDECAR_VERSION, Sidecar, blake2b, id_lines, rows_digest
 from locatlas.indexer.store.aligned import one_array, rows_in

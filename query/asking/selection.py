@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from locatlas.errors import InputError, one_line
-from locatlas.indexer.indices.index import TableIndex
+from locatlas.indexer.indices.candidates import TableIndex
 from locatlas.near_names import near_names
 from locatlas.query.asking.filters import Filter, apply, parse
 from locatlas.query.asking.shelf import Loaded

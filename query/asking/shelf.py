@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 
 from locatlas.errors import InputError
 from locatlas.indexer.files.planes import plural
-from locatlas.indexer.indices.index import IndexCheck, TableIndex, index_state, open_index
+from locatlas.indexer.indices.candidates import TableIndex
+from locatlas.indexer.indices.opening import IndexCheck, index_state, open_index
 from locatlas.indexer.store import encoders
 from locatlas.indexer.store.aligned import rows_in
 from locatlas.indexer.store.encoders import StoredEncoder

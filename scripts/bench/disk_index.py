@@ -47,7 +47,7 @@ def build(atlas: Path, kind: str) -> dict[str, Any]:
     import faiss  # noqa: F401
     import lance  # noqa: F401
 
-    from locatlas.indexer.indices.index import refresh
+    from locatlas.indexer.indices.refresh import refresh
 
     before = most = anonymous()
     over = threading.Event()

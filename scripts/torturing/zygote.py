@@ -21,7 +21,7 @@ def import_all() -> None:
     import locatlas.indexer.embed
     import locatlas.indexer.importing.run
     import locatlas.indexer.index
-    import locatlas.indexer.indices.index
+    import locatlas.indexer.indices.refresh
     import locatlas.indexer.maintain
     import locatlas.indexer.verify.run
     import locatlas.models.encode

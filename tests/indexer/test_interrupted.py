@@ -18,7 +18,8 @@ from locatlas.indexer.embed import embed, reembed
 from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.importing.run import import_embeddings
 from locatlas.indexer.index import index
-from locatlas.indexer.indices.index import build, open_index
+from locatlas.indexer.indices.build import build
+from locatlas.indexer.indices.opening import open_index
 from locatlas.indexer.store import encoders, layout, locks
 from locatlas.indexer.store.encoders import StoredEncoder
 from locatlas.indexer.store.tables import Store

@@ -12,7 +12,7 @@ from locatlas.indexer.embed import embed
 from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.importing.run import import_embeddings
 from locatlas.indexer.index import index
-from locatlas.indexer.indices.index import build
+from locatlas.indexer.indices.build import build
 from locatlas.indexer.maintain import maintain
 from locatlas.indexer.store import encoders
 from locatlas.indexer.store.encoders import StoredEncoder

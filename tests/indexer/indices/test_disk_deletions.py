@@ -10,16 +10,18 @@ from numpy.typing import NDArray
 from locatlas.indexer.backup.restore import restore
 from locatlas.indexer.backup.run import backup
 from locatlas.indexer.indices import disk
+from locatlas.indexer.indices.build import build
+from locatlas.indexer.indices.candidates import TableIndex
 from locatlas.indexer.indices.disk import DiskCodes, disk_params
-from locatlas.indexer.indices.index import TableIndex, build
-from locatlas.indexer.indices.kinds import DISK, unit_vectors
+from locatlas.indexer.indices.kinds import DISK
+from locatlas.indexer.indices.unit import unit_vectors
 from locatlas.indexer.maintain import maintain
 from locatlas.indexer.store import tables, tidy_limits
 from locatlas.indexer.store.encoders import StoredEncoder
 from locatlas.indexer.store.tables import Store
 from locatlas.indexer.verify.run import verify
-from tests.indexer.indices.test_disk import below, check_no_file_of_the_table_is_read, folder_of, of_proteins
-from tests.indexer.indices.test_index import nearest, put, usable
+from tests.indexer.indices.made import below, folder_of, nearest, of_proteins, put, usable
+from tests.indexer.indices.test_disk import check_no_file_of_the_table_is_read
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from locatlas.indexer.importing.run import import_embeddings
-from locatlas.indexer.indices.index import refresh
+from locatlas.indexer.indices.refresh import refresh
 from locatlas.query.atlas import Atlas, open_atlas
 
 

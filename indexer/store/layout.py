@@ -91,7 +91,7 @@ class AtlasFolder:
             if (copy := held(uri)) is None:
                 message = f"{uri}: {READ_ONLY}"
                 raise InputError(message)
-            path = copy
+            path = copy.path
         folder = cls(path.expanduser().resolve())
         if folder.info_path.is_file():
             return folder
@@ -141,7 +141,7 @@ class AtlasFolder:
             from locatlas.indexer.published.mirror import mirrored  # which is built on this module
 
             written = held(uri)
-            folder = mirrored(uri) if written is None else cls(written.resolve())
+            folder = mirrored(uri) if written is None else cls(written.path.resolve())
         else:
             folder = cls(path.expanduser().resolve())
         if not folder.info_path.is_file():

@@ -122,6 +122,26 @@ def test_of_two_writers_the_second_is_told_who_writes(
         assert index(source, atlas=uri, dataset="opencell").skipped == 6
 
 
+def test_a_block_within_another_is_a_part_of_it(plain: None, source: Path, uri: str) -> None:
+    """One lease, one state that is published at the end, and what is asked for within is done then."""
+    index(source, atlas=uri, dataset="opencell")
+    put_field(source, 11)
+    with writing(uri, "all of it") as outer:
+        published = Objects.at(uri).read(RECORD)
+        index(source, atlas=uri, dataset="opencell")
+        with writing(uri, "a part") as inner:
+            assert inner is outer
+        who = lease.writer_at(Objects.at(uri))
+        assert (who and who.command) == "all of it"
+        assert maintain(atlas=uri).to_dict()
+        assert Objects.at(uri).read(RECORD) == published
+        assert (outer.sent and outer.sent.states, outer.cleaned) == (0, None)
+    assert outer.sent
+    assert outer.sent.states == 1
+    assert outer.cleaned is not None
+    assert Store.open(Path(uri)).count("fovs") == 7
+
+
 def test_who_is_not_heard_of_is_taken_over_and_publishes_nothing_over_the_other(
     plain: None,
     source: Path,

@@ -11,8 +11,9 @@ from locatlas.indexer.pipeline import CHUNK_ROWS, Pending
 from locatlas.indexer.store import encoders
 from locatlas.indexer.store.encoders import StoredEncoder
 from locatlas.indexer.store.quarantine import Rejection
-from locatlas.indexer.store.rows import is_cut, record_from_row, row_source, source_stat
+from locatlas.indexer.store.rows import record_from_row
 from locatlas.indexer.store.schema import image_schema
+from locatlas.indexer.store.sources import is_cut, row_source, source_stat
 
 __all__ = ["drop_outdated", "embed_missing", "follow"]
 

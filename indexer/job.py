@@ -27,8 +27,9 @@ from locatlas.indexer.store.disk import bytes_of_images, require_space
 from locatlas.indexer.store.encoders import StoredEncoder
 from locatlas.indexer.store.ledger import FROM_PACK, Run, versions
 from locatlas.indexer.store.quarantine import Quarantine, rejection_id
-from locatlas.indexer.store.rows import is_cut, row_source, rows_of
+from locatlas.indexer.store.rows import rows_of
 from locatlas.indexer.store.schema import image_table
+from locatlas.indexer.store.sources import is_cut, row_source
 from locatlas.indexer.store.tables import Store
 from locatlas.indexer.store.tidy import FREED, MERGED, REMOVED, tidy
 from locatlas.indexer.summary import IndexSummary, Maintained

@@ -19,7 +19,7 @@ from locatlas.indexer.embed import embed
 from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.files.decoders import Decoders
 from locatlas.indexer.index import index
-from locatlas.indexer.store import encoders, rows
+from locatlas.indexer.store import encoders, rows, sources
 from locatlas.indexer.store.tables import Store
 from locatlas.indexer.summary import IndexSummary
 from tests.indexer.made import (
@@ -522,7 +522,8 @@ def test_links_that_an_earlier_version_stored_by_what_they_lead_to_get_their_own
     for n in (1, 2):
         (images / name_of(n)).symlink_to(write_field(archive, n))
     with monkeypatch.context() as earlier:
-        earlier.setattr(rows, "own_place", Path.resolve)
+        for module in (rows, sources):
+            earlier.setattr(module, "own_place", Path.resolve)
         assert again(images, tmp_path / "atlas", roots=[archive]).embedded == 2
     store = Store.open(tmp_path / "atlas")
     assert {store.folder.root_path(row(store, n)["root"]) for n in (1, 2)} == {archive}

@@ -17,7 +17,7 @@ from locatlas.indexer.store.quarantine import Quarantine, Rejection
 from locatlas.indexer.store.rows import image_rows
 from locatlas.indexer.store.tables import Store
 from tests.indexer.store.test_encoders import imported, spec
-from tests.indexer.store.test_schema import ROW
+from tests.indexer.store.test_row_checks import ROW
 
 
 @pytest.fixture

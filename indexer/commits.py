@@ -17,8 +17,9 @@ from locatlas.indexer import allocator
 from locatlas.indexer.records import ImageRecord
 from locatlas.indexer.store.ledger import Run
 from locatlas.indexer.store.quarantine import Quarantine, Rejection, rejection_id
-from locatlas.indexer.store.rows import image_rows, is_cut, row_source
+from locatlas.indexer.store.rows import image_rows
 from locatlas.indexer.store.schema import embedding_table_name, image_schema, image_table
+from locatlas.indexer.store.sources import is_cut, row_source
 from locatlas.indexer.store.tables import Store
 from locatlas.indexer.store.tidy import tidy
 from locatlas.indexer.store.tidy_limits import FRAGMENTS_BEFORE_COMPACTION

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from locatlas.errors import ImageRejectedError
-from locatlas.indexer.store.rows import is_cut, place_of
+from locatlas.indexer.store.rows import place_of
+from locatlas.indexer.store.sources import is_cut
 from locatlas.models.crops import CropPlan, window
 
 __all__ = ["PLACE_COLUMNS", "is_dropped"]

@@ -14,7 +14,7 @@ from locatlas.indexer import encoder_choice
 from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.engines import Engine, require_local
 from locatlas.indexer.follow import drop_outdated, embed_missing, follow
-from locatlas.indexer.job import Job, image_table
+from locatlas.indexer.job import Job
 from locatlas.indexer.missing import check_scale, list_missing
 from locatlas.indexer.pipeline import COMMIT_ROWS, Progress, Throttle
 from locatlas.indexer.profile import Profile
@@ -24,8 +24,10 @@ from locatlas.indexer.store.encoders import StoredEncoder
 from locatlas.indexer.store.ledger import Run
 from locatlas.indexer.store.quarantine import Quarantine
 from locatlas.indexer.store.rows import rows_of
+from locatlas.indexer.store.schema import image_table
 from locatlas.indexer.store.tables import Store
 from locatlas.indexer.summary import IndexSummary
+from locatlas.indexer.switching import complete
 from locatlas.models.running import USUAL, Running
 
 __all__ = ["check_scale", "embed", "embed_stored", "reembed"]
@@ -57,7 +59,7 @@ def embed(
         commit_rows: Images a commit.
         busy: Share of the time to work, in (0, 1]: after each batch the rest is left to others.
         switch: Make the encoder current once it is complete, unless more than 1 % of the images that answer lack a
-            vector by it (`Job.switch_to`). Otherwise one that is new is superseded from its first
+            vector by it (`switching.switch_to`). Otherwise one that is new is superseded from its first
             vector on, so that no `reembed` takes it for one to be current once a kill left it incomplete, and
             `maintain --drop-superseded` frees its space; one that is known keeps its state.
         profile: Tell in the summary where the seconds went.
@@ -265,4 +267,4 @@ def embed_stored(job: Job, level: str, request: EncoderRequest, *, dataset: str)
     job.summary.dropped += missing.dropped
     drop_outdated(job, encoder, missing)
     embed_missing(job, encoder, missing)
-    job.complete(encoder)
+    complete(job, encoder)

@@ -1,26 +1,39 @@
-"""What may embed in place of this process, and what it does not do. Pure."""
+"""What may embed in place of this process, by a pool of workers, and what it does not do. I/O by `Commits`."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Protocol
+from types import TracebackType
+from typing import Self
 
 from locatlas.errors import InputError
-from locatlas.indexer.commits import Commits
-from locatlas.indexer.pipeline import Pending, Progress
+from locatlas.indexer.cluster.drive import Pool, drive
+from locatlas.indexer.commits import Commits, Pending
+from locatlas.indexer.pipeline import CHUNK_ROWS, Progress
 from locatlas.models.running import USUAL, Running
 from locatlas.models.spec import EncoderSpec
 
 __all__ = ["Engine", "require_local"]
 
 
-class Engine(Protocol):
-    """What embeds in place of this process, e.g. `cluster.engine.RayEngine`.
+class Engine(ABC):
+    """Plans and commits here, and embeds by workers, e.g. of `cluster.engine.RayEngine`.
+
+    A context manager: at its end they are gone.
 
     Attributes:
         slab_rows: Rows that it is given at once, at most; a multiple of a commit.
     """
 
-    slab_rows: int
+    slab_rows = 64 * CHUNK_ROWS
+
+    def __enter__(self) -> Self:
+        """Nothing is started before there is something to embed."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """End the workers."""
+        self.close()
 
     def embed(
         self,
@@ -31,14 +44,41 @@ class Engine(Protocol):
         roots: Iterable[Path],
         progress: Progress | None = None,
     ) -> None:
-        """As `pipeline.embed_pending`, with an encoder that it loads."""
+        """Embed what is pending and commit it, as `pipeline.embed_pending`, with an encoder that workers load.
 
+        Args:
+            commits: Where to, and how.
+            work: What to embed, by position.
+            spec: Of the encoder.
+            roots: Folders in which images lie; those that are there are to be seen by each worker.
+            progress: Told of what goes on.
+
+        Raises:
+            InputError: If workers cannot be had where they were asked for, do not see the images, or cannot load the
+                encoder.
+            LocatlasError: If workers die one after another, or none is to be had.
+        """
+        if progress:
+            progress("starting workers", 0, len(work))
+        with commits.run.timed("start workers"):
+            pool = self.pool_for(commits, work, spec, roots)
+        drive(pool, commits, work, progress=progress)
+
+    @abstractmethod
     def check(self) -> None:
         """Refuse to be used where what it needs is not installed, before anything is written.
 
         Raises:
             InputError: Naming it.
         """
+
+    @abstractmethod
+    def pool_for(self, commits: Commits, work: Collection[Pending], spec: EncoderSpec, roots: Iterable[Path]) -> Pool:
+        """The workers of an encoder, those of before where they are of the same; as `embed`."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End what was started."""
 
 
 def require_local(engine: Engine | None, *, profile: bool, running: Running, busy: float = 1.0) -> None:

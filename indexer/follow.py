@@ -5,14 +5,16 @@ from typing import Any
 
 from locatlas.errors import ImageRejectedError, InputError
 from locatlas.indexer.commits import Done
-from locatlas.indexer.job import Job, image_table
+from locatlas.indexer.job import Job
 from locatlas.indexer.missing import Missing, list_missing
 from locatlas.indexer.pipeline import CHUNK_ROWS, Pending
 from locatlas.indexer.store import encoders
 from locatlas.indexer.store.encoders import StoredEncoder
 from locatlas.indexer.store.quarantine import Rejection
-from locatlas.indexer.store.rows import is_cut, record_from_row, row_source, source_stat
-from locatlas.indexer.store.schema import image_schema
+from locatlas.indexer.store.rows import record_from_row
+from locatlas.indexer.store.schema import image_schema, image_table
+from locatlas.indexer.store.sources import is_cut, row_source, source_stat
+from locatlas.indexer.switching import switch_to
 
 __all__ = ["drop_outdated", "embed_missing", "follow"]
 
@@ -36,7 +38,7 @@ def follow(
         encoder: As the atlas knew it when it was chosen: one that was current then and is not any more stays so.
         searched_too: Whether to embed fields that were only searched for cells, too.
         switch: Whether it is to be current.
-        whatever_lacks: As in `Job.switch_to`.
+        whatever_lacks: As in `switching.switch_to`.
         needed: Of fields that were only searched for cells those to embed; None for those that the encoder in use has.
     """
 
@@ -61,7 +63,7 @@ def follow(
             if not missing.todo:
                 drop_outdated(job, encoder, missing)
                 if switch and encoder.state != "current" and job.store.has(encoder.table):
-                    job.switch_to(encoder, whatever_lacks=whatever_lacks)
+                    switch_to(job, encoder, whatever_lacks=whatever_lacks)
                 return
 
 

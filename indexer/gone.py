@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 
 from locatlas.indexer.gone_counts import GONE, gone_by_last_look
-from locatlas.indexer.job import Job, image_table
+from locatlas.indexer.job import Job
 from locatlas.indexer.store import encoders
 from locatlas.indexer.store.quarantine import rejection_id
-from locatlas.indexer.store.rows import is_cut, row_source, rows_of
+from locatlas.indexer.store.rows import rows_of
+from locatlas.indexer.store.schema import image_table
+from locatlas.indexer.store.sources import is_cut, row_source
 
 __all__ = ["look_for_gone"]
 

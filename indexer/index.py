@@ -18,7 +18,7 @@ from locatlas.indexer.embed import check_scale, embed_stored
 from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.engines import Engine, require_local
 from locatlas.indexer.gone import look_for_gone
-from locatlas.indexer.job import Job, image_table
+from locatlas.indexer.job import Job
 from locatlas.indexer.packed import Packed
 from locatlas.indexer.pipeline import COMMIT_ROWS, Progress
 from locatlas.indexer.plan import Plan, make_plan
@@ -31,8 +31,10 @@ from locatlas.indexer.store.layout import AtlasFolder
 from locatlas.indexer.store.ledger import Run
 from locatlas.indexer.store.quarantine import Quarantine, Rejection
 from locatlas.indexer.store.rows import image_rows
+from locatlas.indexer.store.schema import image_table
 from locatlas.indexer.store.tables import Store
 from locatlas.indexer.summary import IndexSummary
+from locatlas.indexer.switching import complete
 from locatlas.models.running import USUAL, Running
 
 __all__ = ["index"]
@@ -240,7 +242,7 @@ def _index_level(
         job.run.wrote([row["id"] for row in plan.described_anew])
         job.summary.updated += len(plan.described_anew)
     job.summary.skipped += plan.unchanged
-    job.complete(encoder)
+    complete(job, encoder)
 
 
 def _index_cells(

@@ -1,19 +1,16 @@
-"""What `index` and `embed` share: the job in hand, embedding of what is pending, and the switch. I/O."""
+"""What `index` and `embed` share: the job in hand, and embedding of what is pending. I/O."""
 
 import hashlib
 import json
-import logging
 import os
-import shlex
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from locatlas.errors import InputError
 from locatlas.indexer.commits import Commits
-from locatlas.indexer.dropped import PLACE_COLUMNS, is_dropped
 from locatlas.indexer.engines import Engine
 from locatlas.indexer.files.decoders import decoders
 from locatlas.indexer.files.limits import VARIABLE
@@ -26,20 +23,16 @@ from locatlas.indexer.store import encoders
 from locatlas.indexer.store.disk import bytes_of_images, require_space
 from locatlas.indexer.store.encoders import StoredEncoder
 from locatlas.indexer.store.ledger import FROM_PACK, Run, versions
-from locatlas.indexer.store.quarantine import Quarantine, rejection_id
-from locatlas.indexer.store.rows import is_cut, row_source, rows_of
-from locatlas.indexer.store.schema import image_table
+from locatlas.indexer.store.quarantine import Quarantine
+from locatlas.indexer.store.sources import is_cut
 from locatlas.indexer.store.tables import Store
 from locatlas.indexer.store.tidy import FREED, MERGED, REMOVED, tidy
 from locatlas.indexer.summary import IndexSummary, Maintained
-from locatlas.indexer.switching import lacks_too_many
 from locatlas.models.encode import Encoder, load_encoder
 from locatlas.models.running import USUAL, Running
 from locatlas.models.runtimes import runtime_version
 
-_log = logging.getLogger(__name__)
-
-__all__ = ["Job", "image_table"]
+__all__ = ["Job"]
 
 
 def _program() -> str:
@@ -204,75 +197,6 @@ class Job:
     def knows(self, encoder: StoredEncoder) -> bool:
         """Whether the atlas has the encoder at its level, in whatever state."""
         return any(e.fingerprint == encoder.fingerprint for e in encoders.stored_encoders(self.store, encoder.level))
-
-    def complete(self, encoder: StoredEncoder) -> None:
-        """Make an encoder current once every image of its level has its vector, quarantined and lost ones excepted.
-
-        Fields that were only searched for cells need none: no encoder of fields was asked to take them.
-        """
-        self.summary.encoders[encoder.level] = encoder
-        if encoder.state == "current" or not self.store.has(encoder.table):
-            return
-        columns = ["id", "dataset", "root", "sources", "row", "source_digest"]
-        if encoder.level == "cell":
-            columns += ["cell", *PLACE_COLUMNS]
-        else:
-            columns += ["segmenter"]
-        embedded = self.digests(encoder)
-        before = encoders.current(self.store, encoder.level)
-        needed = {} if before is None else self.digests(before)
-        for row in rows_of(self.store.read(image_table(encoder.level), columns)):
-            # a row without a source was imported with the vector of another encoder: this one cannot have it
-            if embedded.get(row["id"]) == row["source_digest"] or not row["sources"]:
-                continue
-            if is_dropped(row, encoder.spec.crop):
-                continue
-            if row.get("segmenter") is not None and row["id"] not in needed:
-                continue
-            if self.quarantine.holds(rejection_id(row["dataset"], row["root"], row_source(row))):
-                continue
-            if (self.store.folder.root_path(row["root"]) / row["sources"][0]["path"]).exists():
-                return
-        self.switch_to(encoder)
-
-    def switch_to(self, encoder: StoredEncoder, *, whatever_lacks: bool = False) -> None:
-        """Make an encoder current, in one commit; images that stop answering with that are told.
-
-        Where too many would (`switching.lacks_too_many`), the one before stays current, and the other is left beside
-        it as superseded.
-
-        Args:
-            encoder: To be current.
-            whatever_lacks: Whether it is to be current however many images lack a vector by it.
-        """
-        before = encoders.current(self.store, encoder.level)
-        held = set() if before is None else set(self.digests(before))
-        lost = held - self.digests(encoder).keys()
-        if before is not None and lost:
-            level, new = encoder.level, f"{encoder.spec.name} ({encoder.fingerprint[:12]})"
-            old = f"{before.spec.name} ({before.fingerprint[:12]})"
-            if not whatever_lacks and lacks_too_many(self.store, before, encoder, lost, len(held)):
-                _log.warning(
-                    "%d of %d images that have a vector by %s have none by %s, so the first stays current; `locatlas "
-                    "reembed --atlas %s --level %s --encoder %s` switches in spite of it",
-                    *(len(lost), len(held), old, new),
-                    *(shlex.quote(str(self.store.folder.path)), level, encoder.fingerprint[:12]),
-                )
-                if encoder.state == "building":
-                    self.run.touched()
-                    encoder = replace(encoder, state="superseded")
-                    encoders.put(self.store, encoder)
-                self.summary.encoders[level] = encoder
-                return
-            _log.warning(
-                "%d images that have a vector by %s have none by %s, and do not answer while it is current",
-                *(len(lost), old, new),
-            )
-        self.run.touched()
-        encoders.switch_to(self.store, encoder)
-        self.summary.encoders[encoder.level] = replace(encoder, state="current")
-        if before is not None and before.fingerprint != encoder.fingerprint:
-            self.summary.superseded[encoder.level] = replace(before, state="superseded")
 
     def finish(self) -> IndexSummary:
         """Commit the quarantine, tidy tables that are above a limit, and fill in the summary.

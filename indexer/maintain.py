@@ -10,7 +10,7 @@ from typing import Any
 from locatlas.errors import AtlasLockedError, StoreDamagedError
 from locatlas.indexer.backup.kept import give_up
 from locatlas.indexer.declared_roots import declare_roots
-from locatlas.indexer.faiss.files import unnamed_files
+from locatlas.indexer.indices.files import unnamed_files
 from locatlas.indexer.pixel_cache.keeping import remove_stale
 from locatlas.indexer.published.writing import writes
 from locatlas.indexer.store.atomic import remove

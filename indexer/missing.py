@@ -9,10 +9,12 @@ import pyarrow.compute as pc
 
 from locatlas.errors import InputError
 from locatlas.indexer.dropped import PLACE_COLUMNS, is_dropped
-from locatlas.indexer.job import Job, image_table
+from locatlas.indexer.job import Job
 from locatlas.indexer.store.encoders import StoredEncoder
 from locatlas.indexer.store.quarantine import rejection_id
-from locatlas.indexer.store.rows import is_cut, row_source, rows_of
+from locatlas.indexer.store.rows import rows_of
+from locatlas.indexer.store.schema import image_table
+from locatlas.indexer.store.sources import is_cut, row_source
 from locatlas.models.spec import EncoderSpec
 
 __all__ = ["Missing", "check_scale", "list_missing"]

@@ -13,17 +13,9 @@ from locatlas.indexer.pipeline import FROM_PIXELS, Pending
 from locatlas.indexer.records import ImageRecord
 from locatlas.indexer.store.encoders import StoredEncoder
 from locatlas.indexer.store.quarantine import Rejection
-from locatlas.indexer.store.rows import (
-    METADATA_COLUMNS,
-    described,
-    is_cut,
-    own_place,
-    root_of,
-    source_name,
-    source_stat,
-    with_stated_scale,
-)
+from locatlas.indexer.store.rows import METADATA_COLUMNS, described, with_stated_scale
 from locatlas.indexer.store.schema import image_schema, image_table
+from locatlas.indexer.store.sources import is_cut, own_place, root_of, source_name, source_stat
 
 __all__ = ["NOT_PLANNED", "Plan", "SeenImage", "look_up_image", "make_plan"]
 

@@ -18,7 +18,8 @@ from locatlas.indexer.pixel_cache.reading import read_row
 from locatlas.indexer.profile import Profile, worked
 from locatlas.indexer.records import ImageRecord
 from locatlas.indexer.store.quarantine import Rejection
-from locatlas.indexer.store.rows import is_cut, place_of
+from locatlas.indexer.store.rows import place_of
+from locatlas.indexer.store.sources import is_cut
 from locatlas.models.crops import CropPlan, cut
 from locatlas.models.qc import qc_flags
 from locatlas.types import ChannelImage

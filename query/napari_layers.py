@@ -17,8 +17,9 @@ from locatlas.errors import ImageRejectedError, InputError, UnknownNameError
 from locatlas.indexer.annotation.pictures import channel_limits
 from locatlas.indexer.cells.rows import source_digest_of_cell
 from locatlas.indexer.files.decoding import read_image
-from locatlas.indexer.store.rows import is_cut, place_of, record_from_row
+from locatlas.indexer.store.rows import place_of, record_from_row
 from locatlas.indexer.store.schema import image_schema, image_table
+from locatlas.indexer.store.sources import is_cut
 from locatlas.indexer.store.tables import Store
 from locatlas.models.crops import Place
 from locatlas.types import ChannelImage

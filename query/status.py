@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from locatlas.indexer.cells.segmenters import SegmenterSpec
-from locatlas.indexer.faiss.files import disk_folder, wrong_part
-from locatlas.indexer.faiss.kinds import DISK
-from locatlas.indexer.faiss.sidecar import Sidecar, blake2b
 from locatlas.indexer.gone_counts import gone_by_last_look
+from locatlas.indexer.indices.files import disk_folder, wrong_part
+from locatlas.indexer.indices.kinds import DISK
+from locatlas.indexer.indices.sidecar import Sidecar, blake2b
 from locatlas.indexer.pixel_cache.keeping import held_images
 from locatlas.indexer.store import encoders
 from locatlas.indexer.store.aligned import rows_in

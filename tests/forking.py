@@ -31,7 +31,7 @@ import pyarrow.parquet, rich.table, torch
 import locatlas.cli.annotating, locatlas.cli.building, locatlas.cli.built, locatlas.cli.keeping, locatlas.cli.status
 import locatlas.indexer.annotation.bring_in, locatlas.indexer.cluster.process, locatlas.indexer.importing.run
 import locatlas.indexer.maintain
-import locatlas.indexer.datasets.manifest, locatlas.indexer.datasets.opencell, locatlas.indexer.faiss.index
+import locatlas.indexer.datasets.manifest, locatlas.indexer.datasets.opencell, locatlas.indexer.indices.refresh
 import locatlas.query.asking.warm, locatlas.query.atlas, tests.cli.stopping
 from PIL import Image
 Image.init()

@@ -17,8 +17,9 @@ from locatlas.indexer.cells.rows import source_digest_of_cell
 from locatlas.indexer.files.decoding import read_image
 from locatlas.indexer.files.thumbnails import STAIN_COLOURS, value_range
 from locatlas.indexer.records import ImageRecord
-from locatlas.indexer.store.rows import is_cut, place_of, record_from_row
+from locatlas.indexer.store.rows import place_of, record_from_row
 from locatlas.indexer.store.schema import image_table
+from locatlas.indexer.store.sources import is_cut
 from locatlas.indexer.store.tables import Store
 from locatlas.models.crops import CropPlan, Place, cut
 from locatlas.types import ChannelImage

@@ -16,8 +16,8 @@ from locatlas.indexer.packed import Packed
 from locatlas.indexer.plan import NOT_PLANNED, SeenImage, look_up_image
 from locatlas.indexer.records import ImageRecord
 from locatlas.indexer.store.quarantine import Rejection, rejection_id
-from locatlas.indexer.store.rows import root_of, row_source, source_name
 from locatlas.indexer.store.schema import FOVS
+from locatlas.indexer.store.sources import root_of, row_source, source_name
 
 __all__ = ["CellPlan", "CellRequest", "FieldWork", "plan_cells"]
 

@@ -29,8 +29,9 @@ from locatlas.indexer.reading import pixel_columns
 from locatlas.indexer.source_annotations import check_annotators, keep_annotations
 from locatlas.indexer.store import encoders
 from locatlas.indexer.store.quarantine import Rejection, rejection_id
-from locatlas.indexer.store.rows import image_rows, row_source
+from locatlas.indexer.store.rows import image_rows
 from locatlas.indexer.store.schema import CELLS, SEGMENTERS
+from locatlas.indexer.store.sources import row_source
 from locatlas.indexer.store.tidy import tidy
 from locatlas.indexer.store.tidy_limits import FRAGMENTS_BEFORE_COMPACTION
 from locatlas.interrupts import unbroken

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from locatlas.errors import InputError
-from locatlas.indexer.cluster.pooled import PooledEngine
 from locatlas.indexer.cluster.processes import ProcessPool
 from locatlas.indexer.cluster.worker import Sight
 from locatlas.indexer.commits import Commits, Pending
+from locatlas.indexer.engines import Engine
 from locatlas.indexer.files.limits import VARIABLE
 from locatlas.indexer.store.layout import AtlasFolder
 from locatlas.models.running import USUAL, Running
@@ -18,7 +18,7 @@ from locatlas.models.spec import EncoderSpec
 __all__ = ["DevicesEngine"]
 
 
-class DevicesEngine(PooledEngine):
+class DevicesEngine(Engine):
     """Embeds in a process for each device; this one plans and commits. A context manager: at its end they are gone.
 
     Args:

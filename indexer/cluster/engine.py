@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from locatlas.errors import InputError
-from locatlas.indexer.cluster.pooled import PooledEngine
 from locatlas.indexer.cluster.worker import Sight
 from locatlas.indexer.commits import Commits, Pending
+from locatlas.indexer.engines import Engine
 from locatlas.indexer.files.limits import VARIABLE
 from locatlas.models.spec import EncoderSpec
 
@@ -33,7 +33,7 @@ LOOKED_AT = 3
 """Files that each machine must see."""
 
 
-class RayEngine(PooledEngine):
+class RayEngine(Engine):
     """Embeds on the workers of a cluster. A context manager: at its end the workers are gone.
 
     The machine that runs the command plans and commits, so only it needs the atlas; workers need the images under the

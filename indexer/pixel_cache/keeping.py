@@ -17,8 +17,9 @@ from locatlas.indexer.pixel_cache.segments import (
     segments,
 )
 from locatlas.indexer.store.layout import AtlasFolder
-from locatlas.indexer.store.rows import is_cut, rows_of
+from locatlas.indexer.store.rows import rows_of
 from locatlas.indexer.store.schema import image_table
+from locatlas.indexer.store.sources import is_cut
 from locatlas.indexer.store.tables import Store
 
 __all__ = ["damaged_segments", "drop_segment", "held_images", "image_rows_of", "remove_stale", "wanted_keys"]

@@ -21,7 +21,7 @@ from locatlas.indexer.pixel_cache.segments import (
 )
 from locatlas.indexer.records import ImageRecord
 from locatlas.indexer.store.layout import AtlasFolder
-from locatlas.indexer.store.rows import is_cut, source_stat
+from locatlas.indexer.store.sources import is_cut, source_stat
 from locatlas.types import ChannelImage
 
 __all__ = ["PixelCache", "read_row"]

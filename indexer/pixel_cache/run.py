@@ -17,8 +17,9 @@ from locatlas.indexer.pixel_cache.segments import entry_key, segments
 from locatlas.indexer.pixel_cache.writing import Writer
 from locatlas.indexer.published.writing import writes
 from locatlas.indexer.store.disk import SPARE_BYTES, require_space
-from locatlas.indexer.store.rows import record_from_row, source_stat
+from locatlas.indexer.store.rows import record_from_row
 from locatlas.indexer.store.schema import image_schema, image_table
+from locatlas.indexer.store.sources import source_stat
 from locatlas.indexer.store.tables import Store
 from locatlas.interrupts import check_stop
 from locatlas.types import ChannelImage

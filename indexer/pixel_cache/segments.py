@@ -97,7 +97,7 @@ def entry_key(row: Mapping[str, Any], stat: str) -> bytes:
 
     Args:
         row: Of `fovs` or `cells`.
-        stat: Of its sources now, from `rows.source_stat`.
+        stat: Of its sources now, from `sources.source_stat`.
     """
     sources = [[source["path"], list(source["channels"])] for source in row["sources"]]
     said = json.dumps([DECODED, row["root"], sources, row["row"], stat], ensure_ascii=False)

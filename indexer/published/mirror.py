@@ -19,7 +19,8 @@ from locatlas.indexer.published.places import mirrors_of, states_in, working_fol
 from locatlas.indexer.published.publish import RECORD, record_of
 from locatlas.indexer.published.reading import hold, is_held, lock_of
 from locatlas.indexer.store.atomic import remove
-from locatlas.indexer.store.layout import PUBLISHED, AtlasFolder
+from locatlas.indexer.store.folder_locks import PUBLISHED
+from locatlas.indexer.store.layout import AtlasFolder
 
 __all__ = ["mirrored"]
 

@@ -1,6 +1,9 @@
 """Write an atlas that lies in an object store: a lease, a copy that is up to date, and what is new of it. Network, I/O.
 
 Whoever writes a folder writes it as before; all of this is for addresses.
+
+There is one rule for blocks within blocks: the outermost of this process takes the lease, and publishes at its end. One
+within it, such as that of a function that `writes`, is a part of it, and what it asks for is done at that end.
 """
 
 import logging
@@ -12,11 +15,11 @@ from typing import ParamSpec, TypeVar, cast
 
 from locatlas.errors import LocatlasError
 from locatlas.indexer.backup.pin import MovedError
-from locatlas.indexer.published.clean import Cleaned, clean
-from locatlas.indexer.published.held import held, holding
+from locatlas.indexer.published.clean import clean
+from locatlas.indexer.published.held import Written, held, holding
 from locatlas.indexer.published.lease import Lease
 from locatlas.indexer.published.objects import Objects, uri_of
-from locatlas.indexer.published.upload import Sent, Uploads
+from locatlas.indexer.published.upload import Uploads
 from locatlas.indexer.published.working import WorkingCopy
 
 logger = logging.getLogger(__name__)
@@ -27,26 +30,12 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Written:
-    """An atlas that is being written.
-
-    Attributes:
-        path: Its folder on this machine.
-        sent: What was sent to the object store, once the block is left; None for an atlas in a folder.
-        cleaned: What became of objects that no state needs, once the block is left, if that was asked for.
-    """
-
-    def __init__(self, path: Path, sent: Sent | None = None) -> None:
-        self.path, self.sent = path, sent
-        self.cleaned: Cleaned | None = None
-
-
 @contextmanager
 def writing(atlas: str | Path, command: str, *, cleaning: bool = False) -> Iterator[Written]:
     """Have an atlas on this machine for the length of a block, and publish what was committed to it.
 
     Of an atlas in an object store, that is a copy; whoever opens its address in this process meanwhile gets the copy.
-    What is committed is published at the end of the block, and every `upload.UPLOAD_EVERY_S` before. Where the block
+    What is committed is published at the end of the outermost block, and every `upload.UPLOAD_EVERY_S` before. Where it
     fails or is stopped, what was committed since stays in the copy, and is published with what the next command does.
 
     Args:
@@ -60,17 +49,20 @@ def writing(atlas: str | Path, command: str, *, cleaning: bool = False) -> Itera
         StoreDamagedError: If an object is missing or not what was published.
     """
     uri = uri_of(atlas)
-    path = Path(atlas) if uri is None else held(uri)
-    if uri is None or path is not None:
-        yield Written(path or Path(atlas))
+    if uri is None:
+        yield Written(Path(atlas))
+        return
+    if (outer := held(uri)) is not None:
+        outer.cleaning |= cleaning
+        yield outer
         return
     objects, copy = Objects.at(uri), WorkingCopy(uri)
     with copy.locked() as (token, dead), Lease.taken(objects, command, token=token, mine=dead) as lease:
         copy.bring_up_to(objects)
         uploads = Uploads(objects, copy, lease)
-        written = Written(copy.path, uploads.sent)
+        written = Written(copy.path, uploads.sent, cleaning)
         try:
-            with holding(uri, copy.path), uploads.now_and_then():
+            with holding(uri, written), uploads.now_and_then():
                 yield written
         except BaseException:  # a stop too leaves what was committed for the next command; raised again
             with suppress(LocatlasError, MovedError):
@@ -79,7 +71,7 @@ def writing(atlas: str | Path, command: str, *, cleaning: bool = False) -> Itera
                     logger.warning(told, uri)
             raise
         uploads.publish_last()
-        if cleaning and copy.base is not None:
+        if written.cleaning and copy.base is not None:
             written.cleaned = clean(objects, copy.base, lease)
 
 

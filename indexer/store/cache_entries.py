@@ -15,9 +15,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from locatlas.indexer.faiss.sidecar import blake2b
+from locatlas.indexer.indices.sidecar import blake2b
+from locatlas.indexer.store.atomic import write_atomically
 from locatlas.indexer.store.file_digest import file_digest
-from locatlas.indexer.store.layout import AtlasFolder, write_atomically
+from locatlas.indexer.store.layout import AtlasFolder
 
 __all__ = [
     "abandoned_caches",

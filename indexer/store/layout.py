@@ -1,9 +1,9 @@
-"""The folder of an atlas: where things lie, `atlas.json`, the declared roots, and its two locks. I/O."""
+"""The folder of an atlas: where things lie, `atlas.json`, the declared roots, who may write. I/O."""
 
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,25 +11,19 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from locatlas.errors import AtlasLockedError, InputError, LocatlasError, StoreDamagedError
+from locatlas.errors import InputError, LocatlasError, StoreDamagedError
 from locatlas.indexer.published.held import held
 from locatlas.indexer.published.objects import uri_of
-from locatlas.indexer.store.atomic import remove, write_atomically
+from locatlas.indexer.store.atomic import write_atomically
 from locatlas.indexer.store.digest_lines import seal
 from locatlas.indexer.store.disk import require_links
+from locatlas.indexer.store.folder_locks import READ_ONLY, FolderLock, unwritable
 from locatlas.indexer.store.locks import NotedLock, Owner
 
-__all__ = ["AtlasFolder", "info_bytes", "write_atomically"]
+__all__ = ["AtlasFolder", "info_bytes"]
 
 FORMAT = "locatlas atlas"
 CREATION_TIMEOUT_S = 5.0
-
-PUBLISHED = "published.json"
-"""Beside the copies of an atlas that is published in an object store."""
-
-READ_ONLY = (
-    "this copy of an atlas in an object store is only read; the commands and functions that write take the address"
-)
 
 _LEFT_BY_A_KILL = re.compile(r"\.lock|\.lock-owner|\.\.lock-owner\.\d+\.tmp|\.atlas\.json\.\d+\.tmp")
 
@@ -51,7 +45,7 @@ class AtlasFolder:
 
     @property
     def indices(self) -> Path:
-        """FAISS files: derived, can always be rebuilt."""
+        """Files of indices: derived, can always be rebuilt."""
         return self.path / "indices"
 
     @property
@@ -66,7 +60,7 @@ class AtlasFolder:
 
     @property
     def journal_path(self) -> Path:
-        """Digests of the files of tables, line by line (`indexer.digests`)."""
+        """Digests of the files of tables, line by line (`store.digests`)."""
         return self.path / "digests" / "files.jsonl"
 
     @property
@@ -91,7 +85,7 @@ class AtlasFolder:
             if (copy := held(uri)) is None:
                 message = f"{uri}: {READ_ONLY}"
                 raise InputError(message)
-            path = copy
+            path = copy.path
         folder = cls(path.expanduser().resolve())
         if folder.info_path.is_file():
             return folder
@@ -114,11 +108,11 @@ class AtlasFolder:
                     folder._write_first_info({"format": FORMAT, "roots": {}, **info})
         except Timeout:
             if not folder.info_path.is_file():
-                raise folder._written(folder._writer_lock.owner()) from None
+                raise folder._writer_lock.refused() from None
         except LocatlasError:
             raise
         except (OSError, NotImplementedError) as error:
-            raise InputError(f"{path}: {_unwritable(error)}") from error
+            raise InputError(f"{path}: {unwritable(error)}") from error
         return folder
 
     def _write_first_info(self, info: dict[str, Any]) -> None:
@@ -141,7 +135,7 @@ class AtlasFolder:
             from locatlas.indexer.published.mirror import mirrored  # which is built on this module
 
             written = held(uri)
-            folder = mirrored(uri) if written is None else cls(written.resolve())
+            folder = mirrored(uri) if written is None else cls(written.path.resolve())
         else:
             folder = cls(path.expanduser().resolve())
         if not folder.info_path.is_file():
@@ -228,7 +222,7 @@ class AtlasFolder:
         Raises:
             AtlasLockedError: If another process writes; names it, its host and since when.
         """
-        with self._held(self._writer_lock, Owner(command=command, brief=brief), self._written, patient=patient):
+        with self._writer_lock.held(Owner(command=command, brief=brief), patient=patient):
             yield
 
     @contextmanager
@@ -242,7 +236,7 @@ class AtlasFolder:
         Raises:
             AtlasLockedError: If the atlas is being re-embedded; names the process, its host and since when.
         """
-        with self._held(self._reembedding_lock, Owner(command=command, run=run), self._reembedded):
+        with self._reembedding_lock.held(Owner(command=command, run=run)):
             yield
 
     @contextmanager
@@ -252,69 +246,31 @@ class AtlasFolder:
         Raises:
             AtlasLockedError: If another process does.
         """
-        with self._held(self._packing_lock, Owner(command=command), self._packed):
+        with self._packing_lock.held(Owner(command=command)):
             yield
 
-    @contextmanager
-    def _held(
-        self, noted: NotedLock, owner: Owner, refuse: Callable[[Owner | None], Exception], *, patient: bool = False
-    ) -> Iterator[None]:
-        if (self.path.parent / PUBLISHED).is_file():
-            message = f"{self.path}: {READ_ONLY}"
-            raise InputError(message)
-        try:
-            if noted.path.parent != self.path:
-                noted.path.parent.mkdir(parents=True, exist_ok=True)
-            lock = noted.acquire(patient=patient, refuse=refuse)
-        except LocatlasError:
-            raise
-        except (OSError, NotImplementedError) as error:
-            raise InputError(f"{self.path}: {_unwritable(error)}") from error
-        try:
-            if noted.path.parent == self.path:
-                self._remove_leftovers()
-            noted.write_note(owner)
-            yield
-        finally:
-            noted.release(lock)
+    @property
+    def _writer_lock(self) -> FolderLock:
+        return FolderLock(
+            self.path,
+            NotedLock(self.path / ".lock", self.path / ".lock-owner"),
+            "another writer holds this atlas",
+            meanwhile="Queries keep working",
+            temporary=(self.path, self.indices, self.journal_path.parent),
+        )
 
     @property
-    def _writer_lock(self) -> NotedLock:
-        return NotedLock(self.path / ".lock", self.path / ".lock-owner")
-
-    @property
-    def _reembedding_lock(self) -> NotedLock:
+    def _reembedding_lock(self) -> FolderLock:
         # in a folder of its own: a writer removes temporary files beside its lock as those of the dead
-        return NotedLock(self.path / ".reembedding" / "lock", self.path / ".reembedding" / "owner")
+        lock = NotedLock(self.path / ".reembedding" / "lock", self.path / ".reembedding" / "owner")
+        return FolderLock(self.path, lock, "its vectors are being renewed", meanwhile="Queries keep working")
 
     @property
-    def _packing_lock(self) -> NotedLock:
-        return NotedLock(self.decoded / ".lock", self.decoded / ".owner")
-
-    def _remove_leftovers(self) -> None:
-        """Temporary files of writers that were killed; we hold the lock, so nobody is writing them."""
-        for folder in (self.path, self.indices, self.journal_path.parent):
-            remove(folder.glob(".*.tmp"))
-
-    def _written(self, owner: Owner | None) -> AtlasLockedError:
-        message = f"{self.path}: another writer holds this atlas ({owner or 'another process'})"
-        return AtlasLockedError(f"{message}; wait for it or stop it. Queries keep working")
-
-    def _packed(self, owner: Owner | None) -> AtlasLockedError:
-        message = f"{self.path}: its images are being packed ({owner or 'another process'}); wait for it or stop it"
-        return AtlasLockedError(message)
-
-    def _reembedded(self, owner: Owner | None) -> AtlasLockedError:
-        message = f"{self.path}: its vectors are being renewed ({owner or 'another process'}); wait for it or stop it"
-        return AtlasLockedError(f"{message}. Queries keep working")
+    def _packing_lock(self) -> FolderLock:
+        lock = NotedLock(self.decoded / ".lock", self.decoded / ".owner")
+        return FolderLock(self.path, lock, "its images are being packed")
 
 
 def info_bytes(info: dict[str, Any]) -> bytes:
     """The text of `atlas.json` for these contents, byte for byte."""
     return (json.dumps({**info, "seal": seal(info)}, indent=2, sort_keys=True) + "\n").encode()
-
-
-def _unwritable(error: OSError | NotImplementedError) -> str:
-    if isinstance(error, NotImplementedError):
-        return "its file system has no file locks, which writing needs; put the atlas on another disk"
-    return f"cannot be written ({error.strerror or error})"

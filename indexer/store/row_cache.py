@@ -8,7 +8,7 @@ from functools import partial
 
 import pyarrow as pa
 
-from locatlas.indexer.faiss.sidecar import blake2b
+from locatlas.indexer.indices.sidecar import blake2b
 from locatlas.indexer.store.arrow_files import read_table, write_table
 from locatlas.indexer.store.cache_entries import entries_of, has_room, opened_entry, remove_entry, write_entry
 from locatlas.indexer.store.lance_files import manifest_digest

@@ -1,8 +1,8 @@
-"""Between records and rows of the image tables, both ways. Pure, apart from `source_stat`."""
+"""Between records and rows of the image tables, both ways. Looks at files only to follow links."""
 
 import json
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from locatlas.errors import ImageRejectedError
 from locatlas.indexer.cells.regions import unpack
 from locatlas.indexer.records import ImageRecord, Source
 from locatlas.indexer.store.schema import image_schema
+from locatlas.indexer.store.sources import below_root, own_place, root_of
 from locatlas.models.crops import Place
 
 __all__ = [
@@ -19,16 +20,10 @@ __all__ = [
     "STATED",
     "described",
     "image_rows",
-    "is_cut",
-    "own_place",
     "pairs",
     "place_of",
     "record_from_row",
-    "root_of",
-    "row_source",
     "rows_of",
-    "source_name",
-    "source_stat",
     "with_stated_scale",
 ]
 
@@ -61,50 +56,6 @@ METADATA_COLUMNS = (
 def pairs(values: Mapping[str, str]) -> list[dict[str, str]]:
     """A mapping as the store keeps it: (name, value) pairs sorted by name."""
     return [{"name": name, "value": values[name]} for name in sorted(values)]
-
-
-def source_stat(sources: Iterable[Source]) -> str:
-    """Size and modification time (ns) of each source: while equal, the bytes are taken as unchanged.
-
-    Raises:
-        ImageRejectedError: If a source is missing or cannot be looked at.
-    """
-    parts = []
-    for source in sources:
-        try:
-            stat = source.path.stat()
-        except OSError as error:
-            message = f"{source.path}: {error.strerror or error}"
-            raise ImageRejectedError(message) from error
-        parts.append(f"{stat.st_size}:{stat.st_mtime_ns}")
-    return ";".join(parts)
-
-
-def root_of(path: Path, roots: Mapping[str, Path]) -> str | None:
-    """Name of the first declared root that holds a path, by its own place or, if none does, by what it links to."""
-    for place in (own_place(path), path.resolve()):
-        for name, root in roots.items():
-            if place.is_relative_to(root):
-                return name
-    return None
-
-
-def source_name(record: ImageRecord, roots: Mapping[str, Path]) -> str:
-    """How a record's source is called: path below its root, with the row of a stacked file."""
-    path = record.sources[0].path
-    name = root_of(path, roots)
-    return _with_row(str(path.resolve()) if name is None else _below(path, roots[name]), record.row)
-
-
-def row_source(row: Mapping[str, Any]) -> str:
-    """What `source_name` says of the record that a row was made from; a cell that is cut out adds its name."""
-    name = _with_row(row["sources"][0]["path"], row["row"])
-    return f"{name} cell {row['cell']}" if is_cut(row) else name
-
-
-def is_cut(row: Mapping[str, Any]) -> bool:
-    """Whether a row is a cell that is cut out of its field, not an image of its own."""
-    return row.get("box") is not None
 
 
 def place_of(row: Mapping[str, Any], *, with_mask: bool = True) -> Place:
@@ -143,36 +94,6 @@ def with_stated_scale(said: Mapping[str, Any], here: Mapping[str, Any] | None) -
     return {**said, "pixel_size_um": here["pixel_size_um"], "metadata": metadata}
 
 
-def _with_row(name: str, row: int | None) -> str:
-    return name if row is None else f"{name}[{row}]"
-
-
-def own_place(path: Path) -> Path:
-    """Where a file itself lies: a link is not followed, the folder that it is in is."""
-    return path.resolve() if path.name == ".." else path.parent.resolve() / path.name
-
-
-def _below(path: Path, root: Path) -> str:
-    """The path below a root: that of a link where it lies there, so that its end is noticed, else of what it leads to.
-
-    Raises:
-        ValueError: If neither lies there.
-    """
-    place = own_place(path)
-    return (place if place.is_relative_to(root) else path.resolve()).relative_to(root).as_posix()
-
-
-def _relative(path: Path, root: Path, roots: Mapping[str, Path]) -> str:
-    resolved = path.resolve()
-    try:
-        if any(resolved.is_relative_to(one) for one in roots.values()):
-            return _below(path, root)
-    except ValueError:
-        pass  # a declared root holds it, and another one the first source
-    message = f"{path}: lies outside {root}; declare the folder it is in with --root"
-    raise ImageRejectedError(message)
-
-
 def described(record: ImageRecord, *, roots: Mapping[str, Path]) -> dict[str, Any]:
     """The metadata columns of a record, as the store keeps them.
 
@@ -203,15 +124,15 @@ def described(record: ImageRecord, *, roots: Mapping[str, Path]) -> dict[str, An
         "groups": pairs(record.groups),
         "metadata": pairs(record.metadata),
         "root": name,
-        "sources": [{"path": _relative(s.path, root, roots), "channels": list(s.channels)} for s in record.sources],
+        "sources": [{"path": below_root(s.path, root, roots), "channels": list(s.channels)} for s in record.sources],
         "row": record.row,
-        "mask": _relative(record.mask_path, root, roots) if record.mask_path else None,
+        "mask": below_root(record.mask_path, root, roots) if record.mask_path else None,
     }
     if record.level == "cell":
         said["fov_id"] = record.fov_id
     else:
         nucleus = record.nucleus_mask_path
-        said["nucleus_mask"] = _relative(nucleus, root, roots) if nucleus else None
+        said["nucleus_mask"] = below_root(nucleus, root, roots) if nucleus else None
     # one spelling of each name, whatever the keyboard or file system; paths stay as they are
     paths = ("root", "sources", "mask", "nucleus_mask")
     said |= {name: _composed(value) for name, value in said.items() if name not in paths}

@@ -19,12 +19,8 @@ from numpy.typing import NDArray
 from locatlas.errors import LocatlasError, SchemaMismatchError, StoreDamagedError
 from locatlas.indexer.store.digests import Digests
 from locatlas.indexer.store.layout import AtlasFolder
-from locatlas.indexer.store.schema import (
-    SCHEMA_VERSION,
-    check_rows,
-    embedding_schema,
-    embedding_table_name,
-)
+from locatlas.indexer.store.row_checks import check_rows
+from locatlas.indexer.store.schema import SCHEMA_VERSION, embedding_schema, embedding_table_name
 from locatlas.indexer.store.storing import as_stored
 from locatlas.indexer.store.table_reads import TableReads, first_line
 from locatlas.indexer.store.tidy_limits import COMPACTED_ROWS, FRAGMENTS_BEFORE_COMPACTION

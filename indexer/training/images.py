@@ -17,8 +17,9 @@ from locatlas.indexer.pipeline import Progress
 from locatlas.indexer.pixel_cache.reading import PixelCache, read_row
 from locatlas.indexer.reading import cut_cell
 from locatlas.indexer.records import ImageRecord
-from locatlas.indexer.store.rows import is_cut, record_from_row
+from locatlas.indexer.store.rows import record_from_row
 from locatlas.indexer.store.schema import image_schema, image_table
+from locatlas.indexer.store.sources import is_cut
 from locatlas.indexer.store.tables import Store
 from locatlas.models.channels import used_channels
 from locatlas.models.spec import EncoderSpec

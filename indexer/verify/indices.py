@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from locatlas.errors import LocatlasError, StoreDamagedError
-from locatlas.indexer.faiss.disk import DiskCodes, ids_of
-from locatlas.indexer.faiss.files import disk_folder, disk_folders, wrong_part
-from locatlas.indexer.faiss.kinds import DISK
-from locatlas.indexer.faiss.sidecar import Sidecar, rows_digest
+from locatlas.indexer.indices.disk import DiskCodes, ids_of
+from locatlas.indexer.indices.files import disk_folder, disk_folders, wrong_part
+from locatlas.indexer.indices.kinds import DISK
+from locatlas.indexer.indices.sidecar import Sidecar, rows_digest
 from locatlas.indexer.store.file_digest import file_digest
 from locatlas.indexer.store.lance_files import Opened, manifests, open_table, reading
 from locatlas.indexer.store.layout import AtlasFolder

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from locatlas.errors import LocatlasError
 from locatlas.indexer.embed import refill
-from locatlas.indexer.faiss.index import refresh
+from locatlas.indexer.indices.refresh import refresh
 from locatlas.indexer.pipeline import Progress
 from locatlas.indexer.store.encoders import StoredEncoder, stored_encoders
 from locatlas.indexer.store.layout import AtlasFolder

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from locatlas.indexer.faiss.index import kind_of
+from locatlas.indexer.indices.opening import kind_of
 from locatlas.indexer.pixel_cache.keeping import drop_segment
 from locatlas.indexer.store.atomic import remove
 from locatlas.indexer.store.cache_entries import drop_cache

@@ -263,7 +263,7 @@ def import_embeddings_command(
             label_names=label_names,
             storage=storage,
         )
-        from locatlas.indexer.faiss.index import refresh
+        from locatlas.indexer.indices.refresh import refresh
         from locatlas.query.asking.warm import prepare_questions
 
         summary["indices"] = refresh(atlas, faiss, levels=(level,))

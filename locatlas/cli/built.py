@@ -22,8 +22,8 @@ SHOWN_REASONS = 12
 
 def finish(atlas: Path, summary: "IndexSummary", *, faiss: str, as_json: bool) -> None:
     """Build the FAISS index that was asked for and what first questions map, and say what was done."""
-    from locatlas.indexer.faiss.index import refresh
     from locatlas.indexer.files.planes import plural
+    from locatlas.indexer.indices.refresh import refresh
     from locatlas.indexer.store.tables import Store
     from locatlas.indexer.unread_channels import unread_channels
     from locatlas.query.asking.warm import prepare_questions

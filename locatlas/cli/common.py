@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 if TYPE_CHECKING:
-    from locatlas.indexer.published.writing import Written
+    from locatlas.indexer.published.held import Written
 
 __all__ = [
     "atlas_option",
@@ -54,17 +54,18 @@ def notice(text: str) -> None:
 
 
 @contextmanager
-def written(atlas: Path, command: str, *, cleaning: bool = False) -> Iterator["Written"]:
-    """Write an atlas for the length of a block, and say afterwards what was sent, if anything.
+def written(atlas: Path, command: str) -> Iterator["Written"]:
+    """Write an atlas for the length of a block, as `writing`, and say afterwards what was sent, if anything.
+
+    One for all that a command does: what it calls would publish each time by itself.
 
     Args:
         atlas: Folder, or address in an object store.
         command: What is done, told to whoever wants to write as well.
-        cleaning: Also remove objects that no state needs any more.
     """
     from locatlas.indexer.published.writing import writing
 
-    with writing(atlas, command, cleaning=cleaning) as found:
+    with writing(atlas, command) as found:
         yield found
     if (sent := found.sent) is not None:
         what = f"{sent.objects} new objects, {sent.bytes / 1e6:.1f} MB" if sent.states else "nothing new to publish"

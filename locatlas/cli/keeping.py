@@ -85,7 +85,7 @@ def maintain_command(atlas: Path, roots: dict[str, Path], *, drop_superseded: bo
     """Merge small fragments of tables, remove their old versions and what killed runs left."""
     from locatlas.indexer.maintain import maintain
 
-    with written(atlas, "maintain", cleaning=True) as place:
+    with written(atlas, "maintain") as place:
         summary = maintain(atlas=atlas, drop_superseded=drop_superseded, roots=roots)
     if as_json:
         emit_json({**summary.to_dict(), "objects": None if place.cleaned is None else place.cleaned.to_dict()})

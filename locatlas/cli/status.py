@@ -126,7 +126,7 @@ _USED = ("up to date", "older than its table")
 
 def look_ups(document: dict[str, Any], level: str | None = None) -> Iterator[str]:
     """What answers at each level, or at one: the index of the current encoder's vectors, or a scan."""
-    from locatlas.indexer.faiss.kinds import DISK
+    from locatlas.indexer.indices.kinds import DISK
 
     by_table = {index["table"]: index for index in document["indices"]}
     for e in document["encoders"]:

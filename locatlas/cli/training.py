@@ -89,7 +89,7 @@ def _run(atlas: Path, asked: dict[str, Any], *, as_json: bool) -> None:
             )
         if result is None:
             return  # torchrun: the first process tells
-        from locatlas.indexer.faiss.index import refresh
+        from locatlas.indexer.indices.refresh import refresh
 
         indices = refresh(atlas, "auto", levels=(result.manifest.level,)) if follow else {}
         if as_json:

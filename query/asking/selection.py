@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from locatlas.errors import InputError, one_line
-from locatlas.indexer.faiss.index import FaissIndex
+from locatlas.indexer.indices.candidates import TableIndex
 from locatlas.near_names import near_names
 from locatlas.query.asking.filters import Filter, apply, parse
 from locatlas.query.asking.shelf import Loaded
@@ -100,7 +100,7 @@ def further_exclusions(view: View, exclude: str, group: str) -> dict[str, list[A
     return {c: names for c, names in named.items() if any(name is not None for name in names)}
 
 
-def usable_index(loaded: Loaded, view: View, *, exact: bool | None) -> FaissIndex | None:
+def usable_index(loaded: Loaded, view: View, *, exact: bool | None) -> TableIndex | None:
     """The index to use, None for an exact search: proteins are aggregated on the fly and have none.
 
     Raises:

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from locatlas.errors import InputError
-from locatlas.indexer.faiss.index import FaissIndex, IndexCheck, index_state, open_index
 from locatlas.indexer.files.planes import plural
+from locatlas.indexer.indices.candidates import TableIndex
+from locatlas.indexer.indices.opening import IndexCheck, index_state, open_index
 from locatlas.indexer.store import encoders
 from locatlas.indexer.store.aligned import rows_in
 from locatlas.indexer.store.encoders import StoredEncoder
@@ -47,7 +48,7 @@ class Loaded:
 
     encoder: StoredEncoder
     view: View
-    index: FaissIndex | None
+    index: TableIndex | None
     index_state: str
     n_stale: int
     n_lone: int

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from locatlas.indexer.faiss.sidecar import blake2b
+from locatlas.indexer.indices.sidecar import blake2b
 from locatlas.indexer.store.aligned import one_array
 from locatlas.indexer.store.arrow_files import mapped_table, write_table
 from locatlas.indexer.store.arrow_numbers import as_arrow, as_numpy

@@ -14,7 +14,8 @@ from locatlas.indexer.cells.rows import source_digest_of_cell
 from locatlas.indexer.files.decoding import read_image
 from locatlas.indexer.files.thumbnails import HIGH_PERCENTILE, LOW_PERCENTILE, STAIN_COLOURS, thumbnail, value_range
 from locatlas.indexer.records import ImageRecord
-from locatlas.indexer.store.rows import is_cut, place_of, record_from_row
+from locatlas.indexer.store.rows import place_of, record_from_row
+from locatlas.indexer.store.sources import is_cut
 from locatlas.models.crops import CropPlan, cut
 from locatlas.query.serve.reading import Desk
 from locatlas.query.serve.routes_names import image_row

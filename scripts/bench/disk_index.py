@@ -47,7 +47,7 @@ def build(atlas: Path, kind: str) -> dict[str, Any]:
     import faiss  # noqa: F401
     import lance  # noqa: F401
 
-    from locatlas.indexer.faiss.index import refresh
+    from locatlas.indexer.indices.refresh import refresh
 
     before = most = anonymous()
     over = threading.Event()
@@ -95,7 +95,7 @@ def ask_codes(folder: Path, n_list: int) -> dict[str, Any]:
     """Open codes, ask for candidates of 400 vectors, and tell what it took."""
     import lance  # noqa: F401
 
-    from locatlas.indexer.faiss.disk import DiskCodes, disk_params
+    from locatlas.indexer.indices.disk import DiskCodes, disk_params
 
     asked, before = np.load(folder / "asked.npy"), anonymous()
     codes = DiskCodes(folder / "index", n_list=n_list)
@@ -114,7 +114,7 @@ def measure_codes(n: int, d: int, folder: Path) -> None:
     import lance
     import pyarrow as pa
 
-    from locatlas.indexer.faiss.disk import disk_params, write_codes
+    from locatlas.indexer.indices.disk import disk_params, write_codes
     from locatlas.indexer.store.table_reads import TableVectors
 
     vectors, _, _ = clustered(n, d, max(20, n // 40), 0)

@@ -24,7 +24,7 @@ from lancedb.index import IvfRq
 from numpy.typing import NDArray
 
 import locatlas
-from locatlas.indexer.faiss.index import refresh
+from locatlas.indexer.indices.refresh import refresh
 from locatlas.indexer.store.tables import Store
 from locatlas.query.asking import lookup
 from locatlas.query.asking.lookup import Queries, look_up

@@ -22,8 +22,8 @@ import lance
 import numpy as np
 from numpy.typing import NDArray
 
-from locatlas.indexer.faiss.kinds import new_index, train_and_add
-from locatlas.indexer.faiss.recall import measure_recall, truth_of, tuned
+from locatlas.indexer.indices.faiss_index import new_index, train_and_add
+from locatlas.indexer.indices.recall import measure_recall, truth_of, tuned
 from locatlas.indexer.pipeline import COMMIT_ROWS
 from locatlas.indexer.store.tables import Store
 

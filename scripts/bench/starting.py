@@ -39,7 +39,7 @@ PARTS: list[tuple[str, str]] = [
     ("numpy, pyarrow", "import numpy, pyarrow, pyarrow.compute"),
     ("torch", "import torch"),
     ("lance, with pandas where that is installed", "import lance"),
-    ("locatlas", "import locatlas.indexer.embed, locatlas.indexer.faiss.index\n"
+    ("locatlas", "import locatlas.indexer.embed, locatlas.indexer.indices.refresh\n"
      "from locatlas.models.encode import load_encoder, resolve"),
     ("the network, its weights, its precision", LOAD),
     ("32 images, the first", "inputs = [torch.zeros(1, 3, 224, 224)] * 32; encoder.encode_prepared(inputs)"),

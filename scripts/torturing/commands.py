@@ -132,7 +132,7 @@ def draw_map(atlas: Path, level: str) -> int:
 
 def build_index(atlas: Path, kind: str, level: str) -> str:
     """An index for look-ups; what is said of it."""
-    from locatlas.indexer.faiss.index import refresh
+    from locatlas.indexer.indices.refresh import refresh
 
     return refresh(atlas, kind, levels=[level])[level]
 

@@ -19,9 +19,9 @@ def import_all() -> None:
 
     import locatlas.indexer.annotation.bring_in
     import locatlas.indexer.embed
-    import locatlas.indexer.faiss.index
     import locatlas.indexer.importing.run
     import locatlas.indexer.index
+    import locatlas.indexer.indices.refresh
     import locatlas.indexer.maintain
     import locatlas.indexer.verify.run
     import locatlas.models.encode

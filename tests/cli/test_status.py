@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from locatlas.indexer.faiss.index import refresh
+from locatlas.indexer.indices.refresh import refresh
 from locatlas.indexer.store import encoders
 from locatlas.indexer.store.encoders import StoredEncoder
 from locatlas.indexer.store.rows import image_rows

@@ -11,7 +11,8 @@ from locatlas.indexer.cells.rows import cell_row
 from locatlas.indexer.files.images import read_image
 from locatlas.indexer.files.thumbnails import thumbnail
 from locatlas.indexer.records import ImageRecord, Source
-from locatlas.indexer.store.rows import described, image_rows, source_stat
+from locatlas.indexer.store.rows import described, image_rows
+from locatlas.indexer.store.sources import source_stat
 from locatlas.indexer.store.tables import Store
 
 EDGE_PX = 48

@@ -18,7 +18,7 @@ from locatlas.indexer.store import tables as store
 from locatlas.indexer.store.ledger import Run
 from locatlas.indexer.store.quarantine import Quarantine
 from locatlas.indexer.store.tables import Store
-from tests.indexer.store.test_schema import ROW
+from tests.indexer.store.test_row_checks import ROW
 
 ROWS, DIM, PICTURE_BYTES = 32, 1024, 16_384
 """Of a commit, of a vector, of a thumbnail: so much a row that few rows show what many would."""

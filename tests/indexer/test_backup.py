@@ -1,22 +1,14 @@
 """Backups: consistent while the atlas is in use, incremental, checked by digest, whole or as before after a kill."""
 
-import json
-import multiprocessing
-import shutil
-import time
 from pathlib import Path
 from typing import Any
 
 import lance
 import pytest
 
-from locatlas.errors import AtlasLockedError, InputError, StoreDamagedError, UnknownNameError
-from locatlas.indexer.backup import copying
-from locatlas.indexer.backup import files as files_module
-from locatlas.indexer.backup.record import BackedFile, BackupRecord
+from locatlas.errors import InputError, StoreDamagedError, UnknownNameError
 from locatlas.indexer.backup.restore import check_backup, restore, states
-from locatlas.indexer.backup.run import BackupSummary, backup
-from locatlas.indexer.backup.states import BackupFolder
+from locatlas.indexer.backup.run import backup
 from locatlas.indexer.store.rows import image_rows
 from locatlas.indexer.store.tables import Store
 from tests.query.made_atlas import make_atlas, row
@@ -116,143 +108,6 @@ def test_earlier_states_can_be_restored_and_those_beyond_the_kept_ones_take_no_s
     assert {p.name for p in (tmp_path / "backup" / "files").glob("*/*")} == needed
 
 
-def _write_on(atlas: str, begun: Any, stop: Any) -> None:
-    n = 0
-    store = Store.open(Path(atlas))
-    with store.folder.writer("index"):
-        while not stop.is_set():
-            store.upsert("fovs", image_rows([row(f"d/w{n}")], "fov"))
-            store.upsert("cells", image_rows([row(f"d/w{n}/1", fov_id=f"d/w{n}")], "cell"))
-            begun.set()
-            n += 1
-
-
-def test_a_backup_made_while_a_writer_commits_equals_one_of_the_states_the_atlas_was_in(
-    atlas: Path, tmp_path: Path
-) -> None:
-    """The writer puts a field, then its cell, again and again: no state has a cell of a field that is not there."""
-    context = multiprocessing.get_context("spawn")
-    begun, stop = context.Event(), context.Event()
-    writer = context.Process(target=_write_on, args=(str(atlas), begun, stop))
-    writer.start()
-    try:
-        assert begun.wait(120)
-        made = [backup(atlas=atlas, to=tmp_path / "backup", keep=9) for _ in range(4)]
-    finally:
-        stop.set()
-        writer.join(60)
-    assert writer.exitcode == 0
-    assert len({done.state for done in made}) > 1
-    for record in states(tmp_path / "backup"):
-        found = rows_of_state(tmp_path, record.name)
-        for table, backed in record.tables.items():
-            then = lance.dataset(str(atlas / "db" / f"{table}.lance"), version=backed.version)
-            assert then.to_table().sort_by("id").to_pylist() == found[table]
-        fields = {r["id"] for r in found["fovs"] if r["id"].startswith("d/w")}
-        cells = {r["fov_id"] for r in found["cells"] if r["fov_id"].startswith("d/w")}
-        assert cells <= fields
-        assert len(fields) - len(cells) in {0, 1}
-
-
-class KilledError(BaseException):
-    pass
-
-
-@pytest.mark.parametrize("at", ["a copy", "the rename of a copy", "earlier", "the record", "the deletion"])
-def test_a_killed_backup_leaves_the_state_before_and_goes_on_where_it_stood(
-    at: str, atlas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first, held = backup(atlas=atlas, to=tmp_path / "backup"), rows(atlas)
-    for n in range(3):
-        put(atlas, f"d/new{n}")
-    with monkeypatch.context() as patch:
-        _kill_at(at, patch)
-        with pytest.raises(KilledError):
-            backup(atlas=atlas, to=tmp_path / "backup")
-    assert check_backup(tmp_path / "backup").files > 0
-    newest = states(tmp_path / "backup")[0]
-    assert (newest.name == first.state) == (at != "the deletion")
-    assert rows_of_state(tmp_path, first.state) == held
-    there = {p.name for p in tmp_path.glob("backup/files/*/*")}
-    done = backup(atlas=atlas, to=tmp_path / "backup")
-    assert rows_of_state(tmp_path, done.state) == rows(atlas)
-    assert len(done.states) == 2
-    left = [p.name for p in (tmp_path / "backup").rglob("*") if p.name.endswith(".tmp") or p.name == "copied.jsonl"]
-    assert not left
-    if at != "the deletion":
-        assert done.copied_files == len({file.digest for file in states(tmp_path / "backup")[0].files} - there)
-
-
-def _kill_at(at: str, patch: pytest.MonkeyPatch) -> None:
-    """Let the process die, so to say: nothing after this is done."""
-    if at == "a copy":
-        real, calls = files_module.copy_hashed, iter([True, True, True])
-        patch.setattr(files_module, "copy_hashed", lambda s, p: real(s, p) if next(calls, False) else _die())
-    elif at == "the rename of a copy":
-        patch.setattr(files_module, "sync_folder", lambda _: _die())
-    elif at == "the deletion":
-        patch.setattr(files_module.HeldFiles, "remove_others", lambda *_: _die())
-    else:
-        from locatlas.indexer.backup import states as states_module
-
-        last = "backup.json" if at == "the record" else "Z.json"
-        real_write = states_module.write_atomically
-        patch.setattr(
-            states_module, "write_atomically", lambda p, d: _die() if p.name.endswith(last) else real_write(p, d)
-        )
-
-
-def _die() -> Any:
-    raise KilledError
-
-
-def _back_up_and_hang(atlas: str, to: str, copied: Any) -> None:
-    real, calls = files_module.copy_hashed, iter([True, True])
-
-    def hang(source: Any, path: Path) -> Any:
-        if next(calls, False):
-            return real(source, path)
-        path.write_bytes(b"half of a file")
-        copied.set()
-        time.sleep(600)
-
-    files_module.copy_hashed = hang
-    backup(atlas=atlas, to=to)
-
-
-def test_a_process_that_is_killed_leaves_the_state_before(atlas: Path, tmp_path: Path) -> None:
-    first, held = backup(atlas=atlas, to=tmp_path / "backup"), rows(atlas)
-    put(atlas, "d/new")
-    context = multiprocessing.get_context("spawn")
-    copied = context.Event()
-    process = context.Process(target=_back_up_and_hang, args=(str(atlas), str(tmp_path / "backup"), copied))
-    process.start()
-    assert copied.wait(120)
-    process.kill()
-    process.join(60)
-    assert list((tmp_path / "backup" / "files").glob(".*.tmp"))
-    assert rows_of_state(tmp_path, states(tmp_path / "backup")[0].name) == held
-    done = backup(atlas=atlas, to=tmp_path / "backup")
-    assert done.states == [done.state, first.state]
-    assert rows_of_state(tmp_path, done.state) == rows(atlas)
-    assert not list((tmp_path / "backup").rglob("*.tmp"))
-
-
-def test_a_first_run_that_was_killed_is_no_backup_yet_and_goes_on(
-    atlas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        _kill_at("a copy", patch)
-        with pytest.raises(KilledError):
-            backup(atlas=atlas, to=tmp_path / "backup")
-    with pytest.raises(InputError, match="its first run was stopped; run the same `locatlas backup` again"):
-        restore(tmp_path / "backup", to=tmp_path / "again")
-    done = backup(atlas=atlas, to=tmp_path / "backup")
-    assert done.copied_files < done.files
-    restore(tmp_path / "backup", to=tmp_path / "again")
-    assert rows(tmp_path / "again") == rows(atlas)
-
-
 def test_every_flipped_bit_of_a_backup_is_found_and_nothing_is_restored(atlas: Path, tmp_path: Path) -> None:
     backup(atlas=atlas, to=tmp_path / "backup")
     for path in sorted((tmp_path / "backup").glob("files/*/*")):
@@ -305,28 +160,6 @@ def test_an_atlas_with_a_missing_or_cut_file_is_not_backed_up_and_the_state_befo
     assert found == held["cells"]
 
 
-def test_a_state_that_is_cleaned_up_while_it_is_copied_gives_way_to_a_newer_one(
-    atlas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Between pin and copy the table is written anew and its old versions are deleted."""
-    real, times = copying.pin, iter([True])
-
-    def pinned(folder: Any, *, with_indices: bool) -> Any:
-        state = real(folder, with_indices=with_indices)
-        if next(times, False):
-            lance.write_dataset(
-                lance.dataset(str(folder.db / "fovs.lance")).to_table(), str(folder.db / "fovs.lance"), mode="overwrite"
-            )
-            import datetime as dt
-
-            lance.dataset(str(folder.db / "fovs.lance")).cleanup_old_versions(dt.timedelta(0), delete_unverified=True)
-        return state
-
-    monkeypatch.setattr(copying, "pin", pinned)
-    done = backup(atlas=atlas, to=tmp_path / "backup")
-    assert rows_of_state(tmp_path, done.state) == rows(atlas)
-
-
 def test_derived_files_locks_and_temporary_ones_stay_out_and_all_others_go_along(atlas: Path, tmp_path: Path) -> None:
     for name in ("indices/a.faiss", "cache/v.npy", ".lock-owner", ".reembedding/lock", "db/.dropped-x/data/y.lance",
                  "journal/.files.jsonl.1.tmp"):  # fmt: skip
@@ -346,113 +179,7 @@ def test_derived_files_locks_and_temporary_ones_stay_out_and_all_others_go_along
     assert (tmp_path / "indexed" / "indices" / "a.faiss").read_bytes() == b"left out"
 
 
-def test_targets_that_cannot_be_are_refused_in_one_line(atlas: Path, tmp_path: Path) -> None:
-    other = make_atlas(tmp_path / "other", levels=("fov",))
-    backup(atlas=other, to=tmp_path / "of other")
-    (tmp_path / "file").write_text("")
-    for to, why in (
-        (atlas / "backup", "lies in the atlas that is to be copied"),
-        (atlas, "lies in the atlas"),
-        (tmp_path / "file", "is a file; a backup is a folder"),
-        (tmp_path, "no backup, and not empty"),
-        (other, "no backup, and not empty"),
-        (tmp_path / "of other", f"holds the backup of another atlas, {other}; name another folder"),
-        (tmp_path / "file" / "below", "cannot be written"),
-    ):
-        before = tree(tmp_path)
-        with pytest.raises(InputError, match=why) as caught:
-            backup(atlas=atlas, to=to)
-        assert "\n" not in str(caught.value)
-        assert {k: v for k, v in tree(tmp_path).items() if not k.endswith("/.lock")} == {
-            k: v for k, v in before.items() if not k.endswith("/.lock")
-        }
-    with pytest.raises(InputError, match="not an atlas"):
-        backup(atlas=tmp_path / "nowhere", to=tmp_path / "backup")
-
-
 def test_an_atlas_that_was_moved_goes_on_with_its_backup(atlas: Path, tmp_path: Path) -> None:
     backup(atlas=atlas, to=tmp_path / "backup")
     atlas.rename(tmp_path / "renamed")
     assert not backup(atlas=tmp_path / "renamed", to=tmp_path / "backup").new
-
-
-def test_what_is_there_is_not_written_over(atlas: Path, tmp_path: Path) -> None:
-    backup(atlas=atlas, to=tmp_path / "backup")
-    before = tree(atlas)
-    with pytest.raises(InputError, match="is there already, and not empty; nothing is written over"):
-        restore(tmp_path / "backup", to=atlas)
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises(InputError, match="is there already"):
-        restore(tmp_path / "backup", to=tmp_path / "file")
-    assert tree(atlas) == before
-    (tmp_path / "empty").mkdir()
-    restore(tmp_path / "backup", to=tmp_path / "empty")
-    assert rows(tmp_path / "empty") == rows(atlas)
-
-
-def test_a_disk_without_room_is_told_before_anything_is_copied(
-    atlas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    backup(atlas=atlas, to=tmp_path / "backup")
-    put(atlas, "d/new")
-    usage = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    for call in (
-        lambda: backup(atlas=atlas, to=tmp_path / "backup"),
-        lambda: restore(tmp_path / "backup", to=tmp_path / "again"),
-    ):
-        with pytest.raises(InputError, match=r"MB are to be written and 1\.0 MB are free; nothing was"):
-            call()
-    assert not (tmp_path / "again").exists()
-
-
-def test_a_disk_that_fills_up_meanwhile_leaves_the_state_before_and_the_same_command_goes_on(
-    atlas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = backup(atlas=atlas, to=tmp_path / "backup")
-    put(atlas, "d/new")
-    with monkeypatch.context() as patch:
-        patch.setattr(files_module.os, "fsync", _full)
-        with pytest.raises(InputError, match=r"backup/files/.*No space left on device; the same command goes on later"):
-            backup(atlas=atlas, to=tmp_path / "backup")
-        with pytest.raises(InputError, match="No space left on device; nothing was restored"):
-            restore(tmp_path / "backup", to=tmp_path / "again")
-    assert states(tmp_path / "backup")[0].name == first.state
-    assert not list(tmp_path.rglob("*.tmp"))
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["atlas", "backup"]
-    done = backup(atlas=atlas, to=tmp_path / "backup")
-    assert rows_of_state(tmp_path, done.state) == rows(atlas)
-
-
-def _full(_: int) -> None:
-    raise OSError(28, "No space left on device")
-
-
-def test_two_backups_to_one_folder_do_not_meet(atlas: Path, tmp_path: Path) -> None:
-    with BackupFolder(tmp_path / "backup").writing(), pytest.raises(AtlasLockedError, match="written to it now"):
-        backup(atlas=atlas, to=tmp_path / "backup")
-    done: BackupSummary = backup(atlas=atlas, to=tmp_path / "backup")
-    assert done.new
-
-
-@pytest.mark.parametrize("path", ["../x", "/etc/x", "db/../../x", "a\\b", "db//x", "./x", "a\0b"])
-def test_a_record_with_a_path_that_leads_out_is_refused(path: str, atlas: Path, tmp_path: Path) -> None:
-    backup(atlas=atlas, to=tmp_path / "backup")
-    record = states(tmp_path / "backup")[0]
-    own = {
-        name: getattr(record, name) for name in ("at", "locatlas", "atlas", "schema_version", "with_indices", "tables")
-    }
-    file = BackedFile(path, record.files[0].size, record.files[0].digest)
-    forged = BackupRecord(**own, files=(*record.files, file)).to_json()
-    (tmp_path / "backup" / "backup.json").write_text(forged)
-    with pytest.raises(InputError, match="is none of a file in an atlas"):
-        restore(tmp_path / "backup", to=tmp_path / "again")
-    assert not (tmp_path / "again").exists()
-
-
-def test_a_backup_of_a_newer_locatlas_is_refused(atlas: Path, tmp_path: Path) -> None:
-    backup(atlas=atlas, to=tmp_path / "backup")
-    path = tmp_path / "backup" / "backup.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "backup_version": 2}))
-    with pytest.raises(InputError, match="backup of version 2, this locatlas reads 1"):
-        restore(tmp_path / "backup", to=tmp_path / "again")

@@ -16,7 +16,8 @@ from locatlas.indexer.backup.record import BackedFile, BackedTable, BackupRecord
 from locatlas.indexer.backup.restore import check_backup, restore, states
 from locatlas.indexer.backup.run import backup
 from locatlas.indexer.backup.states import BackupFolder
-from tests.indexer.test_backup import KilledError, put, rows
+from tests.indexer.test_backup import put, rows
+from tests.indexer.test_backup_killed import KilledError
 from tests.indexer.verify.whole import flip
 from tests.query.made_atlas import make_atlas
 

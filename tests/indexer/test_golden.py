@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from locatlas.indexer.backup.restore import restore
-from locatlas.indexer.faiss.index import open_index
 from locatlas.indexer.index import index
+from locatlas.indexer.indices.opening import open_index
 from locatlas.indexer.maintain import maintain
 from locatlas.indexer.store.encoders import stored_encoders
 from locatlas.indexer.store.schema import SCHEMA_VERSION

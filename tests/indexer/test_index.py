@@ -1,9 +1,7 @@
-"""Indexing small folders: what is new, changed, moved, mended, clashing or unusable, and runs that do nothing."""
+"""Indexing small folders: what is new or unusable, runs that do nothing, and what is asked of them."""
 
 import errno
-import logging
 import os
-import shlex
 import shutil
 import sys
 from contextlib import closing
@@ -15,24 +13,13 @@ import pytest
 import tifffile
 
 from locatlas.errors import AtlasLockedError, EncoderMismatchError, InputError, UnknownNameError
-from locatlas.indexer.embed import embed
 from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.files.decoders import Decoders
 from locatlas.indexer.index import index
-from locatlas.indexer.store import encoders, rows
+from locatlas.indexer.store import encoders
 from locatlas.indexer.store.tables import Store
 from locatlas.indexer.summary import IndexSummary
-from tests.indexer.made import (
-    contents,
-    id_of,
-    name_of,
-    pixels,
-    vectors,
-    versions,
-    write_annotations,
-    write_collection,
-    write_field,
-)
+from tests.indexer.made import contents, id_of, name_of, pixels, vectors, versions, write_collection, write_field
 
 OTHER = EncoderRequest(mapping="random", seed=3)
 
@@ -65,9 +52,6 @@ def write_manifest(folder: Path, lines: list[str]) -> Path:
     path = folder / "images.csv"
     path.write_text("\n".join(lines) + "\n")
     return path
-
-
-# --- nothing to do, something new ---
 
 
 def test_every_image_has_its_row_its_vector_and_its_annotation(store: Store) -> None:
@@ -127,149 +111,6 @@ def test_the_real_encoder_gives_the_same_vectors_for_one_image_more(
     table = table_of(Store.open(one))
     assert vectors(Store.open(later), table) == vectors(Store.open(one), table)
     assert encoders.current(Store.open(one), "fov").spec.name == "locatlas_pico.synthetic"  # type: ignore[union-attr]
-
-
-# --- something changed ---
-
-
-def test_a_changed_file_is_embedded_again_alone(source: Path, atlas: Path, store: Store) -> None:
-    before, table = contents(store), table_of(store)
-    write_field(source, 2, pixels(99))
-    summary = again(source, atlas)
-    assert (summary.embedded, summary.skipped) == (1, 5)
-    after = contents(store)
-    changed = [a[0] for a, b in zip(after[table], before[table], strict=True) if a != b]
-    assert changed == [id_of(2)]
-    assert after["fovs"][2]["source_digest"] == after[table][2][1] != before["fovs"][2]["source_digest"]
-
-
-def test_a_changed_file_makes_the_vectors_of_all_encoders_stale_and_each_is_made_again(
-    source: Path, atlas: Path, store: Store
-) -> None:
-    embed(atlas=atlas, request=OTHER)
-    write_field(source, 2, pixels(99))
-    assert again(source, atlas).embedded == 1
-    first = next(e for e in encoders.stored_encoders(store) if e.state == "superseded")
-    assert embed(atlas=atlas, request=EncoderRequest(name=first.spec.name, mapping="natural")).embedded == 1
-
-
-def test_a_file_that_was_touched_or_copied_is_not_embedded_again(source: Path, atlas: Path, store: Store) -> None:
-    before = contents(store)
-    touch(source / name_of(4))
-    summary = again(source, atlas)
-    assert (summary.embedded, summary.updated, summary.skipped) == (0, 1, 5)
-    after = contents(store)
-    assert after["fovs"][4].pop("source_stat") != before["fovs"][4].pop("source_stat")
-    assert after == before
-    assert again(source, atlas).skipped == 6
-
-
-def test_new_annotations_update_metadata_without_embedding(source: Path, atlas: Path, store: Store) -> None:
-    before, table = contents(store), table_of(store)
-    vectors_before = store.version(table)
-    write_annotations(source, dict.fromkeys(range(6), "nucleoplasm"))
-    summary = again(source, atlas)
-    assert (summary.embedded, summary.updated, summary.skipped) == (0, 3, 3)
-    assert store.version(table) == vectors_before
-    after = contents(store)
-    assert [r["localizations"] for r in after["fovs"]] == [["nucleoplasm"]] * 6
-    assert [r["thumbnail"] for r in after["fovs"]] == [r["thumbnail"] for r in before["fovs"]]
-    assert again(source, atlas).skipped == 6
-
-
-def test_a_removed_source_leaves_its_row_and_vector(source: Path, atlas: Path, store: Store) -> None:
-    before = versions(store)
-    (source / name_of(0)).unlink()
-    assert again(source, atlas).skipped == 5
-    told = versions(store)
-    assert told.pop("runs") > before.pop("runs")  # that the file is gone
-    assert told == before
-    told = versions(store)
-    assert again(source, atlas).skipped == 5
-    assert versions(store) == told
-
-
-def test_a_moved_folder_is_found_again_without_embedding(source: Path, atlas: Path, store: Store) -> None:
-    moved = source.rename(source.parent / "elsewhere")
-    summary = again(moved, atlas)
-    assert (summary.embedded, summary.updated, summary.quarantined) == (0, 6, [])
-    assert store.folder.root_path(row(store, 0)["root"]) == moved
-    assert again(moved, atlas).skipped == 6
-
-
-def test_a_moved_file_with_other_bytes_of_the_same_size_and_time_is_embedded_again(
-    source: Path, atlas: Path, store: Store
-) -> None:
-    """As archives unpack them: every uncompressed image has the same size, and often the same time."""
-    table = table_of(store)
-    before, stat = vectors(store, table), (source / name_of(3)).stat()
-    (source / name_of(3)).unlink()
-    path = write_field(source / "sub", 3, pixels(77))
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert path.stat().st_size == stat.st_size
-    assert again(source, atlas).embedded == 1
-    assert vectors(store, table)[id_of(3)] != before[id_of(3)]
-
-
-def test_a_folder_within_an_indexed_folder_holds_the_same_images(tmp_path: Path, plain: None) -> None:
-    write_collection(tmp_path / "all" / "part")
-    again(tmp_path / "all", tmp_path / "atlas")
-    store = Store.open(tmp_path / "atlas")
-    before = versions(store)
-    summary = again(tmp_path / "all" / "part", tmp_path / "atlas")
-    assert (summary.skipped, summary.embedded, summary.quarantined) == (6, 0, [])
-    assert versions(store) == before
-
-
-# --- channels and pixel size ---
-
-
-def test_channels_declared_in_another_order_are_embedded_again_by_every_encoder(tmp_path: Path, plain: None) -> None:
-    write_field(tmp_path / "images", 1)
-    lines = [f"a,{name_of(1)},nucleus;protein", f"b,{name_of(1)},protein;nucleus"]
-    manifest = write_manifest(tmp_path / "images", ["id,path,channels", *lines])
-    again(manifest, tmp_path / "atlas", dataset="manifest")
-    embed(atlas=tmp_path / "atlas", request=OTHER)
-    store = Store.open(tmp_path / "atlas")
-    first, second = (e.table for e in encoders.stored_encoders(store))
-    right, wrong = vectors(store, first)["manifest/a"], vectors(store, first)["manifest/b"]
-    assert right != wrong
-
-    write_manifest(
-        tmp_path / "images", ["id,path,channels", lines[0], lines[1].replace("protein;nucleus", "nucleus;protein")]
-    )
-    summary = again(manifest, tmp_path / "atlas", dataset="manifest")
-    assert (summary.embedded, summary.skipped) == (1, 1)
-    assert vectors(store, first)["manifest/b"] == right
-    assert "manifest/b" not in vectors(store, second)
-    assert store.read("fovs")["channels"].to_pylist() == [["nucleus", "protein"]] * 2
-
-
-def test_of_a_stacked_file_that_changed_only_the_changed_rows_are_embedded(tmp_path: Path, plain: None) -> None:
-    folder, atlas = tmp_path / "cytoself", tmp_path / "atlas"
-    folder.mkdir()
-    stack = np.random.default_rng(0).random((2, 3, 40, 40), dtype=np.float32)
-
-    def run() -> IndexSummary:
-        np.save(folder / "A_nuc.npy", stack[0])
-        np.save(folder / "A_pro.npy", stack[1])
-        return again(folder, atlas, dataset="cytoself")
-
-    assert run().embedded == 3
-    assert again(folder, atlas, dataset="cytoself").skipped == 3
-    stack[1, 1] = np.nan
-    summary = run()
-    assert list(reasons(summary)) == ["A_nuc.npy[1]"]
-    assert "NaN" in reasons(summary)["A_nuc.npy[1]"]
-    assert (summary.embedded, summary.updated) == (0, 2)
-    stack[1, 1] = 0.25
-    stack[1, 1, 0] = 0.75
-    summary = run()
-    assert (summary.embedded, summary.updated, summary.quarantined) == (1, 2, [])
-    assert Store.open(atlas).count("quarantine") == 0
-
-
-# --- what cannot be used ---
 
 
 def bad_files(folder: Path) -> dict[int, str]:
@@ -405,141 +246,6 @@ def test_a_folder_of_nothing_but_bad_files_makes_no_encoder_current(tmp_path: Pa
     assert (summary.fovs, len(summary.quarantined), summary.encoders["fov"].state) == (0, 1, "building")
     write_field(tmp_path / "source", 0)
     assert again(tmp_path / "source", tmp_path / "atlas").encoders["fov"].state == "current"
-
-
-# --- ids ---
-
-
-def test_an_id_that_belongs_to_an_image_below_another_root_is_not_overwritten(
-    source: Path, atlas: Path, store: Store, tmp_path: Path
-) -> None:
-    other = tmp_path / "other"
-    write_field(other, 1, pixels(50))
-    write_field(other, 20, pixels(20))
-    before = contents(store)
-    summary = again(other, atlas)
-    assert (summary.embedded, list(reasons(summary))) == (1, [name_of(1)])
-    assert f"id {id_of(1)} already belongs to {source / name_of(1)}" in reasons(summary)[name_of(1)]
-    assert "give the data set another name with --name" in reasons(summary)[name_of(1)]
-    after = contents(store)
-    assert after["fovs"][:6] == before["fovs"]
-    version = versions(store)
-    assert list(reasons(again(other, atlas))) == [name_of(1)]
-    assert again(source, atlas).skipped == 6
-    assert versions(store) == version
-
-
-def test_another_name_keeps_two_collections_apart(source: Path, atlas: Path, store: Store, tmp_path: Path) -> None:
-    other = write_collection(tmp_path / "other", range(2))
-    assert again(other, atlas, name="mine").embedded == 2
-    assert store.read("fovs", ["id"])["id"].to_pylist()[:2] == ["mine/FID00000000", "mine/FID00000001"]
-    assert again(other, atlas, name="mine").skipped == 2
-
-
-@pytest.mark.parametrize("name", ["", "a/b", "a\nb", "e\u0301"])
-def test_a_name_that_cannot_begin_an_id_is_refused(source: Path, tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match="data set name"):
-        again(source, tmp_path / "atlas", name=name)
-    assert not (tmp_path / "atlas").exists()
-
-
-def test_two_files_of_one_id_are_one_image_and_one_rejection(source: Path, atlas: Path) -> None:
-    shutil.copy(source / name_of(1), source / name_of(1).replace("GENE1", "ZZZ"))
-    summary = again(source, atlas)
-    assert (summary.skipped, summary.embedded, len(summary.quarantined)) == (6, 0, 1)
-    assert f"id '{id_of(1)}' is already that of" in summary.quarantined[0].reason
-
-
-def test_two_manifests_of_one_folder_do_not_take_each_others_ids(tmp_path: Path, plain: None) -> None:
-    for n in (1, 2):
-        write_field(tmp_path / "images", n)
-    write_manifest(tmp_path / "images", ["id,path,channels", f"a,{name_of(1)},nucleus;protein"])
-    again(tmp_path / "images" / "images.csv", tmp_path / "atlas", dataset="manifest")
-    write_manifest(tmp_path / "images", ["id,path,channels", f"a,{name_of(2)},nucleus;protein"])
-    summary = again(tmp_path / "images" / "images.csv", tmp_path / "atlas", dataset="manifest")
-    assert "id manifest/a already belongs to" in reasons(summary)[name_of(2)]
-
-
-def test_an_image_outside_the_root_is_refused_unless_its_folder_is_declared(tmp_path: Path, plain: None) -> None:
-    outside = write_field(tmp_path / "archive", 1)
-    (tmp_path / "images").mkdir()
-    (tmp_path / "images" / name_of(1)).symlink_to(outside)
-    summary = again(tmp_path / "images", tmp_path / "atlas")
-    assert "outside" in reasons(summary)[name_of(1)]
-    summary = again(tmp_path / "images", tmp_path / "atlas", roots=[tmp_path / "archive"])
-    assert (summary.embedded, summary.quarantined) == (1, [])
-    store = Store.open(tmp_path / "atlas")
-    assert store.folder.root_path(row(store, 1)["root"]) == tmp_path / "images"  # where the link lies
-
-
-@pytest.mark.parametrize("together", [True, False])
-def test_of_several_folders_that_may_not_be_read_the_one_that_holds_all_is_told(
-    tmp_path: Path, plain: None, together: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    archive = tmp_path / "the archive"
-    lines = ["path,channels", *(f"{write_field(archive / f'plate{n}', n)},nucleus;protein" for n in range(4))]
-    (tmp_path / "images").mkdir()
-    write_manifest(tmp_path / "images", lines)
-    if not together:
-        monkeypatch.setattr("os.path.commonpath", lambda _: "/data")  # two disks, say
-    with caplog.at_level(logging.WARNING):
-        summary = again(tmp_path / "images" / "images.csv", tmp_path / "atlas", dataset="manifest")
-    assert len(summary.quarantined) == 4
-    (told,) = [r.getMessage() for r in caplog.records if "may not be read" in r.getMessage()]
-    plates = " ".join(f"--root '{archive}/plate{n}'" for n in range(3))
-    wanted = f"--root '{archive}'" if together else f"{plates}, and 1 more,"
-    assert told == f"sources lie in 4 folders that may not be read: {wanted} would declare them"
-    roots = [Path(shlex.split(told)[shlex.split(told).index("--root") + 1])] if together else []
-    summary = again(tmp_path / "images" / "images.csv", tmp_path / "atlas", dataset="manifest", roots=roots)
-    assert summary.embedded == (4 if together else 0)
-
-
-@pytest.mark.parametrize("prune", [False, True])
-def test_a_link_into_a_declared_root_that_is_deleted_is_gone_though_its_target_is_there(
-    tmp_path: Path, plain: None, prune: bool
-) -> None:
-    (tmp_path / "images").mkdir()
-    for n in (1, 2):
-        (tmp_path / "images" / name_of(n)).symlink_to(write_field(tmp_path / "archive", n))
-    first = again(tmp_path / "images", tmp_path / "atlas", roots=[tmp_path / "archive"])
-    assert (first.embedded, first.gone) == (2, [])
-    assert embed(atlas=tmp_path / "atlas", request=OTHER).embedded == 2
-    before = versions(Store.open(tmp_path / "atlas"))
-    assert again(tmp_path / "images", tmp_path / "atlas").skipped == 2
-    assert versions(Store.open(tmp_path / "atlas")) == before
-    (tmp_path / "images" / name_of(1)).unlink()
-    summary = again(tmp_path / "images", tmp_path / "atlas", prune=prune)
-    assert (summary.gone, summary.skipped) == ([id_of(1)], 1)
-    kept = [row["id"] for row in Store.open(tmp_path / "atlas").read("fovs").to_pylist()]
-    assert sorted(kept) == ([id_of(2)] if prune else [id_of(1), id_of(2)])
-
-
-def test_links_that_an_earlier_version_stored_by_what_they_lead_to_get_their_own_place(
-    tmp_path: Path, plain: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    images, archive = tmp_path / "images", tmp_path / "archive"
-    images.mkdir()
-    for n in (1, 2):
-        (images / name_of(n)).symlink_to(write_field(archive, n))
-    with monkeypatch.context() as earlier:
-        earlier.setattr(rows, "own_place", Path.resolve)
-        assert again(images, tmp_path / "atlas", roots=[archive]).embedded == 2
-    store = Store.open(tmp_path / "atlas")
-    assert {store.folder.root_path(row(store, n)["root"]) for n in (1, 2)} == {archive}
-    vectors = contents(store)[encoders.stored_encoders(store)[0].table]
-    summary = again(images, tmp_path / "atlas")
-    assert (summary.embedded, summary.updated, summary.skipped, summary.quarantined) == (0, 2, 0, [])
-    assert {store.folder.root_path(row(store, n)["root"]) for n in (1, 2)} == {images}
-    assert contents(store)[encoders.stored_encoders(store)[0].table] == vectors
-    # from now on they stay, also where the folder that they lead to is read
-    before = versions(store)
-    assert [again(folder, tmp_path / "atlas").skipped for folder in (images, archive)] == [2, 2]
-    assert versions(store) == before
-    (images / name_of(1)).unlink()
-    assert again(images, tmp_path / "atlas").gone == [id_of(1)]
-
-
-# --- encoders, locks, arguments ---
 
 
 def test_another_encoder_than_the_current_one_is_refused_in_one_line(source: Path, atlas: Path, store: Store) -> None:

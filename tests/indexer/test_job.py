@@ -1,6 +1,5 @@
-"""What index and embed share: what decides a new attempt, vectors that must go, and when an encoder is complete."""
+"""What index and embed share: what decides a new attempt, and vectors that must go."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,11 @@ from locatlas.indexer.records import ImageRecord, Source
 from locatlas.indexer.store import encoders
 from locatlas.indexer.store.encoders import StoredEncoder
 from locatlas.indexer.store.ledger import Run
-from locatlas.indexer.store.quarantine import Quarantine, Rejection
+from locatlas.indexer.store.quarantine import Quarantine
 from locatlas.indexer.store.rows import image_rows
 from locatlas.indexer.store.tables import Store
 from tests.indexer.store.test_encoders import imported, spec
-from tests.indexer.store.test_schema import ROW
+from tests.indexer.store.test_row_checks import ROW
 
 
 @pytest.fixture
@@ -69,31 +68,6 @@ def test_a_new_attempt_needs_another_file_declaration_encoder_or_program(job: Jo
     job.program = "another version"
     others.append(tried())
     assert len({first, *others}) == 8
-
-
-def test_an_encoder_is_current_once_every_image_has_its_vector(job: Job) -> None:
-    images(job, "a", "b")
-    encoders.put(job.store, StoredEncoder("fov", spec(0), "current"), NEW)
-    job.complete(NEW)
-    put(job, NEW, "a")
-    job.complete(NEW)
-    assert encoders.current(job.store, "fov") == StoredEncoder("fov", spec(0), "current")
-    put(job, NEW, "b")
-    job.complete(NEW)
-    assert encoders.current(job.store, "fov") == replace(NEW, state="current")
-    assert job.summary.encoders["fov"].state == "current"
-
-
-def test_images_in_quarantine_lost_or_without_a_file_are_not_waited_for(job: Job) -> None:
-    images(job, "a", "held", "lost")
-    images(job, "imported", sources=[], root=None)
-    (job.roots["r"] / "lost.tif").unlink()
-    put(job, NEW, "a")
-    job.complete(NEW)
-    assert encoders.current(job.store, "fov") is None
-    job.quarantine.put(Rejection(dataset="d", root="r", source="held.tif", reason="bad"))
-    job.complete(NEW)
-    assert encoders.current(job.store, "fov") == replace(NEW, state="current")
 
 
 def test_vectors_of_redeclared_images_go_from_all_encoders_and_of_rescaled_ones_where_size_matters(job: Job) -> None:

@@ -10,9 +10,9 @@ import pytest
 from locatlas.errors import AtlasLockedError, InputError
 from locatlas.indexer.embed import embed
 from locatlas.indexer.encoder_choice import EncoderRequest
-from locatlas.indexer.faiss.index import build
 from locatlas.indexer.importing.run import import_embeddings
 from locatlas.indexer.index import index
+from locatlas.indexer.indices.build import build
 from locatlas.indexer.maintain import maintain
 from locatlas.indexer.store import encoders
 from locatlas.indexer.store.encoders import StoredEncoder

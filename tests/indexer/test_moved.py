@@ -10,8 +10,8 @@ from locatlas.errors import InputError, UnknownNameError
 from locatlas.indexer import declared_roots
 from locatlas.indexer.embed import embed
 from locatlas.indexer.encoder_choice import EncoderRequest
-from locatlas.indexer.faiss.index import build
 from locatlas.indexer.index import index
+from locatlas.indexer.indices.build import build
 from locatlas.indexer.maintain import maintain
 from locatlas.indexer.store import encoders
 from locatlas.indexer.store.tables import Store

@@ -17,7 +17,8 @@ from locatlas.indexer.pipeline import Pending, Throttle, chunks, embed_pending
 from locatlas.indexer.records import ImageRecord, Source
 from locatlas.indexer.store.ledger import Run
 from locatlas.indexer.store.quarantine import Quarantine
-from locatlas.indexer.store.rows import described, source_stat
+from locatlas.indexer.store.rows import described
+from locatlas.indexer.store.sources import source_stat
 from locatlas.indexer.store.tables import Store
 from tests.indexer.made import PlainEncoder, id_of, name_of, write_field
 from tests.indexer.store.test_encoders import spec

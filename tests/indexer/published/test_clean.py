@@ -8,8 +8,8 @@ import pytest
 
 from locatlas.errors import AtlasLockedError
 from locatlas.indexer.backup.record import BackupRecord, now
-from locatlas.indexer.faiss.index import refresh
 from locatlas.indexer.index import index
+from locatlas.indexer.indices.refresh import refresh
 from locatlas.indexer.maintain import maintain
 from locatlas.indexer.published import clean as cleaning
 from locatlas.indexer.published import lease

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from locatlas.indexer.backup.record import BackedFile
-from locatlas.indexer.faiss.sidecar import blake2b
+from locatlas.indexer.indices.sidecar import blake2b
 from locatlas.indexer.published.fetch import _is_here
 
 MANIFEST, DATA = "db/cells.lance/_versions/18446744073709551608.manifest", "db/cells.lance/data/0123.lance"

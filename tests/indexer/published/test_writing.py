@@ -1,6 +1,5 @@
 """An atlas in an object store that is written there: a real S3 server, several machines, machines that die."""
 
-import logging
 import os
 import shutil
 import time
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 
 import locatlas
-from locatlas.errors import AtlasLockedError, InputError
+from locatlas.errors import InputError
 from locatlas.indexer.embed import embed, reembed
 from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.importing.run import import_embeddings
@@ -105,101 +104,24 @@ def test_only_what_is_new_is_sent_and_another_machine_goes_on_from_it(
     assert contents(Store.open(Path(uri))) == contents(Store.open(folder))
 
 
-def test_of_two_writers_the_second_is_told_who_writes(
-    plain: None, source: Path, uri: str, tmp_path: Path, client: Any
-) -> None:
+def test_a_block_within_another_is_a_part_of_it(plain: None, source: Path, uri: str) -> None:
+    """One lease, one state that is published at the end, and what is asked for within is done then."""
     index(source, atlas=uri, dataset="opencell")
-    with writing(uri, "index somewhere"):
-        with machine(tmp_path / "other"), pytest.raises(AtlasLockedError, match="index somewhere") as error:
-            index(source, atlas=uri, dataset="opencell")
-        assert "\n" not in str(error.value)
-        with pytest.MonkeyPatch.context() as patch:  # another process of this machine
-            patch.setattr("locatlas.indexer.published.held._HELD", {})
-            with pytest.raises(AtlasLockedError, match="another process of this machine"):
-                reembed(atlas=uri)
-        assert locatlas.open(uri).neighbors(id=id_of(2), k=3)
-    with machine(tmp_path / "other"):
-        assert index(source, atlas=uri, dataset="opencell").skipped == 6
-
-
-def test_who_is_not_heard_of_is_taken_over_and_publishes_nothing_over_the_other(
-    plain: None,
-    source: Path,
-    uri: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    index(source, atlas=uri, dataset="opencell")
-    write_field(source, 11)
-
-    def overtaken() -> None:
-        with writing(uri, "index") as written:
-            index(source, atlas=uri, dataset="opencell")
-            assert Store.open(written.path).count("fovs") == 7
-            write_field(source, 12)
-            with machine(tmp_path / "other"), monkeypatch.context() as patch:
-                patch.setattr(lease, "LEASE_S", -1)
-                index(source, atlas=uri, dataset="opencell")
-                theirs.append(contents(Store.open(Path(uri))))
-
-    theirs: list[dict[str, Any]] = []
-    with pytest.raises(AtlasLockedError, match="taken over by") as error:
-        overtaken()
-    assert "taken over from" in caplog.text
-    assert str(places.working_folder(uri)) in str(error.value)
-    assert contents(Store.open(Path(uri))) == theirs[0]
-    write_field(source, 13)
-    with caplog.at_level(logging.WARNING):
+    put_field(source, 11)
+    with writing(uri, "all of it") as outer:
+        published = Objects.at(uri).read(RECORD)
         index(source, atlas=uri, dataset="opencell")
-    assert "had committed is kept in" in caplog.text
-    (kept,) = places.working_folder(uri).glob("kept-*")
-    assert Store.open(kept).count("fovs") == 7  # an atlas of its own
-    assert Store.open(Path(uri)).count("fovs") == 9
-
-
-def test_a_lease_that_was_lost_costs_nothing_where_nobody_else_published(
-    plain: None, source: Path, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    index(source, atlas=uri, dataset="opencell")
-    write_field(source, 11)
-
-    def overtaken() -> None:
-        with writing(uri, "index"):
-            index(source, atlas=uri, dataset="opencell")
-            with machine(tmp_path / "other"), monkeypatch.context() as patch:
-                patch.setattr(lease, "LEASE_S", -1)
-                reembed(atlas=uri)  # which finds nothing to do
-
-    with pytest.raises(AtlasLockedError, match="goes on with it"):
-        overtaken()
-    assert Store.open(Path(uri)).count("fovs") == 6
-    assert index(source, atlas=uri, dataset="opencell").embedded == 0  # and is published now
+        with writing(uri, "a part") as inner:
+            assert inner is outer
+        who = lease.writer_at(Objects.at(uri))
+        assert (who and who.command) == "all of it"
+        assert maintain(atlas=uri).to_dict()
+        assert Objects.at(uri).read(RECORD) == published
+        assert (outer.sent and outer.sent.states, outer.cleaned) == (0, None)
+    assert outer.sent
+    assert outer.sent.states == 1
+    assert outer.cleaned is not None
     assert Store.open(Path(uri)).count("fovs") == 7
-
-
-def test_a_record_that_somebody_put_without_asking_is_not_written_over(
-    plain: None, source: Path, uri: str, tmp_path: Path
-) -> None:
-    index(source, atlas=uri, dataset="opencell")
-    write_field(source, 11)
-    objects = Objects.at(uri)
-    seen = objects.read(RECORD)
-    assert seen is not None
-
-    def overtaken() -> None:
-        with writing(uri, "index"):
-            index(source, atlas=uri, dataset="opencell")
-            objects.write(RECORD, seen.data + b" ")
-
-    with pytest.raises(AtlasLockedError, match="nothing of theirs was touched") as error:
-        overtaken()
-    after = objects.read(RECORD)
-    assert after is not None
-    assert after.data == seen.data + b" "
-    (kept,) = places.working_folder(uri).glob("kept-*")
-    assert str(kept) in str(error.value)
-    assert Store.open(kept).count("fovs") == 7
 
 
 def test_what_is_committed_is_published_while_a_command_goes_on(
@@ -316,42 +238,6 @@ def test_what_is_only_read_is_not_written(
     with pytest.raises(InputError, match="only read"), AtlasFolder.open(Path(uri)).writer("index"):
         pass
     assert not (tmp_path / "s3:").exists()
-
-
-@pytest.mark.parametrize("late", [False, True], ids=["the first put arrives", "the first arrives after the second"])
-def test_a_record_whose_answer_was_lost_is_known_for_our_own(
-    plain: None, source: Path, uri: str, monkeypatch: pytest.MonkeyPatch, late: bool
-) -> None:
-    index(source, atlas=uri, dataset="opencell")
-    real, puts = Objects.replace, list[bytes]()
-
-    def lossy(self: Objects, name: str, data: bytes, *, tag: Any) -> Any:
-        if name != RECORD:
-            return real(self, name, data, tag=tag)
-        puts.append(data)
-        if len(puts) == 1 + late:
-            real(self, name, puts[0], tag=tag)
-        if len(puts) <= 1 + late:
-            message = "connection lost"
-            raise InputError(message)
-        return real(self, name, data, tag=tag)
-
-    made = list[upload.Uploads]()
-    began = upload.Uploads.now_and_then
-    monkeypatch.setattr(upload.Uploads, "now_and_then", lambda self: (made.append(self), began(self))[1])
-    with writing(uri, "index") as written:
-        monkeypatch.setattr(Objects, "replace", lossy)
-        (uploads,) = made
-        for n in range(1 + late):
-            put_field(source, 21 + n)
-            index(source, atlas=written.path, dataset="opencell")
-            with pytest.raises(InputError, match="connection lost"):
-                uploads.publish()
-        put_field(source, 31)
-        index(source, atlas=written.path, dataset="opencell")
-    assert Store.open(Path(uri)).count("fovs") == 8 + late
-    assert not [*places.working_folder(uri).glob("kept-*")]
-    assert not [*places.working_folder(uri).glob("atlas/.published/publishing-*")]
 
 
 def test_notes_are_no_temporary_files_that_a_writer_of_the_copy_removes(

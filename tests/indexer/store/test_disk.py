@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from locatlas.errors import InputError
-from locatlas.indexer.faiss.index import refresh
 from locatlas.indexer.importing.run import import_embeddings
 from locatlas.indexer.index import index
+from locatlas.indexer.indices.refresh import refresh
 from locatlas.indexer.store.disk import bytes_of_images
 from locatlas.indexer.store.encoders import current
 from locatlas.indexer.store.tables import Store

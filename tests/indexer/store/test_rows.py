@@ -10,18 +10,9 @@ from hypothesis import strategies as st
 
 from locatlas.errors import ImageRejectedError
 from locatlas.indexer.records import ImageRecord, Source
-from locatlas.indexer.store.rows import (
-    METADATA_COLUMNS,
-    described,
-    image_rows,
-    pairs,
-    record_from_row,
-    root_of,
-    row_source,
-    source_name,
-    source_stat,
-)
-from locatlas.indexer.store.schema import FOVS, check_rows
+from locatlas.indexer.store.row_checks import check_rows
+from locatlas.indexer.store.rows import METADATA_COLUMNS, described, image_rows, pairs, record_from_row
+from locatlas.indexer.store.schema import FOVS
 
 FROM_PIXELS = {"source_digest": "x", "qc": []}
 
@@ -66,13 +57,6 @@ def test_a_record_comes_back_from_its_row(root: Path, level: str, row: int | Non
 def test_sources_are_stored_below_their_root(root: Path) -> None:
     said = described(record(root / "sub" / "a.tif"), roots={"other": root.parent / "none", "r": root})
     assert (said["root"], said["sources"]) == ("r", [{"path": "sub/a.tif", "channels": ["nucleus", "protein"]}])
-
-
-def test_the_first_root_that_holds_a_source_is_taken(root: Path) -> None:
-    roots = {"whole": root, "part": root / "sub"}
-    assert root_of(root / "sub" / "a.tif", roots) == "whole"
-    assert root_of(root / "sub" / "a.tif", dict(reversed(roots.items()))) == "part"
-    assert root_of(root.parent / "outside.tif", roots) is None
 
 
 @pytest.mark.parametrize("way", ["absolute", "dots", "link", "linked folder", "mask", "second source"])
@@ -194,24 +178,3 @@ def test_any_text_survives_the_table(protein: str, metadata: dict[str, str]) -> 
     check_rows(table, FOVS, table="fovs")
     assert table["protein"][0].as_py() == protein
     assert table["metadata"][0].as_py() == pairs(metadata)
-
-
-def test_size_and_time_tell_one_file_from_another_and_a_missing_one_by_name(root: Path) -> None:
-    path = root / "sub" / "a.tif"
-    before = source_stat([Source(path, ())])
-    assert before == f"3:{path.stat().st_mtime_ns}"
-    path.write_bytes(b"abcd")
-    assert source_stat([Source(path, ())]) != before
-    assert source_stat([Source(path, ()), Source(path, ())]).count(";") == 1
-    with pytest.raises(ImageRejectedError, match=r"none\.tif: No such file"):
-        source_stat([Source(root / "none.tif", ())])
-
-
-def test_a_source_is_called_the_same_from_its_record_and_from_its_row(root: Path) -> None:
-    (root / "link.tif").symlink_to(root / "sub" / "a.tif")
-    for name, number in (("sub/a.tif", None), ("link.tif", None), ("sub/a.tif", 7)):
-        one = record(root / name, row=number)
-        name += f"[{number}]" if number else ""
-        assert source_name(one, {"r": root}) == name == row_source(described(one, roots={"r": root}))
-    outside = root.parent / "outside.tif"
-    assert source_name(record(outside), {"r": root}) == str(outside)

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 
 import locatlas
 from locatlas.errors import EncoderMismatchError, InputError, SchemaMismatchError
-from locatlas.indexer.faiss.index import refresh
+from locatlas.indexer.indices.refresh import refresh
 from locatlas.indexer.store import vector_cache
 from locatlas.indexer.store.encoders import current, stored_encoders
 from locatlas.indexer.store.schema import FOVS, embedding_schema

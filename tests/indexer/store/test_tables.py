@@ -17,7 +17,7 @@ from locatlas.indexer.store.schema import FOVS, QUARANTINE, SCHEMA_VERSION, embe
 from locatlas.indexer.store.tables import Store
 from locatlas.interrupts import StopRequested
 from tests.forking import Forks
-from tests.indexer.store.test_schema import ROW
+from tests.indexer.store.test_row_checks import ROW
 
 FINGERPRINT = "0123456789ab" + "c" * 52
 TABLE = "emb_fov_0123456789ab"

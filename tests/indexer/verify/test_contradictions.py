@@ -15,8 +15,8 @@ import pytest
 
 from locatlas.errors import InputError
 from locatlas.indexer.backup.restore import restore
-from locatlas.indexer.faiss.index import build
 from locatlas.indexer.index import index
+from locatlas.indexer.indices.build import build
 from locatlas.indexer.store import encoders
 from locatlas.indexer.store.digests import Digests, read_journal
 from locatlas.indexer.store.encoders import StoredEncoder

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from locatlas.indexer.faiss.index import build
+from locatlas.indexer.indices.build import build
 from locatlas.indexer.store import tidy_limits
 from locatlas.indexer.store.tables import Store
 from locatlas.indexer.store.tidy import old_versions, remove_versions

@@ -11,8 +11,9 @@ import pytest
 
 from locatlas.errors import AtlasLockedError
 from locatlas.indexer.encoder_choice import EncoderRequest
-from locatlas.indexer.faiss.index import build, open_index
 from locatlas.indexer.index import index
+from locatlas.indexer.indices.build import build
+from locatlas.indexer.indices.opening import open_index
 from locatlas.indexer.maintain import maintain
 from locatlas.indexer.store import tidy_limits
 from locatlas.indexer.store.schema import QUARANTINE

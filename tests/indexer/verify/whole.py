@@ -8,8 +8,8 @@ import lance
 import pyarrow as pa
 
 from locatlas.indexer.encoder_choice import EncoderRequest
-from locatlas.indexer.faiss.index import build
 from locatlas.indexer.index import index
+from locatlas.indexer.indices.build import build
 from locatlas.indexer.store import encoders
 from locatlas.indexer.store.schema import ANNOTATIONS
 from locatlas.indexer.store.tables import Store

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from locatlas.indexer.faiss.index import refresh
 from locatlas.indexer.importing.run import import_embeddings
+from locatlas.indexer.indices.refresh import refresh
 from locatlas.query.atlas import Atlas, open_atlas
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 import locatlas
-from locatlas.indexer.faiss.sidecar import blake2b
+from locatlas.indexer.indices.sidecar import blake2b
 from locatlas.indexer.maintain import maintain
 from locatlas.indexer.store import cache_entries, row_cache, vector_cache
 from locatlas.indexer.store.encoders import StoredEncoder, stored_encoders

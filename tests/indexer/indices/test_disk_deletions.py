@@ -9,17 +9,19 @@ from numpy.typing import NDArray
 
 from locatlas.indexer.backup.restore import restore
 from locatlas.indexer.backup.run import backup
-from locatlas.indexer.faiss import disk
-from locatlas.indexer.faiss.disk import DiskCodes, disk_params
-from locatlas.indexer.faiss.index import FaissIndex, build
-from locatlas.indexer.faiss.kinds import DISK, unit_vectors
+from locatlas.indexer.indices import disk
+from locatlas.indexer.indices.build import build
+from locatlas.indexer.indices.candidates import TableIndex
+from locatlas.indexer.indices.disk import DiskCodes, disk_params
+from locatlas.indexer.indices.kinds import DISK
+from locatlas.indexer.indices.unit import unit_vectors
 from locatlas.indexer.maintain import maintain
 from locatlas.indexer.store import tables, tidy_limits
 from locatlas.indexer.store.encoders import StoredEncoder
 from locatlas.indexer.store.tables import Store
 from locatlas.indexer.verify.run import verify
-from tests.indexer.faiss.test_disk import below, check_no_file_of_the_table_is_read, folder_of, of_proteins
-from tests.indexer.faiss.test_index import nearest, put, usable
+from tests.indexer.indices.made import below, folder_of, nearest, of_proteins, put, usable
+from tests.indexer.indices.test_disk import check_no_file_of_the_table_is_read
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -38,7 +40,7 @@ def changed(empty: Store, many: StoredEncoder) -> StoredEncoder:
 
 
 def answers(store: Store, encoder: StoredEncoder) -> list[NDArray[np.int64]]:
-    index: FaissIndex = usable(store, encoder)
+    index: TableIndex = usable(store, encoder)
     return [index.candidates(query, 10, None) for query in of_proteins()[::100]]
 
 

@@ -1,15 +1,13 @@
-"""The index of an embedding table: checked against the table, opened, searched, built anew where it is due. I/O.
+"""The index of an embedding table: its files checked, and what they were made from with the table. I/O.
 
 Its files are a cache. Beside them stand a sidecar, which says of which table, version, fingerprint and vectors they
 were made, and the ids of its rows. Files that do not match their sidecar, or a sidecar that does not match the table,
 are never used; rows that came later are searched exactly and merged.
 """
 
-import logging
 import mmap
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,42 +15,27 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from locatlas.errors import AtlasLockedError, StoreDamagedError
-from locatlas.indexer.faiss.build import build
-from locatlas.indexer.faiss.disk import DiskCodes, ids_of, sources_of
-from locatlas.indexer.faiss.files import disk_folder, index_paths, wrong_part
-from locatlas.indexer.faiss.kinds import (
-    AUTO_LATER_SHARE,
-    DISK,
-    Kind,
-    choose_kind,
-    find_candidates,
-    in_words,
-    read_faiss,
-    unit_vectors,
-)
-from locatlas.indexer.faiss.sidecar import Sidecar, blake2b, rows_digest
-from locatlas.indexer.memory import usable_memory
+from locatlas.errors import StoreDamagedError
+from locatlas.indexer.indices.candidates import TableIndex
+from locatlas.indexer.indices.disk import DiskCodes, ids_of, sources_of
+from locatlas.indexer.indices.faiss_index import read_faiss
+from locatlas.indexer.indices.files import disk_folder, index_paths, wrong_part
+from locatlas.indexer.indices.kinds import DISK, Kind
+from locatlas.indexer.indices.sidecar import Sidecar, blake2b, rows_digest
 from locatlas.indexer.store.aligned import rows_in
-from locatlas.indexer.store.encoders import StoredEncoder, current
+from locatlas.indexer.store.encoders import StoredEncoder
 from locatlas.indexer.store.file_digest import FileState, file_state
 from locatlas.indexer.store.lance_files import manifest_digest
 from locatlas.indexer.store.table_reads import TableVectors
 from locatlas.indexer.store.tables import Store
-from locatlas.indexer.store.vector_cache import mapped_vectors
 
-__all__ = ["FaissIndex", "IndexCheck", "build", "index_state", "kind_of", "open_index", "refresh"]
+__all__ = ["IndexCheck", "index_state", "kind_of", "open_index"]
 
 _SLAB_ROWS = 1 << 14
 """Vectors read at a time for a digest."""
 
 _TRIES = 5
 """Of opening an index that is built anew meanwhile."""
-
-_log = logging.getLogger(__name__)
-
-_told: set[str] = set()
-"""Folders of indices on disk that failed in this process: each is told of once, not with every question."""
 
 
 def kind_of(store: Store, table: str) -> str | None:
@@ -74,67 +57,6 @@ def _state_of(path: Path) -> FileState | None:
         return file_state(path)
     except OSError:  # gone, or an index of another kind takes its place
         return None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FaissIndex:
-    """An index that was checked against its table.
-
-    Attributes:
-        sidecar: What it was made from.
-        index: The FAISS index, or the codes on disk.
-        rows: (count,) row in the table's current vectors (sorted by id) of each row of the file, -1 where it is left
-            out of them; None where they are the same.
-        later: Rows of the table that the file does not hold; they are always candidates.
-    """
-
-    sidecar: Sidecar
-    index: Any
-    rows: NDArray[np.int64] | None
-    later: NDArray[np.int64]
-
-    def candidates(self, query: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None) -> NDArray[np.int64]:
-        """Rows of the table among which the k nearest to one query are sought; the caller ranks them exactly.
-
-        Args:
-            query: (d,) float32, any length.
-            k: Wanted neighbors.
-            allowed: (n,) rows of the table that may be answers, or None for all.
-
-        Returns:
-            Distinct rows, ascending; all rows later than the index are among them, and at least k where so many are
-            allowed.
-        """
-        unit = unit_vectors(query[None].astype(np.float32))
-        mask = self._mask(allowed)
-        try:
-            found = find_candidates(self.index, self.sidecar.kind, self.sidecar.params, unit, k, mask)[0]
-        except StoreDamagedError as error:  # of an index on disk: a newer one took its place, or a file is damaged
-            _tell_once(self.sidecar.folder, error)
-            found = np.empty(0, dtype=np.int64)
-        found = found[found >= 0]
-        if len(found) < k:  # perhaps the lists or paths that were searched hold too few: then rank them all
-            there = np.arange(self.index.ntotal) if mask is None else np.flatnonzero(mask)
-            found = there if len(found) < min(k, len(there)) else found
-        if self.rows is not None:
-            found = self.rows[found]
-        if not len(self.later):
-            return np.unique(found)
-        later = self.later if allowed is None else self.later[allowed[self.later]]
-        return np.union1d(found, later)
-
-    def _mask(self, allowed: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
-        """Which rows of the file may be found; None for all."""
-        if self.rows is None:
-            return allowed
-        mask: NDArray[np.bool_] = self.rows >= 0
-        return mask if allowed is None else mask & allowed[self.rows]
-
-
-def _tell_once(folder: str, error: StoreDamagedError) -> None:
-    if folder not in _told:
-        _told.add(folder)
-        _log.warning("%s; this and further questions are searched exactly", error)
 
 
 class IndexCheck:
@@ -182,7 +104,7 @@ class IndexCheck:
 
 def open_index(
     store: Store, encoder: StoredEncoder, held: TableVectors, check: IndexCheck | None = None
-) -> tuple[FaissIndex | None, str]:
+) -> tuple[TableIndex | None, str]:
     """The index of an encoder's table if it can be trusted, and a word about it.
 
     Args:
@@ -203,7 +125,7 @@ def open_index(
 
 def _opened(
     store: Store, encoder: StoredEncoder, held: TableVectors, check: IndexCheck | None
-) -> tuple[FaissIndex | None, str] | None:
+) -> tuple[TableIndex | None, str] | None:
     """As `open_index`; None if another index, or none, took its place meanwhile."""
     faiss_path, json_path, _ = index_paths(store.folder, encoder.table)
     if not json_path.is_file():
@@ -248,11 +170,11 @@ def _opened(
     if _state_of(replaced_last) != checked:
         return None
     if rows is None:
-        return FaissIndex(sidecar, index, None, np.empty(0, dtype=np.int64)), "up to date"
+        return TableIndex(sidecar, index, None, np.empty(0, dtype=np.int64)), "up to date"
     in_file = np.zeros(len(held), dtype=np.bool_)
     in_file[rows[rows >= 0]] = True
     later = np.flatnonzero(~in_file)
-    return FaissIndex(sidecar, index, rows, later), f"{len(later)} rows later" if len(later) else "up to date"
+    return TableIndex(sidecar, index, rows, later), f"{len(later)} rows later" if len(later) else "up to date"
 
 
 def _are_of(sidecar: Sidecar, store: Store, ids: pa.Array, held: TableVectors, rows: NDArray[np.int64]) -> bool:
@@ -274,63 +196,3 @@ def _digest_of(ids: pa.Array, held: TableVectors, rows: NDArray[np.int64]) -> st
         held.vectors[rows[low : low + _SLAB_ROWS]] for low in range(0, len(rows), _SLAB_ROWS)
     )
     return rows_digest(ids.to_pylist(), slabs)
-
-
-def refresh(atlas: Path, kind: str, *, levels: Sequence[str]) -> dict[str, str]:
-    """Build the index of the current encoder at each level, if asked for or if the size calls for one.
-
-    Args:
-        atlas: Atlas folder.
-        kind: "auto", "none" or an index type. "auto" leaves a valid index of whatever type alone.
-        levels: Image levels.
-
-    Returns:
-        By level, what look-ups will use, in words.
-
-    Raises:
-        AtlasLockedError: If another process writes and a type was asked for; "auto" says so and builds none.
-    """
-    store = Store.open(atlas)
-    said = {}
-    for level in levels:
-        encoder = current(store, level)
-        if encoder is None:
-            said[level] = "no index: encoder not complete"
-            continue
-        n = store.count(encoder.table)
-        chosen = choose_kind(n, encoder.spec.dim, usable_memory()) if kind == "auto" else kind
-        wanted = None if chosen == "none" else chosen
-        index, state = None, "no index"
-        if index_paths(store.folder, encoder.table)[1].is_file():
-            index, state = open_index(store, encoder, mapped_vectors(store, encoder.table).held)
-        if wanted is not None and _is_due(index, kind):
-            try:
-                with store.folder.writer(f"index {in_words(wanted)}"):
-                    sidecar, later = build(store, encoder, wanted), 0  # type: ignore[arg-type]
-            except AtlasLockedError as error:
-                if kind != "auto":
-                    raise
-                # what was embedded is done and can be searched: no reason to fail, or to wait for hours
-                said[level] = f"exact search ({n} vectors; {in_words(wanted)} is not built: {error})"
-                continue
-        elif index is not None:
-            sidecar, later = index.sidecar, len(index.later)
-        else:
-            said[level] = f"exact search ({n} vectors" + (")" if state == "no index" else f"; {state})")
-            continue
-        params = "".join(f", {key} {value}" for key, value in sidecar.params.items())
-        more = f", {later} later ones searched exactly" if later else ""
-        said[level] = (
-            f"{in_words(sidecar.kind)} over {sidecar.count} vectors{more}{params}, "
-            f"recall@10 {sidecar.recall_at_10:.3f} among {sidecar.recall_among or 'all, the own protein too'}"
-        )
-    return said
-
-
-def _is_due(index: FaissIndex | None, kind: str) -> bool:
-    """Whether an index is to be built: "auto" lets one stand that is nearly complete, a named kind is made exactly."""
-    if index is None:
-        return True
-    if kind == "auto":
-        return len(index.later) > AUTO_LATER_SHARE * index.sidecar.count
-    return bool(len(index.later)) or index.sidecar.kind != kind

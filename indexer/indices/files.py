@@ -9,7 +9,7 @@ import os
 import re
 from pathlib import Path
 
-from locatlas.indexer.faiss.sidecar import Sidecar
+from locatlas.indexer.indices.sidecar import Sidecar
 from locatlas.indexer.store.file_digest import file_digest
 from locatlas.indexer.store.layout import AtlasFolder
 

@@ -6,8 +6,7 @@ import pytest
 from locatlas.indexer.store import encoders
 from locatlas.indexer.store.encoders import StoredEncoder
 from locatlas.indexer.store.tables import Store
-from tests.indexer.faiss.test_disk import of_proteins
-from tests.indexer.faiss.test_index import D, N, made, names, put
+from tests.indexer.indices.made import D, N, made, names, of_proteins, put
 from tests.indexer.store.test_encoders import spec
 
 

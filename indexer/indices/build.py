@@ -10,17 +10,18 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from locatlas.errors import InputError
-from locatlas.indexer.faiss.disk import IDS, DiskCodes, disk_params, write_codes
-from locatlas.indexer.faiss.files import digests_below, disk_folders, index_paths
-from locatlas.indexer.faiss.kinds import DISK, FaissKind, Kind, new_index, train_and_add
-from locatlas.indexer.faiss.recall import measure_recall, truth_of, tuned
-from locatlas.indexer.faiss.sidecar import SIDECAR_VERSION, Sidecar, blake2b, id_lines, rows_digest
+from locatlas.indexer.indices.disk import IDS, DiskCodes, disk_params, write_codes
+from locatlas.indexer.indices.faiss_index import new_index, train_and_add
+from locatlas.indexer.indices.files import digests_below, disk_folders, index_paths
+from locatlas.indexer.indices.kinds import DISK, FaissKind, Kind
+from locatlas.indexer.indices.recall import measure_recall, truth_of, tuned
+from locatlas.indexer.indices.sidecar import SIDECAR_VERSION, Sidecar, blake2b, id_lines, rows_digest
 from locatlas.indexer.store.aligned import one_array, rows_in
+from locatlas.indexer.store.atomic import write_atomically
 from locatlas.indexer.store.disk import require_space
 from locatlas.indexer.store.encoders import StoredEncoder
 from locatlas.indexer.store.file_digest import sync_folder
 from locatlas.indexer.store.lance_files import manifest_digest
-from locatlas.indexer.store.layout import write_atomically
 from locatlas.indexer.store.schema import image_table
 from locatlas.indexer.store.table_reads import TableVectors
 from locatlas.indexer.store.tables import Store

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from locatlas.indexer.faiss.sidecar import SIDECAR_VERSION, Sidecar, blake2b, id_lines, rows_digest
+from locatlas.indexer.indices.sidecar import SIDECAR_VERSION, Sidecar, blake2b, id_lines, rows_digest
 
 VALUES: dict[str, Any] = {
     "sidecar_version": SIDECAR_VERSION,

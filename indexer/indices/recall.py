@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from locatlas.indexer.faiss.kinds import Kind, find_candidates, ladder, unit_vectors
+from locatlas.indexer.indices.candidates import find_candidates
+from locatlas.indexer.indices.kinds import Kind, ladder
+from locatlas.indexer.indices.unit import unit_vectors
 
 __all__ = ["RECALL_WANTED", "Truth", "measure_recall", "truth_of", "tuned"]
 

@@ -1,56 +1,19 @@
-"""Kinds of index: choice, tiny sizes, and searches among few allowed rows."""
-
-from itertools import pairwise
+"""FAISS: tiny sizes, and searches among few allowed rows."""
 
 import faiss
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from locatlas.indexer.faiss.kinds import (
-    AUTO_EXACT_BELOW,
-    Kind,
-    choose_kind,
-    find_candidates,
-    ladder,
-    new_index,
-    train_and_add,
-    unit_vectors,
-)
+from locatlas.indexer.indices.candidates import find_candidates
+from locatlas.indexer.indices.faiss_index import new_index, train_and_add
+from locatlas.indexer.indices.kinds import Kind
+from locatlas.indexer.indices.unit import unit_vectors
+from tests.indexer.indices.made import FAISS_KINDS, clustered
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-KINDS: tuple[Kind, ...] = ("flat", "pqfs", "ivf", "hnsw", "ivfpq")
 
-
-def clustered(n: int, d: int, seed: int = 0) -> NDArray[np.float32]:
-    """Unit vectors around a few centres, as embeddings are."""
-    rng = np.random.default_rng(seed)
-    centres = rng.standard_normal((20, d))
-    return unit_vectors((centres[rng.integers(0, 20, n)] + 0.5 * rng.standard_normal((n, d))).astype(np.float32))
-
-
-def test_small_tables_need_no_index_and_large_ones_are_compressed() -> None:
-    assert choose_kind(AUTO_EXACT_BELOW - 1, 384, None) is None
-    assert choose_kind(AUTO_EXACT_BELOW, 384, None) == "ivfpq"
-    assert choose_kind(AUTO_EXACT_BELOW, 509, None) == "ivf", "a prime: one code of four bits for the whole vector"
-
-
-def test_vectors_of_more_than_half_of_the_memory_are_searched_from_disk() -> None:
-    n, memory = 1_000_000, 4 * 1_000_000 * 384 * 2
-    assert choose_kind(n, 384, memory) == "ivfpq", "exactly half"
-    assert choose_kind(n, 384, memory - 1) == "lance-ivfrq"
-    assert choose_kind(n, 384, None) == "ivfpq", "where the memory is not known"
-    assert choose_kind(n, 380, memory // 2) == "ivfpq", "codes of one bit a number fill whole bytes"
-    assert choose_kind(AUTO_EXACT_BELOW - 1, 384, 1) is None
-
-
-def test_unit_vectors_have_length_one_and_zero_stays_zero() -> None:
-    made = unit_vectors(np.array([[3, 4], [0, 0], [1e-30, 0]], np.float32))
-    np.testing.assert_allclose(made, [[0.6, 0.8], [0, 0], [1, 0]], rtol=1e-6)
-
-
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FAISS_KINDS)
 @pytest.mark.parametrize("n", [1, 2, 3, 17, 40])
 @pytest.mark.parametrize("d", [1, 3, 8])
 def test_tiny_tables_can_be_indexed_and_every_row_is_found(kind: Kind, n: int, d: int) -> None:
@@ -64,7 +27,7 @@ def test_tiny_tables_can_be_indexed_and_every_row_is_found(kind: Kind, n: int, d
         assert all(set(range(n)) <= set(row.tolist()) for row in found)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FAISS_KINDS)
 @pytest.mark.parametrize("share", [0.5, 0.05])
 def test_only_allowed_rows_are_found_and_few_of_them_cost_little_recall(kind: Kind, share: float) -> None:
     unit = clustered(2000, 16)
@@ -118,13 +81,3 @@ def test_codes_as_they_were_made_before_are_searched_as_before(bits: int) -> Non
     assert allowed[found[found >= 0]].all()
     best = np.argsort(-np.where(allowed, unit[0] @ unit.T, -2))[:10]
     assert len(set(best.tolist()) & set(found[0].tolist())) >= 9
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_ladder_leads_from_quick_to_thorough_and_never_looks_at_more_lists_than_there_are(kind: Kind) -> None:
-    _, params = new_index(kind, 10_000, 16)
-    steps = list(ladder(kind, params))
-    assert steps[0] == params
-    assert all(one.keys() == params.keys() for one in steps)
-    assert all(a[name] <= b[name] for a, b in pairwise(steps) for name in params)
-    assert all(one.get("n_probe", 0) <= one.get("n_list", 0) for one in steps)

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from locatlas.indexer.faiss.kinds import Kind, find_candidates, new_index, train_and_add, unit_vectors
-from locatlas.indexer.faiss.recall import RECALL_WANTED, measure_recall, truth_of, tuned
-from tests.indexer.faiss.test_kinds import KINDS, clustered
+from locatlas.indexer.indices.candidates import find_candidates
+from locatlas.indexer.indices.faiss_index import new_index, train_and_add
+from locatlas.indexer.indices.kinds import Kind
+from locatlas.indexer.indices.recall import RECALL_WANTED, measure_recall, truth_of, tuned
+from locatlas.indexer.indices.unit import unit_vectors
+from tests.indexer.indices.made import FAISS_KINDS, clustered
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -32,7 +35,7 @@ def by_hand(
     return float(np.mean(shares))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FAISS_KINDS)
 @pytest.mark.parametrize("grouped", [False, True])
 def test_recall_is_that_of_a_count_by_hand(kind: Kind, grouped: bool) -> None:
     unit = clustered(600, 16)

@@ -59,9 +59,10 @@ def embed(
         commit_rows: Images a commit.
         busy: Share of the time to work, in (0, 1]: after each batch the rest is left to others.
         switch: Make the encoder current once it is complete, unless more than 1 % of the images that answer lack a
-            vector by it (`switching.switch_to`). Otherwise one that is new is superseded from its first
+            vector by it (`switching.switch_to`). Otherwise one that is new stands beside the current one from its first
             vector on, so that no `reembed` takes it for one to be current once a kill left it incomplete, and
-            `maintain --drop-superseded` frees its space; one that is known keeps its state.
+            `maintain --drop-superseded` leaves it; so does one that was superseded and whose vectors were deleted.
+            Any other that is known keeps its state.
         profile: Tell in the summary where the seconds went.
         running: How the encoder's network is run; the vectors are those of the same encoder.
         engine: Embeds elsewhere (`locatlas.indexer.cluster`); None for here.
@@ -75,8 +76,8 @@ def embed(
     def work(job: Job) -> None:
         for level in levels:
             if (encoder := _asked_for(job.store, level, request, adding=True)) is not None:
-                if not switch and not job.knows(encoder):
-                    encoder = replace(encoder, state="superseded")
+                if not switch:
+                    encoder = _beside_the_current(job, encoder)
                 follow(job, encoder, searched_too=True, switch=switch)
         if not job.summary.encoders:
             message = f"{atlas}: holds no images at level {' or '.join(levels)} that could be embedded"
@@ -93,6 +94,19 @@ def embed(
         running=running,
         engine=engine,
     )
+
+
+def _beside_the_current(job: Job, encoder: StoredEncoder) -> StoredEncoder:
+    """An encoder whose vectors are to be made without a switch to it, in the state that says so."""
+    if not job.knows(encoder):
+        return replace(encoder, state="beside")
+    if encoder.state != "superseded" or job.store.has(encoder.table):
+        return encoder
+    encoder = replace(encoder, state="beside")
+    with job.writing():
+        job.run.touched()
+        encoders.put(job.store, encoder)
+    return encoder
 
 
 @writes("reembed")

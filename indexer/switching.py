@@ -83,7 +83,7 @@ def switch_to(job: Job, encoder: StoredEncoder, *, whatever_lacks: bool = False)
             )
             if encoder.state == "building":
                 job.run.touched()
-                encoder = replace(encoder, state="superseded")
+                encoder = replace(encoder, state="beside")
                 encoders.put(job.store, encoder)
             job.summary.encoders[level] = encoder
             return

@@ -96,7 +96,7 @@ def import_embeddings(
         if encoder.state == "building":
             # beside images that were embedded here it stands ready by name; alone it is what queries use
             others = any(e.state == "current" for e in known)
-            encoder = StoredEncoder(level, spec, "superseded" if others else "current")
+            encoder = StoredEncoder(level, spec, "beside" if others else "current")
             run.touched()
             encoders.put(store, encoder)
         tidy(store, (encoder.table, image_table(level)), run)

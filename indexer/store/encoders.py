@@ -26,7 +26,8 @@ __all__ = [
 IMPORTED = "imported"
 """Architecture of the encoders of imported vectors."""
 
-State = Literal["building", "current", "superseded"]
+State = Literal["building", "current", "superseded", "beside"]
+"""Superseded is what was current once; beside the current stands what never was and is not about to be."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ def train_encoder(
         rows_of: Which images of a level may be taken.
         name: Of the new encoder; None for `<encoder>-<objective>-<n>`.
         follow: Re-embed the level with the new encoder; else it is left in
-        state: as one that is being built, which `reembed` completes, or as superseded: beside what stays current.
+        state: as one that is being built, which `reembed` completes, or as one beside what stays current.
         folder: Of the run; None for $LOCATLAS_HOME/runs/<name>.
         device: `auto`, or torch's name of one.
         workers: Threads that prepare images.

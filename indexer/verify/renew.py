@@ -46,8 +46,8 @@ def _renewed(store: Store, encoder: StoredEncoder, loss: losses.Loss, progress: 
             f"locatlas reembed --atlas {shlex.quote(str(atlas))} --encoder {encoder.fingerprint[:12]} --level {level}"
         )
         return (
-            f"{encoder.table}: of an encoder that is {encoder.state} and need not have had every vector; `{again}` "
-            "makes all of them, and makes it current"
+            f"{encoder.table}: of an encoder in the state {encoder.state}, which need not have had every vector; "
+            f"`{again}` makes all of them, and makes it current"
         )
     if level == "fov" and not known and _searched(store, loss):
         # those that were only searched for cells have none, and look like those that lost theirs

@@ -37,7 +37,8 @@ def status_command(atlas: Path, *, as_json: bool) -> None:
     _print_images(document)
     _print_cells(document["cells"])
     _print_encoders(document["encoders"], imported)
-    for line in (*look_ups(document), *_maps(document), *_pack(document["pack"]), *_roots(document)):
+    answers = (*look_ups(document), *_beside(document["encoders"]))
+    for line in (*answers, *_maps(document), *_pack(document["pack"]), *_roots(document)):
         click.echo(line)
     _print_runs(document["runs"])
     if to_do := [*_renewing(document), *_to_do(document, imported)]:
@@ -148,6 +149,14 @@ def look_ups(document: dict[str, Any], level: str | None = None) -> Iterator[str
         )
 
 
+def _beside(encoders: list[dict[str, Any]]) -> Iterator[str]:
+    """What is there besides the vectors that answer by themselves, on purpose."""
+    from locatlas.indexer.files.planes import plural
+
+    if n := sum(e["embedded"] > 0 for e in encoders if e["state"] == "beside"):
+        yield f"beside the current: vectors of {plural(n, 'encoder')}, which --encoder FINGERPRINT asks"
+
+
 def _maps(document: dict[str, Any]) -> Iterator[str]:
     for found in document["maps"]:
         behind = "" if found["current"] else ", not the current encoder"
@@ -232,7 +241,7 @@ def _to_embed(document: dict[str, Any], imported: Container[str], command: Calla
     if any(document["datasets"].values()) and not document["encoders"]:
         yield f"no vectors yet: {command('embed')}"
     for e in document["encoders"]:
-        if e["state"] == "superseded" or e["fingerprint"] in imported:
+        if e["state"] in ("superseded", "beside") or e["fingerprint"] in imported:
             continue
         whose = f"at level {e['level']} by {e['name']}"
         lacking = max(0, e["images"] - e["embedded"])

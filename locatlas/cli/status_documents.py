@@ -22,7 +22,7 @@ class EncoderState(EncoderName):
     """An encoder of an atlas and how much of its level it covers."""
 
     level: str
-    state: str = Field(pattern="^(building|current|superseded)$")
+    state: str = Field(pattern="^(building|current|superseded|beside)$")
     dim: int
     residual: str = Field(pattern="^(fp32|bf16)$", description="what runs between blocks of its network is rounded to")
     storage: str = Field(pattern="^float(32|16)$", description="numbers that its vectors are stored in")

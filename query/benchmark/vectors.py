@@ -85,7 +85,7 @@ def ensure_finetuned(
         encoder=parent,
     )
     path = store.folder.path
-    done = finetune(atlas=path, request=request, follow=False, state="superseded", progress=progress, tell=tell)
+    done = finetune(atlas=path, request=request, follow=False, state="beside", progress=progress, tell=tell)
     assert done is not None
     embed(
         atlas=path,

@@ -150,7 +150,7 @@ class Model:
             self.rows["fovs", i] = ("imported", i.rpartition("/")[2].upper(), ())
             self.tables.setdefault(("fov", fingerprint), {})[i] = vector
         self.rows["imported", fingerprint] = True
-        self.states.setdefault(("fov", fingerprint), "superseded")
+        self.states.setdefault(("fov", fingerprint), "beside")
 
     def switch(self, level: str, fingerprint: str, dim: int) -> None:
         """After `embed` or `reembed` with an encoder."""

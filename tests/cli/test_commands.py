@@ -217,8 +217,11 @@ def test_a_switch_is_told_with_the_command_that_goes_back_and_can_be_left_out(ma
 
     embed = ("embed", "--atlas", atlas, "--encoder", "locatlas_pico.untrained")
     aside = run(*embed, "--no-switch")
-    assert states() == {"locatlas_pico.synthetic": "current", "locatlas_pico.untrained": "superseded"}
+    assert states() == {"locatlas_pico.synthetic": "current", "locatlas_pico.untrained": "beside"}
     assert "is current now" not in aside.stderr
+    told = run("status", "--atlas", atlas).output
+    assert "beside the current: vectors of 1 encoder, which --encoder FINGERPRINT asks" in told.splitlines()
+    assert "superseded" not in told
     told = run(*embed)
     assert states() == {"locatlas_pico.synthetic": "superseded", "locatlas_pico.untrained": "current"}
     line = " ".join(told.stderr.split())

@@ -37,4 +37,4 @@ def test_vectors_beside_the_current_ones_are_said_to_be_asked_by_name(file: Path
         "look-ups at level fov use another encoder; --encoder second asks these vectors"
     )
     told = document("import-embeddings", file, "--atlas", file.parent / "atlas", "--name", "second")
-    assert told["encoder"]["state"] == "superseded"
+    assert told["encoder"]["state"] == "beside"

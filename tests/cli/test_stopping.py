@@ -168,7 +168,7 @@ def test_a_second_encoder_that_is_stopped_goes_on_and_leaves_the_first_in_use(
     def prepare(atlas: Path) -> None:
         shutil.copytree(made["indexed"], atlas)
         if name == "reembed":
-            # begun and superseded, so that it is known to the atlas by its fingerprint
+            # begun beside the current one, so that it is known to the atlas by its fingerprint
             embed(atlas=atlas, request=EncoderRequest(mapping="random", seed=3), switch=False)
             store = Store.open(atlas)
             [table] = [t for t in store.tables() if t == embedding_table_name("fov", other(store))]

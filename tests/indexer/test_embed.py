@@ -125,7 +125,7 @@ def test_an_image_that_cannot_be_read_any_more_is_quarantined_and_holds_the_swit
     (source / name_of(1)).unlink()
     summary = embed(atlas=atlas, request=OTHER)
     assert (summary.embedded, [r.source for r in summary.quarantined]) == (4, [name_of(0), name_of(1)])
-    assert states(store) == {"natural": "current", "random": "superseded"}
+    assert states(store) == {"natural": "current", "random": "beside"}
     new = next(e for e in encoders.stored_encoders(store) if e.spec.mapping == "random").fingerprint[:12]
     assert "2 of 6 images that have a vector by locatlas_pico" in caplog.text
     assert f"--level fov --encoder {new}` switches in spite of it" in caplog.text

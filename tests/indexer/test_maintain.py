@@ -69,6 +69,27 @@ def test_nothing_is_deleted_that_was_not_asked_for(atlas: Path, store: Store, ol
     assert versions(store) == before
 
 
+def test_vectors_that_were_made_to_stand_beside_the_current_ones_are_none_of_the_superseded(
+    atlas: Path, store: Store, old: StoredEncoder
+) -> None:
+    def states() -> dict[int | None, str]:
+        return {e.spec.mapping_seed: e.state for e in encoders.stored_encoders(store)}
+
+    embed(atlas=atlas, request=EncoderRequest(mapping="random", seed=4), switch=False)
+    assert states() == {None: "superseded", 3: "current", 4: "beside"}
+    assert [v.fingerprint for v in maintain(atlas=atlas, drop_superseded=True).dropped] == [old.fingerprint]
+    # what was current once is made again, this time on purpose
+    assert embed(atlas=atlas, request=EncoderRequest(mapping="natural"), switch=False).embedded == 6
+    assert states() == {None: "beside", 3: "current", 4: "beside"}
+    before = versions(store)
+    summary = maintain(atlas=atlas, drop_superseded=True)
+    assert (summary.dropped, summary.kept, versions(store)) == ([], [], before)
+    embed(atlas=atlas, request=EncoderRequest(mapping="natural"), switch=False)
+    assert versions(store) == before
+    embed(atlas=atlas, request=EncoderRequest(mapping="natural"))
+    assert states() == {None: "current", 3: "superseded", 4: "beside"}
+
+
 def test_a_second_run_does_nothing(atlas: Path, store: Store, old: StoredEncoder) -> None:
     maintain(atlas=atlas, drop_superseded=True)
     before = versions(store)

@@ -164,7 +164,7 @@ export function encoderTitle(status, one) {
 /** A choice among them; of a copy, which has the answers of one, its name. */
 export function encoderChoice(status, level, value, onchange, label = "encoder") {
   if (site) return h("span", { class: "choice" }, h("span", { text: label }), current(status, level)?.name ?? "none");
-  const names = encodersOf(status, level).map((e) => [e.fingerprint, `${encoderTitle(status, e)}${e.state === "current" ? "" : " (earlier)"}`]);
+  const names = encodersOf(status, level).map((e) => [e.fingerprint, `${encoderTitle(status, e)}${{ superseded: " (earlier)", beside: " (beside)" }[e.state] ?? ""}`]);
   return choice(label, names, value ?? current(status, level)?.fingerprint, onchange);
 }
 

@@ -113,7 +113,7 @@ def test_vectors_of_images_join_them_and_leave_their_metadata_and_encoder(
     before = contents(store)
     file = write(tmp_path / "v.parquet", [id_of(1), "FID00000002", "new"], protein=["WRONG", "WRONG", "NEW"])
     done = do(file, atlas, dataset="opencell")
-    assert (done["imported"], done["encoder"]["state"]) == (3, "superseded")
+    assert (done["imported"], done["encoder"]["state"]) == (3, "beside")
     rows = held(atlas)
     assert [rows[id_of(n)]["protein"] for n in (1, 2)] == ["GENE1", "GENE2"]
     assert contents(store)["fovs"][:6] == before["fovs"]
@@ -146,7 +146,7 @@ def test_equal_vectors_under_two_names_are_two_encoders(tmp_path: Path) -> None:
     file = write(tmp_path / "v.parquet", ["a", "b"])
     one, two = do(file, tmp_path / "atlas"), do(file, tmp_path / "atlas", name="again")
     assert one["encoder"]["fingerprint"] != two["encoder"]["fingerprint"]
-    assert (two["imported"], two["encoder"]["state"]) == (2, "superseded")
+    assert (two["imported"], two["encoder"]["state"]) == (2, "beside")
 
 
 def test_levels_are_kept_apart(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_plans_are_embedded_beside_the_current_encoder_and_measured_once(atlas: 
     result = benchmark(atlas=atlas, grid=grid(), n_bootstrap=20)
     assert (len(result.cells), result.n_measured) == (8, 8)  # natural, two random ones, replicate; at two k
     assert encoders.current(Store.open(atlas), "fov") == before
-    assert states(atlas) == ["current", *["superseded"] * 4]
+    assert states(atlas) == [*["beside"] * 4, "current"]
     again = benchmark(atlas=atlas, grid=grid(), n_bootstrap=20)
     assert (len(again.cells), again.n_measured) == (8, 0)
     assert again.to_dict()["cells"] == result.to_dict()["cells"]
@@ -151,7 +151,7 @@ def test_fine_tuned_encoders_are_measured_without_frozen_ones_and_stay_beside(at
     )  # fmt: skip
     result = benchmark(atlas=atlas, grid=tuned, n_bootstrap=0)
     assert [one.cell.objective for one in result.cells] == ["supervised"]
-    assert states(atlas) == ["current", "superseded", "superseded"]  # the one it began from, and what came of it
+    assert states(atlas) == ["beside", "beside", "current"]  # the one it began from, and what came of it
 
 
 def test_a_name_that_a_training_does_not_know_is_one_line(atlas: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +173,7 @@ def test_a_killed_run_leaves_nothing_that_reembed_would_make_current(atlas: Path
 
     with pytest.raises(KeyboardInterrupt):
         benchmark(atlas=atlas, grid=grid(), n_bootstrap=0, progress=killed)
-    assert states(atlas) == ["current", "superseded"]
+    assert states(atlas) == ["beside", "current"]
     reembed(atlas=atlas)
     assert encoders.current(Store.open(atlas), "fov") == before
 

@@ -5,7 +5,7 @@ changed since is left out and listed again, until nothing is missing; then the e
 lock, so that no image comes between.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from locatlas.indexer.summary import IndexSummary
 from locatlas.indexer.switching import complete
 from locatlas.models.running import USUAL, Running
 
-__all__ = ["check_scale", "embed", "embed_stored", "reembed"]
+__all__ = ["check_scale", "embed", "embed_stored", "reembed", "stored_channels"]
 
 
 @writes("embed")
@@ -69,11 +69,14 @@ def embed(
 
     Raises:
         InputError: If the atlas holds no images, their folder is not there, or the encoder in use was imported.
+        UnknownNameError: If no image of a level has a stain that is asked for.
         AtlasLockedError: If the atlas is being re-embedded.
     """
     levels = tuple(levels)
 
     def work(job: Job) -> None:
+        for level in levels if request.stains else ():
+            encoder_choice.require_stains(request.stains, stored_channels(job.store, level), f"image at level {level}")
         for level in levels:
             if (encoder := _asked_for(job.store, level, request, adding=True)) is not None:
                 if not switch:
@@ -247,6 +250,12 @@ def _named(store: Store, level: str, name: str) -> StoredEncoder:
         message = f"encoder {found.spec.name} was imported, so no image can be embedded with it; name another"
         raise InputError(message)
     return found
+
+
+def stored_channels(store: Store, level: str) -> Iterator[list[str]]:
+    """Channels of each image of a level that can be read."""
+    rows = store.read(image_table(level), ["sources", "channels"])
+    return (row["channels"] for row in rows_of(rows) if row["sources"])
 
 
 def _asked_for(store: Store, level: str, request: EncoderRequest, *, adding: bool) -> StoredEncoder | None:

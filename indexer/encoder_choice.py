@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
-from locatlas.errors import EncoderMismatchError, InputError
+from locatlas.errors import EncoderMismatchError, InputError, UnknownNameError
 from locatlas.indexer.store.encoders import StoredEncoder, current, shown, stored_encoders
 from locatlas.indexer.store.tables import Store
 from locatlas.models import registry
@@ -15,7 +15,7 @@ from locatlas.models.spec import EncoderSpec, Mapping, Passes, Precision, Storag
 
 _log = logging.getLogger(__name__)
 
-__all__ = ["DEFAULT_ENCODER", "EncoderRequest", "choose", "settle", "usual_channels"]
+__all__ = ["DEFAULT_ENCODER", "EncoderRequest", "choose", "require_stains", "settle", "usual_channels"]
 
 DEFAULT_ENCODER = "locatlas_pico.synthetic"
 
@@ -24,6 +24,23 @@ def usual_channels(channels: Iterable[Sequence[str]]) -> tuple[str, ...]:
     """The channels that most images have, which decide the passes of a new encoder; () where there are no images."""
     counts = Counter(tuple(names) for names in channels)
     return counts.most_common(1)[0][0] if counts else ()
+
+
+def require_stains(stains: Iterable[str], channels: Iterable[Sequence[str]], whose: str) -> None:
+    """Refuse stains that no image has, by which every image would lack a channel.
+
+    Args:
+        stains: That were asked for.
+        channels: Of each image; without images nothing is refused.
+        whose: Which images these are, e.g. "image at level fov".
+
+    Raises:
+        UnknownNameError: If no image has one of them.
+    """
+    known = {name for names in channels for name in names}
+    for stain in stains:
+        if known and stain not in known:
+            raise UnknownNameError("stain", stain, known, hint=f"no {whose} has it")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from locatlas.indexer.cells.plan import CellPlan, CellRequest, plan_cells
 from locatlas.indexer.cells.segmenters import get_segmenter
 from locatlas.indexer.cells.stage import find_cells
 from locatlas.indexer.datasets.scan import roots_to_declare
-from locatlas.indexer.embed import check_scale, embed_stored
+from locatlas.indexer.embed import check_scale, embed_stored, stored_channels
 from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.engines import Engine, require_local
 from locatlas.indexer.gone import look_for_gone
@@ -97,6 +98,7 @@ def index(
     Raises:
         InputError: If the source, the data set or the name cannot be used at all, or cells were found by another
             segmenter before.
+        UnknownNameError: If no image has a stain that is asked for.
         EncoderMismatchError: If another encoder than the atlas' own is asked for.
         AtlasLockedError: If another process writes.
     """
@@ -132,6 +134,8 @@ def index(
         )
         raise InputError(message)
     finding = _finding(segmenter, segmenter_options, masks, cells, replace_cells=resegment)
+    if request.stains and records:
+        _check_stains(request.stains, records, atlas)
     if records and not (atlas / "atlas.json").exists():
         # an encoder that cannot be had, or that cannot cut these fields, must not leave an empty atlas behind
         available = encoder_choice.usual_channels(r.channels for r in records)
@@ -198,6 +202,15 @@ def _has_cut_cells(atlas: Path, dataset: str) -> bool:
     rows = Store.open(atlas).read("fovs", ["id", "dataset", "segmenter"])
     pairs = zip(rows["dataset"].to_pylist(), rows["segmenter"].to_pylist(), strict=True)
     return any(name == dataset and found_by is not None for name, found_by in pairs)
+
+
+def _check_stains(stains: Iterable[str], records: Iterable[ImageRecord], atlas: Path) -> None:
+    """Refuse stains that no image has, neither what is brought in nor what the atlas holds."""
+    stored: Iterable[Sequence[str]] = ()
+    if (atlas / "atlas.json").exists():
+        store = Store.open(atlas)
+        stored = chain.from_iterable(stored_channels(store, level) for level in ("fov", "cell"))
+    encoder_choice.require_stains(stains, chain((record.channels for record in records), stored), "image")
 
 
 def _declared(atlas: Path) -> list[Path]:

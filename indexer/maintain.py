@@ -1,7 +1,7 @@
-"""Keep an atlas tidy: merge fragments, remove what kills left, old versions and superseded vectors. I/O."""
+"""Keep an atlas tidy: merge fragments, remove what kills left, old versions and vectors that nobody wants. I/O."""
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,14 +21,15 @@ from locatlas.indexer.store.maps import drop_maps, maps_of
 from locatlas.indexer.store.tables import Store
 from locatlas.indexer.store.tidy import old_versions, remove_versions
 from locatlas.indexer.store.tidy_limits import DROPPED
+from locatlas.indexer.unwanted import forget_encoder, named_encoders
 from locatlas.interrupts import unbroken
 
-__all__ = ["MaintainSummary", "SupersededVectors", "drop_vectors", "maintain"]
+__all__ = ["MaintainSummary", "UnusedVectors", "drop_vectors", "maintain"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SupersededVectors:
-    """The vectors of an encoder that is not in use any more.
+class UnusedVectors:
+    """The vectors of an encoder that is not current.
 
     Attributes:
         level: "fov" or "cell".
@@ -37,6 +38,7 @@ class SupersededVectors:
         vectors: How many.
         bytes: On disk, with their FAISS index.
         imported: Whether they were made elsewhere, so that no image could give them back.
+        state: "superseded", "beside" or "building".
     """
 
     level: str
@@ -45,6 +47,7 @@ class SupersededVectors:
     vectors: int
     bytes: int
     imported: bool
+    state: str
 
 
 @dataclass(slots=True)
@@ -59,16 +62,20 @@ class MaintainSummary:
         roots: Folders of images that were declared anew, by name.
         old_versions: Versions of tables that were removed, superseded for a while (`tidy_limits.SUPERSEDED_FOR_S`).
         dropped_maps: Maps that were deleted, of encoders whose vectors are.
+        forgotten: Encoders that were deleted with their vectors, "<level>/<fingerprint>": named, and never current.
+        released: Sources that are in quarantine no more, with such an encoder.
         given_up: States from before an upgrade, as folders below the atlas, that needed one of these and were deleted.
     """
 
-    dropped: list[SupersededVectors] = field(default_factory=list)
-    kept: list[SupersededVectors] = field(default_factory=list)
+    dropped: list[UnusedVectors] = field(default_factory=list)
+    kept: list[UnusedVectors] = field(default_factory=list)
     freed_bytes: int = 0
     compacted: list[str] = field(default_factory=list)
     roots: dict[str, str] = field(default_factory=dict)
     old_versions: int = 0
     dropped_maps: list[str] = field(default_factory=list)
+    released: int = 0
+    forgotten: list[str] = field(default_factory=list)
     given_up: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
@@ -78,53 +85,54 @@ class MaintainSummary:
 
 @writes("maintain", cleaning=True)
 def maintain(
-    *, atlas: str | Path, drop_superseded: bool = False, roots: Mapping[str, Path] | None = None
+    *,
+    atlas: str | Path,
+    drop_superseded: bool = False,
+    drop_encoders: Sequence[str] = (),
+    roots: Mapping[str, Path] | None = None,
 ) -> MaintainSummary:
-    """Merge small fragments, remove old versions and what killed runs left; on request, delete superseded vectors.
+    """Merge small fragments, remove old versions and what killed runs left; on request, delete vectors of encoders.
 
     A version of a table is old when it has been superseded for ten minutes: whoever reads it has so long to end.
 
     What was kept before an upgrade of the atlas (`before-upgrade/`) is deleted with the first version that it needs.
 
-    The encoders themselves stay in the atlas, with their parents and what they were trained on. Vectors that were
-    imported are kept: no image could give them back. A query that began with an encoder just before its vectors were
-    deleted may fail.
+    Encoders that were current once stay in the atlas, with their parents and what they were trained on. Vectors that
+    were imported are kept: no image could give them back. A query that began with an encoder just before its vectors
+    were deleted may fail.
 
     Args:
         atlas: Atlas folder.
         drop_superseded: Delete vectors and indices of encoders that were superseded.
+        drop_encoders: Delete those of these encoders, too, by name or fingerprint (at least six digits); one that never
+            was current is forgotten, with what is in quarantine because of it. The current one is refused.
         roots: Where the images of declared roots lie now, by name of root.
 
     Raises:
         InputError: If there is no atlas, it cannot be written, or a folder holds none of the images of its root.
-        UnknownNameError: If no root has such a name.
+        UnknownNameError: If no root or encoder has such a name.
         AtlasLockedError: If another process writes, or the atlas is being re-embedded and vectors are to be deleted:
             a re-embedding may be about to use them again.
     """
     store = Store.open(Path(atlas))
-    command = "maintain --drop-superseded" if drop_superseded else "maintain"
+    drops = drop_superseded or bool(drop_encoders)
+    command = f"maintain {'--drop-superseded' if drop_superseded else '--drop-encoder'}" if drops else "maintain"
     with ExitStack() as held:
-        if drop_superseded:
+        if drops:
             held.enter_context(store.folder.reembedding(command))
         held.enter_context(store.folder.writer(command))
         run = held.enter_context(Run.record(store, "maintain"))
+        unwanted = named_encoders(store, drop_encoders)
         summary = MaintainSummary(roots=declare_roots(store, roots or {}))
+        known = stored_encoders(store)
+        superseded = [e for e in known if e.state == "superseded"]
         if drop_superseded:
-            # before the vectors: a run that is stopped between the two still finds these
-            summary.dropped_maps = _drop_maps(store, run)
-        for encoder in stored_encoders(store):
-            if encoder.state != "superseded" or not store.has(encoder.table):
-                continue
-            vectors = _described(store, encoder)
-            if drop_superseded and not encoder.is_imported:
-                run.touched()
-                summary.given_up += _give_up(store, encoder.table, None)
-                drop_vectors(store, encoder)
-                run.counts["dropped vectors"] += vectors.vectors
-                summary.freed_bytes += vectors.bytes
-                summary.dropped.append(vectors)
-            else:
-                summary.kept.append(vectors)
+            unwanted += [e for e in superseded if not e.is_imported and e not in unwanted]
+        # before the vectors: a run that is stopped between the two still finds these
+        summary.dropped_maps = _drop_maps(store, unwanted, run)
+        for encoder in unwanted:
+            _drop(store, encoder, summary, run, forgotten=encoder.state != "superseded")
+        summary.kept += [_described(store, e) for e in superseded if e not in unwanted and store.has(e.table)]
         summary.freed_bytes += _remove_remains(store)
         if store.folder.decoded.is_dir():
             # who packs removes what is stale as well
@@ -142,13 +150,29 @@ def maintain(
         return summary
 
 
-def _drop_maps(store: Store, run: Run) -> list[str]:
-    superseded = {(e.level, e.fingerprint) for e in stored_encoders(store) if e.state == "superseded"}
-    imported = {(e.level, e.fingerprint) for e in stored_encoders(store) if e.is_imported}
-    if not maps_of(store, superseded - imported):
+def _drop(store: Store, encoder: StoredEncoder, summary: MaintainSummary, run: Run, *, forgotten: bool) -> None:
+    if store.has(encoder.table):
+        vectors = _described(store, encoder)
+        run.touched()
+        summary.given_up += _give_up(store, encoder.table, None)
+        drop_vectors(store, encoder)
+        run.counts["dropped vectors"] += vectors.vectors
+        summary.freed_bytes += vectors.bytes
+        summary.dropped.append(vectors)
+    if forgotten:
+        # last: a run that is stopped before finds it by its name
+        run.touched()
+        summary.released += forget_encoder(store, encoder)
+        run.counts["forgotten encoders"] += 1
+        summary.forgotten.append(f"{encoder.level}/{encoder.fingerprint}")
+
+
+def _drop_maps(store: Store, unwanted: Collection[StoredEncoder], run: Run) -> list[str]:
+    of = {(e.level, e.fingerprint) for e in unwanted}
+    if not maps_of(store, of):
         return []
     run.touched()
-    dropped = drop_maps(store, superseded - imported)
+    dropped = drop_maps(store, of)
     run.counts["dropped maps"] += len(dropped)
     return dropped
 
@@ -161,14 +185,15 @@ def _give_up(store: Store, table: str, versions: list[int] | None) -> list[str]:
         raise StoreDamagedError(message) from error
 
 
-def _described(store: Store, encoder: StoredEncoder) -> SupersededVectors:
-    return SupersededVectors(
+def _described(store: Store, encoder: StoredEncoder) -> UnusedVectors:
+    return UnusedVectors(
         level=encoder.level,
         name=encoder.spec.name,
         fingerprint=encoder.fingerprint,
         vectors=store.count(encoder.table),
         bytes=sum(_size(path) for path in [_folder(store, encoder.table), *_index_files(store, encoder.table)]),
         imported=encoder.is_imported,
+        state=encoder.state,
     )
 
 

@@ -61,7 +61,7 @@ def switch_to(job: Job, encoder: StoredEncoder, *, whatever_lacks: bool = False)
     """Make an encoder current, in one commit; images that stop answering with that are told.
 
     Where too many would (`lacks_too_many`), the one before stays current, and the other is left beside it,
-    superseded.
+    in the state that says so.
 
     Args:
         job: The run.

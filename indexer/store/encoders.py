@@ -17,6 +17,7 @@ __all__ = [
     "StoredEncoder",
     "current",
     "find",
+    "forget",
     "put",
     "shown",
     "stored_encoders",
@@ -119,9 +120,13 @@ def shown(spec: EncoderSpec) -> str:
     return f"{spec.name} ({_plan(spec)}, {spec.precision}{residual}{crop}{storage}, {spec.fingerprint[:12]})"
 
 
+def _id(encoder: StoredEncoder) -> str:
+    return f"{encoder.level}/{encoder.fingerprint}"
+
+
 def _row(encoder: StoredEncoder) -> dict[str, Any]:
     return {
-        "id": f"{encoder.level}/{encoder.fingerprint}",
+        "id": _id(encoder),
         "level": encoder.level,
         "fingerprint": encoder.fingerprint,
         "name": encoder.spec.name,
@@ -146,6 +151,11 @@ def put(store: Store, *encoders: StoredEncoder) -> None:
             raise EncoderMismatchError(message)
         put_known_trainings(store, encoder.spec)
     store.upsert("encoders", pa.Table.from_pylist([_row(e) for e in encoders], schema=ENCODERS))
+
+
+def forget(store: Store, encoder: StoredEncoder) -> None:
+    """Take an encoder out of the atlas, after its vectors; what it was trained on stays known."""
+    store.delete("encoders", [_id(encoder)])
 
 
 def switch_to(store: Store, encoder: StoredEncoder) -> None:

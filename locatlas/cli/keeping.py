@@ -10,7 +10,7 @@ from locatlas.cli.common import atlas_option, emit_json, json_option, shown, wri
 from locatlas.cli.running_options import LEVELS, faiss_option, levels_of, running, running_options
 
 if TYPE_CHECKING:
-    from locatlas.indexer.maintain import SupersededVectors
+    from locatlas.indexer.maintain import UnusedVectors
 
 busy_option = click.option(
     "--busy",
@@ -70,7 +70,15 @@ def _named_folders(ctx: click.Context, param: click.Parameter, value: tuple[str,
 @click.option(
     "--drop-superseded",
     is_flag=True,
-    help="Delete vectors and indices of encoders that were superseded; the encoders stay known, with their lineage.",
+    help="Delete vectors and indices of encoders that were current once; the encoders stay known, with their lineage.",
+)
+@click.option(
+    "--drop-encoder",
+    "drop_encoders",
+    multiple=True,
+    metavar="FINGERPRINT",
+    help="Delete vectors and index of this encoder, or give it up where it is being built; one that never was current "
+    "is forgotten, the current one is refused; repeatable.",
 )
 @click.option(
     "--root",
@@ -81,12 +89,15 @@ def _named_folders(ctx: click.Context, param: click.Parameter, value: tuple[str,
     help="Where the images of a root lie now, after they or the atlas were moved (`status` lists roots); repeatable.",
 )
 @json_option
-def maintain_command(atlas: Path, roots: dict[str, Path], *, drop_superseded: bool, as_json: bool) -> None:
+def maintain_command(
+    atlas: Path, drop_encoders: tuple[str, ...], roots: dict[str, Path], *, drop_superseded: bool, as_json: bool
+) -> None:
     """Merge small fragments of tables, remove their old versions and what killed runs left."""
+    from locatlas.indexer.files.planes import plural
     from locatlas.indexer.maintain import maintain
 
     with written(atlas, "maintain") as place:
-        summary = maintain(atlas=atlas, drop_superseded=drop_superseded, roots=roots)
+        summary = maintain(atlas=atlas, drop_superseded=drop_superseded, drop_encoders=drop_encoders, roots=roots)
     if as_json:
         emit_json({**summary.to_dict(), "objects": None if place.cleaned is None else place.cleaned.to_dict()})
         return
@@ -106,6 +117,11 @@ def maintain_command(atlas: Path, roots: dict[str, Path], *, drop_superseded: bo
         click.echo(f"root {name!r} of images is now {path}")
     for vectors in summary.dropped:
         click.echo(f"deleted: {_told(vectors)}")
+    for key in summary.forgotten:
+        level, _, fingerprint = key.partition("/")
+        click.echo(f"forgotten: encoder {fingerprint[:12]} at level {level}, which never was current")
+    if summary.released:
+        click.echo(f"in quarantine no more, as it was because of that encoder: {plural(summary.released, 'source')}")
     for name in summary.dropped_maps:
         click.echo(f"deleted: map {name}")
     for vectors in summary.kept:
@@ -113,7 +129,7 @@ def maintain_command(atlas: Path, roots: dict[str, Path], *, drop_superseded: bo
         click.echo(f"superseded and kept: {_told(vectors)}; {why}")
 
 
-def _told(vectors: "SupersededVectors") -> str:
+def _told(vectors: "UnusedVectors") -> str:
     return (
         f"{vectors.vectors} vectors of {vectors.name} ({vectors.fingerprint[:12]}) at level {vectors.level}, "
         f"{_megabytes(vectors.bytes)}"

@@ -7,8 +7,8 @@ from locatlas.query.documents.base import Document as _Document
 __all__ = ["MaintainDocument", "PackDocument", "VerifyDocument"]
 
 
-class SupersededVectorsState(_Document):
-    """Vectors of an encoder that is not in use any more."""
+class UnusedVectorsState(_Document):
+    """Vectors of an encoder that is not current."""
 
     level: str
     name: str
@@ -16,6 +16,7 @@ class SupersededVectorsState(_Document):
     vectors: int = Field(ge=0)
     bytes: int = Field(ge=0, description="on disk, with their FAISS index")
     imported: bool = Field(description="made elsewhere: no image could give them back, so they are kept")
+    state: str = Field(pattern="^(superseded|beside|building)$")
 
 
 class UnneededObjects(_Document):
@@ -30,13 +31,15 @@ class UnneededObjects(_Document):
 class MaintainDocument(_Document):
     """What `maintain` did."""
 
-    dropped: list[SupersededVectorsState]
-    kept: list[SupersededVectorsState]
+    dropped: list[UnusedVectorsState]
+    kept: list[UnusedVectorsState] = Field(description="of encoders that were superseded")
     freed_bytes: int = Field(ge=0)
     compacted: list[str] = Field(description="tables whose fragments were merged")
     roots: dict[str, str] = Field(description="folders of images that were declared anew, by name")
     old_versions: int = Field(ge=0, description="versions of tables that were removed, superseded for ten minutes")
     dropped_maps: list[str] = Field(description="ids of maps that were deleted, of encoders whose vectors are")
+    forgotten: list[str] = Field(description="encoders that were named and never were current, <level>/<fingerprint>")
+    released: int = Field(ge=0, description="sources in quarantine no more, with such an encoder")
     given_up: list[str] = Field(
         description="states from before an upgrade, as folders below the atlas, that needed one of these: deleted"
     )

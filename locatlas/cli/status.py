@@ -246,7 +246,10 @@ def _to_embed(document: dict[str, Any], imported: Container[str], command: Calla
         whose = f"at level {e['level']} by {e['name']}"
         lacking = max(0, e["images"] - e["embedded"])
         if lacking and e["state"] == "building":
-            yield f"{plural(lacking, 'image')} without a vector {whose}, which is being built: {command('reembed')}"
+            yield (
+                f"{plural(lacking, 'image')} without a vector {whose}, which is being built: {command('reembed')} "
+                f"(or, to give it up, {command('maintain')} --drop-encoder {e['fingerprint'][:12]})"
+            )
         elif lacking and (e["crop"] is None or e["crop"]["border"] != "drop"):  # else those at the border never get one
             # fields that were only searched for cells are among them, which `reembed` passes over
             yield f"{plural(lacking, 'image')} without a vector {whose}: {command('embed')} --level {e['level']}"

@@ -63,7 +63,8 @@ def test_what_is_to_do_comes_with_the_command(atlas: Path) -> None:
     assert ["fov", "d", "19", "18 of 19"] in table_rows(text)
     todo = text.partition("to do:\n")[2].splitlines()
     assert todo == [
-        f"- 19 images without a vector at level fov by own, which is being built: locatlas reembed --atlas {atlas}",
+        f"- 19 images without a vector at level fov by own, which is being built: locatlas reembed --atlas {atlas} "
+        f"(or, to give it up, locatlas maintain --atlas {atlas} --drop-encoder {spec.fingerprint[:12]})",
         "- 1 source of data set d could not be used, e.g. a.tif: it is no image (all with --json)",
     ]
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from locatlas.errors import EncoderMismatchError, InputError
+from locatlas.errors import EncoderMismatchError, InputError, UnknownNameError
 from locatlas.indexer.embed import embed, reembed
 from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.importing.run import import_embeddings
@@ -183,6 +183,16 @@ def test_images_indexed_beside_imported_vectors_get_their_own_encoder(
     }
     assert index(source, atlas=tmp_path / "atlas", dataset="opencell").skipped == 6
     assert embed(atlas=tmp_path / "atlas", request=EncoderRequest()).skipped == 6
+
+
+def test_a_stain_that_no_image_has_is_refused_before_anything_is_written(atlas: Path, store: Store) -> None:
+    before = versions(store)
+    said = r"^unknown stain 'nucleuss' \(no image at level fov has it\); known: nucleus, protein$"
+    for levels in (("fov",), ("cell", "fov")):
+        with pytest.raises(UnknownNameError, match=said):
+            embed(atlas=atlas, request=EncoderRequest(mapping="replicate", stains=("nucleuss",)), levels=levels)
+    assert versions(store) == before
+    assert states(store) == {"natural": "current"}
 
 
 def test_an_atlas_without_images_is_refused(empty: Store) -> None:

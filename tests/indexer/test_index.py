@@ -229,14 +229,24 @@ def test_a_mended_manifest_is_taken_up_though_the_file_is_the_same(tmp_path: Pat
 
 
 def test_what_one_encoder_cannot_take_another_may(tmp_path: Path, plain: None) -> None:
-    """All images lack the channel that the first encoder was asked to use; the second attempt asks for another."""
+    """All images lack the channels that the first encoder has slots for; the second attempt copies them into all."""
+    write_field(tmp_path / "images", 1)
+    manifest = write_manifest(tmp_path / "images", ["id,path,channels", f"a,{name_of(1)},golgi;actin"])
+    summary = again(manifest, tmp_path / "atlas", dataset="manifest")
+    assert (summary.embedded, len(summary.quarantined)) == (0, 1)
+    assert all("no channel of the image fits" in reason and "OC-FOV" in reason for reason in reasons(summary).values())
+    summary = again(manifest, tmp_path / "atlas", dataset="manifest", request=EncoderRequest(mapping="replicate"))
+    assert (summary.embedded, summary.quarantined) == (1, [])
+
+
+def test_a_stain_that_no_image_has_is_refused_before_there_is_an_atlas(tmp_path: Path, plain: None) -> None:
     write_collection(tmp_path / "source", range(2))
-    atlas = tmp_path / "atlas"
-    summary = again(tmp_path / "source", atlas, request=EncoderRequest(passes="separate", stains=("er",)))
-    assert (summary.embedded, len(summary.quarantined)) == (0, 2)
-    assert all("image lacks channel er" in reason and "OC-FOV" in reason for reason in reasons(summary).values())
-    summary = again(tmp_path / "source", atlas, request=EncoderRequest(passes="separate", stains=("protein",)))
-    assert (summary.embedded, summary.quarantined) == (2, [])
+    request = EncoderRequest(mapping="replicate", stains=("protein", "nucleuss"))
+    with pytest.raises(
+        UnknownNameError, match=r"unknown stain 'nucleuss' \(no image has it\); known: nucleus, protein$"
+    ):
+        again(tmp_path / "source", tmp_path / "atlas", request=request)
+    assert not (tmp_path / "atlas").exists()
 
 
 def test_a_folder_of_nothing_but_bad_files_makes_no_encoder_current(tmp_path: Path, plain: None) -> None:

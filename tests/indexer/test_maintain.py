@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from locatlas.errors import AtlasLockedError, InputError
+from locatlas.errors import AtlasLockedError, InputError, UnknownNameError
 from locatlas.indexer.embed import embed
 from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.importing.run import import_embeddings
@@ -18,7 +18,7 @@ from locatlas.indexer.store import encoders
 from locatlas.indexer.store.encoders import StoredEncoder
 from locatlas.indexer.store.tables import Store
 from locatlas.query.atlas import open_atlas
-from tests.indexer.made import contents, id_of, versions
+from tests.indexer.made import contents, id_of, name_of, versions
 
 OTHER = EncoderRequest(mapping="random", seed=3)
 
@@ -88,6 +88,59 @@ def test_vectors_that_were_made_to_stand_beside_the_current_ones_are_none_of_the
     assert versions(store) == before
     embed(atlas=atlas, request=EncoderRequest(mapping="natural"))
     assert states() == {None: "current", 3: "superseded", 4: "beside"}
+
+
+def test_an_encoder_that_nobody_wants_any_more_is_given_up_by_name(
+    atlas: Path, store: Store, old: StoredEncoder, source: Path
+) -> None:
+    (source / name_of(0)).write_bytes(b"no image")
+    embed(atlas=atlas, request=EncoderRequest(mapping="random", seed=4), switch=False)
+    built = begin(store)
+    beside = next(e for e in encoders.stored_encoders(store) if e.state == "beside")
+    before, held = contents(store), store.read("quarantine", ["id"]).num_rows
+    summary = maintain(atlas=atlas, drop_encoders=[beside.fingerprint[:12], built.fingerprint])
+    assert {(v.fingerprint, v.vectors, v.state) for v in summary.dropped} == {
+        (beside.fingerprint, 5, "beside"),
+        (built.fingerprint, 2, "building"),
+    }
+    assert sorted(summary.forgotten) == sorted(f"fov/{e.fingerprint}" for e in (beside, built))
+    assert (held, summary.released, store.count("quarantine")) == (1, 1, 0)
+    assert [v.fingerprint for v in summary.kept] == [old.fingerprint]
+    after = contents(store)
+    assert {e.state for e in encoders.stored_encoders(store)} == {"current", "superseded"}
+    changed = {beside.table, built.table, "encoders", "quarantine"}
+    assert {t: rows for t, rows in after.items() if t not in changed} == {
+        t: rows for t, rows in before.items() if t not in changed
+    }
+    assert after.keys() & {beside.table, built.table} == set()
+    with pytest.raises(UnknownNameError, match="unknown encoder in this atlas"):
+        maintain(atlas=atlas, drop_encoders=[built.fingerprint])
+
+
+def test_one_that_was_current_once_stays_known_and_one_that_answers_or_was_imported_is_not_deleted(
+    atlas: Path, store: Store, old: StoredEncoder, tmp_path: Path
+) -> None:
+    now = encoders.current(store, "fov")
+    assert now is not None
+    np.savez(tmp_path / "v.npz", ids=np.array(["x"]), vectors=np.ones((1, 3), np.float32))
+    import_embeddings(tmp_path / "v.npz", atlas=atlas, name="elsewhere")
+    before = versions(store)
+    for name, said in (
+        (now.fingerprint, "is current at level fov, so its vectors stay; `locatlas reembed --encoder NAME`"),
+        ("elsewhere", "vectors of elsewhere were imported"),
+        (now.spec.name, "is in this atlas several times; name one by fingerprint"),
+    ):
+        with pytest.raises(InputError, match=said):
+            maintain(atlas=atlas, drop_encoders=[old.fingerprint, name])
+    assert versions(store) == before
+    summary = maintain(atlas=atlas, drop_encoders=[old.fingerprint])
+    assert ([v.fingerprint for v in summary.dropped], summary.forgotten) == ([old.fingerprint], [])
+    assert {e.fingerprint for e in encoders.stored_encoders(store)} > {old.fingerprint, now.fingerprint}
+    with (
+        store.folder.reembedding("reembed", "run"),
+        pytest.raises(AtlasLockedError, match=r"its vectors are being renewed \(`reembed`"),
+    ):
+        maintain(atlas=atlas, drop_encoders=[old.fingerprint])
 
 
 def test_a_second_run_does_nothing(atlas: Path, store: Store, old: StoredEncoder) -> None:

@@ -1,0 +1,70 @@
+"""Encoders whose vectors a user wants deleted, by name, and what is forgotten of one that never was current. I/O."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from locatlas.errors import InputError, UnknownNameError
+from locatlas.indexer.store.encoders import StoredEncoder, forget, shown, stored_encoders
+from locatlas.indexer.store.tables import Store
+
+__all__ = ["forget_encoder", "named_encoders"]
+
+
+def named_encoders(store: Store, names: Sequence[str]) -> list[StoredEncoder]:
+    """The encoders that are meant, at every level at which they are not current.
+
+    Args:
+        store: The atlas.
+        names: Names, or fingerprints of at least six digits.
+
+    Raises:
+        UnknownNameError: If the atlas has none such.
+        InputError: If a name fits several, or one that is current or whose vectors no image could give back.
+    """
+    known, found = stored_encoders(store), dict[tuple[str, str], StoredEncoder]()
+    for name in names:
+        fits = [e for e in known if e.is_called(name)]
+        if not fits:
+            named = {f"{e.spec.name} ({e.fingerprint[:12]})" for e in known}
+            raise UnknownNameError("encoder in this atlas", name, named)
+        if len({e.fingerprint for e in fits}) > 1:
+            listed = ", ".join(f"{shown(e.spec)} {e.state} at level {e.level}" for e in fits)
+            message = f"encoder {name!r} is in this atlas several times; name one by fingerprint: {listed}"
+            raise InputError(message)
+        unused = [e for e in fits if e.state != "current"]
+        if not unused:
+            message = (
+                f"{store.folder.path}: {shown(fits[0].spec)} is current at level {fits[0].level}, so its vectors stay; "
+                f"`locatlas reembed --encoder NAME` makes another one current"
+            )
+            raise InputError(message)
+        if fits[0].is_imported:
+            message = (
+                f"{store.folder.path}: vectors of {fits[0].spec.name} were imported: no image could give them back"
+            )
+            raise InputError(message)
+        found |= {(e.level, e.fingerprint): e for e in unused}
+    return list(found.values())
+
+
+def forget_encoder(store: Store, encoder: StoredEncoder) -> int:
+    """Delete an encoder that never was current, and what was said of images that it could not take; the lock is held.
+
+    Returns:
+        Sources that are in quarantine no more.
+    """
+    runs = store.read("runs", ["id", "command", "level", "fingerprint"]).to_pylist()
+    # what reading a data set rejected stays: it is no matter of the encoder
+    of = [
+        run["id"]
+        for run in runs
+        if run["command"] in ("embed", "reembed")
+        and (run["level"], run["fingerprint"]) == (encoder.level, encoder.fingerprint)
+    ]
+    held = store.read("quarantine", ["id", "run_id"])
+    released = held["id"].filter(pc.is_in(held["run_id"], value_set=pa.array(of, pa.string()))).to_pylist()
+    store.delete("quarantine", released)
+    forget(store, encoder)
+    return len(released)

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from locatlas.errors import EncoderMismatchError, InputError
 from locatlas.indexer import allocator
+from locatlas.indexer.faiss.disk import require_length
+from locatlas.indexer.faiss.kinds import DISK
 from locatlas.indexer.importing.blocks import VectorRows
 from locatlas.indexer.importing.files import read_vector_file
 from locatlas.indexer.importing.rows import described_anew, imported_rows
@@ -51,6 +53,7 @@ def import_embeddings(
     level: Literal["fov", "cell"] | str = "fov",
     label_names: Sequence[str] = (),
     storage: Storage = "float32",
+    faiss: str = "none",
 ) -> dict[str, Any]:
     """Import a file of vectors; a second import of the same file does nothing.
 
@@ -66,12 +69,14 @@ def import_embeddings(
         level: "fov" or "cell".
         label_names: Names of a .pth's label columns.
         storage: Numbers of the vectors' table: "float32", or rounded to "float16", which takes half of the disk.
+        faiss: Index that is to be built afterwards (`faiss.index.refresh`): one that is not for the vectors of what is
+            current at the level then, these or others, is refused before anything is stored.
 
     Returns:
         imported, updated, skipped, dim, encoder {name, fingerprint, state}.
 
     Raises:
-        InputError: If the file cannot be used.
+        InputError: If the file cannot be used, or no index of that type can be built.
         EncoderMismatchError: If the vectors of that name here have another length or storage, or were embedded here.
         AtlasLockedError: If another process writes.
     """
@@ -80,6 +85,9 @@ def import_embeddings(
     found = read_vector_file(file, label_names=label_names)
     dim = found.dim
     spec = _imported_spec(name, dim, storage)
+    if faiss == DISK:
+        here = encoders.current(Store.open(atlas), level) if (atlas / "atlas.json").exists() else None
+        require_length(dim if here is None else here.spec.dim)
     store = Store.create(atlas)
     with (
         store.folder.writer(f"import-embeddings {file}"),

@@ -27,7 +27,7 @@ from locatlas.indexer.store.lance_files import reading
 from locatlas.indexer.store.table_reads import TableVectors
 from locatlas.interrupts import check_stop
 
-__all__ = ["DiskCodes", "disk_params", "ids_of", "sources_of", "write_codes"]
+__all__ = ["DiskCodes", "disk_params", "ids_of", "require_length", "sources_of", "write_codes"]
 
 IDS, ROWS, GONE, CODES = "ids.arrow", "rows.npy", "gone.npy", "codes.lance"
 
@@ -41,15 +41,24 @@ _POINTS_A_LIST = 39
 """Vectors at least that a list is made for, as for those of FAISS."""
 
 
+def require_length(d: int) -> None:
+    """Refuse vectors of a length that Lance has no codes for.
+
+    Raises:
+        InputError: If it is no multiple of 8.
+    """
+    if d % 8:
+        message = f"vectors of {d} numbers: lance-ivfrq is for lengths that are multiples of 8; --faiss ivfpq takes any"
+        raise InputError(message)
+
+
 def disk_params(n: int, d: int) -> dict[str, int]:
     """Of building, and of search before it is tuned.
 
     Raises:
         InputError: If Lance has no codes for vectors of this length.
     """
-    if d % 8:
-        message = f"vectors of {d} numbers: lance-ivfrq is for lengths that are multiples of 8; --faiss ivfpq takes any"
-        raise InputError(message)
+    require_length(d)
     n_list = max(1, min(round(math.sqrt(n)), n // _POINTS_A_LIST))
     return {"n_list": n_list, "n_probe": min(n_list, max(8, round(math.sqrt(n_list)))), "bits": 1, "refine": 10}
 

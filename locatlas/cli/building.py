@@ -262,6 +262,7 @@ def import_embeddings_command(
             level=level,
             label_names=label_names,
             storage=storage,
+            faiss=faiss,
         )
         from locatlas.indexer.indices.refresh import refresh
         from locatlas.query.asking.warm import prepare_questions

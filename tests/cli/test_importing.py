@@ -38,3 +38,19 @@ def test_vectors_beside_the_current_ones_are_said_to_be_asked_by_name(file: Path
     )
     told = document("import-embeddings", file, "--atlas", file.parent / "atlas", "--name", "second")
     assert told["encoder"]["state"] == "beside"
+
+
+def test_an_index_that_is_not_for_the_vectors_of_the_file_is_refused_before_they_are_stored(file: Path) -> None:
+    odd = file.with_name("odd.npz")
+    np.savez(odd, ids=np.array(["a"]), vectors=np.ones((1, 10), np.float32))
+    refused = ("import-embeddings", odd, "--atlas", file.parent / "atlas", "--name", "odd", "--faiss", "lance-ivfrq")
+    done = run(*refused)
+    assert (done.exit_code, str(done.exception)) == (
+        1,
+        "vectors of 10 numbers: lance-ivfrq is for lengths that are multiples of 8; --faiss ivfpq takes any",
+    )
+    assert not (file.parent / "atlas").exists()
+    # beside vectors that such an index is for, theirs is built, and asked for by no other
+    imported(file, "--name", "first")
+    assert run(*refused).exit_code == 0
+    assert [e["name"] for e in document("status", "--atlas", file.parent / "atlas")["encoders"]] == ["first", "odd"]

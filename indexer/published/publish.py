@@ -133,14 +133,22 @@ def _publish(folder: BackupFolder, record: BackupRecord, objects: Objects, progr
 
 
 def _check_same_atlas(uri: str, before: BackupRecord, record: BackupRecord) -> None:
-    if before.number >= record.number:
-        message = f"{uri}: holds state {before.name}, which is not older than {record.name}; publish elsewhere"
-        raise InputError(message)
     # their names are never used again, while the bytes of two atlases of the same images may be the same
     data = [{file.path for file in one.files if "/data/" in file.path} for one in (before, record)]
-    if before.atlas != record.atlas and data[0] and not data[0] & data[1]:
+    strange = bool(data[0]) and not data[0] & data[1]
+    if strange and before.atlas != record.atlas:
         message = f"{uri}: holds another atlas, {before.atlas}; publish elsewhere"
         raise InputError(message)
+    if before.number < record.number:
+        return
+    if strange:
+        message = (
+            f"{uri}: holds state {before.name} of an atlas at {before.atlas} that has no file of a table in common "
+            "with this one: another that stood in its place, or itself before all was rewritten; publish elsewhere"
+        )
+    else:
+        message = f"{uri}: holds state {before.name}, which is not older than {record.name}; publish elsewhere"
+    raise InputError(message)
 
 
 def _check_own(uri: str, before: BackupRecord, folder: BackupFolder) -> None:

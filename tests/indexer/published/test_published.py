@@ -1,5 +1,6 @@
 """An atlas that is published to a real S3 server on this machine and read from there."""
 
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -153,13 +154,25 @@ def test_another_atlas_and_an_older_state_are_refused(
     publish(saved, to=uri)
     with pytest.raises(InputError, match="not older"):
         publish(early, to=uri)
-    index(source, atlas=tmp_path / "other", dataset="opencell")
-    for n in range(3):
+    # whatever the numbers of its states: the first is lower than that at the address, the last is higher
+    for n in range(4):
         write_field(source, 20 + n)
         index(source, atlas=tmp_path / "other", dataset="opencell")
         backup(atlas=tmp_path / "other", to=tmp_path / "other backup")
-    with pytest.raises(InputError, match="another atlas"):
-        publish(tmp_path / "other backup", to=uri)
+        with pytest.raises(InputError, match=re.escape(f"{uri}: holds another atlas, {atlas}; publish elsewhere")):
+            publish(tmp_path / "other backup", to=uri)
+
+
+def test_an_atlas_that_was_made_anew_in_the_place_of_the_published_one_is_told_apart_from_an_older_state(
+    plain: None, atlas: Path, source: Path, saved: Path, uri: str, tmp_path: Path
+) -> None:
+    publish(saved, to=uri)
+    shutil.rmtree(atlas)
+    write_field(source, 11)
+    index(source, atlas=atlas, dataset="opencell")
+    backup(atlas=atlas, to=tmp_path / "anew")
+    with pytest.raises(InputError, match=f"of an atlas at {atlas} that has no file of a table in common"):
+        publish(tmp_path / "anew", to=uri)
 
 
 def test_what_was_committed_at_the_address_is_not_published_over_by_the_folder(

@@ -18,6 +18,7 @@ from locatlas.errors import EncoderMismatchError, InputError
 from locatlas.indexer import allocator
 from locatlas.indexer.faiss.disk import require_length
 from locatlas.indexer.faiss.kinds import DISK
+from locatlas.indexer.importing.again import digests_of, same_under_another_name
 from locatlas.indexer.importing.blocks import VectorRows
 from locatlas.indexer.importing.files import read_vector_file
 from locatlas.indexer.importing.rows import described_anew, imported_rows
@@ -73,7 +74,10 @@ def import_embeddings(
             current at the level then, these or others, is refused before anything is stored.
 
     Returns:
-        imported, updated, skipped, dim, encoder {name, fingerprint, state}.
+        imported, of these replaced (in place of another vector of the same image) and repeated (new images whose vector
+        is here as that of another image by the encoder), updated, skipped, dim, degenerate, same_as (another imported
+        encoder by which the same images have the same vectors: {name, fingerprint}, or None; looked for at the first
+        import of a name), encoder {name, fingerprint, state}.
 
     Raises:
         InputError: If the file cannot be used, or no index of that type can be built.
@@ -101,7 +105,9 @@ def import_embeddings(
         encoder = next((e for e in known if e.fingerprint == spec.fingerprint), StoredEncoder(level, spec, "building"))
         require_space(store.folder.path, bytes_of_images(len(found), dim))
         done = _write(store, encoder, found, file, dataset, run)
+        same = None
         if encoder.state == "building":
+            same = same_under_another_name(store, encoder, known)
             # beside images that were embedded here it stands ready by name; alone it is what queries use
             others = any(e.state == "current" for e in known)
             encoder = StoredEncoder(level, spec, "beside" if others else "current")
@@ -110,10 +116,13 @@ def import_embeddings(
         tidy(store, (encoder.table, image_table(level)), run)
     return {
         "imported": done.imported,
+        "replaced": done.replaced,
+        "repeated": done.repeated,
         "updated": done.updated,
         "skipped": len(found) - done.imported - done.updated,
         "dim": dim,
         "degenerate": done.degenerate,
+        "same_as": None if same is None else {"name": same.spec.name, "fingerprint": same.fingerprint},
         "encoder": {"name": name, "fingerprint": spec.fingerprint, "state": encoder.state},
     }
 
@@ -177,9 +186,11 @@ def _imported_spec(name: str, dim: int, storage: Storage) -> EncoderSpec:
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    """What an import did: vectors written, rows of unchanged vectors with new metadata, vectors that are zero."""
+    """What an import did, as `import_embeddings` tells it."""
 
     imported: int
+    replaced: int
+    repeated: int
     updated: int
     degenerate: int
 
@@ -191,9 +202,10 @@ def _write(store: Store, encoder: StoredEncoder, found: VectorRows, file: Path, 
     ids = _ids_of(found, images["id"], file, dataset)
     _check_sizes(ids, found, file)
     _check_storage(ids, found, encoder)
-    place, before = rows_in(ids, images["id"]), _digests_there(store, encoder.table, ids)
+    place, stored = rows_in(ids, images["id"]), _stored(store, encoder.table)
+    before, vectors_there = digests_of(ids, stored), one_array(stored["source_digest"])
     run.level, run.fingerprint = encoder.level, encoder.fingerprint
-    start = n_imported = n_updated = n_zero = 0
+    start = n_imported = n_replaced = n_repeated = n_updated = n_zero = 0
     for vectors in found.blocks(_rows_at_once(found.dim)):
         part = slice(start, start + len(vectors))
         start = part.stop
@@ -214,11 +226,14 @@ def _write(store: Store, encoder: StoredEncoder, found: VectorRows, file: Path, 
         anew = pc.is_in(names, value_set=one_array(described["id"]))
         run.wrote(names.filter(pc.or_(anew, other)).to_pylist())
         n_imported += n_other
+        new = pc.is_null(before[part])
+        n_replaced += n_other - pc.sum(new).as_py()
+        n_repeated += pc.sum(pc.is_in(digests.filter(new), value_set=vectors_there)).as_py() or 0
         n_updated += pc.sum(pc.and_(anew, pc.invert(other))).as_py()
         n_zero += int(np.count_nonzero(~vectors.any(axis=1)))
         allocator.give_back()
     run.counts["imported"], run.counts["updated"] = n_imported, n_updated
-    return _Done(n_imported, n_updated, n_zero)
+    return _Done(n_imported, n_replaced, n_repeated, n_updated, n_zero)
 
 
 def _rows_at_once(dim: int) -> int:
@@ -242,13 +257,11 @@ def _ids_of(found: VectorRows, known: pa.ChunkedArray, file: Path, dataset: str)
     return ids
 
 
-def _digests_there(store: Store, table: str, ids: pa.Array) -> pa.Array:
-    """Digest of the vector that is stored of each, text (n,); null where there is none."""
+def _stored(store: Store, table: str) -> pa.Table:
+    """Ids and digests of the vectors that are there."""
     if not store.has(table):
-        return pa.nulls(len(ids), pa.string())
-    stored = store.read(table, ["id", "source_digest"])
-    at = rows_in(ids, stored["id"])
-    return one_array(stored["source_digest"]).take(pa.array(at, mask=at < 0))
+        return pa.table({name: pa.array([], pa.string()) for name in ("id", "source_digest")})
+    return store.read(table, ["id", "source_digest"])
 
 
 def _described(rows: pa.Table, images: pa.Table, place: NDArray[np.int64], level: str) -> pa.Table:

@@ -214,6 +214,21 @@ def _key_values(flag: str, options: tuple[str, ...]) -> dict[str, str]:
     return out
 
 
+def _imported(summary: "dict[str, Any]", name: str, level: str) -> str:
+    """What an import changed, in a line."""
+    whose = f"of {summary['dim']} numbers"
+    if not summary["imported"] and not summary["updated"]:
+        return (
+            f"all {summary['skipped']} vectors {whose} were there already as {name} at level {level}: nothing changed"
+        )
+    replaced = f", {summary['replaced']} of them in place of others" if summary["replaced"] else ""
+    updated = f", {summary['updated']} with new metadata" if summary["updated"] else ""
+    return (
+        f"{summary['imported']} vectors {whose} imported as {name} at level {level}{replaced}{updated}, "
+        f"{summary['skipped']} unchanged"
+    )
+
+
 @click.command("import-embeddings")
 @click.argument("file", type=click.Path(path_type=Path))
 @atlas_option
@@ -272,10 +287,17 @@ def import_embeddings_command(
         if as_json:
             emit_json(summary)
             return
-        click.echo(
-            f"{shown(atlas)}: {summary['imported']} vectors of {summary['dim']} numbers imported as {encoder_name} "
-            f"at level {level}, {summary['skipped']} unchanged"
-        )
+        click.echo(f"{shown(atlas)}: {_imported(summary, encoder_name, level)}")
+        if (same := summary["same_as"]) is not None:
+            notice(
+                f"note: the same images have the same vectors in this atlas as {same['name']} "
+                f"({same['fingerprint'][:12]}) already: this is one encoder under two names"
+            )
+        if summary["repeated"] and summary["repeated"] == summary["imported"]:
+            notice(
+                f"note: each of these {summary['repeated']} vectors is in this atlas as that of another image already: "
+                "were they imported before under another --dataset? Then every image is there twice"
+            )
         if summary["encoder"]["state"] == "current":
             from locatlas.cli.status import look_ups
             from locatlas.query.atlas import open_atlas

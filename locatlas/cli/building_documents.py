@@ -84,8 +84,16 @@ class ImportDocument(_Document):
     """What `import-embeddings` did."""
 
     imported: int
+    replaced: int = Field(ge=0, description="of these, in place of another vector of the same image")
+    repeated: int = Field(
+        ge=0, description="of these, new images whose vector another image has by this encoder already"
+    )
+    updated: int = Field(ge=0, description="rows with new metadata, whose vectors are unchanged")
     skipped: int
     dim: int
+    same_as: EncoderName | None = Field(
+        description="imported encoder by which the same images have the same vectors; sought at a name's first import"
+    )
     degenerate: int = Field(description="zero vectors: they never match")
     indices: dict[str, str] = Field(description="what look-ups use, by level, in words")
     encoder: EncoderName

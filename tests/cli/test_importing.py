@@ -33,7 +33,7 @@ def test_how_look_ups_answer_is_said_as_status_says_it(file: Path) -> None:
 
 def test_vectors_beside_the_current_ones_are_said_to_be_asked_by_name(file: Path) -> None:
     imported(file, "--name", "first")
-    assert imported(file, "--name", "second")[1] == (
+    assert imported(file, "--name", "second")[-1] == (
         "look-ups at level fov use another encoder; --encoder second asks these vectors"
     )
     told = document("import-embeddings", file, "--atlas", file.parent / "atlas", "--name", "second")
@@ -54,3 +54,47 @@ def test_an_index_that_is_not_for_the_vectors_of_the_file_is_refused_before_they
     imported(file, "--name", "first")
     assert run(*refused).exit_code == 0
     assert [e["name"] for e in document("status", "--atlas", file.parent / "atlas")["encoders"]] == ["first", "odd"]
+
+
+def test_what_an_import_changed_is_said_and_that_all_was_there(file: Path) -> None:
+    def write(n_other: int, protein: str) -> None:
+        held = dict(np.load(file))
+        held["vectors"][:n_other] += 1
+        np.savez(file, ids=held["ids"], vectors=held["vectors"], protein=np.full(300, protein))
+
+    def said(*more: str) -> str:
+        return imported(file, "--name", "first", *more)[0].partition(": ")[2]
+
+    write(0, "A")
+    assert said() == "300 vectors of 24 numbers imported as first at level fov, 0 unchanged"
+    there = "all 300 vectors of 24 numbers were there already as first at level fov: nothing changed"
+    assert said() == there
+    write(7, "A")
+    assert (
+        said() == "7 vectors of 24 numbers imported as first at level fov, 7 of them in place of others, 293 unchanged"
+    )
+    write(2, "B")
+    assert said() == (
+        "2 vectors of 24 numbers imported as first at level fov, 2 of them in place of others, 298 with new metadata, "
+        "0 unchanged"
+    )
+    assert said() == there
+
+
+def test_the_same_vectors_under_another_name_or_for_other_images_are_said_to_be(file: Path) -> None:
+    atlas = file.parent / "atlas"
+    imported(file, "--name", "first")
+    two = run("import-embeddings", file, "--atlas", atlas, "--name", "second").stderr
+    [first] = [e["fingerprint"] for e in document("status", "--atlas", atlas)["encoders"] if e["name"] == "first"]
+    assert f"the same images have the same vectors in this atlas as first ({first[:12]}) already" in " ".join(
+        two.split()
+    )
+    elsewhere = run("import-embeddings", file, "--atlas", atlas, "--name", "first", "--dataset", "again").stderr
+    assert "each of these 300 vectors is in this atlas as that of another image already" in " ".join(elsewhere.split())
+    held = dict(np.load(file))
+    held["vectors"][-1] += 1
+    np.savez(file, **held)
+    other = document("import-embeddings", file, "--atlas", atlas, "--name", "third")
+    assert (other["same_as"], other["repeated"], other["imported"]) == (None, 0, 300)
+    more = document("import-embeddings", file, "--atlas", atlas, "--name", "second", "--dataset", "again")
+    assert (more["same_as"], more["repeated"], more["imported"]) == (None, 299, 300)

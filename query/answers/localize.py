@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from locatlas.errors import InputError
 from locatlas.query.answers.vote import DEFAULT_TEMPERATURE, Weights, predict_multi, vote
 from locatlas.query.asking.lookup import CandidateIndex, Queries, look_up
+from locatlas.query.asking.selection import check_k
 from locatlas.query.asking.view import View
 from locatlas.types import Neighbors
 
@@ -100,12 +101,10 @@ def cast(
     voters = labelled if allowed is None else labelled & allowed
     n_voters = int(voters.sum())
     if not n_voters:
-        message = "no labelled neighbors: none of the images that may answer has a localization"
+        what = "proteins" if view.level == "protein" else "images"
+        message = f"no labelled neighbors: none of the {what} that may answer has a localization"
         raise InputError(message)
-    if k > n_voters:
-        fewer = "" if exclude == "none" else f", of which --exclude {exclude} leaves fewer"
-        message = f"k = {k}, but only {n_voters} labelled images may vote{fewer}"
-        raise InputError(message)
+    check_k(k, n_voters, view.level, exclude, voting=True)
     classes = sorted(frozenset().union(*(sets[row] for row in np.flatnonzero(voters))))
     place = {name: column for column, name in enumerate(classes)}
     labels = np.zeros((len(view), len(classes)), dtype=np.bool_)

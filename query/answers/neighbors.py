@@ -38,7 +38,7 @@ def find(shelf: Shelf, subject: Subject, scope: Scope, *, k: int | None, exclude
     queries = subject.as_one(shelf.store, seen.loaded, seen.view, scope.profile or "mean")
     n_rows = int(np.count_nonzero(seen.allowed)) if seen.allowed is not None else len(seen.view)
     k = min(DEFAULT_K, n_rows) if k is None else k
-    check_k(k, n_rows, exclude)
+    check_k(k, n_rows, seen.view.level, exclude)
     index = usable_index(seen.loaded, seen.view, exact=exact)
     found, was_exact = look_up(queries, seen.view, k=k, exclude=exclude, allowed=seen.allowed, index=index)
     own, resemblance = np.empty(0, dtype=np.int64), None

@@ -66,20 +66,26 @@ def _composed(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def check_k(k: int, n: int, exclude: str) -> None:
+def check_k(k: int, n: int, level: str, exclude: str, *, voting: bool = False) -> None:
     """Refuse a k that the rows cannot give.
 
     Args:
         k: Neighbors wanted.
-        n: Rows that are searched, those among them that the query may not meet.
-        exclude: What these are.
+        n: Rows that are searched, at least 1, those among them that the query may not meet.
+        level: Of the rows.
+        exclude: What a query may not meet.
+        voting: Whether the rows are those that vote.
 
     Raises:
         InputError: If k is outside 1..n.
     """
-    if not 1 <= k <= n:
+    if k < 1:
+        message = f"k = {k} is too small: at least 1 neighbor needed"
+        raise InputError(message)
+    if k > n:
+        rows = f"{n:,} {'labelled ' if voting else ''}{'protein' if level == 'protein' else 'image'}{'s' * (n != 1)}"
         fewer = "" if exclude == "none" else f", of which --exclude {exclude} leaves fewer"
-        message = f"k = {k}: must be from 1 to {n}, the number of images (or proteins) that are searched{fewer}"
+        message = f"k = {k} is too large: a query may meet only {rows}{fewer}; use at most {n}"
         raise InputError(message)
 
 

@@ -157,11 +157,12 @@ def _neighborhood(
     most = int(min(met.min(), voters.min())) if not notes else int(met.min())
     k = min(DEFAULT_K, max(most, 1)) if how.k is None else how.k
     if not 1 <= k <= most:
-        message = (
-            f"k = {k}: 1 to {most} possible, the references that every scored row may meet"
-            if most
-            else f"some row may meet no other: all rows share its group ({how.group})"
+        few = (
+            "is too small"
+            if k < 1
+            else f"is too large: some scored row may meet only {most} references; use at most {most}"
         )
+        message = f"k = {k} {few}" if most else f"some row may meet no other: all rows share its group ({how.group})"
         raise InputError(message)
     return met, k, notes
 

@@ -237,8 +237,22 @@ def test_a_switch_is_told_with_the_command_that_goes_back_and_can_be_left_out(ma
     ("arguments", "said"),
     [
         (["neighbors", "--protein", "NOSUCHGENE"], "unknown protein 'NOSUCHGENE'"),
-        (["neighbors", "--protein", "{protein}", "-k", "500"], "searched, of which --exclude protein leaves fewer"),
-        (["neighbors", "--protein", "{protein}", "-k", "500", "--exclude", "none"], "k = 500: must be from 1 to 18"),
+        (
+            ["neighbors", "--protein", "{protein}", "-k", "500"],
+            "only 18 images, of which --exclude protein leaves fewer; use",
+        ),
+        (
+            ["neighbors", "--protein", "{protein}", "-k", "500", "--exclude", "none"],
+            "k = 500 is too large: a query may meet only 18 images; use at most 18",
+        ),
+        (
+            ["neighbors", "--protein", "{protein}", "-k", "500", "--level", "protein"],
+            "k = 500 is too large: a query may meet only 6 proteins, of which --exclude protein leaves fewer; use",
+        ),
+        (
+            ["classify", "--protein", "{protein}", "-k", "500", "--level", "protein"],
+            "k = 500 is too large: a query may meet only 6 labelled proteins, of which --exclude protein leaves fewer",
+        ),
         (["neighbors"], "one query needed: a protein, an id or an image"),
         (["neighbors", "--id", "opencell/none"], "unknown fov id"),
         (["neighbors", "--image", "{images}/README.txt", "--channels", "nucleus,protein"], "README.txt"),
@@ -249,7 +263,7 @@ def test_a_switch_is_told_with_the_command_that_goes_back_and_can_be_left_out(ma
         (["neighbors", "--protein", "{protein}", "--encoder", "other"], "unknown fov encoder in this atlas 'other'"),
         (["neighbors", "--protein", "{protein}", "--level", "cell"], "no vectors at level cell"),
         (["neighbors", "--protein", "{protein}", "--approximate"], "no FAISS index"),
-        (["classify", "--protein", "{protein}", "-k", "400"], "may vote, of which --exclude protein leaves"),
+        (["classify", "--protein", "{protein}", "-k", "400"], "labelled images, of which --exclude protein leaves"),
         (["sweep", "--group", "nothing"], "unknown column 'nothing'"),
         (["sweep", "--ks", "17"], "k = 17 is too large"),
     ],

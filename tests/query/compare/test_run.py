@@ -191,7 +191,9 @@ def test_what_the_new_encoder_was_trained_on_is_a_neighbor_but_not_scored(tmp_pa
 
 
 def test_what_cannot_be_compared_gets_one_line(atlas: Atlas, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="k = 61: 1 to 60 possible"):
+    with pytest.raises(
+        InputError, match="k = 61 is too large: some scored row may meet only 60 references; use at most 60"
+    ):
         atlas.compare(level="cell", k=61)
     with pytest.raises(InputError, match=r"group .antibody. is unknown"):
         atlas.compare(level="cell", group="antibody")

@@ -107,13 +107,17 @@ def _own_vit(spec: EncoderSpec, shape: VitShape, *, any_size: bool) -> nn.Module
     return made
 
 
+_OF_TIMM = ("vision_transformer", "eva")
+"""Modules of timm whose networks locatlas takes."""
+
+
 def _timm_vit(spec: EncoderSpec, *, any_size: bool) -> nn.Module:
     timm = import_timm()
     if not timm.is_model(spec.architecture):
-        near = timm.list_models(f"*{spec.architecture.split('.')[0]}*")
-        raise UnknownNameError("architecture", spec.architecture, [*OWN, *near], hint="any of timm's ViTs will do")
+        known = [*OWN, *(name for module in _OF_TIMM for name in timm.list_models(module=module))]
+        raise UnknownNameError("architecture", spec.architecture, known, hint="any of timm's ViTs will do")
     module = timm.models.model_entrypoint(spec.architecture).__module__.rpartition(".")[2]
-    if module not in ("vision_transformer", "eva"):
+    if module not in _OF_TIMM:
         message = f"architecture {spec.architecture} is timm's {module}; locatlas takes its vision_transformer and eva"
         raise InputError(message)
     arguments: dict[str, Any] = {"in_chans": len(spec.slots), "num_classes": 0, "global_pool": "token"}

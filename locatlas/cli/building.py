@@ -165,6 +165,11 @@ def index_command(
                 **how,
             )
         finish(atlas, summary, faiss=faiss, as_json=as_json)
+    if summary.labelled == 0 and summary.embedded + summary.skipped + summary.updated:
+        notice(
+            "note: none of the images that were read is labelled, so that nothing can be scored or classified; "
+            f"`locatlas datasets show {dataset}` tells where labels are looked for, and which --option names a table"
+        )
     if summary.gone and not as_json:
         did = "removed" if prune else "they stay in the atlas; --prune removes them"
         from locatlas.indexer.files.planes import plural

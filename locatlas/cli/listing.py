@@ -27,6 +27,7 @@ def _spec_document(name: str) -> dict[str, Any]:
 @json_option
 def encoders_list(pattern: str, *, as_json: bool) -> None:
     """Encoders whose name matches PATTERN (shell wildcards)."""
+    from locatlas.indexer.files.planes import plural
     from locatlas.models import registry
 
     specs = registry.list_encoders(pattern)
@@ -36,6 +37,10 @@ def encoders_list(pattern: str, *, as_json: bool) -> None:
     columns = ("name", "slots", "input px", "dim", "intensity", "license", "weights")
     rows = [(s.name, "+".join(s.slots), s.input_px, s.embedding_dim, s.intensity, s.license, s.source) for s in specs]
     print_table(columns, rows)
+    click.echo(
+        f"{plural(len(specs), 'encoder')} known by name; `locatlas encoders add` takes weights of your own, for any of "
+        "timm's plain vision transformers or of these architectures"
+    )
 
 
 @encoders_command.command("show")

@@ -163,8 +163,10 @@ def test_layer_scale_does_not_keep_timms_tiny_start(make_spec: Callable) -> None
         (
             {"architecture": "vit_smal_patch16"},
             UnknownNameError,
-            "unknown architecture 'vit_smal_patch16' .any of timm's ViTs will do.; did you mean 'vit_base_patch16', ",
+            "unknown architecture 'vit_smal_patch16' .any of timm's ViTs will do.; did you mean 'vit_small_patch16_",
         ),
+        # counted are all that would do, not those that look alike
+        ({"architecture": "vit_smal"}, UnknownNameError, r"'vit_small_patch\d.* [2-9]\d\d are known$"),
         ({"architecture": "resnet18"}, InputError, "resnet18 is timm's resnet"),
         ({"pooling": "gated_attention"}, InputError, "'gated_attention' does not belong to architecture locatlas_pico"),
         ({"architecture": "subcell_vit_base_patch16"}, InputError, "'cls' does not belong"),

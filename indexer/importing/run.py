@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from locatlas.errors import EncoderMismatchError, InputError
 from locatlas.indexer import allocator
-from locatlas.indexer.faiss.disk import require_length
-from locatlas.indexer.faiss.kinds import DISK
 from locatlas.indexer.importing.again import digests_of, same_under_another_name
 from locatlas.indexer.importing.blocks import VectorRows
 from locatlas.indexer.importing.files import read_vector_file
 from locatlas.indexer.importing.rows import described_anew, imported_rows
+from locatlas.indexer.indices.disk import require_length
+from locatlas.indexer.indices.kinds import DISK
 from locatlas.indexer.maintain import drop_vectors
 from locatlas.indexer.published.writing import writes
 from locatlas.indexer.store import encoders
@@ -70,8 +70,8 @@ def import_embeddings(
         level: "fov" or "cell".
         label_names: Names of a .pth's label columns.
         storage: Numbers of the vectors' table: "float32", or rounded to "float16", which takes half of the disk.
-        faiss: Index that is to be built afterwards (`faiss.index.refresh`): one that is not for the vectors of what is
-            current at the level then, these or others, is refused before anything is stored.
+        faiss: Index that is to be built afterwards (`indices.index.refresh`): one that is not for the vectors of what
+            is current at the level then, these or others, is refused before anything is stored.
 
     Returns:
         imported, of these replaced (in place of another vector of the same image) and repeated (new images whose vector

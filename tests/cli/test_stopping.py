@@ -21,6 +21,7 @@ from locatlas.indexer.store.tables import Store
 from tests.forking import Forks
 from tests.indexer.made import PlainEncoder, contents, name_of, write_collection
 from tests.indexer.masked import write_masked
+from tests.quick import some
 
 Command = Callable[..., tuple[int, list[str]]]
 
@@ -123,15 +124,15 @@ def stopped(
 @pytest.mark.parametrize(
     ("step", "at", "number"),
     [
-        ("list", 2, signal.SIGINT),
+        pytest.param("list", 2, signal.SIGINT, marks=pytest.mark.slow),
         pytest.param("read", 1, signal.SIGINT, marks=pytest.mark.slow),
-        ("read", 4, signal.SIGTERM),
-        ("encode", 1, signal.SIGTERM),
+        pytest.param("read", 4, signal.SIGTERM, marks=pytest.mark.slow),
+        ("encode", 1, signal.SIGINT),
         pytest.param("encode", 2, signal.SIGINT, marks=pytest.mark.slow),
         pytest.param("commit", 2, signal.SIGINT, marks=pytest.mark.slow),
         ("commit", 4, signal.SIGTERM),
         pytest.param("commit", 5, signal.SIGINT, marks=pytest.mark.slow),
-        ("compact", 1, signal.SIGINT),
+        pytest.param("compact", 1, signal.SIGINT, marks=pytest.mark.slow),
     ],
 )
 def test_an_index_run_that_is_stopped_is_told_in_one_line_and_goes_on(
@@ -146,7 +147,7 @@ def test_an_index_run_that_is_stopped_is_told_in_one_line_and_goes_on(
     stopped(command, argv, lambda _: None, tmp_path, step, at, number, wrote=wrote, whole=whole)
 
 
-@pytest.mark.parametrize("step", ["encode", "commit"])
+@pytest.mark.parametrize("step", some(["encode", "commit"], 1))
 def test_cells_that_are_stopped_while_they_are_found_or_embedded_go_on(
     command: Command, tmp_path: Path, step: str
 ) -> None:
@@ -158,8 +159,10 @@ def test_cells_that_are_stopped_while_they_are_found_or_embedded_go_on(
     stopped(command, argv, lambda _: None, tmp_path, step, 3 if step == "commit" else 1)
 
 
-@pytest.mark.parametrize(("step", "at"), [("encode", 2), ("commit", 4)])
-@pytest.mark.parametrize("name", ["embed", "reembed"])
+@pytest.mark.parametrize(
+    ("name", "step", "at"),
+    some([("embed", "encode", 2), ("embed", "commit", 4), ("reembed", "encode", 2), ("reembed", "commit", 4)], 0, 3),
+)
 def test_a_second_encoder_that_is_stopped_goes_on_and_leaves_the_first_in_use(
     command: Command, made: dict[str, Path], wholes: dict[str, Any], tmp_path: Path, name: str, step: str, at: int
 ) -> None:
@@ -189,7 +192,7 @@ def other(store: Store) -> str:
     return str(found)
 
 
-@pytest.mark.parametrize("at", [2, 4])
+@pytest.mark.parametrize("at", some([2, 4], 1))
 def test_an_import_of_vectors_that_is_stopped_goes_on(
     command: Command, made: dict[str, Path], wholes: dict[str, Any], tmp_path: Path, at: int
 ) -> None:

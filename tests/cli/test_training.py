@@ -150,7 +150,8 @@ def main(*arguments):
 """
 
 
-@pytest.mark.parametrize("by", ["forks", pytest.param("torchrun", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["forks", "torchrun"])
 def test_two_processes_train_one_encoder_and_the_first_writes_it(by: str, atlas: Path, commands: Forks) -> None:
     command = [
         "finetune", "--atlas", str(atlas), "--steps", "2", "--batch-size", "6", "--device", "cpu", "--json",

@@ -10,6 +10,7 @@ from locatlas.errors import InputError
 from locatlas.models import compiled
 from locatlas.models.encode import load_encoder, resolve
 from locatlas.types import ChannelImage
+from tests.quick import some
 
 SPEC = resolve("locatlas_pico.untrained").with_changes(input_px=32)
 
@@ -22,7 +23,7 @@ def images(n: int) -> list[ChannelImage]:
 @pytest.mark.filterwarnings("ignore")  # torch's compiler warns of itself
 @pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
-    "changes", [{}, {"views": 4}, {"precision": "bf16"}, {"precision": "bf16", "residual": "bf16"}]
+    "changes", some([{}, {"views": 4}, {"precision": "bf16"}, {"precision": "bf16", "residual": "bf16"}], 1, 3)
 )
 def test_vectors_are_torchs_and_those_of_a_filled_batch_are_too(
     monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], backend: str

@@ -13,6 +13,7 @@ from locatlas.models.precision import in_precision
 from locatlas.models.spec import Precision
 from locatlas.models.torchvision_shim import import_timm
 from tests.forking import Forks
+from tests.quick import some
 
 SMALL = ["vit_small_patch16_224", "vit_small_patch14_dinov2", "vit_small_patch14_reg4_dinov2"]
 
@@ -28,8 +29,12 @@ def timms(name: str, *, slots: int = 3, edge: int = 56) -> nn.Module:
     return network.eval().requires_grad_(requires_grad=False)
 
 
-@pytest.mark.parametrize(("precision", "residual"), [("fp32", "fp32"), ("bf16", "fp32"), ("bf16", "bf16")])
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    ("name", "precision", "residual"),
+    some(
+        ((name, *types) for name in SMALL for types in (("fp32", "fp32"), ("bf16", "fp32"), ("bf16", "bf16"))), 0, 4, 8
+    ),
+)
 def test_tokens_are_those_of_timm_bit_for_bit(name: str, precision: Precision, residual: Precision) -> None:
     edge = 4 * OF_TIMM[name].patch_size
     oracle = timms(name, slots=2, edge=edge)
@@ -46,7 +51,7 @@ def test_tokens_are_those_of_timm_bit_for_bit(name: str, precision: Precision, r
     assert float(found.float().std()) > 0.01
 
 
-@pytest.mark.parametrize("name", sorted(OF_TIMM))
+@pytest.mark.parametrize("name", some(sorted(OF_TIMM), 0, 4, 8))
 def test_shapes_are_those_that_timm_has_under_the_name(name: str) -> None:
     shape = OF_TIMM[name]
     with torch.device("meta"):
@@ -60,7 +65,7 @@ def test_shapes_are_those_that_timm_has_under_the_name(name: str) -> None:
     assert ours.patch_embed.grid_size == oracle.patch_embed.grid_size
 
 
-@pytest.mark.parametrize("name", ["vit_base_patch16", "subcell_vit_base_patch16", "locatlas_pico_conv"])
+@pytest.mark.parametrize("name", some(["vit_base_patch16", "subcell_vit_base_patch16", "locatlas_pico_conv"], 1, 2))
 def test_locatlas_own_shapes_are_computed_as_timm_computes_them(name: str, make_spec: Callable) -> None:
     pooling = "gated_attention" if OWN[name].pool_heads else "mean"
     spec = make_spec(architecture=name, input_px=64, pooling=pooling)

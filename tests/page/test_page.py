@@ -15,6 +15,7 @@ from PIL import Image
 
 from tests.page.conftest import Opener, Served
 from tests.page.made_images import FIELDS_EACH, HOSTILE, IN_TWO, PROTEINS, field
+from tests.quick import some
 
 SEVERAL = "several localizations"
 
@@ -28,8 +29,8 @@ VIEWS = (
     "#/compare?protein=LMNB1&level=fov",
     "#/status",
 )
-LOOKED_AT = ("#/protein/LMNB1", "#/map?level=cell", "#/query", "#/benchmarks")
-"""Views with what stands on the others too: cards, tables, charts, forms."""
+LOOKED_AT = ("#/protein/LMNB1",)
+"""The view with most of what stands on the others: cards, tables, forms."""
 
 
 def asked(served: Served, path: str, **parameters: Any) -> Any:
@@ -96,11 +97,14 @@ def test_the_search_box_completes_by_keyboard_and_opens_what_was_chosen(opened: 
 
 @pytest.mark.parametrize(
     ("typed", "ends"),
-    [
-        ("lamin b", "#/protein/LMNB1"),
-        ("mitoch", "#/?localization=mitochondria"),
-        ("manifest/f41", "#/image/manifest/f41"),
-    ],
+    some(
+        [
+            ("lamin b", "#/protein/LMNB1"),
+            ("mitoch", "#/?localization=mitochondria"),
+            ("manifest/f41", "#/image/manifest/f41"),
+        ],
+        0,
+    ),
     ids=("alias", "localization", "id"),
 )
 def test_aliases_localizations_and_ids_are_found(opened: Opener, typed: str, ends: str) -> None:
@@ -111,6 +115,7 @@ def test_aliases_localizations_and_ids_are_found(opened: Opener, typed: str, end
     page.wait_for_selector("h1")
 
 
+@pytest.mark.slow
 def test_proteins_are_narrowed_to_a_localization(opened: Opener) -> None:
     page = opened("#/?localization=mitochondria")
     assert page.locator(".card .name").all_inner_texts() == ["ATP5F1A", "TOMM20"]
@@ -140,6 +145,7 @@ def test_a_protein_shows_its_images_what_is_known_and_the_evidence(opened: Opene
     assert "noreferrer" in link.get_attribute("rel").split()
 
 
+@pytest.mark.slow
 def test_neighbors_are_asked_at_another_level(opened: Opener, served: Served) -> None:
     page = opened("#/protein/NPM1")
     page.get_by_label("nearest").select_option("cell")
@@ -173,6 +179,7 @@ def test_a_channel_that_is_switched_off_leaves_the_pictures(opened: Opener) -> N
     assert "protein" not in page.locator(".gallery img").first.get_attribute("src")
 
 
+@pytest.mark.slow
 def test_colours_and_contrast_are_asked_of_the_server(opened: Opener) -> None:
     page = opened("#/image/manifest/f00")
     page.get_by_label("colour of nucleus").fill("#ff0000")
@@ -295,6 +302,7 @@ def test_the_lasso_exports_the_ids_of_what_it_encloses(opened: Opener, served: S
     assert {row[0]: row[3] for row in rows} == {one: sets[one] for one in wanted}
 
 
+@pytest.mark.slow
 def test_a_point_with_two_localizations_is_of_no_one_class_and_found_in_both(opened: Opener, served: Served) -> None:
     page = opened("#/map?level=fov")
     points = asked(served, "points", level="fov")
@@ -339,7 +347,7 @@ def with_note(route: Any, note: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "view", ["#/protein/LMNB1", "#/image/manifest/f00?exclude=self", "#/map?level=cell&colour=confidence"]
+    "view", some(["#/protein/LMNB1", "#/image/manifest/f00?exclude=self", "#/map?level=cell&colour=confidence"], 0)
 )
 def test_what_is_to_be_known_of_a_vote_is_shown_and_the_own_protein_never_votes(opened: Opener, view: str) -> None:
     page = opened()
@@ -370,6 +378,7 @@ def test_what_is_to_be_known_of_a_vote_is_shown_and_the_own_protein_never_votes(
         assert "without a protein name" not in said.lower()
 
 
+@pytest.mark.slow
 def test_the_map_is_used_without_a_pointer(opened: Opener) -> None:
     page = opened("#/map?level=fov")
     canvas = page.locator("canvas.cloud")
@@ -388,6 +397,7 @@ def test_the_map_is_used_without_a_pointer(opened: Opener) -> None:
     until(page, f"location.hash === {json.dumps('#/image/' + hovered)}")
 
 
+@pytest.mark.slow
 def test_points_take_the_colour_of_their_vote_and_are_hidden_below_a_confidence(opened: Opener, served: Served) -> None:
     page = opened("#/map?level=cell&colour=confidence")
     shares = asked(served, "points/confidence", level="cell")["confidence"].to_numpy()
@@ -397,6 +407,7 @@ def test_points_take_the_colour_of_their_vote_and_are_hidden_below_a_confidence(
     until(page, f"document.querySelector('.map-told').textContent.startsWith('{n} of {len(shares)} points')")
 
 
+@pytest.mark.slow
 def test_one_class_is_shown_alone_and_all_again(opened: Opener) -> None:
     page = opened("#/map?level=fov")
     page.get_by_role("button", name="mitochondria").dblclick()
@@ -408,6 +419,7 @@ def test_one_class_is_shown_alone_and_all_again(opened: Opener) -> None:
     until(page, f"document.querySelector('.map-told').textContent.startsWith('{len(PROTEINS) * FIELDS_EACH} points')")
 
 
+@pytest.mark.slow
 def test_images_that_are_away_are_shown_by_thumbnails_and_that_is_said(opened: Opener, served: Served) -> None:
     away = served.images.with_name("away")
     served.images.rename(away)
@@ -493,6 +505,7 @@ def test_stored_curves_and_their_confusion_are_shown(opened: Opener, served: Ser
     assert page.locator(".numbers caption").all_inner_texts() == ["in brackets: 95 % interval"]
 
 
+@pytest.mark.slow
 def test_a_sweep_asks_for_groups_that_are_known(opened: Opener, served: Served) -> None:
     page = opened("#/benchmarks", refused=400)
     groups = page.get_by_role("combobox", name="groups", exact=True)
@@ -511,6 +524,7 @@ def test_a_sweep_asks_for_groups_that_are_known(opened: Opener, served: Served) 
         assert page.locator(".notes li").filter(has_text=note).count() == 1
 
 
+@pytest.mark.slow
 def test_an_interval_and_a_deviation_over_seeds_are_called_what_they_are(opened: Opener) -> None:
     page = opened()
     said = page.evaluate(
@@ -533,6 +547,7 @@ def test_the_status_tells_encoders_and_coverage(opened: Opener, served: Served) 
     ]
 
 
+@pytest.mark.slow
 def test_what_there_is_not_gets_one_line(opened: Opener) -> None:
     page = opened("#/protein/NOBODY", refused=404)
     assert "NOBODY" in page.locator("[role=alert]").inner_text()
@@ -540,6 +555,7 @@ def test_what_there_is_not_gets_one_line(opened: Opener) -> None:
     assert "locatlas map" in page.locator("[role=alert]").inner_text()
 
 
+@pytest.mark.slow
 def test_the_theme_is_chosen_and_kept(opened: Opener) -> None:
     page = opened(theme="dark")
     ground = "getComputedStyle(document.body).backgroundColor"
@@ -574,6 +590,7 @@ def test_views_fit_a_phone_and_axe_finds_no_serious_fault(opened: Opener, view: 
         assert serious == []
 
 
+@pytest.mark.slow
 def test_two_vocabularies_can_be_brought_into_one(opened: Opener, served: Served) -> None:
     page = opened("#/protein/LMNB1")
     assert page.get_by_label("localizations").count() == 0  # this atlas has one

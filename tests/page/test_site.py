@@ -54,6 +54,7 @@ def copied(chromium: Any, base: str) -> Iterator[Opener]:
         yield opener
 
 
+@pytest.mark.slow
 def test_the_search_completes_as_the_server_does(copied: Opener, served: Served) -> None:
     page = copied()
     for typed in ("lmn", "LAMIN b", "mitoch", "manifest/f4", "f00", "<img", "e", "nothing such"):
@@ -117,6 +118,7 @@ def test_the_map_shows_the_picture_under_the_pointer_and_opens_it(copied: Opener
     page.wait_for_selector("h1 .thin")
 
 
+@pytest.mark.slow
 def test_stored_benchmarks_are_there_and_what_is_computed_is_not(copied: Opener) -> None:
     page = copied("#/benchmarks")
     page.wait_for_selector("table.confusion, .confusion")
@@ -134,6 +136,7 @@ def test_names_from_outside_are_text(copied: Opener) -> None:
     assert HOSTILE in page.locator(".card .name").all_inner_texts()
 
 
+@pytest.mark.slow
 def test_pictures_are_those_that_the_page_shows_first(served: Served, chromium: Any) -> None:
     page = chromium.new_page()
     page.goto(f"{served.address}/#/image/manifest/f00")

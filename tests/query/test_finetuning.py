@@ -175,6 +175,7 @@ def test_what_cannot_be_read_is_left_out_and_told(atlas: Path, tmp_path: Path) -
     assert path.name in json.loads((result.folder / "left_out.json").read_text())[gone]
 
 
+@pytest.mark.slow
 def test_a_picture_of_the_log_is_drawn(atlas: Path) -> None:
     result = done(atlas, {"follow": False})
     assert result.curve == result.folder / "curve.svg"
@@ -229,6 +230,7 @@ for _ in range(2):  # each in a process of its own; forked, because importing ta
 """
 
 
+@pytest.mark.slow
 def test_a_training_that_was_killed_continues_to_the_same_weights(atlas: Path, commands: Forks) -> None:
     ended = commands.run(KILLED, atlas, torch.get_num_threads())
     [killed] = registry.list_encoders("*supervised*")

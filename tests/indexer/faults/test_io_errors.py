@@ -7,11 +7,13 @@ import pytest
 from torturing.worker import Fault
 
 from tests.indexer.faults.prepared import COMMANDS, ERRORS, Matrix
+from tests.quick import some
 
 pytestmark = pytest.mark.skipif("sys.platform == 'win32'")
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+# in the default run the others are killed
+@pytest.mark.parametrize("name", some(COMMANDS, *range(1, len(COMMANDS), 2)))
 def test_a_command_that_meets_an_error_of_the_system_at_some_steps_ends_in_one_line_and_can_be_run_again(
     name: str, matrix: Callable[[str], Matrix]
 ) -> None:
@@ -38,7 +40,7 @@ def test_errors_of_the_system_at_every_step_end_in_one_line_and_the_command_can_
     assert step > len(commanded.steps)
 
 
-@pytest.mark.parametrize("kind", ["nofile", "fsize"])
+@pytest.mark.parametrize("kind", some(["nofile", "fsize"], 0))
 def test_a_limit_of_the_process_ends_a_command_in_one_line_and_it_can_be_run_again(
     kind: str, matrix: Callable[[str], Matrix]
 ) -> None:

@@ -14,6 +14,7 @@ from torturing.zygote import Zygote
 from locatlas.indexer.store.locks import Owner
 from tests.indexer.faults.held import hold, read_old_version
 from tests.indexer.faults.prepared import COMMANDS, Prepared, done
+from tests.quick import some
 
 pytestmark = pytest.mark.skipif("sys.platform == 'win32'")
 
@@ -72,7 +73,7 @@ def test_a_lock_that_another_host_holds_is_told_with_its_name(zygote: Zygote, co
     assert "process 4000000 on elsewhere" in ended.error
 
 
-@pytest.mark.parametrize("name", ["index", "index cells", "embed", "maintain --drop-superseded"])
+@pytest.mark.parametrize("name", some(["index", "index cells", "embed", "maintain --drop-superseded"], 1, 3))
 def test_readers_and_verify_beside_a_writer_see_rows_of_before_or_after_and_no_damage(
     name: str, zygote: Zygote, prepared: Prepared, copy: Path, tmp_path: Path
 ) -> None:

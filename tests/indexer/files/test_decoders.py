@@ -91,8 +91,8 @@ def test_one_that_is_killed_while_it_starts_costs_no_image(tmp_path: Path, monke
     ("how", "reason"),
     [
         ("segv", r"the decoder was ended by SIGSEGV, in a second attempt too"),
-        ("abort", r"the decoder was ended by SIGABRT"),
-        ("kill", r"the decoder was ended by SIGKILL"),
+        pytest.param("abort", r"the decoder was ended by SIGABRT", marks=pytest.mark.slow),
+        pytest.param("kill", r"the decoder was ended by SIGKILL", marks=pytest.mark.slow),
         ("hang", r"takes longer to decode than the 3 s allowed \(LOCATLAS_LIMITS, decoder_seconds\)"),
         ("memory", r"needs more memory than one image may \(64 MiB\)"),
         ("bug", r"the decoder ended with exit status 1: ZeroDivisionError: a reader's mistake"),

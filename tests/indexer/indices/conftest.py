@@ -8,6 +8,9 @@ from locatlas.indexer.store.encoders import StoredEncoder
 from locatlas.indexer.store.tables import Store
 from tests.indexer.indices.made import D, N, made, names, of_proteins, put
 from tests.indexer.store.test_encoders import spec
+from tests.quick import measure_few
+
+measure_few()
 
 
 @pytest.fixture

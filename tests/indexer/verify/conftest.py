@@ -6,6 +6,9 @@ import pytest
 
 from tests.indexer.made import PlainEncoder
 from tests.indexer.verify.whole import copied, make_whole
+from tests.quick import measure_few
+
+measure_few()
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """What a repair mends, what it leaves, and that what it takes out can be had back."""
 
+import itertools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from locatlas.indexer.verify.run import verify
 from locatlas.models.crops import CropPlan
 from tests.indexer.made import contents
 from tests.indexer.verify.whole import add_rows, changed, current, files_of, flip, kinds, newest, rows_of
+from tests.quick import some
 
 REQUEST = EncoderRequest(crop=CropPlan(size_px=9))
 
@@ -48,7 +50,7 @@ def assert_whole(atlas: Path) -> None:
     assert [f for f in report.findings if f.severity != "note"] == []
 
 
-@pytest.mark.parametrize("level", ["fov", "cell"])
+@pytest.mark.parametrize("level", some(["fov", "cell"], 0))
 def test_vectors_of_a_damaged_file_are_made_again_bit_for_bit(whole: Path, original: Path, level: str) -> None:
     table = current(Store.open(whole), level).table
     data = newest(whole, table, "data")
@@ -76,7 +78,7 @@ def test_vectors_whose_images_are_not_at_hand_are_told_with_the_command(whole: P
     assert "could not be made again" in report.repaired[-1]
 
 
-@pytest.mark.parametrize("table", ["fovs", "cells"])
+@pytest.mark.parametrize("table", some(["fovs", "cells"], 1))
 def test_rows_of_images_come_back_with_the_next_index(whole: Path, original: Path, table: str) -> None:
     damage(newest(whole, table, "data"))
     report = verify(atlas=whole)
@@ -109,7 +111,7 @@ def test_what_others_mean_nothing_without_is_left_alone_and_said(whole: Path, ta
     assert newest(whole, table, "data").read_bytes() == before
 
 
-@pytest.mark.parametrize("table", ["fovs", "cells", "runs"])
+@pytest.mark.parametrize("table", some(["fovs", "cells", "runs"], 1))
 def test_a_damaged_newest_version_gives_way_to_the_one_before(whole: Path, original: Path, table: str) -> None:
     manifest = newest(whole, table, "_versions")
     damage(manifest)
@@ -192,8 +194,14 @@ def test_a_damaged_index_is_built_again(whole: Path, end: str, do: Callable[[Pat
     assert verify(atlas=whole).findings == []
 
 
-@pytest.mark.parametrize("part", ["rows.npy", "ids.arrow", "codes.lance/_indices/*/auxiliary.idx"])
-@pytest.mark.parametrize("do", [damage, Path.unlink])
+@pytest.mark.parametrize(
+    ("part", "do"),
+    some(
+        itertools.product(["rows.npy", "ids.arrow", "codes.lance/_indices/*/auxiliary.idx"], [damage, Path.unlink]),
+        1,
+        4,
+    ),
+)
 def test_a_damaged_index_on_disk_is_built_again(
     whole: Path, part: str, do: Callable[[Path], None], one_thread: None
 ) -> None:
@@ -269,8 +277,17 @@ def test_orphan_and_broken_vectors_are_deleted(whole: Path, original: Path) -> N
     assert without_runs(whole) == without_runs(original)
 
 
-@pytest.mark.parametrize("name", ["files.jsonl", "head.json"])
-@pytest.mark.parametrize("do", [damage, Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-9])])
+@pytest.mark.parametrize(
+    ("name", "do"),
+    some(
+        itertools.product(
+            ["files.jsonl", "head.json"], [damage, Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-9])]
+        ),
+        0,
+        2,
+        4,
+    ),
+)
 def test_a_damaged_journal_is_written_anew(whole: Path, name: str, do: Callable[[Path], None]) -> None:
     do(whole / "digests" / name)
     before = verify(atlas=whole)

@@ -6,6 +6,9 @@ import pytest
 from locatlas.indexer.importing.run import import_embeddings
 from locatlas.indexer.indices.refresh import refresh
 from locatlas.query.atlas import Atlas, open_atlas
+from tests.quick import measure_few
+
+measure_few()
 
 
 @pytest.fixture(scope="module")

@@ -126,7 +126,7 @@ def test_a_limit_leaves_pages_out_and_says_so(atlas: Path, tmp_path: Path) -> No
 
 
 def test_an_encoder_by_name_answers(atlas: Path, tmp_path: Path, client: Any) -> None:
-    written(atlas, tmp_path / "site", encoder="made", limit=1)
+    written(atlas, tmp_path / "site", encoder="made", level="fov", limit=1)
     pack = said(tmp_path / "site", "pack_0")
     assert pack["neighbors"]["fov"] == [200, served(client, "neighbors", protein=protein_of(0), level="fov")]
     with pytest.raises(UnknownNameError, match="known: made"):
@@ -205,8 +205,8 @@ def test_a_commit_meanwhile_is_told(atlas: Path, tmp_path: Path) -> None:
 def test_two_vocabularies_are_brought_into_one_if_asked_to(tmp_path: Path) -> None:
     atlas = make_atlas(tmp_path / "atlas", levels=("fov",), two_vocabularies=True)
     open_atlas(atlas).map(level="fov")
-    written(atlas, tmp_path / "plain")
-    written(atlas, tmp_path / "mapped", map_labels="hpa:opencell")
+    written(atlas, tmp_path / "plain", limit=2)
+    written(atlas, tmp_path / "mapped", limit=2, map_labels="hpa:opencell")
     with TestClient(create_app(atlas), base_url="http://localhost") as client:
         for name, asked in (("plain", {}), ("mapped", {"map_labels": "hpa->opencell"})):
             pack = said(tmp_path / name, "pack_0")

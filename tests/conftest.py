@@ -18,7 +18,7 @@ from tests.quick import THOROUGH, wait_for_no_disk
 
 # no clock: on a machine that others use, an example takes as long as it takes
 _PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("quick", _PATIENT, max_examples=25)
+settings.register_profile("quick", _PATIENT, max_examples=15)
 settings.register_profile("thorough", _PATIENT, max_examples=100)  # Hypothesis' own default
 settings.load_profile("thorough" if THOROUGH else "quick")
 

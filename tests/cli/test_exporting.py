@@ -57,6 +57,7 @@ def test_a_site_prints_one_document_and_says_its_size_before(atlas: Path, tmp_pa
     assert "a site is there; --overwrite replaces it" in str(again.exception)
 
 
+@pytest.mark.slow
 def test_a_site_of_two_vocabularies_takes_the_map_it_asks_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("fastapi", reason="the extra serve is not installed")
     two = make_atlas(tmp_path / "two", levels=("fov",), two_vocabularies=True)

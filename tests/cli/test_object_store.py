@@ -38,6 +38,7 @@ def test_what_was_sent_is_said_and_a_second_run_says_that_there_is_nothing_new(
     assert document("verify", "--atlas", uri)["ok"]
 
 
+@pytest.mark.slow
 def test_every_command_that_writes_takes_the_address(
     plain: None, source: Path, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

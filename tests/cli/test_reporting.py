@@ -10,7 +10,7 @@ from tests.cli.asking import document, run
 from tests.query.report.made import make_atlas
 
 
-def test_the_document_fits_its_schema_and_the_text_says_where_the_page_is(tmp_path: Path) -> None:
+def test_the_document_fits_its_schema_and_the_text_says_where_the_page_is(tmp_path: Path, unpainted: None) -> None:
     atlas, out = make_atlas(tmp_path / "atlas"), tmp_path / "out"
     found = document("report", "--atlas", atlas, "--out", out, "--ks", "1,3", "--title", "All of it")
     assert set(found) == set(ReportDocument.model_fields)

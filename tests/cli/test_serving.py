@@ -72,6 +72,7 @@ def test_a_served_atlas_answers_as_a_folder_does_and_ends_with_sigterm(tmp_path:
         half.close()
 
 
+@pytest.mark.slow
 def test_with_a_token_and_json_it_ends_with_ctrl_c_while_it_works(tmp_path: Path) -> None:
     atlas = make_atlas(tmp_path / "atlas")
     with serving(atlas, "--token", "auto", "--json") as (process, line):

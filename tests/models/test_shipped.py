@@ -70,7 +70,14 @@ def agreement(vectors: NDArray[np.float32], groups: list[str], labels: list[tupl
 def test_it_sees_localizations_that_untrained_and_raw_pixels_do_not(look: str, proteins: int, tmp_path: Path) -> None:
     """On made fields of a seed that no training has seen, one of each protein; `proteins` are those of a class."""
     in_hpa = proteins if look == "hpa" else 0
-    make_collection(tmp_path, seed=2003, proteins_per_class=proteins, fovs_per_protein=1, hpa_proteins_per_class=in_hpa)
+    make_collection(
+        tmp_path,
+        seed=2003,
+        proteins_per_class=proteins,
+        fovs_per_protein=1,
+        hpa_proteins_per_class=in_hpa,
+        workers=1,  # others would import first
+    )
     _, groups, labels, images = made_fields(tmp_path, look)
     trained, untrained = (encoded(name, images, ("protein",)) for name in (NAME, "seed:0"))
     found = {

@@ -3,6 +3,8 @@
 import textwrap
 from pathlib import Path
 
+import pytest
+
 from tests.forking import Forks
 
 
@@ -22,6 +24,7 @@ CHECK_DECLARED = """
 """
 
 
+@pytest.mark.slow
 def test_timm_is_imported_beside_the_torchvision_of_this_machine(forks: Forks) -> None:
     done = forks.run("from locatlas.models.torchvision_shim import import_timm; print(import_timm().__version__)")
     assert done.returncode == 0, done.stderr

@@ -162,6 +162,7 @@ def test_a_name_that_is_html_is_text(opened: Opener) -> None:
     assert HOSTILE in page.locator(".card .name").all_inner_texts()
 
 
+@pytest.mark.slow
 def test_a_channel_that_is_switched_off_leaves_the_pictures(opened: Opener) -> None:
     page = opened("#/image/manifest/f40")
     red, _, blue = mean_colour(page, ".big")
@@ -461,6 +462,7 @@ def test_an_uploaded_image_finds_what_looks_like_it(opened: Opener) -> None:
     until(page, "[...document.querySelectorAll('.result .cards img')].slice(0, 3).every(i => i.naturalWidth > 0)")
 
 
+@pytest.mark.slow
 def test_an_upload_that_cannot_be_used_gets_one_line(opened: Opener) -> None:
     page = opened("#/query", refused=422)
     page.set_input_files("#files", [{"name": "no.tif", "mimeType": "image/tiff", "buffer": b"not an image"}])
@@ -468,6 +470,7 @@ def test_an_upload_that_cannot_be_used_gets_one_line(opened: Opener) -> None:
     page.wait_for_selector("[role=alert]:has-text('no.tif')")
 
 
+@pytest.mark.slow
 def test_two_encoders_are_compared_on_one_protein(opened: Opener, served: Served) -> None:
     page = opened("#/compare?level=fov")
     page.fill("#compared", "LMNB1")
@@ -538,6 +541,7 @@ def test_an_interval_and_a_deviation_over_seeds_are_called_what_they_are(opened:
     assert said == ["a: F1 0.50 at k 1 (mean ± SD: 0.40 – 0.60)", "in brackets: mean ± SD"]
 
 
+@pytest.mark.slow
 def test_the_status_tells_encoders_and_coverage(opened: Opener, served: Served) -> None:
     page = opened("#/status")
     rows = [row.split("\t") for row in page.locator("section:has-text('Encoders') tbody tr").all_inner_texts()]

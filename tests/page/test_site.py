@@ -15,6 +15,7 @@ from locatlas.query.export.site.run import LOOK, SiteRequest, export_site
 from tests.page.conftest import Opener, Served, tabs
 from tests.page.made_images import HOSTILE
 from tests.page.test_page import asked, hits_of, until
+from tests.quick import some
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
@@ -71,7 +72,7 @@ def test_the_search_completes_as_the_server_does(copied: Opener, served: Served)
     page.wait_for_selector("h1:has-text('LMNB1')")
 
 
-@pytest.mark.parametrize("base", ["http", "file"], indirect=True)
+@pytest.mark.parametrize("base", some(["http", "file"], 1), indirect=True)
 def test_a_protein_shows_what_the_server_shows(copied: Opener, served: Served) -> None:
     page = copied("#/protein/LMNB1")
     known = asked(served, "proteins/LMNB1")

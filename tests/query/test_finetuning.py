@@ -252,6 +252,7 @@ def test_another_atlas_is_told_what_an_encoder_saw_and_takes_its_whole_plan(atla
         open_atlas(other).sweep(ks=[1])
 
 
+@pytest.mark.slow
 def test_weights_that_were_trained_here_are_known_under_any_name(atlas: Path, tmp_path: Path) -> None:
     made = done(atlas, {"follow": False})
     path = locatlas_home() / "encoders" / f"{made.encoder.name}.safetensors"
@@ -273,6 +274,7 @@ def test_weights_that_were_trained_here_are_known_under_any_name(atlas: Path, tm
     assert not set(further.manifest.held_out) & set(further.manifest.groups["protein"])
 
 
+@pytest.mark.slow
 def test_groups_are_held_out_in_an_atlas_that_has_none_of_those_held_out_before(atlas: Path, tmp_path: Path) -> None:
     made = done(atlas, {"follow": False})
     names = {path.name: path.name.replace("_P", "_Q") for path in (tmp_path / "images").glob("*_P*")}

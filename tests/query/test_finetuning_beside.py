@@ -19,6 +19,7 @@ from locatlas.indexer.training.result import FinetuneResult
 from locatlas.models import registry
 from locatlas.query.finetuning import finetune
 from tests.query.made_training import TINY, draw_nothing, make_atlas
+from tests.quick import some
 
 SHORT: dict[str, Any] = {"steps": 2, "batch_size": 6, "validation": 0.3}
 WAIT_S = 60
@@ -73,7 +74,9 @@ def training_rows_of(store: Store) -> Any:
     return lambda opened, level: training_rows(opened, level, group="protein")
 
 
-@pytest.mark.parametrize("wrong", [{"blocks": 99}, {"where": ("protein=P1",), "hold_out": 0.0, "validation": 0.0}])
+@pytest.mark.parametrize(
+    "wrong", some([{"blocks": 99}, {"where": ("protein=P1",), "hold_out": 0.0, "validation": 0.0}], 1)
+)
 def test_what_could_not_be_trained_does_not_keep_the_name(atlas: Path, wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=r"from 1 to 4 can be|only one localization"):
         done(atlas, {"name": "mine"}, **wrong)

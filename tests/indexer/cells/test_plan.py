@@ -12,6 +12,7 @@ from locatlas.indexer.store.tables import Store
 from locatlas.models.crops import CropPlan
 from tests.indexer.made import vectors, versions
 from tests.indexer.masked import EDGE, MASKS, write_mask, write_masked
+from tests.quick import some
 
 pytestmark = pytest.mark.usefixtures("plain")
 
@@ -66,7 +67,7 @@ def test_a_pixel_size_that_was_stated_once_holds_for_masks_that_change_later(mas
     assert (summary.quarantined, summary.embedded) == ([], 1)
 
 
-@pytest.mark.parametrize("level", ["cell", "both"])
+@pytest.mark.parametrize("level", some(["cell", "both"], 0))
 def test_a_mask_that_could_be_two_is_told_until_one_is_left(masked: Path, tmp_path: Path, level: str) -> None:
     without_masks(masked)
     masks = tmp_path / "masks"

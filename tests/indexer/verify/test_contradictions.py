@@ -27,6 +27,7 @@ from locatlas.indexer.verify.run import verify
 from tests.indexer.made import write_collection
 from tests.indexer.old_atlases import make_old
 from tests.indexer.verify.whole import add_rows, changed, current, kinds, newest, rows_of
+from tests.quick import some
 
 
 @pytest.fixture
@@ -209,7 +210,7 @@ def test_digests_of_an_older_atlas_begin_with_the_first_run_that_writes(tmp_path
     assert store.folder.info()["schema_version"] == SCHEMA_VERSION
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", some([1, 2], 1))
 def test_an_upgrade_of_an_atlas_that_has_digests_takes_them_and_what_it_keeps_is_an_atlas_without(
     tmp_path: Path, version: int
 ) -> None:
@@ -239,6 +240,7 @@ def test_what_is_no_atlas_is_told(tmp_path: Path) -> None:
         verify(atlas=tmp_path)
 
 
+@pytest.mark.slow
 def test_verifying_while_another_thread_commits_finds_no_damage(tmp_path: Path, plain: None) -> None:
     source, atlas = write_collection(tmp_path / "source", range(24)), tmp_path / "atlas"
     index(write_collection(tmp_path / "first", range(2)), atlas=atlas, dataset="opencell", name="first")

@@ -196,6 +196,7 @@ def test_what_is_known_of_losses_is_damage_where_it_is_damaged_or_gone(whole: Pa
     assert clean(verify(atlas=whole))
 
 
+@pytest.mark.slow
 def test_a_table_that_comes_back_is_whole_though_the_journal_is_not(tmp_path: Path, plain: None) -> None:
     """Its manifests have the names of those that were deleted, and a journal with a bad line is only added to."""
     source, atlas = write_collection(tmp_path / "source", range(4)), tmp_path / "atlas"

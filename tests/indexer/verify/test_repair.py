@@ -130,6 +130,7 @@ def test_a_damaged_newest_version_gives_way_to_the_one_before(whole: Path, origi
         assert without_runs(whole) == without_runs(original)
 
 
+@pytest.mark.slow
 def test_a_damaged_newest_version_gives_way_after_old_ones_were_removed(
     whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from locatlas.errors import InputError
 from locatlas.models.training.splits import fraction_of, hold_out
+from tests.quick import THOROUGH
 
 
 @st.composite
@@ -33,7 +34,7 @@ def _classes(groups: list[str | None], table: NDArray[np.bool_]) -> dict[int, se
 
 
 @given(collections(), st.floats(0.05, 0.95), st.integers(0, 3))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150 if THOROUGH else 30, deadline=None)
 def test_what_is_held_out_is_whole_groups_and_every_class_keeps_one(
     made: tuple[list[str | None], NDArray[np.bool_]], share: float, seed: int
 ) -> None:
@@ -53,7 +54,7 @@ def test_what_is_held_out_is_whole_groups_and_every_class_keeps_one(
 
 
 @given(collections(), st.lists(st.floats(0.01, 1), min_size=2, max_size=4), st.integers(0, 3), st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150 if THOROUGH else 30, deadline=None)
 def test_a_fraction_contains_the_smaller_ones_has_whole_groups_and_every_class(
     made: tuple[list[str | None], NDArray[np.bool_]], fractions: list[float], seed: int, data: st.DataObject
 ) -> None:

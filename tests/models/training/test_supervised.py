@@ -81,6 +81,7 @@ def test_the_loss_falls(settings: dict, objective: Callable) -> None:
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
 
 
+@pytest.mark.slow
 def test_it_learns_images_that_it_was_not_shown(objective: Callable, images: Callable) -> None:
     others = images(30)
     others.pixels = others.pixels[12:]  # of other noise

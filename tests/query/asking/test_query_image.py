@@ -102,11 +102,13 @@ def test_a_cell_cut_out_of_its_own_file_is_the_one_in_the_atlas_and_meets_none_o
 @pytest.mark.parametrize(
     ("exclude", "said"),
     [
-        ("none", "under --exclude none it may meet itself"),
+        pytest.param("none", "under --exclude none it may meet itself", marks=pytest.mark.slow),
         ("self", "it is left out of its own answer"),
-        ("fov", "its field is left out of its own answer"),
+        pytest.param("fov", "its field is left out of its own answer", marks=pytest.mark.slow),
         ("protein", "it is left out of its own answer, with all other images of P0"),
-        ("dataset", "it is left out of its own answer, with all of the same dataset"),
+        pytest.param(
+            "dataset", "it is left out of its own answer, with all of the same dataset", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_a_file_that_the_atlas_has_already_is_told_with_what_is_left_out(fields: Path, exclude: str, said: str) -> None:

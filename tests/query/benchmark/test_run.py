@@ -88,6 +88,7 @@ def test_a_killed_run_goes_on_where_it_stood(atlas: Path, monkeypatch: pytest.Mo
     assert (len(again.cells), again.n_measured) == (8, 4)
 
 
+@pytest.mark.slow
 def test_other_labels_are_measured_anew(atlas: Path, tmp_path: Path) -> None:
     assert benchmark(atlas=atlas, grid=grid(), n_bootstrap=0).n_measured == 8
     only = grid(settings={"where": ["protein!=P1"]})
@@ -144,6 +145,7 @@ def test_tables_and_figures_hold_what_was_measured(atlas: Path, tmp_path: Path, 
     assert document["n_cells"] == len(rows)
 
 
+@pytest.mark.slow
 def test_fine_tuned_encoders_are_measured_without_frozen_ones_and_stay_beside(atlas: Path) -> None:
     tuned = grid(
         encoders=(EncoderEntry(name=TINY),), protocols=("protein-holdout",), objectives=("supervised",), ks=(1,),

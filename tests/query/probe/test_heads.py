@@ -73,6 +73,7 @@ def test_scores_are_scikit_learns_of_the_predictions() -> None:
     assert spread.ci95[0] < spread.mean < spread.ci95[1]
 
 
+@pytest.mark.slow
 def test_labels_dealt_out_to_groups_at_random_are_recovered_by_chance_only() -> None:
     # groups are known again easily, so that any leak of a group's own rows would score near 1
     vectors, _, groups, ids = made(45, 4, spread=0.05, by_group=3.0)

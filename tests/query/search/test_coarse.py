@@ -13,6 +13,7 @@ from locatlas.query.search.exact import Tally, search
 from locatlas.query.search.unit import prepare
 from locatlas.query.search.within import JOIN_FROM, search_within, within_rows
 from locatlas.types import Neighbors
+from tests.quick import THOROUGH
 
 Make = Callable[[np.random.Generator, int], np.ndarray]
 
@@ -88,7 +89,7 @@ def plainly(patch: pytest.MonkeyPatch, *args: object, **kwargs: object) -> objec
     kept=st.booleans(),
     crowded=st.booleans(),
 )
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12 if THOROUGH else 5, deadline=None)
 def test_the_neighbors_are_those_of_the_plain_search(
     make: Make, seed: int, n: int, k: int, n_groups: int, kept: bool, crowded: bool
 ) -> None:

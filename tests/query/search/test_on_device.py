@@ -13,6 +13,7 @@ from locatlas.query.search.within import search_within
 from locatlas.query.sweep.every_k import sweep
 from tests.query.search.test_coarse import MAKES, Make, clustered
 from tests.query.sweep.test_search import made
+from tests.quick import THOROUGH
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +25,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("narrow", [False, True])
 @pytest.mark.parametrize("make", MAKES)
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(30, 400), k=st.integers(1, 12), n_groups=st.integers(1, 60))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8 if THOROUGH else 3, deadline=None)
 def test_the_neighbors_are_those_of_the_plain_search(
     narrow: bool, make: Make, seed: int, n: int, k: int, n_groups: int
 ) -> None:

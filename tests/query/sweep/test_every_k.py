@@ -12,6 +12,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from locatlas.errors import InputError
 from locatlas.query.scores.protocols import grouped_folds
 from locatlas.query.sweep.every_k import SweepResult, sweep
+from tests.quick import some
 
 KS = [1, 2, 5, 11]
 N_CLASSES = 4
@@ -44,7 +45,7 @@ def in_order(result: SweepResult, made: dict[str, Any], step: int) -> np.ndarray
     return predicted[[place[name] for name in made["ids"]]]
 
 
-@pytest.mark.parametrize("rule", ["uniform", "distance"])
+@pytest.mark.parametrize("rule", some(["uniform", "distance"], 1))
 def test_every_k_equals_scikit_learn_fitted_without_the_group(made: dict[str, Any], rule: str) -> None:
     result = sweep(**made, ks=KS, weights=rule, ties="first", keep_predictions=True)  # type: ignore[arg-type]
     targets, groups = codes(made), np.array(made["groups"])

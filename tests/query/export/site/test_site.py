@@ -125,6 +125,7 @@ def test_a_limit_leaves_pages_out_and_says_so(atlas: Path, tmp_path: Path) -> No
     assert near <= set(names["ids"])
 
 
+@pytest.mark.slow
 def test_an_encoder_by_name_answers(atlas: Path, tmp_path: Path, client: Any) -> None:
     written(atlas, tmp_path / "site", encoder="made", level="fov", limit=1)
     pack = said(tmp_path / "site", "pack_0")
@@ -197,7 +198,11 @@ def test_a_commit_meanwhile_is_told(atlas: Path, tmp_path: Path) -> None:
     own = make_atlas(tmp_path / "atlas", levels=("fov",))
     with pytest.raises(InputError, match="atlas: was written to meanwhile; export it again"):
         export_site(
-            own, tmp_path / "site", SiteRequest(), overwrite=False, tell=lambda _: open_atlas(own).map(level="fov")
+            own,
+            tmp_path / "site",
+            SiteRequest(limit=1),
+            overwrite=False,
+            tell=lambda _: open_atlas(own).map(level="fov"),
         )
     assert not (tmp_path / "site").exists()
 

@@ -35,7 +35,7 @@ def decode_here() -> None:
 
 def measure_few() -> None:
     """The recall of an index is measured by 40 questions and not 200, in this process, to its end."""
-    from locatlas.indexer.faiss import recall
+    from locatlas.indexer.indices import recall
 
     if not THOROUGH:
         recall._QUERIES = 40

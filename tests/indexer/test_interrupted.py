@@ -74,7 +74,7 @@ def dying(die_at: int) -> Iterator[Steps]:
 
 
 Survives = Callable[[Callable[[Path], Path], Callable[[Path], Any]], tuple[list[str], list[list[str]]]]
-SAMPLED = 3
+SAMPLED = 1
 
 
 @pytest.fixture(params=["some", pytest.param("every", marks=pytest.mark.slow)])

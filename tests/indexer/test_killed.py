@@ -41,6 +41,7 @@ reembed(atlas=Path(sys.argv[1]), commit_rows=1)
 """
 
 
+@pytest.mark.slow
 def test_re_embedding_killed_by_the_system_at_ten_random_commits_ends_in_the_same_table(
     tmp_path: Path, plain: None, commands: Forks
 ) -> None:

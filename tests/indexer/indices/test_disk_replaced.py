@@ -21,6 +21,7 @@ from locatlas.indexer.store.encoders import StoredEncoder
 from locatlas.indexer.store.tables import Store
 from locatlas.indexer.verify.run import verify
 from tests.indexer.indices.made import N, files, folder_of, made, nearest, opened, usable
+from tests.quick import some
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -55,6 +56,7 @@ def test_no_more_than_two_are_kept(empty: Store, encoder: StoredEncoder) -> None
     assert kept[-1] == folder_of(empty, encoder)
 
 
+@pytest.mark.slow
 def test_the_one_in_use_is_kept_where_the_clock_went_back(empty: Store, encoder: StoredEncoder) -> None:
     for _ in range(3):
         build(empty, encoder, DISK)
@@ -77,7 +79,7 @@ def test_a_faiss_file_and_an_index_on_disk_take_each_others_place(empty: Store, 
     assert disk_folders(empty.folder, encoder.table) == []
 
 
-@pytest.mark.parametrize(("kind", "then"), [("ivf", DISK), (DISK, "ivf"), (DISK, DISK)])
+@pytest.mark.parametrize(("kind", "then"), some([("ivf", DISK), (DISK, "ivf"), (DISK, DISK)], 1, 2))
 def test_an_index_that_another_takes_the_place_of_while_it_is_opened_is_not_used(
     empty: Store, encoder: StoredEncoder, monkeypatch: pytest.MonkeyPatch, kind: Kind, then: Kind
 ) -> None:

@@ -1,5 +1,7 @@
 """Whether an index may be used: never when stale, foreign, damaged or of another FAISS."""
 
+import itertools
+
 import pytest
 
 from locatlas.indexer.indices.build import build
@@ -9,11 +11,12 @@ from locatlas.indexer.store.encoders import StoredEncoder
 from locatlas.indexer.store.tables import Store
 from tests.indexer.indices.made import KINDS, D, N, files, made, names, opened, put
 from tests.indexer.store.test_encoders import spec
+from tests.quick import some
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", some(KINDS, 0, -1))
 def test_an_index_whose_rows_were_changed_or_removed_is_stale(empty: Store, encoder: StoredEncoder, kind: Kind) -> None:
     build(empty, encoder, kind)
     put(empty, encoder, ["d/00007"], made(1, seed=8))
@@ -50,8 +53,10 @@ def test_a_flipped_bit_in_any_file_is_found(empty: Store, encoder: StoredEncoder
     assert open_index(empty, encoder, held)[0] is not None
 
 
-@pytest.mark.parametrize("suffix", ["faiss", "ids", "json"])
-@pytest.mark.parametrize("damage", ["truncated", "empty", "missing", "folder"])
+@pytest.mark.parametrize(
+    ("suffix", "damage"),
+    some(itertools.product(["faiss", "ids", "json"], ["truncated", "empty", "missing", "folder"]), 0, 3, 5, 6, 8, 11),
+)
 def test_a_file_that_is_cut_or_missing_is_not_used(
     empty: Store, encoder: StoredEncoder, suffix: str, damage: str
 ) -> None:

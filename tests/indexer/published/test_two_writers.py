@@ -18,6 +18,7 @@ from locatlas.indexer.store.tables import Store
 from tests.indexer.made import contents, id_of, write_field
 from tests.indexer.published.stores import machine
 from tests.indexer.published.test_writing import put_field
+from tests.quick import some
 
 
 def test_of_two_writers_the_second_is_told_who_writes(
@@ -73,6 +74,7 @@ def test_who_is_not_heard_of_is_taken_over_and_publishes_nothing_over_the_other(
     assert Store.open(Path(uri)).count("fovs") == 9
 
 
+@pytest.mark.slow
 def test_a_lease_that_was_lost_costs_nothing_where_nobody_else_published(
     plain: None, source: Path, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,7 +119,9 @@ def test_a_record_that_somebody_put_without_asking_is_not_written_over(
     assert Store.open(kept).count("fovs") == 7
 
 
-@pytest.mark.parametrize("late", [False, True], ids=["the first put arrives", "the first arrives after the second"])
+@pytest.mark.parametrize(
+    "late", some([False, True], 1), ids=["the first put arrives", "the first arrives after the second"]
+)
 def test_a_record_whose_answer_was_lost_is_known_for_our_own(
     plain: None, source: Path, uri: str, monkeypatch: pytest.MonkeyPatch, late: bool
 ) -> None:

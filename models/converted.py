@@ -4,7 +4,7 @@ An entry is a folder `openvino/<key>/`: OpenVINO's model for batches of any size
 processors its vectors were compared with torch's. The key names all that decides the model: the encoder's fingerprint
 (and so its weights), the layers of its network, the source of the modules that compute it here (a checkout changes
 without another version), and the versions of OpenVINO, torch, timm and locatlas. Entries that are damaged are told of
-and made anew, what is left of those whose removal was cut short goes, and beyond `KEPT_BYTES` those that were not used
+and made anew, what is left of those whose writing or removal was cut short goes, and beyond `KEPT_BYTES` those that were not used
 for longest.
 """
 
@@ -15,6 +15,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -37,6 +38,8 @@ KEPT_BYTES = 2 << 30
 
 COMPUTES = (architectures, plain_vit, pooling, stem, subcell, vit)
 """Modules whose text decides what a network computes; `repr` of one says no more than its layers."""
+
+_WRITTEN_WITHIN = 3600.0  # seconds, that it takes to write an entry at most
 
 _MODEL = ("model.xml", "model.bin")
 _SEAL = "entry.json"
@@ -166,7 +169,11 @@ def _digest(path: Path) -> str:
 
 def _make_room(used: Path) -> None:
     """Remove what lacks a seal, and what was not used for longest beyond `KEPT_BYTES`, but for the entry in use."""
-    others = [path for path in used.parent.iterdir() if path != used and path.is_dir() and path.name[0] != "."]
+    folders = [path for path in used.parent.iterdir() if path != used and path.is_dir()]
+    others = [path for path in folders if path.name[0] != "."]
+    for part in set(folders).difference(others):  # another process may be writing it, but not for so long
+        if time.time() - part.stat().st_mtime > _WRITTEN_WITHIN:
+            shutil.rmtree(part, ignore_errors=True)
     room = KEPT_BYTES - _bytes_of(used)
     for folder in sorted(others, key=_used_at, reverse=True):
         room -= _bytes_of(folder)

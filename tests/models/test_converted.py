@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,15 @@ def test_what_was_not_used_for_longest_makes_room_and_the_entry_in_use_stays(
     entries[3].write(FakeOpenVino(), 9000)
     assert [bool(entry) for entry in entries] == [False, False, False, True]
     assert [path.name for path in tmp_path.iterdir()] == ["d"]
+
+
+def test_what_a_killed_write_left_goes_and_what_is_being_written_stays(tmp_path: Path) -> None:
+    for name, hours in (("old", 2), ("new", 0)):
+        (tmp_path / f".{name}" / "entry").mkdir(parents=True)
+        when = time.time() - 3600 * hours
+        os.utime(tmp_path / f".{name}", (when, when))
+    Entry(tmp_path / "a").write(FakeOpenVino(), 1000)
+    assert {path.name for path in tmp_path.iterdir()} == {"a", ".new"}
 
 
 def test_what_is_left_of_a_removal_that_was_cut_short_is_replaced_and_goes(

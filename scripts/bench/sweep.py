@@ -116,6 +116,7 @@ def main() -> int:
     parser.add_argument("--bootstrap", type=int, default=0, help="replicates for intervals, which the rivals lack")
     parser.add_argument("--device", default="cpu", help="where the products of locatlas run; the rivals use the CPU")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--alone", action="store_true", help="locatlas only, for a profiler (shares.py)")
     parser.add_argument("--without-scikit-learn", action="store_true", help="it takes hours above 100,000 vectors")
     asked = parser.parse_args()
     vectors, protein, localization = clustered(asked.n, asked.d, min(asked.proteins, asked.n // 4), asked.seed)
@@ -152,8 +153,10 @@ def main() -> int:
         "FAISS flat, once per fold": lambda: by_faiss_once(vectors, localization, fold),
         "scikit-learn, per k and fold": lambda: by_scikit_learn(vectors, localization, fold),
     }
-    if asked.without_scikit_learn:
+    if asked.without_scikit_learn or asked.alone:
         del rivals["scikit-learn, per k and fold"]
+    if asked.alone:
+        del rivals["FAISS flat, once per fold"]
     small = np.random.default_rng(1).normal(size=(600, 8)).astype(np.float32)  # imports and first calls, untimed
     by_faiss_once(small, np.zeros(600, np.int64), np.arange(600) % 2)
     by_scikit_learn(small, np.zeros(600, np.int64), np.arange(600) % 2)

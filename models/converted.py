@@ -4,8 +4,8 @@ An entry is a folder `openvino/<key>/`: OpenVINO's model for batches of any size
 processors its vectors were compared with torch's. The key names all that decides the model: the encoder's fingerprint
 (and so its weights), the layers of its network, the source of the modules that compute it here (a checkout changes
 without another version), and the versions of OpenVINO, torch, timm and locatlas. Entries that are damaged are told of
-and made anew, what is left of those whose writing or removal was cut short goes, and beyond `KEPT_BYTES` those that were not used
-for longest.
+and made anew, what is left of those whose writing or removal was cut short goes, and beyond `KEPT_BYTES` those that
+were not used for longest.
 """
 
 import hashlib

@@ -1,8 +1,9 @@
 """The atlases in object stores that this process writes, by address: who opens one meanwhile gets its copy. State."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,12 +23,14 @@ class Written:
         sent: What was sent to the object store, once the outermost block is left; None for an atlas in a folder.
         cleaning: Whether objects that no state needs are to be removed then.
         cleaned: What became of these, once it is left, if that was asked for.
+        thread: Who writes it: blocks of this thread are parts of the outermost one.
     """
 
     path: Path
     sent: "Sent | None" = None
     cleaning: bool = False
     cleaned: "Cleaned | None" = None
+    thread: int = field(default_factory=threading.get_ident)
 
 
 _HELD: dict[str, Written] = {}

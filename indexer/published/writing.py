@@ -2,18 +2,20 @@
 
 Whoever writes a folder writes it as before; all of this is for addresses.
 
-There is one rule for blocks within blocks: the outermost of this process takes the lease, and publishes at its end. One
-within it, such as that of a function that `writes`, is a part of it, and what it asks for is done at that end.
+There is one rule for blocks within blocks: the outermost of a thread takes the lease, and publishes at its end. One
+within it, such as that of a function that `writes`, is a part of it, and what it asks for is done at that end. Another
+thread is refused as another process is: it could go on writing when the lease is given back.
 """
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from typing import ParamSpec, TypeVar, cast
 
-from locatlas.errors import LocatlasError
+from locatlas.errors import AtlasLockedError, LocatlasError
 from locatlas.indexer.backup.pin import MovedError
 from locatlas.indexer.published.clean import clean
 from locatlas.indexer.published.held import Written, held, holding
@@ -53,6 +55,9 @@ def writing(atlas: str | Path, command: str, *, cleaning: bool = False) -> Itera
         yield Written(Path(atlas))
         return
     if (outer := held(uri)) is not None:
+        if outer.thread != threading.get_ident():
+            message = f"{uri}: another thread of this process writes it; wait for it"
+            raise AtlasLockedError(message)
         outer.cleaning |= cleaning
         yield outer
         return

@@ -1,10 +1,7 @@
-"""A column of lists of names as sets, equal ones being one object: a million rows have some hundred. Pure."""
+"""A column of lists of names as sets; lists that are alike give one object: a million rows have some hundred. Pure."""
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-
-from locatlas.indexer.store.arrow_numbers import as_numpy
 
 __all__ = ["label_sets"]
 
@@ -16,11 +13,12 @@ def label_sets(column: pa.ChunkedArray) -> list[frozenset[str]]:
         column: list<string>.
     """
     lists = column.combine_chunks()
-    names = pc.list_flatten(lists).to_pylist()
-    ends = np.cumsum(np.bincount(as_numpy(pc.list_parent_indices(lists)), minlength=len(lists)))
+    names = pc.list_flatten(lists).to_pylist()  # without what a null list may hide
+    n_of = pc.list_value_length(lists).to_pylist()
     shared: dict[tuple[str, ...], frozenset[str]] = {}
     sets, start = [], 0
-    for end in ends.tolist():
+    for n in n_of:
+        end = start + (n or 0)
         said = tuple(names[start:end])
         found = shared.get(said)
         if found is None:

@@ -28,8 +28,9 @@ from locatlas.query.search.unit import Prepared
 __all__ = ["References", "Settle", "pays", "search_coarse"]
 
 _BUNDLE = 8192  # queries that a thread holds at once at most, for which each tile of references is coded
-_BUNDLE_SHARE = 0.04  # of the references' memory for the lists of these, if that is within
-_LISTED_BYTES = 18  # for each wanted neighbor: what beats a threshold from a sample is up to three times as much
+_BUNDLE_SHARE = (
+    0.08  # of the references' memory for the lists of these in all threads, if that is not less than a block
+)
 _WORK_FROM = 2e11  # additions and multiplications in float32 that take longer than importing torch
 
 
@@ -71,7 +72,7 @@ def search_coarse(
     """
     search = Search(asked, references, *exclusions, width)
     mine = references.sorted_by
-    room = _BUNDLE_SHARE * 4 * references.searched.dim * len(references.columns) / (_LISTED_BYTES * width)
+    room = _BUNDLE_SHARE * 4 * references.searched.dim * len(references.columns) / (n_cores() * search.listed_bytes)
     # no core waits long for the last ones
     size = -(-len(asked) // (16 * n_cores()))
     size = int(np.clip(size, BLOCK, np.clip(room, BLOCK, _BUNDLE)))

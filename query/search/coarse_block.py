@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locatlas.query.search.bfloat16 import LEAST, Coded, Room, bits_below, code, floats, half_unit, true_places
-from locatlas.query.search.coarse_lists import Lists
+from locatlas.query.search.coarse_lists import LISTED_BYTES, Lists, most_listed
 from locatlas.query.search.exclude import ExclusionIndex
 from locatlas.query.search.tiles import Candidates
 from locatlas.query.search.unit import Prepared
@@ -127,6 +127,12 @@ class Search:
     width: int
     spaces: list[_Space] = field(default_factory=list)
 
+    @property
+    def listed_bytes(self) -> int:
+        """Of the list of a row, about, when all tiles are done; some more where many are as near as the last."""
+        n, n_sample = len(self.references.columns), len(self.references.sample)
+        return LISTED_BYTES * min(_rank(self.width, n_sample, n) * n // n_sample, most_listed(self.width + _SPARE))
+
     def rows(
         self, rows: NDArray[np.int64], skipped: tuple[int, int]
     ) -> Iterator[tuple[NDArray[np.int64], Candidates, NDArray[np.bool_]]]:
@@ -184,15 +190,13 @@ class Search:
     def _threshold(self, asking: _Asking, skipped: tuple[int, int], space: _Space) -> NDArray[np.int16]:
         """What all that may be needed of a row are expected to beat, bits of at least zero, from a sample.
 
-        Four standard deviations above the expected rank of the last wanted one, and the margin below its score: too
-        high a threshold leaves a row unproven, nothing worse.
+        The margin below the score of some rank in it: too high a threshold leaves a row unproven, nothing worse.
         """
         n_rows, n_sample = len(asking.rows), len(self.references.sample)
         lost = np.searchsorted(self.references.sample, skipped).tolist()
         n_lost = lost[1] - lost[0]
         n = len(self.references.columns) - (skipped[1] - skipped[0])
-        expected = self.width * (n_sample - n_lost) / n
-        rank = int(np.ceil(expected + 4 * np.sqrt(expected) + 1))
+        rank = _rank(self.width, n_sample - n_lost, n)
         last = np.zeros(n_rows, dtype=np.int16)
         if rank >= n_sample - n_lost:
             return last
@@ -273,6 +277,12 @@ class Search:
         )
         found = torch.sparse.sampled_addmm(wanted, queries, self.references.coded.vectors.T, beta=0.0)
         return (found.values().numpy().reshape(names.shape) / searched.lengths[names]).astype(np.float32)
+
+
+def _rank(width: int, n_sample: int, n: int) -> int:
+    """Rank in a sample of the n: four standard deviations above that expected of the last wanted one."""
+    expected = width * n_sample / n
+    return int(np.ceil(expected + 4 * np.sqrt(expected) + 1))
 
 
 def _tiles(n: int, skipped: tuple[int, int]) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:

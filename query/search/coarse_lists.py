@@ -10,11 +10,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Lists"]
+__all__ = ["LISTED_BYTES", "Lists", "most_listed"]
+
+LISTED_BYTES = 6
+"""Of an entry: a score, and a column."""
+
 
 _ROWS_AT_ONCE = 128  # gathered together
 _FULL = 4  # times what a row keeps of too many: listed of the rows on average
 _LONGEST = 1 << 14  # entries of a row, above which its best are kept; places must fit 16 bits
+
+
+def most_listed(best: int) -> int:
+    """Entries of a row on average, above which each keeps its best."""
+    return _FULL * best
 
 
 class Lists:
@@ -33,7 +42,7 @@ class Lists:
             best: Entries that a row keeps where there are too many.
             tile: Columns of a tile, at most.
         """
-        n = n_rows * (_FULL * best + tile)
+        n = n_rows * (most_listed(best) + tile)
         # pages of its own, rather than holes that the C library may keep
         self._scores: NDArray[np.int16] = np.frombuffer(mmap.mmap(-1, 2 * n), dtype=np.int16)
         self._columns: NDArray[np.int32] = np.frombuffer(mmap.mmap(-1, 4 * n), dtype=np.int32)
@@ -64,7 +73,7 @@ class Lists:
         self._starts.append(starts + self._used)
         self._used = end
         self._filled += counts
-        if end > _FULL * self._best * n_rows or int(self._filled.max()) > _LONGEST:
+        if end > most_listed(self._best) * n_rows or int(self._filled.max()) > _LONGEST:
             self._shrink()
 
     def rows(self, low: int, high: int) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:

@@ -4,6 +4,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 import locatlas
-from locatlas.errors import InputError
+from locatlas.errors import AtlasLockedError, InputError
 from locatlas.indexer.embed import embed, reembed
 from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.importing.run import import_embeddings
@@ -121,6 +122,17 @@ def test_a_block_within_another_is_a_part_of_it(plain: None, source: Path, uri: 
     assert outer.sent
     assert outer.sent.states == 1
     assert outer.cleaned is not None
+    assert Store.open(Path(uri)).count("fovs") == 7
+
+
+def test_another_thread_waits_as_another_process_does(plain: None, source: Path, uri: str) -> None:
+    """It would go on writing the copy when the first gives the lease back, and nothing of it would be published."""
+    index(source, atlas=uri, dataset="opencell")
+    put_field(source, 11)
+    with ThreadPoolExecutor(1) as other:
+        with writing(uri, "index"), pytest.raises(AtlasLockedError, match="another thread of this process writes it"):
+            other.submit(index, source, atlas=uri, dataset="opencell").result()
+        assert other.submit(index, source, atlas=uri, dataset="opencell").result().embedded == 1
     assert Store.open(Path(uri)).count("fovs") == 7
 
 

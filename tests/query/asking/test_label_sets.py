@@ -21,3 +21,8 @@ def test_as_python_would_and_equal_ones_shared(first, second):
 
 def test_no_rows_and_no_chunks():
     assert label_sets(pa.chunked_array([], pa.list_(pa.string()))) == []
+
+
+def test_what_a_null_list_hides_is_not_another_row_s():
+    hidden = pa.ListArray.from_arrays([0, 1, 2, 3], ["x", "y", "z"], mask=pa.array([False, True, False]))
+    assert label_sets(pa.chunked_array([hidden])) == [{"x"}, frozenset(), {"z"}]

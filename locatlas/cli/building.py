@@ -190,7 +190,8 @@ def index_command(
     "--switch/--no-switch",
     default=True,
     show_default=True,
-    help="Make it current once it is complete; or leave the one that is current, and ask this one by --encoder.",
+    help="Make it current once it is complete; or leave the one that is current, and ask this one by --encoder. Where "
+    "none is, it becomes current either way.",
 )
 @json_option
 def embed_command(atlas: Path, level: str, faiss: str, *, switch: bool, as_json: bool, **asked: Any) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from locatlas.errors import AtlasLockedError, InputError, UnknownNameError
+from locatlas.errors import AtlasLockedError, InputError, UnknownNameError, WeightsError
 from locatlas.indexer.embed import embed
 from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.importing.run import import_embeddings
@@ -70,25 +70,53 @@ def test_nothing_is_deleted_that_was_not_asked_for(atlas: Path, store: Store, ol
     assert versions(store) == before
 
 
+def seeds(store: Store) -> dict[int | None, str]:
+    return {e.spec.mapping_seed: e.state for e in encoders.stored_encoders(store)}
+
+
 def test_vectors_that_were_made_to_stand_beside_the_current_ones_are_none_of_the_superseded(
     atlas: Path, store: Store, old: StoredEncoder
 ) -> None:
-    def states() -> dict[int | None, str]:
-        return {e.spec.mapping_seed: e.state for e in encoders.stored_encoders(store)}
-
     embed(atlas=atlas, request=EncoderRequest(mapping="random", seed=4), switch=False)
-    assert states() == {None: "superseded", 3: "current", 4: "beside"}
+    assert seeds(store) == {None: "superseded", 3: "current", 4: "beside"}
     assert [v.fingerprint for v in maintain(atlas=atlas, drop_superseded=True).dropped] == [old.fingerprint]
-    # what was current once is made again, this time on purpose
-    assert embed(atlas=atlas, request=EncoderRequest(mapping="natural"), switch=False).embedded == 6
-    assert states() == {None: "beside", 3: "current", 4: "beside"}
     before = versions(store)
     summary = maintain(atlas=atlas, drop_superseded=True)
     assert (summary.dropped, summary.kept, versions(store)) == ([], [], before)
-    embed(atlas=atlas, request=EncoderRequest(mapping="natural"), switch=False)
-    assert versions(store) == before
-    embed(atlas=atlas, request=EncoderRequest(mapping="natural"))
-    assert states() == {None: "current", 3: "superseded", 4: "beside"}
+
+
+def test_what_was_current_once_stays_so_when_its_vectors_are_made_again_which_is_told(
+    atlas: Path, store: Store, old: StoredEncoder, caplog: pytest.LogCaptureFixture
+) -> None:
+    maintain(atlas=atlas, drop_superseded=True)
+    natural = EncoderRequest(mapping="natural")
+    assert embed(atlas=atlas, request=natural, switch=False).embedded == 6
+    assert seeds(store) == {None: "superseded", 3: "current"}
+    said = f"{old.spec.name} ({old.fingerprint[:12]}) was current once at level fov and stays superseded"
+    assert said in caplog.text
+    assert "--drop-superseded` deletes these vectors, too" in caplog.text
+    caplog.clear()
+    before = versions(store)
+    embed(atlas=atlas, request=natural, switch=False)
+    assert (versions(store), caplog.text) == (before, "")
+    summary = maintain(atlas=atlas, drop_encoders=[old.fingerprint])
+    assert ([v.fingerprint for v in summary.dropped], summary.forgotten) == ([old.fingerprint], [])
+    assert seeds(store) == {None: "superseded", 3: "current"}
+
+
+def test_what_was_current_once_stays_so_when_its_network_cannot_be_loaded(
+    atlas: Path, store: Store, old: StoredEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        message = "no weights"
+        raise WeightsError(message)
+
+    maintain(atlas=atlas, drop_superseded=True)
+    before = versions(store)
+    monkeypatch.setattr("locatlas.indexer.job.load_encoder", fails)
+    with pytest.raises(WeightsError):
+        embed(atlas=atlas, request=EncoderRequest(mapping="natural"), switch=False)
+    assert (seeds(store), versions(store)) == ({None: "superseded", 3: "current"}, before)
 
 
 def test_an_encoder_that_nobody_wants_any_more_is_given_up_by_name(

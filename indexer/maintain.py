@@ -15,13 +15,13 @@ from locatlas.indexer.pixel_cache.keeping import remove_stale
 from locatlas.indexer.published.writing import writes
 from locatlas.indexer.store.atomic import remove
 from locatlas.indexer.store.cache_entries import abandoned_caches, cached_tables, drop_cache
-from locatlas.indexer.store.encoders import StoredEncoder, stored_encoders
+from locatlas.indexer.store.encoders import StoredEncoder, forget, stored_encoders
 from locatlas.indexer.store.ledger import Run
 from locatlas.indexer.store.maps import drop_maps, maps_of
 from locatlas.indexer.store.tables import Store
 from locatlas.indexer.store.tidy import old_versions, remove_versions
 from locatlas.indexer.store.tidy_limits import DROPPED
-from locatlas.indexer.unwanted import forget_encoder, named_encoders
+from locatlas.indexer.unwanted import named_encoders
 from locatlas.interrupts import unbroken
 
 __all__ = ["MaintainSummary", "UnusedVectors", "drop_vectors", "maintain"]
@@ -63,7 +63,6 @@ class MaintainSummary:
         old_versions: Versions of tables that were removed, superseded for a while (`tidy_limits.SUPERSEDED_FOR_S`).
         dropped_maps: Maps that were deleted, of encoders whose vectors are.
         forgotten: Encoders that were deleted with their vectors, "<level>/<fingerprint>": named, and never current.
-        released: Sources that are in quarantine no more, with such an encoder.
         given_up: States from before an upgrade, as folders below the atlas, that needed one of these and were deleted.
     """
 
@@ -74,7 +73,6 @@ class MaintainSummary:
     roots: dict[str, str] = field(default_factory=dict)
     old_versions: int = 0
     dropped_maps: list[str] = field(default_factory=list)
-    released: int = 0
     forgotten: list[str] = field(default_factory=list)
     given_up: list[str] = field(default_factory=list)
 
@@ -105,7 +103,8 @@ def maintain(
         atlas: Atlas folder.
         drop_superseded: Delete vectors and indices of encoders that were superseded.
         drop_encoders: Delete those of these encoders, too, by name or fingerprint (at least six digits); one that never
-            was current is forgotten, with what is in quarantine because of it. The current one is refused.
+            was current is forgotten. What is in quarantine because of it stays until another encoder takes it. The
+            current one is refused.
         roots: Where the images of declared roots lie now, by name of root.
 
     Raises:
@@ -162,7 +161,7 @@ def _drop(store: Store, encoder: StoredEncoder, summary: MaintainSummary, run: R
     if forgotten:
         # last: a run that is stopped before finds it by its name
         run.touched()
-        summary.released += forget_encoder(store, encoder)
+        forget(store, encoder)
         run.counts["forgotten encoders"] += 1
         summary.forgotten.append(f"{encoder.level}/{encoder.fingerprint}")
 

@@ -93,7 +93,6 @@ def maintain_command(
     atlas: Path, drop_encoders: tuple[str, ...], roots: dict[str, Path], *, drop_superseded: bool, as_json: bool
 ) -> None:
     """Merge small fragments of tables, remove their old versions and what killed runs left."""
-    from locatlas.indexer.files.planes import plural
     from locatlas.indexer.maintain import maintain
 
     with written(atlas, "maintain") as place:
@@ -120,8 +119,6 @@ def maintain_command(
     for key in summary.forgotten:
         level, _, fingerprint = key.partition("/")
         click.echo(f"forgotten: encoder {fingerprint[:12]} at level {level}, which never was current")
-    if summary.released:
-        click.echo(f"in quarantine no more, as it was because of that encoder: {plural(summary.released, 'source')}")
     for name in summary.dropped_maps:
         click.echo(f"deleted: map {name}")
     for vectors in summary.kept:

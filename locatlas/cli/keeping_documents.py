@@ -39,7 +39,6 @@ class MaintainDocument(_Document):
     old_versions: int = Field(ge=0, description="versions of tables that were removed, superseded for ten minutes")
     dropped_maps: list[str] = Field(description="ids of maps that were deleted, of encoders whose vectors are")
     forgotten: list[str] = Field(description="encoders that were named and never were current, <level>/<fingerprint>")
-    released: int = Field(ge=0, description="sources in quarantine no more, with such an encoder")
     given_up: list[str] = Field(
         description="states from before an upgrade, as folders below the atlas, that needed one of these: deleted"
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from locatlas.errors import AtlasLockedError, InputError, UnknownNameError, WeightsError
 from locatlas.indexer.embed import embed
@@ -18,7 +19,7 @@ from locatlas.indexer.store import encoders
 from locatlas.indexer.store.encoders import StoredEncoder
 from locatlas.indexer.store.tables import Store
 from locatlas.query.atlas import open_atlas
-from tests.indexer.made import contents, id_of, name_of, versions
+from tests.indexer.made import contents, id_of, name_of, pixels, versions
 from tests.quick import some
 
 OTHER = EncoderRequest(mapping="random", seed=3)
@@ -120,30 +121,52 @@ def test_what_was_current_once_stays_so_when_its_network_cannot_be_loaded(
 
 
 def test_an_encoder_that_nobody_wants_any_more_is_given_up_by_name(
-    atlas: Path, store: Store, old: StoredEncoder, source: Path
+    atlas: Path, store: Store, old: StoredEncoder
 ) -> None:
-    (source / name_of(0)).write_bytes(b"no image")
     embed(atlas=atlas, request=EncoderRequest(mapping="random", seed=4), switch=False)
     built = begin(store)
     beside = next(e for e in encoders.stored_encoders(store) if e.state == "beside")
-    before, held = contents(store), store.read("quarantine", ["id"]).num_rows
+    before = contents(store)
     summary = maintain(atlas=atlas, drop_encoders=[beside.fingerprint[:12], built.fingerprint])
     assert {(v.fingerprint, v.vectors, v.state) for v in summary.dropped} == {
-        (beside.fingerprint, 5, "beside"),
+        (beside.fingerprint, 6, "beside"),
         (built.fingerprint, 2, "building"),
     }
     assert sorted(summary.forgotten) == sorted(f"fov/{e.fingerprint}" for e in (beside, built))
-    assert (held, summary.released, store.count("quarantine")) == (1, 1, 0)
     assert [v.fingerprint for v in summary.kept] == [old.fingerprint]
     after = contents(store)
     assert {e.state for e in encoders.stored_encoders(store)} == {"current", "superseded"}
-    changed = {beside.table, built.table, "encoders", "quarantine"}
+    changed = {beside.table, built.table, "encoders"}
     assert {t: rows for t, rows in after.items() if t not in changed} == {
         t: rows for t, rows in before.items() if t not in changed
     }
     assert after.keys() & {beside.table, built.table} == set()
     with pytest.raises(UnknownNameError, match="unknown encoder in this atlas"):
         maintain(atlas=atlas, drop_encoders=[built.fingerprint])
+
+
+def test_what_an_encoder_could_not_take_is_tried_again_by_another_and_what_is_no_image_stays_in_quarantine(
+    atlas: Path, store: Store, source: Path, tmp_path: Path
+) -> None:
+    more = tmp_path / "more"
+    more.mkdir()
+    tifffile.imwrite(more / "one.tif", pixels(7, channels=1)[0])
+    (more / "manifest.csv").write_text("id,path,channels\none,one.tif,nucleus\n")
+    assert index(more / "manifest.csv", atlas=atlas, dataset="manifest").embedded == 1
+    (source / name_of(1)).write_bytes(b"no image")
+
+    def held() -> list[str]:
+        return sorted(row["source"] for row in store.read("quarantine").to_pylist())
+
+    beside = EncoderRequest(mapping="replicate", stains=("nucleus", "protein"))
+    assert embed(atlas=atlas, request=beside, switch=False).embedded == 5
+    assert held() == [name_of(1), "one.tif"]
+    unwanted = next(e for e in encoders.stored_encoders(store) if e.state == "beside")
+    maintain(atlas=atlas, drop_encoders=[unwanted.fingerprint])
+    assert held() == [name_of(1), "one.tif"]
+    other = EncoderRequest(mapping="replicate", stains=("nucleus",))
+    assert embed(atlas=atlas, request=other, switch=False).embedded == 6
+    assert held() == [name_of(1)]
 
 
 def test_one_that_was_current_once_stays_known_and_one_that_answers_or_was_imported_is_not_deleted(

@@ -1,6 +1,6 @@
 """Commands that write an atlas: index, embed, import-embeddings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -165,11 +165,14 @@ def index_command(
                 **how,
             )
         finish(atlas, summary, faiss=faiss, as_json=as_json)
-    if summary.labelled == 0 and summary.embedded + summary.skipped + summary.updated:
-        notice(
-            "note: none of the images that were read is labelled, so that nothing can be scored or classified; "
-            f"`locatlas datasets show {dataset}` tells where labels are looked for, and which --option names a table"
-        )
+        if summary.labelled == 0 and summary.embedded + summary.skipped + summary.updated:
+            so = ": they can be classified, not scored"
+            if not _has_labels(atlas, summary.encoders):
+                so = ", so that nothing can be scored or classified"
+            notice(
+                f"note: none of the images that were read is labelled{so}; `locatlas datasets show {dataset}` tells "
+                "where labels are looked for, and which --option names a table"
+            )
     if summary.gone and not as_json:
         did = "removed" if prune else "they stay in the atlas; --prune removes them"
         from locatlas.indexer.files.planes import plural
@@ -177,6 +180,18 @@ def index_command(
         click.echo(f"{plural(len(summary.gone), 'image')} whose files are gone, e.g. {summary.gone[0]}: {did}")
     if summary.quarantined and (strict or summary.fovs + summary.cells == 0):
         raise Exit(1)
+
+
+def _has_labels(atlas: Path, levels: Iterable[str]) -> bool:
+    """Whether an image of one of these levels has a localization."""
+    import pyarrow.compute as pc
+
+    from locatlas.indexer.store.schema import image_table
+    from locatlas.indexer.store.tables import Store
+
+    store = Store.open(atlas)
+    held = (store.read(image_table(level), ["localizations"])["localizations"] for level in levels)
+    return any(pc.any(pc.greater(pc.list_value_length(names), 0)).as_py() for names in held)
 
 
 @click.command("embed")

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from locatlas.indexer.importing.run import import_embeddings
 from tests.cli.asking import document, run
 
 
@@ -54,6 +55,36 @@ def test_an_index_that_is_not_for_the_vectors_of_the_file_is_refused_before_they
     imported(file, "--name", "first")
     assert run(*refused).exit_code == 0
     assert [e["name"] for e in document("status", "--atlas", file.parent / "atlas")["encoders"]] == ["first", "odd"]
+
+
+def test_whose_vectors_an_index_is_not_for_is_said(file: Path) -> None:
+    odd = file.with_name("odd.npz")
+    np.savez(odd, ids=np.array(["a"]), vectors=np.ones((1, 10), np.float32))
+    run("import-embeddings", odd, "--atlas", file.parent / "atlas", "--name", "odd")
+    done = run("import-embeddings", file, "--atlas", file.parent / "atlas", "--name", "b", "--faiss", "lance-ivfrq")
+    assert str(done.exception) == (
+        f"{file.parent / 'atlas'}: an index at level fov is of its current encoder odd: vectors of 10 numbers: "
+        "lance-ivfrq is for lengths that are multiples of 8; --faiss ivfpq takes any"
+    )
+
+
+def test_an_import_that_was_stopped_before_its_last_commit_says_what_going_on_changed(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("locatlas.indexer.importing.run.same_under_another_name", killed)
+        with pytest.raises(KeyboardInterrupt):
+            import_embeddings(file, atlas=file.parent / "atlas", name="first")
+    assert document("status", "--atlas", file.parent / "atlas")["encoders"] == []
+    assert imported(file, "--name", "first")[0].endswith(
+        ": all 300 vectors of 24 numbers were stored by an import that was stopped; they are there now as first at "
+        "level fov"
+    )
+    assert imported(file, "--name", "first")[0].endswith(": nothing changed")
+    assert document("import-embeddings", file, "--atlas", file.parent / "atlas", "--name", "first")["resumed"] is False
 
 
 def test_what_an_import_changed_is_said_and_that_all_was_there(file: Path) -> None:

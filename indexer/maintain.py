@@ -37,7 +37,7 @@ class UnusedVectors:
         fingerprint: Of the encoder.
         vectors: How many.
         bytes: On disk, with their FAISS index.
-        imported: Whether they were made elsewhere, so that no image could give them back.
+        imported: Whether they were made elsewhere, so that only their file could give them back.
         state: "superseded", "beside" or "building".
     """
 
@@ -96,8 +96,8 @@ def maintain(
     What was kept before an upgrade of the atlas (`before-upgrade/`) is deleted with the first version that it needs.
 
     Encoders that were current once stay in the atlas, with their parents and what they were trained on. Vectors that
-    were imported are kept: no image could give them back. A query that began with an encoder just before its vectors
-    were deleted may fail.
+    were imported are kept unless their encoder is named: only their file could give them back. A query that began with
+    an encoder just before its vectors were deleted may fail.
 
     Args:
         atlas: Atlas folder.
@@ -115,7 +115,8 @@ def maintain(
     """
     store = Store.open(Path(atlas))
     drops = drop_superseded or bool(drop_encoders)
-    command = f"maintain {'--drop-superseded' if drop_superseded else '--drop-encoder'}" if drops else "maintain"
+    options = (("--drop-superseded", drop_superseded), ("--drop-encoder", drop_encoders))
+    command = " ".join(["maintain", *(name for name, given in options if given)])
     with ExitStack() as held:
         if drops:
             held.enter_context(store.folder.reembedding(command))

@@ -18,7 +18,7 @@ def named_encoders(store: Store, names: Sequence[str]) -> list[StoredEncoder]:
 
     Raises:
         UnknownNameError: If the atlas has none such.
-        InputError: If a name fits several, or one that is current or whose vectors no image could give back.
+        InputError: If a name fits several, or one that is current.
     """
     known, found = stored_encoders(store), dict[tuple[str, str], StoredEncoder]()
     for name in names:
@@ -35,11 +35,6 @@ def named_encoders(store: Store, names: Sequence[str]) -> list[StoredEncoder]:
             message = (
                 f"{store.folder.path}: {shown(fits[0].spec)} is current at level {fits[0].level}, so its vectors stay; "
                 f"`locatlas reembed --encoder NAME` makes another one current"
-            )
-            raise InputError(message)
-        if fits[0].is_imported:
-            message = (
-                f"{store.folder.path}: vectors of {fits[0].spec.name} were imported: no image could give them back"
             )
             raise InputError(message)
         found |= {(e.level, e.fingerprint): e for e in unused}

@@ -15,7 +15,7 @@ class UnusedVectorsState(_Document):
     fingerprint: str
     vectors: int = Field(ge=0)
     bytes: int = Field(ge=0, description="on disk, with their FAISS index")
-    imported: bool = Field(description="made elsewhere: no image could give them back, so they are kept")
+    imported: bool = Field(description="made elsewhere: only their file could give them back")
     state: str = Field(pattern="^(superseded|beside|building)$")
 
 

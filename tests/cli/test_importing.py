@@ -1,5 +1,6 @@
 """What `import-embeddings` says when it is done: what look-ups do with the vectors, in plain words."""
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -117,9 +118,15 @@ def test_the_same_vectors_under_another_name_or_for_other_images_are_said_to_be(
     imported(file, "--name", "first")
     two = run("import-embeddings", file, "--atlas", atlas, "--name", "second").stderr
     [first] = [e["fingerprint"] for e in document("status", "--atlas", atlas)["encoders"] if e["name"] == "first"]
-    assert f"the same images have the same vectors in this atlas as first ({first[:12]}) already" in " ".join(
-        two.split()
-    )
+    told = " ".join(two.split())
+    assert f"the same images have the same vectors in this atlas as first ({first[:12]}) already" in told
+    command = shlex.split(told.split("`")[1])
+    assert command[:5] == ["locatlas", "maintain", "--atlas", str(atlas), "--drop-encoder"]
+    dropped = run(*command[1:]).output
+    assert "deleted: 300 vectors of second (" in dropped
+    assert "`locatlas import-embeddings` of their file brings them back" in dropped
+    assert [e["name"] for e in document("status", "--atlas", atlas)["encoders"]] == ["first"]
+    imported(file, "--name", "second")
     elsewhere = run("import-embeddings", file, "--atlas", atlas, "--name", "first", "--dataset", "again").stderr
     assert "each of these 300 vectors is in this atlas as that of another image already" in " ".join(elsewhere.split())
     held = dict(np.load(file))

@@ -3,6 +3,7 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from locatlas.indexer.maintain import maintain
 from locatlas.indexer.store import encoders
 from locatlas.indexer.store.encoders import StoredEncoder
 from locatlas.indexer.store.tables import Store
+from locatlas.indexer.verify.run import verify
 from locatlas.query.atlas import open_atlas
 from tests.indexer.made import contents, id_of, name_of, pixels, versions
 from tests.quick import some
@@ -169,17 +171,52 @@ def test_what_an_encoder_could_not_take_is_tried_again_by_another_and_what_is_no
     assert held() == [name_of(1)]
 
 
-def test_one_that_was_current_once_stays_known_and_one_that_answers_or_was_imported_is_not_deleted(
+def test_vectors_that_were_imported_go_if_they_are_named_and_come_back_from_their_file(
     atlas: Path, store: Store, old: StoredEncoder, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "v.npz", ids=np.array([id_of(0), "x"]), vectors=np.eye(2, 3, dtype=np.float32))
+    there = {name: import_embeddings(tmp_path / "v.npz", atlas=atlas, name=name)["encoder"] for name in ("a", "b")}
+    before = contents(store)
+    summary = maintain(atlas=atlas, drop_encoders=["b"])
+    assert [(v.name, v.vectors, v.imported, v.state) for v in summary.dropped] == [("b", 2, True, "beside")]
+    assert summary.forgotten == [f"fov/{there['b']['fingerprint']}"]
+    table = f"emb_fov_{there['b']['fingerprint'][:12]}"
+    after = contents(store)
+    assert {t: rows for t, rows in after.items() if t != "encoders"} == {
+        t: rows for t, rows in before.items() if t not in ("encoders", table)
+    }
+    maintain(atlas=atlas, drop_encoders=["a"])
+    assert [f for f in verify(atlas=atlas).findings if f.severity != "note"] == []  # though x has no vector now
+    import_embeddings(tmp_path / "v.npz", atlas=atlas, name="a")
+    again = import_embeddings(tmp_path / "v.npz", atlas=atlas, name="b")
+    assert (again["imported"], again["encoder"]) == (2, there["b"])
+    assert contents(store) == before
+
+
+def test_who_waits_for_a_deletion_is_told_by_which_options(
+    atlas: Path, store: Store, old: StoredEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[str] = []
+    reembedding = type(store.folder).reembedding
+
+    def noted(it: Any, command: str) -> Any:
+        commands.append(command)
+        return reembedding(it, command)
+
+    monkeypatch.setattr(type(store.folder), "reembedding", noted)
+    maintain(atlas=atlas, drop_superseded=True, drop_encoders=[old.fingerprint])
+    maintain(atlas=atlas, drop_superseded=True)
+    assert commands == ["maintain --drop-superseded --drop-encoder", "maintain --drop-superseded"]
+
+
+def test_one_that_was_current_once_stays_known_and_one_that_answers_is_not_deleted(
+    atlas: Path, store: Store, old: StoredEncoder
 ) -> None:
     now = encoders.current(store, "fov")
     assert now is not None
-    np.savez(tmp_path / "v.npz", ids=np.array(["x"]), vectors=np.ones((1, 3), np.float32))
-    import_embeddings(tmp_path / "v.npz", atlas=atlas, name="elsewhere")
     before = versions(store)
     for name, said in (
         (now.fingerprint, "is current at level fov, so its vectors stay; `locatlas reembed --encoder NAME`"),
-        ("elsewhere", "vectors of elsewhere were imported"),
         (now.spec.name, "is in this atlas several times; name one by fingerprint"),
     ):
         with pytest.raises(InputError, match=said):
@@ -187,7 +224,7 @@ def test_one_that_was_current_once_stays_known_and_one_that_answers_or_was_impor
     assert versions(store) == before
     summary = maintain(atlas=atlas, drop_encoders=[old.fingerprint])
     assert ([v.fingerprint for v in summary.dropped], summary.forgotten) == ([old.fingerprint], [])
-    assert {e.fingerprint for e in encoders.stored_encoders(store)} > {old.fingerprint, now.fingerprint}
+    assert {e.fingerprint for e in encoders.stored_encoders(store)} == {old.fingerprint, now.fingerprint}
     with (
         store.folder.reembedding("reembed", "run"),
         pytest.raises(AtlasLockedError, match=r"its vectors are being renewed \(`reembed`"),

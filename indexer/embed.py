@@ -6,14 +6,13 @@ lock, so that no image comes between.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from locatlas.errors import InputError
 from locatlas.indexer import encoder_choice
 from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.engines import Engine, require_local
-from locatlas.indexer.follow import drop_outdated, embed_missing, follow
+from locatlas.indexer.follow import drop_outdated, embed_missing, follow, follow_aside
 from locatlas.indexer.job import Job
 from locatlas.indexer.missing import check_scale, list_missing
 from locatlas.indexer.pipeline import COMMIT_ROWS, Progress, Throttle
@@ -59,10 +58,8 @@ def embed(
         commit_rows: Images a commit.
         busy: Share of the time to work, in (0, 1]: after each batch the rest is left to others.
         switch: Make the encoder current once it is complete, unless more than 1 % of the images that answer lack a
-            vector by it (`switching.switch_to`). Otherwise one that is new stands beside the current one from its first
-            vector on, so that no `reembed` takes it for one to be current once a kill left it incomplete, and
-            `maintain --drop-superseded` leaves it; so does one that was superseded and whose vectors were deleted.
-            Any other that is known keeps its state.
+            vector by it (`switching.switch_to`). Otherwise the current one stays so; where a level has none, the
+            encoder becomes current nevertheless (`follow.follow_aside`).
         profile: Tell in the summary where the seconds went.
         running: How the encoder's network is run; the vectors are those of the same encoder.
         engine: Embeds elsewhere (`locatlas.indexer.cluster`); None for here.
@@ -79,9 +76,10 @@ def embed(
             encoder_choice.require_stains(request.stains, stored_channels(job.store, level), f"image at level {level}")
         for level in levels:
             if (encoder := _asked_for(job.store, level, request, adding=True)) is not None:
-                if not switch:
-                    encoder = _beside_the_current(job, encoder)
-                follow(job, encoder, searched_too=True, switch=switch)
+                if switch:
+                    follow(job, encoder, searched_too=True)
+                else:
+                    follow_aside(job, encoder)
         if not job.summary.encoders:
             message = f"{atlas}: holds no images at level {' or '.join(levels)} that could be embedded"
             raise InputError(message)
@@ -97,19 +95,6 @@ def embed(
         running=running,
         engine=engine,
     )
-
-
-def _beside_the_current(job: Job, encoder: StoredEncoder) -> StoredEncoder:
-    """An encoder whose vectors are to be made without a switch to it, in the state that says so."""
-    if not job.knows(encoder):
-        return replace(encoder, state="beside")
-    if encoder.state != "superseded" or job.store.has(encoder.table):
-        return encoder
-    encoder = replace(encoder, state="beside")
-    with job.writing():
-        job.run.touched()
-        encoders.put(job.store, encoder)
-    return encoder
 
 
 @writes("reembed")

@@ -1,6 +1,9 @@
 """Embed what is missing until nothing is, though others write meanwhile. I/O."""
 
+import logging
+import shlex
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from locatlas.errors import ImageRejectedError, InputError
@@ -16,7 +19,9 @@ from locatlas.indexer.store.schema import image_schema, image_table
 from locatlas.indexer.store.sources import is_cut, row_source, source_stat
 from locatlas.indexer.switching import switch_to
 
-__all__ = ["drop_outdated", "embed_missing", "follow"]
+__all__ = ["drop_outdated", "embed_missing", "follow", "follow_aside"]
+
+_log = logging.getLogger(__name__)
 
 SLAB_ROWS = 16 * CHUNK_ROWS
 """Rows that are held whole at once; a multiple of a chunk, so that chunks are cut as if there were no slabs."""
@@ -65,6 +70,42 @@ def follow(
                 if switch and encoder.state != "current" and job.store.has(encoder.table):
                     switch_to(job, encoder, whatever_lacks=whatever_lacks)
                 return
+
+
+def follow_aside(job: Job, encoder: StoredEncoder) -> None:
+    """Embed what is missing and leave the encoder that is current so.
+
+    One that is new stands beside the current one from its first vector on, so that no `reembed` takes it for one to be
+    current once a kill left it incomplete, and `maintain --drop-superseded` leaves it. Any other that is known keeps
+    its state: what was current once stays superseded, which is told. Where nothing is current there is nothing to
+    leave, and no question would be answered: the encoder becomes current, which is told, too.
+
+    Args:
+        job: The run, beside others.
+        encoder: As the atlas knew it when it was chosen.
+    """
+    store, level, made = job.store, encoder.level, job.run.counts["embedded"]
+    name = f"{encoder.spec.name} ({encoder.fingerprint[:12]})"
+    alone = encoders.current(store, level) is None
+    if not alone and not job.knows(encoder):
+        encoder = replace(encoder, state="beside")
+    follow(job, encoder, searched_too=True, switch=False)
+    if alone and store.has(encoder.table):
+        with job.writing():
+            now = encoders.current(store, level)
+            if now is None:
+                switch_to(job, encoder)
+                _log.warning("nothing was current at level %s, so that %s is now: there was none to leave", level, name)
+            elif now.fingerprint != encoder.fingerprint:  # others made it so meanwhile
+                job.run.touched()
+                job.summary.encoders[level] = encoder = replace(encoder, state="beside")
+                encoders.put(store, encoder)
+    if encoder.state == "superseded" and job.run.counts["embedded"] > made:
+        _log.warning(
+            "%s was current once at level %s and stays superseded: `locatlas maintain --atlas %s --drop-superseded` "
+            "deletes these vectors, too",
+            *(name, level, shlex.quote(str(store.folder.path))),
+        )
 
 
 def drop_outdated(job: Job, encoder: StoredEncoder, missing: Missing) -> None:

@@ -15,13 +15,13 @@ from locatlas.indexer.pixel_cache.keeping import remove_stale
 from locatlas.indexer.published.writing import writes
 from locatlas.indexer.store.atomic import remove
 from locatlas.indexer.store.cache_entries import abandoned_caches, cached_tables, drop_cache
-from locatlas.indexer.store.encoders import StoredEncoder, stored_encoders
+from locatlas.indexer.store.encoders import StoredEncoder, forget, stored_encoders
 from locatlas.indexer.store.ledger import Run
 from locatlas.indexer.store.maps import drop_maps, maps_of
 from locatlas.indexer.store.tables import Store
 from locatlas.indexer.store.tidy import old_versions, remove_versions
 from locatlas.indexer.store.tidy_limits import DROPPED
-from locatlas.indexer.unwanted import forget_encoder, named_encoders
+from locatlas.indexer.unwanted import named_encoders
 from locatlas.interrupts import unbroken
 
 __all__ = ["MaintainSummary", "UnusedVectors", "drop_vectors", "maintain"]
@@ -37,7 +37,7 @@ class UnusedVectors:
         fingerprint: Of the encoder.
         vectors: How many.
         bytes: On disk, with their FAISS index.
-        imported: Whether they were made elsewhere, so that no image could give them back.
+        imported: Whether they were made elsewhere, so that only their file could give them back.
         state: "superseded", "beside" or "building".
     """
 
@@ -63,7 +63,6 @@ class MaintainSummary:
         old_versions: Versions of tables that were removed, superseded for a while (`tidy_limits.SUPERSEDED_FOR_S`).
         dropped_maps: Maps that were deleted, of encoders whose vectors are.
         forgotten: Encoders that were deleted with their vectors, "<level>/<fingerprint>": named, and never current.
-        released: Sources that are in quarantine no more, with such an encoder.
         given_up: States from before an upgrade, as folders below the atlas, that needed one of these and were deleted.
     """
 
@@ -74,7 +73,6 @@ class MaintainSummary:
     roots: dict[str, str] = field(default_factory=dict)
     old_versions: int = 0
     dropped_maps: list[str] = field(default_factory=list)
-    released: int = 0
     forgotten: list[str] = field(default_factory=list)
     given_up: list[str] = field(default_factory=list)
 
@@ -98,14 +96,15 @@ def maintain(
     What was kept before an upgrade of the atlas (`before-upgrade/`) is deleted with the first version that it needs.
 
     Encoders that were current once stay in the atlas, with their parents and what they were trained on. Vectors that
-    were imported are kept: no image could give them back. A query that began with an encoder just before its vectors
-    were deleted may fail.
+    were imported are kept unless their encoder is named: only their file could give them back. A query that began with
+    an encoder just before its vectors were deleted may fail.
 
     Args:
         atlas: Atlas folder.
         drop_superseded: Delete vectors and indices of encoders that were superseded.
         drop_encoders: Delete those of these encoders, too, by name or fingerprint (at least six digits); one that never
-            was current is forgotten, with what is in quarantine because of it. The current one is refused.
+            was current is forgotten. What is in quarantine because of it stays until another encoder takes it. The
+            current one is refused.
         roots: Where the images of declared roots lie now, by name of root.
 
     Raises:
@@ -116,7 +115,8 @@ def maintain(
     """
     store = Store.open(Path(atlas))
     drops = drop_superseded or bool(drop_encoders)
-    command = f"maintain {'--drop-superseded' if drop_superseded else '--drop-encoder'}" if drops else "maintain"
+    options = (("--drop-superseded", drop_superseded), ("--drop-encoder", drop_encoders))
+    command = " ".join(["maintain", *(name for name, given in options if given)])
     with ExitStack() as held:
         if drops:
             held.enter_context(store.folder.reembedding(command))
@@ -162,7 +162,7 @@ def _drop(store: Store, encoder: StoredEncoder, summary: MaintainSummary, run: R
     if forgotten:
         # last: a run that is stopped before finds it by its name
         run.touched()
-        summary.released += forget_encoder(store, encoder)
+        forget(store, encoder)
         run.counts["forgotten encoders"] += 1
         summary.forgotten.append(f"{encoder.level}/{encoder.fingerprint}")
 

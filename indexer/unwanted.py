@@ -1,15 +1,12 @@
-"""Encoders whose vectors a user wants deleted, by name, and what is forgotten of one that never was current. I/O."""
+"""Encoders whose vectors a user wants deleted, by name. Reads the store."""
 
 from collections.abc import Sequence
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from locatlas.errors import InputError, UnknownNameError
-from locatlas.indexer.store.encoders import StoredEncoder, forget, shown, stored_encoders
+from locatlas.indexer.store.encoders import StoredEncoder, shown, stored_encoders
 from locatlas.indexer.store.tables import Store
 
-__all__ = ["forget_encoder", "named_encoders"]
+__all__ = ["named_encoders"]
 
 
 def named_encoders(store: Store, names: Sequence[str]) -> list[StoredEncoder]:
@@ -21,7 +18,7 @@ def named_encoders(store: Store, names: Sequence[str]) -> list[StoredEncoder]:
 
     Raises:
         UnknownNameError: If the atlas has none such.
-        InputError: If a name fits several, or one that is current or whose vectors no image could give back.
+        InputError: If a name fits several, or one that is current.
     """
     known, found = stored_encoders(store), dict[tuple[str, str], StoredEncoder]()
     for name in names:
@@ -40,31 +37,5 @@ def named_encoders(store: Store, names: Sequence[str]) -> list[StoredEncoder]:
                 f"`locatlas reembed --encoder NAME` makes another one current"
             )
             raise InputError(message)
-        if fits[0].is_imported:
-            message = (
-                f"{store.folder.path}: vectors of {fits[0].spec.name} were imported: no image could give them back"
-            )
-            raise InputError(message)
         found |= {(e.level, e.fingerprint): e for e in unused}
     return list(found.values())
-
-
-def forget_encoder(store: Store, encoder: StoredEncoder) -> int:
-    """Delete an encoder that never was current, and what was said of images that it could not take; the lock is held.
-
-    Returns:
-        Sources that are in quarantine no more.
-    """
-    runs = store.read("runs", ["id", "command", "level", "fingerprint"]).to_pylist()
-    # what reading a data set rejected stays: it is no matter of the encoder
-    of = [
-        run["id"]
-        for run in runs
-        if run["command"] in ("embed", "reembed")
-        and (run["level"], run["fingerprint"]) == (encoder.level, encoder.fingerprint)
-    ]
-    held = store.read("quarantine", ["id", "run_id"])
-    released = held["id"].filter(pc.is_in(held["run_id"], value_set=pa.array(of, pa.string()))).to_pylist()
-    store.delete("quarantine", released)
-    forget(store, encoder)
-    return len(released)

@@ -28,7 +28,8 @@ LONGEST_S = 180
 
 COMMANDS = """
 import pyarrow.parquet, rich.table, torch
-import locatlas.cli.annotating, locatlas.cli.building, locatlas.cli.built, locatlas.cli.keeping, locatlas.cli.status
+import locatlas.cli.annotating, locatlas.cli.building, locatlas.cli.built, locatlas.cli.importing, locatlas.cli.keeping
+import locatlas.cli.status
 import locatlas.indexer.annotation.bring_in, locatlas.indexer.cluster.process, locatlas.indexer.importing.run
 import locatlas.indexer.maintain
 import locatlas.indexer.datasets.manifest, locatlas.indexer.datasets.opencell, locatlas.indexer.indices.refresh

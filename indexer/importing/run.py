@@ -70,14 +70,15 @@ def import_embeddings(
         level: "fov" or "cell".
         label_names: Names of a .pth's label columns.
         storage: Numbers of the vectors' table: "float32", or rounded to "float16", which takes half of the disk.
-        faiss: Index that is to be built afterwards (`indices.index.refresh`): one that is not for the vectors of what
+        faiss: Index that is to be built afterwards (`indices.refresh.refresh`): one that is not for the vectors of what
             is current at the level then, these or others, is refused before anything is stored.
 
     Returns:
         imported, of these replaced (in place of another vector of the same image) and repeated (new images whose vector
-        is here as that of another image by the encoder), updated, skipped, dim, degenerate, same_as (another imported
-        encoder by which the same images have the same vectors: {name, fingerprint}, or None; looked for at the first
-        import of a name), encoder {name, fingerprint, state}.
+        is here as that of another image by the encoder), updated, skipped, resumed (whether some of these had been
+        stored by an import of the name that was stopped), dim, degenerate, same_as (another imported encoder by which
+        the same images have the same vectors: {name, fingerprint}, or None; looked for at the first import of a name),
+        encoder {name, fingerprint, state}.
 
     Raises:
         InputError: If the file cannot be used, or no index of that type can be built.
@@ -91,7 +92,11 @@ def import_embeddings(
     spec = _imported_spec(name, dim, storage)
     if faiss == DISK:
         here = encoders.current(Store.open(atlas), level) if (atlas / "atlas.json").exists() else None
-        require_length(dim if here is None else here.spec.dim)
+        if here is None:
+            require_length(dim)
+        else:
+            whose = f"{atlas}: an index at level {level} is of its current encoder {here.spec.name}"
+            require_length(here.spec.dim, whose)
     store = Store.create(atlas)
     with (
         store.folder.writer(f"import-embeddings {file}"),
@@ -104,6 +109,8 @@ def import_embeddings(
         _drop_begun(store, known, name, level, dim, spec, run)
         encoder = next((e for e in known if e.fingerprint == spec.fingerprint), StoredEncoder(level, spec, "building"))
         require_space(store.folder.path, bytes_of_images(len(found), dim))
+        # the encoder is made known last, so that vectors of one that is not are those of an import that was stopped
+        resumed = encoder.state == "building" and store.has(encoder.table)
         done = _write(store, encoder, found, file, dataset, run)
         same = None
         if encoder.state == "building":
@@ -120,6 +127,7 @@ def import_embeddings(
         "repeated": done.repeated,
         "updated": done.updated,
         "skipped": len(found) - done.imported - done.updated,
+        "resumed": resumed,
         "dim": dim,
         "degenerate": done.degenerate,
         "same_as": None if same is None else {"name": same.spec.name, "fingerprint": same.fingerprint},

@@ -98,7 +98,7 @@ ENCODERS = pa.schema(
         _required("dim", pa.int32()),
         _required("spec", pa.string()),  # EncoderSpec.to_json()
         pa.field("parent", pa.string()),
-        _required("state", pa.string()),  # building, current, superseded
+        _required("state", pa.string()),  # building, current, superseded, beside
     ]
 )
 

@@ -8,7 +8,7 @@ from locatlas.models import registry
 from locatlas.models.spec import EncoderSpec
 from locatlas.models.training.manifest import TrainingManifest
 
-__all__ = ["group_value", "known_training", "put_known_trainings", "put_training", "training_of"]
+__all__ = ["group_value", "known_training", "put_known_trainings", "put_training", "training_of", "trainings_named"]
 
 _SAME_EVERYWHERE = ("protein", "ensembl_id", "antibody")
 """Columns whose values mean the same in every data set."""
@@ -53,6 +53,14 @@ def training_of(store: Store, weights_sha256: str | None) -> TrainingManifest | 
         return None
     rows = store.read_rows("trainings", [weights_sha256], ["id", "manifest"]).to_pylist()
     return TrainingManifest.from_json(rows[0]["manifest"]) if rows else None
+
+
+def trainings_named(store: Store, name: str) -> list[TrainingManifest]:
+    """What encoders of a name were trained on, as far as the atlas knows, though it may have forgotten these."""
+    if not store.has("trainings"):
+        return []
+    rows = store.read("trainings", ["id", "name", "manifest"]).to_pylist()
+    return [TrainingManifest.from_json(row["manifest"]) for row in rows if row["name"] == name]
 
 
 def known_training(store: Store, weights_sha256: str | None) -> TrainingManifest | None:

@@ -11,6 +11,7 @@ from locatlas.indexer.store.encoders import StoredEncoder, stored_encoders
 from locatlas.indexer.store.layout import AtlasFolder
 from locatlas.indexer.store.tables import Store
 from locatlas.indexer.verify import losses
+from locatlas.models.spec import EncoderSpec
 
 __all__ = ["rebuild", "renew"]
 
@@ -42,12 +43,13 @@ def _renewed(store: Store, encoder: StoredEncoder, loss: losses.Loss, progress: 
     command = f"locatlas verify --repair --atlas {shlex.quote(str(atlas))}"
     known = loss.lost is not None and loss.lost == len(loss.ids)
     if encoder.state != "current" and not known:
-        again = (
-            f"locatlas reembed --atlas {shlex.quote(str(atlas))} --encoder {encoder.fingerprint[:12]} --level {level}"
-        )
+        at = ["--atlas", str(atlas), "--level", level]
+        again, current = ["reembed", *at, "--encoder", encoder.fingerprint[:12]], "makes it current"
+        if encoder.state == "beside":
+            again, current = ["embed", *at, *_asks_for(encoder.spec), "--no-switch"], "leaves what is current"
         return (
             f"{encoder.table}: of an encoder in the state {encoder.state}, which need not have had every vector; "
-            f"`{again}` makes all of them, and makes it current"
+            f"`{shlex.join(['locatlas', *again])}` makes all of them, and {current}"
         )
     if level == "fov" and not known and _searched(store, loss):
         # those that were only searched for cells have none, and look like those that lost theirs
@@ -60,6 +62,20 @@ def _renewed(store: Store, encoder: StoredEncoder, loss: losses.Loss, progress: 
     except LocatlasError as error:
         return f"{encoder.table}: its vectors could not be made again ({error}); then run `{command}` again"
     return f"{encoder.table}: {summary.embedded} vectors made again"
+
+
+def _asks_for(spec: EncoderSpec) -> list[str]:
+    """Options of `embed` that mean an encoder."""
+    asked = ["--encoder", spec.name, "--channels", spec.mapping, "--passes", spec.passes, "--storage", spec.storage]
+    asked += ["--stains", ",".join(spec.stains)] if spec.stains else []
+    asked += ["--plan-seed", str(spec.mapping_seed)] if spec.mapping_seed is not None else []
+    # to name its precision would ask for what rounds less than an earlier version did
+    asked += ["--precision", spec.precision] if spec.residual == "fp32" else []
+    if (crop := spec.crop) is not None:
+        size = f"{crop.size_px}px" if crop.size_um is None else f"{crop.size_um:.9f}".rstrip("0").rstrip(".") + "um"
+        asked += ["--crop", size, "--crop-centre", crop.centre, "--border", crop.border]
+        asked += ["--blank" if crop.blank else "--no-blank"]
+    return asked
 
 
 def _searched(store: Store, loss: losses.Loss) -> bool:

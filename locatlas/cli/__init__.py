@@ -27,7 +27,7 @@ _COMMANDS = {
     "index": "locatlas.cli.building",
     "embed": "locatlas.cli.building",
     "reembed": "locatlas.cli.keeping",
-    "import-embeddings": "locatlas.cli.building",
+    "import-embeddings": "locatlas.cli.importing",
     "finetune": "locatlas.cli.training",
     "pretrain": "locatlas.cli.training",
     "neighbors": "locatlas.cli.asking",

@@ -1,6 +1,6 @@
-"""Commands that write an atlas: index, embed, import-embeddings."""
+"""Commands that write an atlas: index, embed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,13 +9,11 @@ from click.exceptions import Exit
 
 from locatlas.cli.built import finish
 from locatlas.cli.cell_options import crop_options, crop_plan, finding_options
-from locatlas.cli.common import atlas_option, emit_json, json_option, name_list, notice, shown, written
-from locatlas.cli.running_options import LEVELS, faiss_option, levels_of, running, running_options, taken
+from locatlas.cli.common import atlas_option, json_option, name_list, notice, written
+from locatlas.cli.running_options import LEVELS, STORAGES, faiss_option, levels_of, running, running_options, taken
 
 if TYPE_CHECKING:
     from locatlas.indexer.encoder_choice import EncoderRequest
-
-STORAGES = click.Choice(["float32", "float16"])
 
 
 def _encoder_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -165,11 +163,14 @@ def index_command(
                 **how,
             )
         finish(atlas, summary, faiss=faiss, as_json=as_json)
-    if summary.labelled == 0 and summary.embedded + summary.skipped + summary.updated:
-        notice(
-            "note: none of the images that were read is labelled, so that nothing can be scored or classified; "
-            f"`locatlas datasets show {dataset}` tells where labels are looked for, and which --option names a table"
-        )
+        if summary.labelled == 0 and summary.embedded + summary.skipped + summary.updated:
+            so = ": they can be classified, not scored"
+            if not _has_labels(atlas, summary.encoders):
+                so = ", so that nothing can be scored or classified"
+            notice(
+                f"note: none of the images that were read is labelled{so}; `locatlas datasets show {dataset}` tells "
+                "where labels are looked for, and which --option names a table"
+            )
     if summary.gone and not as_json:
         did = "removed" if prune else "they stay in the atlas; --prune removes them"
         from locatlas.indexer.files.planes import plural
@@ -177,6 +178,18 @@ def index_command(
         click.echo(f"{plural(len(summary.gone), 'image')} whose files are gone, e.g. {summary.gone[0]}: {did}")
     if summary.quarantined and (strict or summary.fovs + summary.cells == 0):
         raise Exit(1)
+
+
+def _has_labels(atlas: Path, levels: Iterable[str]) -> bool:
+    """Whether an image of one of these levels has a localization."""
+    import pyarrow.compute as pc
+
+    from locatlas.indexer.store.schema import image_table
+    from locatlas.indexer.store.tables import Store
+
+    store = Store.open(atlas)
+    held = (store.read(image_table(level), ["localizations"])["localizations"] for level in levels)
+    return any(pc.any(pc.greater(pc.list_value_length(names), 0)).as_py() for names in held)
 
 
 @click.command("embed")
@@ -190,7 +203,8 @@ def index_command(
     "--switch/--no-switch",
     default=True,
     show_default=True,
-    help="Make it current once it is complete; or leave the one that is current, and ask this one by --encoder.",
+    help="Make it current once it is complete; or leave the one that is current, and ask this one by --encoder. Where "
+    "none is, it becomes current either way.",
 )
 @json_option
 def embed_command(atlas: Path, level: str, faiss: str, *, switch: bool, as_json: bool, **asked: Any) -> None:
@@ -217,101 +231,3 @@ def _key_values(flag: str, options: tuple[str, ...]) -> dict[str, str]:
             raise click.UsageError(message)
         out[key.strip()] = value
     return out
-
-
-def _imported(summary: "dict[str, Any]", name: str, level: str) -> str:
-    """What an import changed, in a line."""
-    whose = f"of {summary['dim']} numbers"
-    if not summary["imported"] and not summary["updated"]:
-        return (
-            f"all {summary['skipped']} vectors {whose} were there already as {name} at level {level}: nothing changed"
-        )
-    replaced = f", {summary['replaced']} of them in place of others" if summary["replaced"] else ""
-    updated = f", {summary['updated']} with new metadata" if summary["updated"] else ""
-    return (
-        f"{summary['imported']} vectors {whose} imported as {name} at level {level}{replaced}{updated}, "
-        f"{summary['skipped']} unchanged"
-    )
-
-
-@click.command("import-embeddings")
-@click.argument("file", type=click.Path(path_type=Path))
-@atlas_option
-@click.option("--name", "encoder_name", required=True, help="Names the vectors' encoder.")
-@click.option("--dataset", "-d", default="imported", show_default=True, help="Data set name, first part of the ids.")
-@click.option("--level", type=click.Choice(["fov", "cell"]), default="fov", show_default=True)
-@click.option(
-    "--labels",
-    "label_names",
-    callback=name_list,
-    metavar="NAME,...",
-    help="Names of a DINO4Cells feature file's label columns, in order; default: HPA's 28, sorted.",
-)
-@click.option(
-    "--storage",
-    type=STORAGES,
-    default="float32",
-    show_default=True,
-    help="Numbers that the vectors are stored in: float16 rounds them and takes half of the disk.",
-)
-@faiss_option
-@json_option
-def import_embeddings_command(
-    file: Path,
-    atlas: Path,
-    encoder_name: str,
-    dataset: str,
-    level: str,
-    label_names: tuple[str, ...],
-    storage: Literal["float32", "float16"],
-    faiss: str,
-    *,
-    as_json: bool,
-) -> None:
-    """Bring vectors that were made elsewhere into an atlas: Parquet, npz, or a DINO4Cells feature .pth."""
-    from locatlas.indexer.allocator import few_arenas
-    from locatlas.indexer.importing.run import import_embeddings
-
-    few_arenas()
-    with written(atlas, f"import-embeddings {file}"):
-        summary = import_embeddings(
-            file,
-            atlas=atlas,
-            name=encoder_name,
-            dataset=dataset,
-            level=level,
-            label_names=label_names,
-            storage=storage,
-            faiss=faiss,
-        )
-        from locatlas.indexer.indices.refresh import refresh
-        from locatlas.query.asking.warm import prepare_questions
-
-        summary["indices"] = refresh(atlas, faiss, levels=(level,))
-        prepare_questions(atlas, (level,))
-        if as_json:
-            emit_json(summary)
-            return
-        click.echo(f"{shown(atlas)}: {_imported(summary, encoder_name, level)}")
-        if (same := summary["same_as"]) is not None:
-            notice(
-                f"note: the same images have the same vectors in this atlas as {same['name']} "
-                f"({same['fingerprint'][:12]}) already: this is one encoder under two names"
-            )
-        if summary["repeated"] and summary["repeated"] == summary["imported"]:
-            notice(
-                f"note: each of these {summary['repeated']} vectors is in this atlas as that of another image already: "
-                "were they imported before under another --dataset? Then every image is there twice"
-            )
-        if summary["encoder"]["state"] == "current":
-            from locatlas.cli.status import look_ups
-            from locatlas.query.atlas import open_atlas
-
-            for line in look_ups(open_atlas(atlas).status(), level):
-                click.echo(line)
-            if "not built" in (said := summary["indices"][level]):
-                notice(f"note: {said}")
-        else:
-            click.echo(f"look-ups at level {level} use another encoder; --encoder {encoder_name} asks these vectors")
-        if summary["degenerate"]:
-            notice(f"note: {summary['degenerate']} vectors are zero; they have no direction and never match")

@@ -90,6 +90,7 @@ class ImportDocument(_Document):
     )
     updated: int = Field(ge=0, description="rows with new metadata, whose vectors are unchanged")
     skipped: int
+    resumed: bool = Field(description="whether some of these had been stored by an import that was stopped")
     dim: int
     same_as: EncoderName | None = Field(
         description="imported encoder by which the same images have the same vectors; sought at a name's first import"

@@ -70,15 +70,16 @@ def _named_folders(ctx: click.Context, param: click.Parameter, value: tuple[str,
 @click.option(
     "--drop-superseded",
     is_flag=True,
-    help="Delete vectors and indices of encoders that were current once; the encoders stay known, with their lineage.",
+    help="Delete vectors and indices of encoders that were current once; the encoders stay known, with their lineage. "
+    "What earlier versions made by `embed --no-switch` or a grid is stored as if it had been, and goes too.",
 )
 @click.option(
     "--drop-encoder",
     "drop_encoders",
     multiple=True,
     metavar="FINGERPRINT",
-    help="Delete vectors and index of this encoder, or give it up where it is being built; one that never was current "
-    "is forgotten, the current one is refused; repeatable.",
+    help="Delete vectors and index of this encoder, imported ones too, or give it up where it is being built; one that "
+    "never was current is forgotten, the current one is refused; repeatable.",
 )
 @click.option(
     "--root",
@@ -93,7 +94,6 @@ def maintain_command(
     atlas: Path, drop_encoders: tuple[str, ...], roots: dict[str, Path], *, drop_superseded: bool, as_json: bool
 ) -> None:
     """Merge small fragments of tables, remove their old versions and what killed runs left."""
-    from locatlas.indexer.files.planes import plural
     from locatlas.indexer.maintain import maintain
 
     with written(atlas, "maintain") as place:
@@ -116,16 +116,16 @@ def maintain_command(
     for name, path in summary.roots.items():
         click.echo(f"root {name!r} of images is now {path}")
     for vectors in summary.dropped:
-        click.echo(f"deleted: {_told(vectors)}")
+        back = "; `locatlas import-embeddings` of their file brings them back" if vectors.imported else ""
+        click.echo(f"deleted: {_told(vectors)}{back}")
     for key in summary.forgotten:
         level, _, fingerprint = key.partition("/")
         click.echo(f"forgotten: encoder {fingerprint[:12]} at level {level}, which never was current")
-    if summary.released:
-        click.echo(f"in quarantine no more, as it was because of that encoder: {plural(summary.released, 'source')}")
     for name in summary.dropped_maps:
         click.echo(f"deleted: map {name}")
     for vectors in summary.kept:
-        why = "imported, so no image could give them back" if vectors.imported else "--drop-superseded deletes them"
+        named = f"imported, so no image could give them back; --drop-encoder {vectors.fingerprint[:12]} deletes them"
+        why = named if vectors.imported else "--drop-superseded deletes them"
         click.echo(f"superseded and kept: {_told(vectors)}; {why}")
 
 

@@ -15,7 +15,7 @@ class UnusedVectorsState(_Document):
     fingerprint: str
     vectors: int = Field(ge=0)
     bytes: int = Field(ge=0, description="on disk, with their FAISS index")
-    imported: bool = Field(description="made elsewhere: no image could give them back, so they are kept")
+    imported: bool = Field(description="made elsewhere: only their file could give them back")
     state: str = Field(pattern="^(superseded|beside|building)$")
 
 
@@ -39,7 +39,6 @@ class MaintainDocument(_Document):
     old_versions: int = Field(ge=0, description="versions of tables that were removed, superseded for ten minutes")
     dropped_maps: list[str] = Field(description="ids of maps that were deleted, of encoders whose vectors are")
     forgotten: list[str] = Field(description="encoders that were named and never were current, <level>/<fingerprint>")
-    released: int = Field(ge=0, description="sources in quarantine no more, with such an encoder")
     given_up: list[str] = Field(
         description="states from before an upgrade, as folders below the atlas, that needed one of these: deleted"
     )

@@ -9,7 +9,7 @@ import rich_click as click
 from locatlas.cli.engine_options import engine_of, engine_options
 from locatlas.cli.progress import progress_bar
 
-__all__ = ["LEVELS", "faiss_option", "levels_of", "running", "running_options", "taken"]
+__all__ = ["LEVELS", "STORAGES", "faiss_option", "levels_of", "running", "running_options", "taken"]
 
 faiss_option = click.option(
     "--faiss",
@@ -23,6 +23,9 @@ faiss_option = click.option(
 
 MOST_AT_ONCE = 256
 """Images that are cut into batches by themselves (`pipeline.CHUNK_ROWS`)."""
+
+STORAGES = click.Choice(["float32", "float16"])
+"""Numbers that vectors are stored in."""
 
 LEVELS = click.option("--level", type=click.Choice(["fov", "cell", "both"]), default="both", show_default=True)
 

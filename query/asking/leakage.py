@@ -11,7 +11,7 @@ from locatlas.errors import InputError, LeakageError
 from locatlas.indexer.files.planes import plural
 from locatlas.indexer.store.encoders import stored_encoders
 from locatlas.indexer.store.tables import Store
-from locatlas.indexer.store.trainings import group_value, known_training
+from locatlas.indexer.store.trainings import group_value, known_training, trainings_named
 from locatlas.models import registry
 from locatlas.models.spec import EncoderSpec
 from locatlas.models.training.manifest import TrainingManifest
@@ -240,19 +240,28 @@ def _lineage(store: Store, spec: EncoderSpec) -> list[TrainingManifest]:
     """The manifest of an encoder and those of the encoders it was trained from, as far as they are known."""
     by_fingerprint = {known.fingerprint: known.spec for known in stored_encoders(store)}
     found: list[TrainingManifest] = []
-    name, weights = spec.name, spec.weights_sha256
-    while (manifest := _manifest(store, name, weights)) is not None and manifest not in found:
-        found.append(manifest)
-        parent = by_fingerprint.get(manifest.parent or "")
-        name, weights = (parent.name, parent.weights_sha256) if parent else (manifest.parent_name or "", None)
+    todo: list[tuple[str, str | None]] = [(spec.name, spec.weights_sha256)]
+    for name, weights in todo:
+        for manifest in _manifests(store, name, weights):
+            if manifest not in found:
+                found.append(manifest)
+                parent = by_fingerprint.get(manifest.parent or "")
+                todo.append((parent.name, parent.weights_sha256) if parent else (manifest.parent_name or "", None))
     return [_with_fields(store, manifest) for manifest in found]
 
 
-def _manifest(store: Store, name: str, weights: str | None) -> TrainingManifest | None:
-    """Of an encoder, by its weights, from the atlas or this user's own encoders; by its name where they are unknown."""
-    if weights is None:
-        return registry.training(name) if name else None
-    return known_training(store, weights)
+def _manifests(store: Store, name: str, weights: str | None) -> list[TrainingManifest]:
+    """Of an encoder, by its weights, from the atlas or this user's own encoders.
+
+    Where the weights are unknown, as those of an ancestor that the atlas forgot, all of its name: nothing tells which.
+    """
+    if weights is not None:
+        known = known_training(store, weights)
+    elif named := trainings_named(store, name):
+        return named
+    else:
+        known = registry.training(name) if name else None
+    return [] if known is None else [known]
 
 
 def _with_fields(store: Store, manifest: TrainingManifest) -> TrainingManifest:

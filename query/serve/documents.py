@@ -38,7 +38,7 @@ class ApiEncoder(EncoderName):
     """An encoder of the atlas."""
 
     level: str
-    state: str = Field(description="building, current or superseded")
+    state: str = Field(description="building, current, superseded (current once) or beside (never was)")
     dim: int
     images: int
     embedded: int

@@ -15,6 +15,7 @@ __all__ = [
     "draw_map",
     "embed_plan",
     "flippable",
+    "give_up",
     "import_vectors",
     "index_cells",
     "index_fields",
@@ -80,11 +81,11 @@ def index_cells(atlas: Path, source: Path, rows: int) -> dict[str, str]:
     return {level: e.fingerprint for level, e in summary.encoders.items()}
 
 
-def embed_plan(atlas: Path, level: str, seed: int | None, rows: int) -> str:
+def embed_plan(atlas: Path, level: str, seed: int | None, rows: int, *, switch: bool = True) -> str:
     """Another plan for a level; its fingerprint."""
     from locatlas.indexer.embed import embed
 
-    summary = embed(atlas=atlas, request=_plan(level, seed), levels=(level,), commit_rows=rows)
+    summary = embed(atlas=atlas, request=_plan(level, seed), levels=(level,), commit_rows=rows, switch=switch)
     return summary.encoders[level].fingerprint
 
 
@@ -114,6 +115,16 @@ def tidy(atlas: Path, *, drop: bool) -> int:
     from locatlas.indexer.maintain import maintain
 
     return maintain(atlas=atlas, drop_superseded=drop).freed_bytes
+
+
+def give_up(atlas: Path, fingerprint: str) -> list[str]:
+    """Delete an encoder that is not current; what was forgotten. Where it is already, the rest of the work is done."""
+    from locatlas.indexer.maintain import maintain
+    from locatlas.indexer.store import encoders
+    from locatlas.indexer.store.tables import Store
+
+    known = any(e.fingerprint == fingerprint for e in encoders.stored_encoders(Store.open(atlas)))
+    return maintain(atlas=atlas, drop_encoders=[fingerprint] if known else []).forgotten
 
 
 def pack_images(atlas: Path) -> int:

@@ -167,6 +167,17 @@ class Model:
             if state == "superseded" and not self.is_imported(key[1]):
                 self.tables.pop(key, None)
 
+    def unused(self) -> list[str]:
+        """Fingerprints of encoders that are current nowhere."""
+        return sorted({fp for _, fp in self.states} - {fp for (_, fp), s in self.states.items() if s == "current"})
+
+    def drop_encoder(self, fingerprint: str) -> None:
+        """After `maintain --drop-encoder` of one that is current nowhere; one that never was is forgotten."""
+        for key in [key for key in self.states if key[1] == fingerprint]:
+            self.tables.pop(key, None)
+            if self.states[key] != "superseded":
+                del self.states[key]
+
     def is_imported(self, fingerprint: str) -> bool:
         """Whether vectors of this encoder were made elsewhere."""
         return ("imported", fingerprint) in self.rows

@@ -93,6 +93,8 @@ def next_operation(world: World, chance: random.Random) -> Operation:
         makers.append((1, _sweep))
     if HAS_BACKUP:
         makers.append((1.5, _backup))
+    if model.unused():
+        makers.append((1, _give_up))
     if model.fresh["cell"]:
         makers.append((2.5, _annotate))
     return chance.choices([make for _, make in makers], [weight for weight, _ in makers])[0](world, chance)
@@ -170,6 +172,13 @@ def _drop(world: World, chance: random.Random) -> Operation:
     after = world.model.copy()
     after.drop_superseded()
     return Operation("maintain --drop-superseded", commands.tidy, (), after, {"drop": True})
+
+
+def _give_up(world: World, chance: random.Random) -> Operation:
+    fingerprint = chance.choice(world.model.unused())
+    after = world.model.copy()
+    after.drop_encoder(fingerprint)
+    return Operation("maintain --drop-encoder", commands.give_up, (fingerprint,), after)
 
 
 def _faiss(world: World, chance: random.Random) -> Operation:

@@ -46,7 +46,7 @@ def snapshot(atlas: Path) -> dict[str, Any]:
         except (OSError, ValueError):
             if path.exists():
                 raise
-            continue  # `maintain --drop-superseded` took it away meanwhile
+            continue  # `maintain` took it away meanwhile
         ids = found["id"].to_pylist()
         duplicates[table] = sum(n - 1 for n in Counter(ids).values())
         if table == "runs":

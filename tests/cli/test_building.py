@@ -33,6 +33,29 @@ def test_where_labels_are_looked_for_is_said_if_nothing_is_labelled(
     assert "unknown column 'group_plate'; did you mean 'plate'?" in str(refused.exception)
 
 
+def test_unlabelled_images_in_an_atlas_that_has_labels_can_be_classified_which_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("locatlas.indexer.job.load_encoder", PlainEncoder)
+    write_field(tmp_path, 1)
+    write_field(tmp_path, 2)
+
+    def noted(number: int, label: str) -> str:
+        lines = f"path,channels,localizations,protein\n{name_of(number)},nucleus;protein,{label},P{number}\n"
+        (tmp_path / "images.csv").write_text(lines)
+        done = run("index", tmp_path / "images.csv", "--dataset", "manifest", "--atlas", tmp_path / "atlas")
+        assert done.exit_code == 0, (done.output, done.exception)
+        return " ".join(done.stderr.split())
+
+    assert "is labelled, so that nothing can be scored or classified" in noted(2, "")
+    assert "labelled" not in noted(1, "cytosol")
+    told = noted(2, "")
+    assert "none of the images that were read is labelled: they can be classified, not scored" in told
+    assert "`locatlas datasets show manifest` tells where labels are looked for" in told
+    ask = ("classify", "--atlas", tmp_path / "atlas", "--id", f"manifest/{name_of(2).partition('.')[0]}", "-k", "1")
+    assert [one["localization"] for one in document(*ask)["items"][0]["predicted"]] == ["cytosol"]
+
+
 @pytest.mark.parametrize(
     ("pattern", "counted"), [("subcell*.rybg", "1 encoder known"), ("subcell*", "4 encoders known")]
 )

@@ -1,10 +1,12 @@
 """What `import-embeddings` says when it is done: what look-ups do with the vectors, in plain words."""
 
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from locatlas.indexer.importing.run import import_embeddings
 from tests.cli.asking import document, run
 
 
@@ -56,6 +58,36 @@ def test_an_index_that_is_not_for_the_vectors_of_the_file_is_refused_before_they
     assert [e["name"] for e in document("status", "--atlas", file.parent / "atlas")["encoders"]] == ["first", "odd"]
 
 
+def test_whose_vectors_an_index_is_not_for_is_said(file: Path) -> None:
+    odd = file.with_name("odd.npz")
+    np.savez(odd, ids=np.array(["a"]), vectors=np.ones((1, 10), np.float32))
+    run("import-embeddings", odd, "--atlas", file.parent / "atlas", "--name", "odd")
+    done = run("import-embeddings", file, "--atlas", file.parent / "atlas", "--name", "b", "--faiss", "lance-ivfrq")
+    assert str(done.exception) == (
+        f"{file.parent / 'atlas'}: an index at level fov is of its current encoder odd: vectors of 10 numbers: "
+        "lance-ivfrq is for lengths that are multiples of 8; --faiss ivfpq takes any"
+    )
+
+
+def test_an_import_that_was_stopped_before_its_last_commit_says_what_going_on_changed(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("locatlas.indexer.importing.run.same_under_another_name", killed)
+        with pytest.raises(KeyboardInterrupt):
+            import_embeddings(file, atlas=file.parent / "atlas", name="first")
+    assert document("status", "--atlas", file.parent / "atlas")["encoders"] == []
+    assert imported(file, "--name", "first")[0].endswith(
+        ": all 300 vectors of 24 numbers were stored by an import that was stopped; they are there now as first at "
+        "level fov"
+    )
+    assert imported(file, "--name", "first")[0].endswith(": nothing changed")
+    assert document("import-embeddings", file, "--atlas", file.parent / "atlas", "--name", "first")["resumed"] is False
+
+
 def test_what_an_import_changed_is_said_and_that_all_was_there(file: Path) -> None:
     def write(n_other: int, protein: str) -> None:
         held = dict(np.load(file))
@@ -86,9 +118,15 @@ def test_the_same_vectors_under_another_name_or_for_other_images_are_said_to_be(
     imported(file, "--name", "first")
     two = run("import-embeddings", file, "--atlas", atlas, "--name", "second").stderr
     [first] = [e["fingerprint"] for e in document("status", "--atlas", atlas)["encoders"] if e["name"] == "first"]
-    assert f"the same images have the same vectors in this atlas as first ({first[:12]}) already" in " ".join(
-        two.split()
-    )
+    told = " ".join(two.split())
+    assert f"the same images have the same vectors in this atlas as first ({first[:12]}) already" in told
+    command = shlex.split(told.split("`")[1])
+    assert command[:5] == ["locatlas", "maintain", "--atlas", str(atlas), "--drop-encoder"]
+    dropped = run(*command[1:]).output
+    assert "deleted: 300 vectors of second (" in dropped
+    assert "`locatlas import-embeddings` of their file brings them back" in dropped
+    assert [e["name"] for e in document("status", "--atlas", atlas)["encoders"]] == ["first"]
+    imported(file, "--name", "second")
     elsewhere = run("import-embeddings", file, "--atlas", atlas, "--name", "first", "--dataset", "again").stderr
     assert "each of these 300 vectors is in this atlas as that of another image already" in " ".join(elsewhere.split())
     held = dict(np.load(file))

@@ -1,5 +1,7 @@
 """reembed, maintain, and what status says of encoders that descend from others."""
 
+import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,43 @@ def test_an_atlas_is_re_embedded_and_tidied_and_status_tells_from_which_encoder_
     state = document("status", "--atlas", atlas)
     assert [(e["state"], e["embedded"]) for e in state["encoders"]] == [("current", 6), ("superseded", 0)]
     assert state["encoders"][0]["lineage"] == [old["name"], new["name"]]
+
+
+def test_an_encoder_that_is_being_built_is_given_up_as_status_says_and_this_is_told(atlas: Path) -> None:
+    with Store.open(atlas).folder.writer("a test"):
+        store = Store.open(atlas)
+        built = next(e for e in encoders.stored_encoders(store) if e.state == "building")
+        now = encoders.current(store, "fov")
+        assert now is not None
+        held = store.read_vectors(now.table).take([0, 1])
+        store.put_embeddings("fov", built.fingerprint, held.ids, held.digests, held.vectors)
+    shutil.copytree(atlas, atlas.with_name("copy"))
+    line = next(line for line in run("status", "--atlas", atlas).output.splitlines() if "to give it up" in line)
+    command = shlex.split(line.partition("to give it up, ")[2].rstrip(")"))
+    done = run(*command[1:])
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert f"deleted: 2 vectors of {built.spec.name} ({built.fingerprint[:12]}) at level fov, " in done.output
+    assert (
+        f"forgotten: encoder {built.fingerprint[:12]} at level fov, which never was current" in done.output.splitlines()
+    )
+    assert [e["name"] for e in document("status", "--atlas", atlas)["encoders"]] == [now.spec.name]
+    again = run(*command[1:])
+    assert again.exit_code == 1
+    assert f"unknown encoder in this atlas {built.fingerprint[:12]!r}" in str(again.exception)
+
+    told = document("maintain", "--atlas", atlas.with_name("copy"), "--drop-encoder", built.fingerprint)
+    assert told["forgotten"] == [f"fov/{built.fingerprint}"]
+    assert [(v["fingerprint"], v["vectors"], v["state"]) for v in told["dropped"]] == [
+        (built.fingerprint, 2, "building")
+    ]
+    assert told["freed_bytes"] >= told["dropped"][0]["bytes"] > 0
+
+
+def test_the_encoder_that_answers_is_not_given_up(atlas: Path) -> None:
+    now = document("status", "--atlas", atlas)["encoders"][0]
+    refused = run("maintain", "--atlas", atlas, "--drop-encoder", now["fingerprint"])
+    assert refused.exit_code == 1
+    assert "is current at level fov, so its vectors stay" in str(refused.exception)
 
 
 @pytest.mark.parametrize("share", ["0", "1.1", "x"])

@@ -7,16 +7,35 @@ import numpy as np
 import pytest
 
 from locatlas.errors import EncoderMismatchError, InputError, UnknownNameError
+from locatlas.indexer import follow as follow_module
 from locatlas.indexer.embed import embed, reembed
 from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.importing.run import import_embeddings
 from locatlas.indexer.index import index
+from locatlas.indexer.maintain import drop_vectors
 from locatlas.indexer.store import encoders
+from locatlas.indexer.store.encoders import StoredEncoder
 from locatlas.indexer.store.tables import Store
 from locatlas.query.atlas import open_atlas
 from tests.indexer.made import contents, id_of, name_of, pixels, vectors, versions, write_field
+from tests.indexer.store.test_encoders import spec
 
 OTHER = EncoderRequest(mapping="random", seed=3)
+
+
+class StopError(Exception):
+    pass
+
+
+@pytest.fixture
+def bare(atlas: Path, store: Store) -> Path:
+    """Images without an encoder, as fields are that were only searched for cells."""
+    first = encoders.current(store, "fov")
+    assert first is not None
+    with store.folder.writer("a test"):
+        drop_vectors(store, first)
+        encoders.forget(store, first)
+    return atlas
 
 
 def states(store: Store) -> dict[str, str]:
@@ -88,9 +107,6 @@ def test_indexing_goes_on_with_the_encoder_that_is_current(atlas: Path, store: S
 def test_images_that_came_while_an_encoder_was_built_are_made_before_it_is_current(
     atlas: Path, store: Store, source: Path
 ) -> None:
-    class StopError(Exception):
-        pass
-
     def stop(_: str, done: int, __: int) -> None:
         if done >= 4:
             raise StopError
@@ -104,6 +120,51 @@ def test_images_that_came_while_an_encoder_was_built_are_made_before_it_is_curre
     summary = embed(atlas=atlas, request=OTHER)
     assert (summary.embedded, summary.skipped) == (5, 2)
     assert states(store) == {"natural": "superseded", "random": "current"}
+
+
+def test_where_nothing_is_current_what_was_embedded_without_a_switch_answers_and_this_is_told(
+    bare: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store.open(bare)
+    summary = embed(atlas=bare, request=OTHER, switch=False)
+    assert (summary.embedded, summary.encoders["fov"].state) == (6, "current")
+    assert states(store) == {"random": "current"}
+    assert "nothing was current at level fov, so that locatlas_pico.synthetic (" in caplog.text
+    assert open_atlas(bare).neighbors(id=id_of(1), k=2, exclude="self").num_rows == 2
+    caplog.clear()
+    embed(atlas=bare, request=EncoderRequest(mapping="natural"), switch=False)
+    assert (states(store), caplog.text) == ({"random": "current", "natural": "beside"}, "")
+
+
+def test_where_nothing_is_current_a_run_that_was_stopped_is_one_to_be_continued(bare: Path) -> None:
+    store = Store.open(bare)
+
+    def stop(_: str, done: int, __: int) -> None:
+        if done >= 4:
+            raise StopError
+
+    with pytest.raises(StopError):
+        embed(atlas=bare, request=OTHER, switch=False, progress=stop, commit_rows=2)
+    assert states(store) == {"random": "building"}
+    with pytest.raises(InputError, match="at level fov is not complete"):
+        encoders.find(store, "fov", None)
+    summary = embed(atlas=bare, request=OTHER, switch=False)
+    assert (summary.skipped, states(store)) == (2, {"random": "current"})
+
+
+def test_what_others_made_current_before_the_last_vector_stays_so(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.open(bare)
+    first = StoredEncoder("fov", spec(), "current")
+    drop = follow_module.drop_outdated
+
+    def late(job: Any, encoder: Any, missing: Any) -> None:
+        encoders.put(job.store, first)  # what an import ends with
+        drop(job, encoder, missing)
+
+    monkeypatch.setattr(follow_module, "drop_outdated", late)
+    embed(atlas=bare, request=OTHER, switch=False)
+    assert encoders.current(store, "fov") == first
+    assert states(store)["random"] == "beside"
 
 
 def test_a_file_that_changed_since_is_read_anew_and_the_first_encoder_catches_up(

@@ -3,11 +3,13 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 
-from locatlas.errors import AtlasLockedError, InputError, UnknownNameError
+from locatlas.errors import AtlasLockedError, InputError, UnknownNameError, WeightsError
 from locatlas.indexer.embed import embed
 from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.importing.run import import_embeddings
@@ -17,8 +19,9 @@ from locatlas.indexer.maintain import maintain
 from locatlas.indexer.store import encoders
 from locatlas.indexer.store.encoders import StoredEncoder
 from locatlas.indexer.store.tables import Store
+from locatlas.indexer.verify.run import verify
 from locatlas.query.atlas import open_atlas
-from tests.indexer.made import contents, id_of, name_of, versions
+from tests.indexer.made import contents, id_of, name_of, pixels, versions
 from tests.quick import some
 
 OTHER = EncoderRequest(mapping="random", seed=3)
@@ -70,46 +73,72 @@ def test_nothing_is_deleted_that_was_not_asked_for(atlas: Path, store: Store, ol
     assert versions(store) == before
 
 
+def seeds(store: Store) -> dict[int | None, str]:
+    return {e.spec.mapping_seed: e.state for e in encoders.stored_encoders(store)}
+
+
 def test_vectors_that_were_made_to_stand_beside_the_current_ones_are_none_of_the_superseded(
     atlas: Path, store: Store, old: StoredEncoder
 ) -> None:
-    def states() -> dict[int | None, str]:
-        return {e.spec.mapping_seed: e.state for e in encoders.stored_encoders(store)}
-
     embed(atlas=atlas, request=EncoderRequest(mapping="random", seed=4), switch=False)
-    assert states() == {None: "superseded", 3: "current", 4: "beside"}
+    assert seeds(store) == {None: "superseded", 3: "current", 4: "beside"}
     assert [v.fingerprint for v in maintain(atlas=atlas, drop_superseded=True).dropped] == [old.fingerprint]
-    # what was current once is made again, this time on purpose
-    assert embed(atlas=atlas, request=EncoderRequest(mapping="natural"), switch=False).embedded == 6
-    assert states() == {None: "beside", 3: "current", 4: "beside"}
     before = versions(store)
     summary = maintain(atlas=atlas, drop_superseded=True)
     assert (summary.dropped, summary.kept, versions(store)) == ([], [], before)
-    embed(atlas=atlas, request=EncoderRequest(mapping="natural"), switch=False)
-    assert versions(store) == before
-    embed(atlas=atlas, request=EncoderRequest(mapping="natural"))
-    assert states() == {None: "current", 3: "superseded", 4: "beside"}
+
+
+def test_what_was_current_once_stays_so_when_its_vectors_are_made_again_which_is_told(
+    atlas: Path, store: Store, old: StoredEncoder, caplog: pytest.LogCaptureFixture
+) -> None:
+    maintain(atlas=atlas, drop_superseded=True)
+    natural = EncoderRequest(mapping="natural")
+    assert embed(atlas=atlas, request=natural, switch=False).embedded == 6
+    assert seeds(store) == {None: "superseded", 3: "current"}
+    said = f"{old.spec.name} ({old.fingerprint[:12]}) was current once at level fov and stays superseded"
+    assert said in caplog.text
+    assert "--drop-superseded` deletes these vectors, too" in caplog.text
+    caplog.clear()
+    before = versions(store)
+    embed(atlas=atlas, request=natural, switch=False)
+    assert (versions(store), caplog.text) == (before, "")
+    summary = maintain(atlas=atlas, drop_encoders=[old.fingerprint])
+    assert ([v.fingerprint for v in summary.dropped], summary.forgotten) == ([old.fingerprint], [])
+    assert seeds(store) == {None: "superseded", 3: "current"}
+
+
+def test_what_was_current_once_stays_so_when_its_network_cannot_be_loaded(
+    atlas: Path, store: Store, old: StoredEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        message = "no weights"
+        raise WeightsError(message)
+
+    maintain(atlas=atlas, drop_superseded=True)
+    before = versions(store)
+    monkeypatch.setattr("locatlas.indexer.job.load_encoder", fails)
+    with pytest.raises(WeightsError):
+        embed(atlas=atlas, request=EncoderRequest(mapping="natural"), switch=False)
+    assert (seeds(store), versions(store)) == ({None: "superseded", 3: "current"}, before)
 
 
 def test_an_encoder_that_nobody_wants_any_more_is_given_up_by_name(
-    atlas: Path, store: Store, old: StoredEncoder, source: Path
+    atlas: Path, store: Store, old: StoredEncoder
 ) -> None:
-    (source / name_of(0)).write_bytes(b"no image")
     embed(atlas=atlas, request=EncoderRequest(mapping="random", seed=4), switch=False)
     built = begin(store)
     beside = next(e for e in encoders.stored_encoders(store) if e.state == "beside")
-    before, held = contents(store), store.read("quarantine", ["id"]).num_rows
+    before = contents(store)
     summary = maintain(atlas=atlas, drop_encoders=[beside.fingerprint[:12], built.fingerprint])
     assert {(v.fingerprint, v.vectors, v.state) for v in summary.dropped} == {
-        (beside.fingerprint, 5, "beside"),
+        (beside.fingerprint, 6, "beside"),
         (built.fingerprint, 2, "building"),
     }
     assert sorted(summary.forgotten) == sorted(f"fov/{e.fingerprint}" for e in (beside, built))
-    assert (held, summary.released, store.count("quarantine")) == (1, 1, 0)
     assert [v.fingerprint for v in summary.kept] == [old.fingerprint]
     after = contents(store)
     assert {e.state for e in encoders.stored_encoders(store)} == {"current", "superseded"}
-    changed = {beside.table, built.table, "encoders", "quarantine"}
+    changed = {beside.table, built.table, "encoders"}
     assert {t: rows for t, rows in after.items() if t not in changed} == {
         t: rows for t, rows in before.items() if t not in changed
     }
@@ -118,17 +147,76 @@ def test_an_encoder_that_nobody_wants_any_more_is_given_up_by_name(
         maintain(atlas=atlas, drop_encoders=[built.fingerprint])
 
 
-def test_one_that_was_current_once_stays_known_and_one_that_answers_or_was_imported_is_not_deleted(
+def test_what_an_encoder_could_not_take_is_tried_again_by_another_and_what_is_no_image_stays_in_quarantine(
+    atlas: Path, store: Store, source: Path, tmp_path: Path
+) -> None:
+    more = tmp_path / "more"
+    more.mkdir()
+    tifffile.imwrite(more / "one.tif", pixels(7, channels=1)[0])
+    (more / "manifest.csv").write_text("id,path,channels\none,one.tif,nucleus\n")
+    assert index(more / "manifest.csv", atlas=atlas, dataset="manifest").embedded == 1
+    (source / name_of(1)).write_bytes(b"no image")
+
+    def held() -> list[str]:
+        return sorted(row["source"] for row in store.read("quarantine").to_pylist())
+
+    beside = EncoderRequest(mapping="replicate", stains=("nucleus", "protein"))
+    assert embed(atlas=atlas, request=beside, switch=False).embedded == 5
+    assert held() == [name_of(1), "one.tif"]
+    unwanted = next(e for e in encoders.stored_encoders(store) if e.state == "beside")
+    maintain(atlas=atlas, drop_encoders=[unwanted.fingerprint])
+    assert held() == [name_of(1), "one.tif"]
+    other = EncoderRequest(mapping="replicate", stains=("nucleus",))
+    assert embed(atlas=atlas, request=other, switch=False).embedded == 6
+    assert held() == [name_of(1)]
+
+
+def test_vectors_that_were_imported_go_if_they_are_named_and_come_back_from_their_file(
     atlas: Path, store: Store, old: StoredEncoder, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "v.npz", ids=np.array([id_of(0), "x"]), vectors=np.eye(2, 3, dtype=np.float32))
+    there = {name: import_embeddings(tmp_path / "v.npz", atlas=atlas, name=name)["encoder"] for name in ("a", "b")}
+    before = contents(store)
+    summary = maintain(atlas=atlas, drop_encoders=["b"])
+    assert [(v.name, v.vectors, v.imported, v.state) for v in summary.dropped] == [("b", 2, True, "beside")]
+    assert summary.forgotten == [f"fov/{there['b']['fingerprint']}"]
+    table = f"emb_fov_{there['b']['fingerprint'][:12]}"
+    after = contents(store)
+    assert {t: rows for t, rows in after.items() if t != "encoders"} == {
+        t: rows for t, rows in before.items() if t not in ("encoders", table)
+    }
+    maintain(atlas=atlas, drop_encoders=["a"])
+    assert [f for f in verify(atlas=atlas).findings if f.severity != "note"] == []  # though x has no vector now
+    import_embeddings(tmp_path / "v.npz", atlas=atlas, name="a")
+    again = import_embeddings(tmp_path / "v.npz", atlas=atlas, name="b")
+    assert (again["imported"], again["encoder"]) == (2, there["b"])
+    assert contents(store) == before
+
+
+def test_who_waits_for_a_deletion_is_told_by_which_options(
+    atlas: Path, store: Store, old: StoredEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[str] = []
+    reembedding = type(store.folder).reembedding
+
+    def noted(it: Any, command: str) -> Any:
+        commands.append(command)
+        return reembedding(it, command)
+
+    monkeypatch.setattr(type(store.folder), "reembedding", noted)
+    maintain(atlas=atlas, drop_superseded=True, drop_encoders=[old.fingerprint])
+    maintain(atlas=atlas, drop_superseded=True)
+    assert commands == ["maintain --drop-superseded --drop-encoder", "maintain --drop-superseded"]
+
+
+def test_one_that_was_current_once_stays_known_and_one_that_answers_is_not_deleted(
+    atlas: Path, store: Store, old: StoredEncoder
 ) -> None:
     now = encoders.current(store, "fov")
     assert now is not None
-    np.savez(tmp_path / "v.npz", ids=np.array(["x"]), vectors=np.ones((1, 3), np.float32))
-    import_embeddings(tmp_path / "v.npz", atlas=atlas, name="elsewhere")
     before = versions(store)
     for name, said in (
         (now.fingerprint, "is current at level fov, so its vectors stay; `locatlas reembed --encoder NAME`"),
-        ("elsewhere", "vectors of elsewhere were imported"),
         (now.spec.name, "is in this atlas several times; name one by fingerprint"),
     ):
         with pytest.raises(InputError, match=said):
@@ -136,7 +224,7 @@ def test_one_that_was_current_once_stays_known_and_one_that_answers_or_was_impor
     assert versions(store) == before
     summary = maintain(atlas=atlas, drop_encoders=[old.fingerprint])
     assert ([v.fingerprint for v in summary.dropped], summary.forgotten) == ([old.fingerprint], [])
-    assert {e.fingerprint for e in encoders.stored_encoders(store)} > {old.fingerprint, now.fingerprint}
+    assert {e.fingerprint for e in encoders.stored_encoders(store)} == {old.fingerprint, now.fingerprint}
     with (
         store.folder.reembedding("reembed", "run"),
         pytest.raises(AtlasLockedError, match=r"its vectors are being renewed \(`reembed`"),

@@ -21,7 +21,7 @@ from tests.quick import decode_here, wait_for_no_disk
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The atlas, and the sources as they are after they changed."""
+    """The atlas, and the sources as they are after they changed; encoders of fields superseded, of cells aside."""
 
     folder: Path
     atlas: Path
@@ -29,6 +29,7 @@ class Prepared:
     sheet: Path
     vectors: Path
     fingerprint: str
+    aside: str
 
     def copied(self, path: Path) -> Path:
         shutil.rmtree(path, ignore_errors=True)
@@ -48,7 +49,7 @@ def done(ended: Ended) -> Any:
 
 
 def prepare_atlas(zygote: Zygote, folder: Path) -> Prepared:
-    """Fields, cells, two plans, an annotation, an index; then sources that changed, and files to be imported."""
+    """Fields, cells, two plans of each, an annotation, an index; then sources that changed, and files to be imported."""
     atlas, sources = folder / "atlas", Sources(folder / "sources")
     sources.fields = {n: Field(n + 1, ("vesicles", "er")[n % 2]) for n in range(4)}
     sources.masked = {
@@ -64,6 +65,7 @@ def prepare_atlas(zygote: Zygote, folder: Path) -> Prepared:
     call(commands.index_cells, sources.cells, 2)
     fingerprint = call(commands.embed_plan, "fov", 1, 2)
     call(commands.embed_plan, "fov", None, 2)
+    aside = call(commands.embed_plan, "cell", 3, 2, switch=False)
     call(commands.build_index, "flat", "fov")
     digests = done(zygote.call(commands.look, atlas, watch=folder, quick=True))[0]["digests"]
     sheet = folder / "sheet.csv"
@@ -79,7 +81,7 @@ def prepare_atlas(zygote: Zygote, folder: Path) -> Prepared:
     sources.masked["a"] = MaskedField(11, "er", ((1, (2, 3, 12, 14)), (10, (30, 26, 40, 40))))  # a cell went, one came
     sources.masked["b"] = MaskedField(92, "golgi", ((7, (30, 5, 44, 20)),))  # other pixels
     sources.write()
-    return Prepared(folder, atlas, sources, _sheet(sheet, lines), folder / "v.npz", fingerprint)
+    return Prepared(folder, atlas, sources, _sheet(sheet, lines), folder / "v.npz", fingerprint, aside)
 
 
 def _sheet(path: Path, lines: list[str]) -> Path:
@@ -125,6 +127,7 @@ COMMANDS: dict[str, Callable[[Prepared], Command]] = {
     "index on disk": lambda p: (commands.build_index, ("lance-ivfrq", "fov"), {}),
     "map": lambda p: (commands.draw_map, ("cell",), {}),
     "verify --repair": lambda p: (commands.repair, (), {}),  # of one flipped bit
+    "maintain --drop-encoder": lambda p: (commands.give_up, (p.aside,), {}),
 }
 
 

@@ -17,7 +17,7 @@ def killed_or_shorter(ended: Ended, step: int) -> None:
 
 
 # in the default run others meet errors of the system, and the rest is killed by quicker tests
-@pytest.mark.parametrize("name", some(COMMANDS, 0, 3, 6, 9))
+@pytest.mark.parametrize("name", some(COMMANDS, 0, 3, 6, 9, 12))
 def test_a_command_killed_at_some_steps_continues_to_the_same_atlas(name: str, matrix: Callable[[str], Matrix]) -> None:
     commanded = matrix(name)
     assert len(commanded.steps) > 5

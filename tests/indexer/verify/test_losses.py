@@ -1,6 +1,7 @@
 """A repair takes out no more than it must, and what it took out is told until it is there again."""
 
 import errno
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from locatlas.indexer.verify import repair as repair_module
 from locatlas.indexer.verify.report import VerifyReport
 from locatlas.indexer.verify.run import verify
 from locatlas.models.crops import CropPlan
+from tests.cli.asking import run
 from tests.indexer.made import contents, write_collection
 from tests.indexer.verify.whole import current, flip, newest
 from tests.quick import some
@@ -230,6 +232,34 @@ def test_a_lost_journal_is_not_begun_again_by_a_command_that_only_writes(
     assert [f.kind for f in verify(atlas=atlas).damage] == ["journal missing"]
     assert verify(atlas=atlas, repair=True).damage == []
     assert len(vectors(atlas)[current(Store.open(atlas), "fov").table]) == 6
+
+
+@pytest.mark.parametrize(
+    ("level", "request_"),
+    [
+        ("fov", EncoderRequest(mapping="random", seed=4)),
+        ("fov", EncoderRequest(mapping="replicate", stains=("nucleus", "protein"), storage="float16")),
+        ("cell", EncoderRequest(mapping="random", seed=4, crop=CropPlan(size_px=11, centre="nucleus", border="shift"))),
+    ],
+)
+def test_vectors_that_stood_beside_the_current_ones_are_made_again_by_what_is_advised_and_stay_there(
+    whole: Path, level: str, request_: EncoderRequest
+) -> None:
+    embed(atlas=whole, request=request_, levels=(level,), switch=False)
+    store = Store.open(whole)
+    aside = next(e for e in encoders.stored_encoders(store) if e.state == "beside")
+    before = {e.fingerprint: (e.level, e.state) for e in encoders.stored_encoders(store)}
+    made = vectors(whole)[aside.table]
+    with store.folder.writer("a test"):
+        store.delete(aside.table, [next(iter(made))])  # so that nothing tells which it had
+    damage(newest(whole, aside.table, "data"))
+    report = verify(atlas=whole, repair=True)
+    line = next(line for line in report.repaired if "in the state beside" in line)
+    assert "makes all of them, and leaves what is current" in line
+    done = run(*shlex.split(line.split("`")[1])[1:])
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert vectors(whole)[aside.table] == made
+    assert {e.fingerprint: (e.level, e.state) for e in encoders.stored_encoders(Store.open(whole))} == before
 
 
 def test_an_encoder_that_came_into_use_meanwhile_stays_in_use(

@@ -11,7 +11,8 @@ from sklearn.metrics import f1_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from locatlas.errors import InputError, LeakageError
-from locatlas.indexer.store.encoders import StoredEncoder
+from locatlas.indexer.maintain import maintain
+from locatlas.indexer.store.encoders import StoredEncoder, stored_encoders
 from locatlas.indexer.store.encoders import put as put_encoder
 from locatlas.indexer.store.trainings import put_training
 from locatlas.models.training.manifest import TrainingManifest
@@ -90,6 +91,31 @@ def test_what_the_parents_saw_counts_though_the_child_does_not_list_it(tmp_path:
     with atlas.store.folder.writer("a test"):
         put_encoder(atlas.store, StoredEncoder("fov", first, "superseded"))
     assert seen(atlas, "fov", "protein") == FIELDS_OF_P0 | {"d/10", "d/11", "d/12"}
+
+
+def test_what_a_forgotten_parent_saw_counts_by_the_name_that_its_child_says(tmp_path: Path) -> None:
+    own = replace(encoder(), architecture="a network of this test")
+    root = replace(own, name="root", weights_sha256="imported:root")
+    first = replace(own, name="first", weights_sha256="imported:first", parent=root.fingerprint)
+    atlas = trained(
+        tmp_path,
+        manifest(images=("d/00",), parent=first.fingerprint, parent_name="first"),
+        manifest(
+            encoder="first", weights_sha256="imported:first", images=("d/10",), parent=root.fingerprint,
+            parent_name="root",
+        ),
+        manifest(encoder="root", weights_sha256="imported:root", images=("d/20",)),
+        manifest(encoder="root", weights_sha256="imported:another root", images=("d/30",)),
+        manifest(encoder="none of them", weights_sha256="imported:none", images=("d/40",)),
+    )  # fmt: skip
+    with atlas.store.folder.writer("a test"):
+        put_encoder(*(atlas.store, *(StoredEncoder("fov", one, "beside") for one in (root, first))))
+    expected = {f"d/{protein}{field}" for protein in range(3) for field in range(3)}
+    assert seen(atlas, "fov", "protein") == expected
+    maintain(atlas=atlas.store.folder.path, drop_encoders=["first", "root"])
+    assert {e.spec.name for e in stored_encoders(atlas.store)} == {"made"}
+    # two trainings have the name of the root now: which of them it was, nothing tells
+    assert seen(open_atlas(atlas.store.folder.path), "fov", "protein") == expected | {"d/30", "d/31", "d/32"}
 
 
 def test_without_a_manifest_nothing_is_claimed_and_a_known_parent_is_noted(tmp_path: Path) -> None:

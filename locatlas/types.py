@@ -6,12 +6,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LEVELS", "STAINS", "ChannelImage", "Level", "Neighbors"]
+__all__ = ["LEVELS", "ROW", "STAINS", "ChannelImage", "Level", "Neighbors"]
 
 Level = Literal["fov", "cell", "protein"]
 """FOV and cell are the image levels that are stored; protein is aggregated from one of them."""
 
 LEVELS: tuple[Level, ...] = ("fov", "cell", "protein")
+
+ROW: dict[str, str] = {"fov": "field", "cell": "cell", "protein": "protein"}
+"""What a row of a level is called in prose, one of them."""
 
 STAINS: tuple[str, ...] = ("microtubules", "protein", "nucleus", "er")
 """Channel names by meaning, in HPA's red, green, blue, yellow order. Other names are allowed."""

@@ -91,8 +91,8 @@ def writes(command: str, *, cleaning: bool = False) -> Callable[[Callable[P, R]]
     def decorated(function: Callable[P, R]) -> Callable[P, R]:
         @wraps(function)
         def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-            atlas = cast("str | Path", kwargs["atlas"])
-            if uri_of(atlas) is None:
+            atlas = cast("str | Path | None", kwargs.get("atlas"))
+            if atlas is None or uri_of(atlas) is None:  # where it is missing, the function itself says so
                 return function(*args, **kwargs)
             with writing(atlas, command, cleaning=cleaning) as written:
                 kwargs["atlas"] = written.path

@@ -94,7 +94,7 @@ def find(store: Store, level: str, name: str | None) -> StoredEncoder:
             raise InputError(message)
         levels = sorted({e.level for e in stored_encoders(store)})
         message = f"{store.folder.path}: no vectors at level {level}" + (
-            f"; there are some at {levels}" if levels else ""
+            f"; there are some at level {' and '.join(levels)}" if levels else ""
         )
         raise InputError(message)
     fits = [e for e in known if e.is_called(name)]
@@ -102,7 +102,7 @@ def find(store: Store, level: str, name: str | None) -> StoredEncoder:
         named = [f"{e.spec.name} ({e.fingerprint[:12]})" for e in known]
         raise UnknownNameError(f"{level} encoder in this atlas", name, named)
     if len(fits) > 1:
-        listed = ", ".join(f"{e.fingerprint[:12]} ({_plan(e.spec)}, {e.state})" for e in fits)
+        listed = "; ".join(f"{shown(e.spec)} {e.state}" for e in fits)
         message = f"encoder {name!r} is in this atlas several times; name one by fingerprint: {listed}"
         raise InputError(message)
     return fits[0]

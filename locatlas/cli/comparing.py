@@ -89,7 +89,9 @@ def compare_command(atlas: Path, with_encoder: str | None, csv: Path | None, *, 
 def _show(document: dict[str, Any]) -> None:
     """Print a comparison."""
     near, scores = document["neighbors"], document["classification"]
-    images = {"fov": "fields", "cell": "cells", "protein": "proteins"}[document["level"]]
+    from locatlas.types import ROW
+
+    images = f"{ROW[document['level']]}s"
     click.echo(
         f"{document['encoders']['new']['name']} against {document['encoders']['old']['name']}: "
         f"{document['n_queries']} of {document['n_rows']} {images} scored, "

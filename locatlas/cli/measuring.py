@@ -82,7 +82,9 @@ def sweep_command(atlas: Path, plot: Path | None, csv: Path | None, *, as_json: 
         emit_json(result.to_dict())
         return
     document = result.to_dict()
-    images = {"fov": "fields", "cell": "cells", "protein": "proteins"}[document["level"]]
+    from locatlas.types import ROW
+
+    images = f"{ROW[document['level']]}s"
     of = images if document["by"] is None else f"units ({document['by']}, {document['settings']['how']})"
     title = (
         f"{document['n']} {of} of {document['n_groups']} groups ({document['group']}), {len(document['classes'])} "

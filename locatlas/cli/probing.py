@@ -116,7 +116,9 @@ def probe_command(atlas: Path, plot: Path | None, *, as_json: bool, **asked: Any
 
 def _print_scores(document: dict[str, Any]) -> None:
     """The scores by fraction, and F1 of each class at the largest one."""
-    images = {"fov": "fields", "cell": "cells", "protein": "proteins"}[document["level"]]
+    from locatlas.types import ROW
+
+    images = f"{ROW[document['level']]}s"
     head, n_seeds = document["head"], len(document["seeds"])
     click.echo(f"{document['what']}: {head['head']['kind']} head, loss {head['loss']}")
     title = (

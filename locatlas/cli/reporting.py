@@ -78,7 +78,9 @@ def report_command(atlas: Path, out: Path, *, overwrite: bool, as_json: bool, **
 
 
 def _tell(document: dict[str, Any]) -> None:
-    images = {"fov": "fields", "cell": "cells"}[document["level"]]
+    from locatlas.types import ROW
+
+    images = f"{ROW[document['level']]}s"
     if document["sweep"] is None:
         click.echo(f"{document['data']['images']} {images}; none has a localization, so nothing is scored")
         return

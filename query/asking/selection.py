@@ -10,11 +10,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from locatlas.errors import InputError, one_line
+from locatlas.indexer.files.planes import plural
 from locatlas.indexer.indices.candidates import TableIndex
 from locatlas.near_names import near_names
 from locatlas.query.asking.filters import Filter, apply, parse
 from locatlas.query.asking.shelf import Loaded
 from locatlas.query.asking.view import View
+from locatlas.types import ROW
 
 __all__ = ["Where", "allowed_rows", "check_k", "filters_of", "further_exclusions", "known_groups", "usable_index"]
 
@@ -83,9 +85,11 @@ def check_k(k: int, n: int, level: str, exclude: str, *, voting: bool = False) -
         message = f"k = {k} is too small: at least 1 neighbor needed"
         raise InputError(message)
     if k > n:
-        rows = f"{n:,} {'labelled ' if voting else ''}{'protein' if level == 'protein' else 'image'}{'s' * (n != 1)}"
-        fewer = "" if exclude == "none" else f", of which --exclude {exclude} leaves fewer"
-        message = f"k = {k} is too large: a query may meet only {rows}{fewer}; use at most {n}"
+        noun = plural(n, f"{'labelled ' if voting else ''}{ROW[level]}")
+        most = (
+            f"use at most {n}" if exclude == "none" else f"--exclude {exclude} leaves a query fewer; use fewer than {n}"
+        )
+        message = f"k = {k} is too large: there {'is' if n == 1 else 'are'} {noun} to meet; {most}"
         raise InputError(message)
 
 

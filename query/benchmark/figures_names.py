@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from locatlas.query.benchmark.cell import Cell
 from locatlas.query.benchmark.published import Published
 from locatlas.query.benchmark.summary import Summary
+from locatlas.types import ROW
 
 __all__ = ["Plan", "classifier_name", "condition", "line_names", "mark_text", "plan_of"]
 
@@ -13,7 +14,6 @@ Plan = tuple[str, str | None, str | None, tuple[str, ...], str]
 
 _CLASSIFIERS = {"linear": "linear head", "mlp": "MLP head", "wide": "wide head"}
 _TUNED = {"supervised": "fine-tuned with labels", "dino": "fine-tuned by DINO"}
-_ROWS = {"fov": "fields", "cell": "cells", "protein": "proteins"}
 
 
 def plan_of(one: Summary) -> Plan:
@@ -69,7 +69,7 @@ def condition(group: Sequence[Summary]) -> str:
     cells = [one for summary in group for one in summary.cells]
     first = cells[0].cell
     grouped = str(first.setting("group", "protein"))
-    sizes = [(_ROWS[first.level], {one.n for one in cells})]
+    sizes = [(f"{ROW[first.level]}s", {one.n for one in cells})]
     if not (first.level == "protein" and grouped == "protein"):
         sizes.append((f"{grouped}s", {len(one.groups) for one in cells}))
     sizes.append(("classes", {len(one.classes) for one in cells}))

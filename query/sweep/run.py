@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locatlas.errors import InputError
+from locatlas.indexer.files.planes import plural
 from locatlas.query.answers.classify_units import Together, check_cells
 from locatlas.query.answers.notes import mixed_vocabularies
 from locatlas.query.asking.leakage import Part
@@ -17,10 +18,9 @@ from locatlas.query.asking.shelf import Shelf
 from locatlas.query.asking.view import View
 from locatlas.query.scores.protocols import hashed_order
 from locatlas.query.sweep.every_k import SweepResult, sweep
+from locatlas.types import ROW
 
 __all__ = ["evaluate"]
-
-_IMAGES = {"fov": "fields", "cell": "cells", "protein": "proteins"}
 
 
 def evaluate(
@@ -95,7 +95,7 @@ def _of_sample(view: View, rows: NDArray[np.int64], drawn: NDArray[np.int64]) ->
     """That only some rows are asked, and which classes are lost by that: macro F1 is a mean over those that are not."""
     labels = view.localizations
     of_all, of_sample = (frozenset().union(*{labels[row] for row in some}) for some in (rows, drawn))
-    notes = [f"{len(drawn)} of {len(rows)} {_IMAGES[view.level]} are asked, drawn by the seed; all vote"]
+    notes = [f"{len(drawn)} of {plural(len(rows), ROW[view.level])} are asked, drawn by the seed; all vote"]
     if lost := sorted(of_all - of_sample):
         notes.append(
             f"{len(lost)} of {len(of_all)} classes have no image in the sample ({', '.join(lost[:5])}"

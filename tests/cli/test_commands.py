@@ -239,19 +239,19 @@ def test_a_switch_is_told_with_the_command_that_goes_back_and_can_be_left_out(ma
         (["neighbors", "--protein", "NOSUCHGENE"], "unknown protein 'NOSUCHGENE'"),
         (
             ["neighbors", "--protein", "{protein}", "-k", "500"],
-            "only 18 images, of which --exclude protein leaves fewer; use",
+            "there are 18 fields to meet; --exclude protein leaves a query fewer; use fewer than 18",
         ),
         (
             ["neighbors", "--protein", "{protein}", "-k", "500", "--exclude", "none"],
-            "k = 500 is too large: a query may meet only 18 images; use at most 18",
+            "k = 500 is too large: there are 18 fields to meet; use at most 18",
         ),
         (
             ["neighbors", "--protein", "{protein}", "-k", "500", "--level", "protein"],
-            "k = 500 is too large: a query may meet only 6 proteins, of which --exclude protein leaves fewer; use",
+            "there are 6 proteins to meet; --exclude protein leaves a query fewer; use fewer than 6",
         ),
         (
             ["classify", "--protein", "{protein}", "-k", "500", "--level", "protein"],
-            "k = 500 is too large: a query may meet only 6 labelled proteins, of which --exclude protein leaves fewer",
+            "k = 500 is too large: there are 6 labelled proteins to meet; --exclude protein leaves a query fewer",
         ),
         (["neighbors"], "one query needed: a protein, an id or an image"),
         (["neighbors", "--id", "opencell/none"], "unknown fov id"),
@@ -263,7 +263,7 @@ def test_a_switch_is_told_with_the_command_that_goes_back_and_can_be_left_out(ma
         (["neighbors", "--protein", "{protein}", "--encoder", "other"], "unknown fov encoder in this atlas 'other'"),
         (["neighbors", "--protein", "{protein}", "--level", "cell"], "no vectors at level cell"),
         (["neighbors", "--protein", "{protein}", "--approximate"], "no FAISS index"),
-        (["classify", "--protein", "{protein}", "-k", "400"], "labelled images, of which --exclude protein leaves"),
+        (["classify", "--protein", "{protein}", "-k", "400"], "labelled fields to meet; --exclude protein leaves"),
         (["sweep", "--group", "nothing"], "unknown column 'nothing'"),
         (["sweep", "--ks", "17"], "k = 17 is too large"),
     ],

@@ -31,7 +31,7 @@ def test_what_cannot_be_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixtur
         ([], 2, "Missing option '--out'"),
         (["--out", str(tmp_path / "mine")], 1, "exists; name another folder, or --overwrite"),
         (["--out", str(tmp_path / "mine"), "--overwrite"], 1, "holds notes.txt, which no report made"),
-        (["--out", str(tmp_path / "o"), "--level", "cell"], 1, "no vectors at level cell; there are some at ['fov']"),
+        (["--out", str(tmp_path / "o"), "--level", "cell"], 1, "no vectors at level cell; there are some at level fov"),
         (["--out", str(tmp_path / "o"), "--level", "protein"], 2, "'protein' is not one of 'fov', 'cell'"),
     ):
         with pytest.raises(SystemExit) as caught:

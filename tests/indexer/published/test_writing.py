@@ -136,6 +136,11 @@ def test_another_thread_waits_as_another_process_does(plain: None, source: Path,
     assert Store.open(Path(uri)).count("fovs") == 7
 
 
+def test_who_forgets_the_atlas_is_told_as_python_does() -> None:
+    with pytest.raises(TypeError, match=r"maintain\(\) takes 0 positional arguments but 1 was given"):
+        maintain("atlas")  # type: ignore[misc]
+
+
 def test_what_is_committed_is_published_while_a_command_goes_on(
     plain: None, source: Path, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -170,9 +170,7 @@ def test_only_labelled_neighbors_vote_and_shares_are_fractions(view: View) -> No
 
 
 def test_classifying_refuses_more_voters_than_there_are(view: View) -> None:
-    with pytest.raises(
-        InputError, match="k = 23 is too large: a query may meet only 22 labelled images, of which --exclude self"
-    ):
+    with pytest.raises(InputError, match="k = 23 is too large: there are 22 labelled cells to meet; --exclude self"):
         localize(Queries.from_rows(view, np.array([0])), view, k=23, exclude="self")
 
 

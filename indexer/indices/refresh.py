@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from locatlas.errors import AtlasLockedError
+from locatlas.indexer.files.planes import plural
 from locatlas.indexer.indices.build import build
 from locatlas.indexer.indices.candidates import TableIndex
 from locatlas.indexer.indices.files import index_paths
@@ -52,17 +53,17 @@ def refresh(atlas: Path, kind: str, *, levels: Sequence[str]) -> dict[str, str]:
                 if kind != "auto":
                     raise
                 # what was embedded is done and can be searched: no reason to fail, or to wait for hours
-                said[level] = f"exact search ({n} vectors; {in_words(wanted)} is not built: {error})"
+                said[level] = f"exact search ({plural(n, 'vector')}; {in_words(wanted)} is not built: {error})"
                 continue
         elif index is not None:
             sidecar, later = index.sidecar, len(index.later)
         else:
-            said[level] = f"exact search ({n} vectors" + (")" if state == "no index" else f"; {state})")
+            said[level] = f"exact search ({plural(n, 'vector')}" + (")" if state == "no index" else f"; {state})")
             continue
         params = "".join(f", {key} {value}" for key, value in sidecar.params.items())
         more = f", {later} later ones searched exactly" if later else ""
         said[level] = (
-            f"{in_words(sidecar.kind)} over {sidecar.count} vectors{more}{params}, "
+            f"{in_words(sidecar.kind)} over {plural(sidecar.count, 'vector')}{more}{params}, "
             f"recall@10 {sidecar.recall_at_10:.3f} among {sidecar.recall_among or 'all, the own protein too'}"
         )
     return said

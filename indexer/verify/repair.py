@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from locatlas.indexer.files.planes import plural
 from locatlas.indexer.indices.opening import kind_of
 from locatlas.indexer.pixel_cache.keeping import drop_segment
 from locatlas.indexer.store.atomic import remove
@@ -133,7 +134,7 @@ class Repair:
         if in_use:
             self._drop(table, in_use)
         self.aside.move(paths)
-        self.done.append(f"db/{table}.lance: {len(paths)} files set aside in {self.aside.name}")
+        self.done.append(f"db/{table}.lance: {plural(len(paths), 'file')} set aside in {self.aside.name}")
 
     def _forget(self, table: str, paths: Sequence[str]) -> None:
         if table in KEPT or table in self.looked.imported:

@@ -48,9 +48,9 @@ def finish(atlas: Path, summary: "IndexSummary", *, faiss: str, as_json: bool) -
         )
     for level, encoder in sorted(summary.encoders.items()):
         crop = f", crop {encoder.spec.crop}" if encoder.spec.crop else ""
-        click.echo(
-            f"{level} encoder: {encoder.spec.name} {encoder.fingerprint[:12]} ({encoder.state}){crop}; {indices[level]}"
-        )
+        # an index is that of the current encoder
+        asked = indices[level] if encoder.state == "current" else "look-ups go by another; --encoder asks it, exactly"
+        click.echo(f"{level} encoder: {encoder.spec.name} {encoder.fingerprint[:12]} ({encoder.state}){crop}; {asked}")
         if encoder.spec.weights_sha256 and encoder.spec.weights_sha256.startswith("seed:"):
             notice("note: this encoder is untrained (random weights from a seed): a baseline, not a result")
         if unread := unread_channels(Store.open(atlas), encoder):

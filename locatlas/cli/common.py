@@ -88,18 +88,31 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title:
 
     if title:
         click.echo(title)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for i, column in enumerate(columns):
-        numeric = all(row[i] in (None, "") or _is_number(row[i]) for row in rows)
-        # what is copied or searched for stays in one piece, and what stands beside it breaks its lines
-        whole = column in ("id", "fingerprint", "encoder")
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=whole)
-    for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row))
+    cells = [[_cell(value) for value in row] for row in rows]
+    longest = [max(map(len, (column, *column_of))) for column, *column_of in zip(columns, *cells, strict=True)]
+    numeric = [all(row[i] in (None, "") or _is_number(row[i]) for row in rows) for i in range(len(columns))]
     # a pipe has no width: wide enough that nothing is folded, unless one is asked for
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 2000
-    Console(width=width, highlight=False).print(table)
+    console = Console(width=width, highlight=False)
 
+    def fits(whole: Sequence[bool]) -> bool:
+        needed = (size if keep else min(size, _READABLE) for size, keep in zip(longest, whole, strict=True))
+        return sum(needed) + 3 * len(columns) <= console.width
+
+    # where there is room, numbers stay in one piece, and so does what is copied or searched for; the rest folds
+    names = [
+        column in ("id", "fingerprint", "encoder") or number for column, number in zip(columns, numeric, strict=True)
+    ]
+    whole = next((kept for kept in (names, numeric) if fits(kept)), [False] * len(columns))
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column, number, keep in zip(columns, numeric, whole, strict=True):
+        table.add_column(column, justify="right" if number else "left", overflow="fold", no_wrap=keep)
+    for row_of in cells:
+        table.add_row(*map(Text, row_of))
+    console.print(table)
+
+
+_READABLE = 12  # characters of a line of text
 
 _IN_NUMBERS = str.maketrans("", "", ".,")
 

@@ -66,6 +66,7 @@ def import_embeddings_command(
 ) -> None:
     """Bring vectors that were made elsewhere into an atlas: Parquet, npz, or a DINO4Cells feature .pth."""
     from locatlas.indexer.allocator import few_arenas
+    from locatlas.indexer.files.planes import plural
     from locatlas.indexer.importing.run import import_embeddings
 
     few_arenas()
@@ -112,4 +113,4 @@ def import_embeddings_command(
         else:
             click.echo(f"look-ups at level {level} use another encoder; --encoder {encoder_name} asks these vectors")
         if summary["degenerate"]:
-            notice(f"note: {summary['degenerate']} vectors are zero; they have no direction and never match")
+            notice(f"note: {plural(summary['degenerate'], 'vector')} of norm 0: without a direction they never match")

@@ -44,12 +44,12 @@ def _renewed(store: Store, encoder: StoredEncoder, loss: losses.Loss, progress: 
     known = loss.lost is not None and loss.lost == len(loss.ids)
     if encoder.state != "current" and not known:
         at = ["--atlas", str(atlas), "--level", level]
-        again, current = ["reembed", *at, "--encoder", encoder.fingerprint[:12]], "makes it current"
+        asked, then = ["reembed", *at, "--encoder", encoder.fingerprint[:12]], "makes it current"
         if encoder.state == "beside":
-            again, current = ["embed", *at, *_asks_for(encoder.spec), "--no-switch"], "leaves what is current"
+            asked, then = ["embed", *at, *_asks_for(encoder.spec), "--no-switch"], "leaves what is current"
         return (
             f"{encoder.table}: of an encoder in the state {encoder.state}, which need not have had every vector; "
-            f"`{shlex.join(['locatlas', *again])}` makes all of them, and {current}"
+            f"`{shlex.join(['locatlas', *asked])}` makes all of them, and {then}"
         )
     if level == "fov" and not known and _searched(store, loss):
         # those that were only searched for cells have none, and look like those that lost theirs

@@ -93,9 +93,9 @@ def import_embeddings_command(
         if (same := summary["same_as"]) is not None:
             notice(
                 f"note: the same images have the same vectors in this atlas as {same['name']} "
-                f"({same['fingerprint'][:12]}) already: this is one encoder under two names; `locatlas maintain --atlas "
-                f"{shlex.quote(shown(atlas))} --drop-encoder {summary['encoder']['fingerprint'][:12]}` deletes the new "
-                "one"
+                f"({same['fingerprint'][:12]}) already: this is one encoder under two names; `locatlas maintain "
+                f"--atlas {shlex.quote(shown(atlas))} --drop-encoder {summary['encoder']['fingerprint'][:12]}` deletes "
+                "the new one"
             )
         if summary["repeated"] and summary["repeated"] == summary["imported"]:
             notice(

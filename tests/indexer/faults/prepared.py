@@ -49,7 +49,7 @@ def done(ended: Ended) -> Any:
 
 
 def prepare_atlas(zygote: Zygote, folder: Path) -> Prepared:
-    """Fields, cells, two plans of each, an annotation, an index; then sources that changed, and files to be imported."""
+    """Fields, cells, two plans of each, an annotation, an index; then sources that changed, and files to import."""
     atlas, sources = folder / "atlas", Sources(folder / "sources")
     sources.fields = {n: Field(n + 1, ("vesicles", "er")[n % 2]) for n in range(4)}
     sources.masked = {

@@ -8,6 +8,7 @@ import pytest
 
 from locatlas.indexer.importing.run import import_embeddings
 from tests.cli.asking import document, run
+from tests.indexer.made_cells import write_cells
 
 
 @pytest.fixture
@@ -27,7 +28,10 @@ def imported(file: Path, *more: str) -> list[str]:
 def test_how_look_ups_answer_is_said_as_status_says_it(file: Path) -> None:
     lines = imported(file, "--name", "first")
     assert lines[0].endswith("300 vectors of 24 numbers imported as first at level fov, 0 unchanged")
-    assert lines[1] == "look-ups at level fov: exact, over 300 vectors"
+    assert lines[1:] == [
+        "ids: 0 of images of the atlas, 300 of rows of their own, without an image",
+        "look-ups at level fov: exact, over 300 vectors",
+    ]
     indexed = imported(file, "--name", "first", "--faiss", "flat")[-1]
     assert indexed.startswith("look-ups at level fov: FAISS index (flat) of 300 vectors, which finds 100.0% of the 10 ")
     assert indexed in run("status", "--atlas", file.parent / "atlas").output.splitlines()
@@ -111,6 +115,23 @@ def test_what_an_import_changed_is_said_and_that_all_was_there(file: Path) -> No
         "0 unchanged"
     )
     assert said() == there
+
+
+def test_ids_that_are_images_are_counted_and_those_that_nearly_are_named_with_what_meets_them(tmp_path: Path) -> None:
+    atlas, file = write_cells(tmp_path).folder.path, tmp_path / "v.npz"
+    np.savez(file, ids=np.array(["f0", "f1", "new"]), vectors=np.eye(3, 4, dtype=np.float32))
+    given = ("import-embeddings", file, "--atlas", atlas, "--name", "first")
+    done = run(*given)
+    assert "ids: 0 of images of the atlas, 3 of rows of their own, without an image" in done.stdout.splitlines()
+    assert done.stderr.splitlines() == [
+        "note: 2 of these ids are images of data set x, e.g. f0 as x/f0: --dataset x meets them"
+    ]
+    told = document(*given)
+    assert (told["with_image"], told["without_image"]) == (0, 3)
+    assert told["nearly_met"] == [{"ids": 2, "example": "f0", "image": "x/f0", "dataset": "x"}]
+    done = run(*given[:-1], "second", "--dataset", "x")
+    assert "ids: 2 of images of the atlas, 1 of rows of their own, without an image" in done.stdout.splitlines()
+    assert done.stderr == ""
 
 
 def test_the_same_vectors_under_another_name_or_for_other_images_are_said_to_be(file: Path) -> None:

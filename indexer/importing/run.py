@@ -70,8 +70,8 @@ def import_embeddings(
         level: "fov" or "cell".
         label_names: Names of a .pth's label columns.
         storage: Numbers of the vectors' table: "float32", or rounded to "float16", which takes half of the disk.
-        faiss: Index that is to be built afterwards (`indices.refresh.refresh`): one that is not for the vectors of what
-            is current at the level then, these or others, is refused before anything is stored.
+        faiss: Index that is to be built afterwards (`indices.refresh.refresh`): where the vectors are current then and
+            it is not for them, it is refused before anything is stored.
 
     Returns:
         imported, of these replaced (in place of another vector of the same image) and repeated (new images whose vector
@@ -94,11 +94,8 @@ def import_embeddings(
     spec = _imported_spec(name, dim, storage)
     if faiss == DISK:
         here = encoders.current(Store.open(atlas), level) if (atlas / "atlas.json").exists() else None
-        if here is None:
+        if here is None or here.fingerprint == spec.fingerprint:  # else no index is theirs
             require_length(dim)
-        else:
-            whose = f"{atlas}: an index at level {level} is of its current encoder {here.spec.name}"
-            require_length(here.spec.dim, whose)
     store = Store.create(atlas)
     with (
         store.folder.writer(f"import-embeddings {file}"),

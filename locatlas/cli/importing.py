@@ -109,7 +109,9 @@ def import_embeddings_command(
         from locatlas.indexer.indices.refresh import refresh
         from locatlas.query.asking.warm import prepare_questions
 
-        summary["indices"] = refresh(atlas, faiss, levels=(level,))
+        # what stands beside the current encoder has no index, and whoever brings it asked for none of the other's
+        is_current = summary["encoder"]["state"] == "current"
+        summary["indices"] = refresh(atlas, faiss if is_current else "none", levels=(level,))
         prepare_questions(atlas, (level,))
         if as_json:
             emit_json(summary)
@@ -133,7 +135,7 @@ def import_embeddings_command(
                 f"note: each of these {summary['repeated']} vectors is in this atlas as that of another image already: "
                 "were they imported before under another --dataset? Then every image is there twice"
             )
-        if summary["encoder"]["state"] == "current":
+        if is_current:
             from locatlas.cli.status import look_ups
             from locatlas.query.atlas import open_atlas
 
@@ -142,6 +144,9 @@ def import_embeddings_command(
             if "not built" in (said := summary["indices"][level]):
                 notice(f"note: {said}")
         else:
-            click.echo(f"look-ups at level {level} use another encoder; --encoder {encoder_name} asks these vectors")
+            asks = f"--encoder {shlex.quote(encoder_name)} asks these vectors, exactly"
+            if faiss not in ("auto", "none"):
+                asks += f": only the current encoder has an index, --faiss {faiss} built none"
+            click.echo(f"look-ups at level {level} use another encoder; {asks}")
         if summary["degenerate"]:
             notice(f"note: {plural(summary['degenerate'], 'vector')} of norm 0: without a direction they never match")

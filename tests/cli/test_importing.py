@@ -40,7 +40,7 @@ def test_how_look_ups_answer_is_said_as_status_says_it(file: Path) -> None:
 def test_vectors_beside_the_current_ones_are_said_to_be_asked_by_name(file: Path) -> None:
     imported(file, "--name", "first")
     assert imported(file, "--name", "second")[-1] == (
-        "look-ups at level fov use another encoder; --encoder second asks these vectors"
+        "look-ups at level fov use another encoder; --encoder second asks these vectors, exactly"
     )
     told = document("import-embeddings", file, "--atlas", file.parent / "atlas", "--name", "second")
     assert told["encoder"]["state"] == "beside"
@@ -56,21 +56,36 @@ def test_an_index_that_is_not_for_the_vectors_of_the_file_is_refused_before_they
         "vectors of 10 numbers: lance-ivfrq is for lengths that are multiples of 8; --faiss ivfpq takes any",
     )
     assert not (file.parent / "atlas").exists()
-    # beside vectors that such an index is for, theirs is built, and asked for by no other
+    # beside others it is not theirs that would be built
     imported(file, "--name", "first")
     assert run(*refused).exit_code == 0
     assert [e["name"] for e in document("status", "--atlas", file.parent / "atlas")["encoders"]] == ["first", "odd"]
 
 
-def test_whose_vectors_an_index_is_not_for_is_said(file: Path) -> None:
-    odd = file.with_name("odd.npz")
-    np.savez(odd, ids=np.array(["a"]), vectors=np.ones((1, 10), np.float32))
-    run("import-embeddings", odd, "--atlas", file.parent / "atlas", "--name", "odd")
-    done = run("import-embeddings", file, "--atlas", file.parent / "atlas", "--name", "b", "--faiss", "lance-ivfrq")
-    assert str(done.exception) == (
-        f"{file.parent / 'atlas'}: an index at level fov is of its current encoder odd: vectors of 10 numbers: "
-        "lance-ivfrq is for lengths that are multiples of 8; --faiss ivfpq takes any"
+def test_beside_a_current_encoder_no_index_is_built_and_both_commands_say_that(file: Path) -> None:
+    atlas, odd = file.parent / "atlas", file.with_name("odd.npz")
+    np.savez(odd, ids=np.array(["a", "b"]), vectors=np.eye(2, 10, dtype=np.float32))
+    imported(odd, "--name", "odd")
+    # the length of the current one's vectors, for which the index is not, is no reason against others
+    assert imported(file, "--name", "second", "--faiss", "lance-ivfrq")[-1] == (
+        "look-ups at level fov use another encoder; --encoder second asks these vectors, exactly: only the current "
+        "encoder has an index, --faiss lance-ivfrq built none"
     )
+    assert document("status", "--atlas", atlas)["indices"] == []
+    told = document("import-embeddings", file, "--atlas", atlas, "--name", "third", "--faiss", "flat")
+    assert told["indices"] == {"fov": "exact search (2 vectors)"}
+    assert document("status", "--atlas", atlas)["indices"] == []
+    ask = ("neighbors", "--atlas", atlas, "--id", "imported/1", "-k", 3, "--exclude", "self")
+    assert str(run(*ask, "--encoder", "second", "--approximate").exception) == (
+        "only the current encoder of a level has an index; leave --approximate out: second is asked exactly"
+    )
+    assert document(*ask, "--encoder", "second")["exact"] is True
+    ask = ("neighbors", "--atlas", atlas, "--id", "imported/a", "-k", 1, "--exclude", "self", "--approximate")
+    assert str(run(*ask).exception) == (
+        "no FAISS index to use (no index); `locatlas import-embeddings --faiss ivf` of its file makes one"
+    )
+    imported(odd, "--name", "odd", "--faiss", "ivf")
+    assert run(*ask).exit_code == 0
 
 
 def test_an_import_that_was_stopped_before_its_last_commit_says_what_going_on_changed(

@@ -14,6 +14,7 @@ from locatlas.indexer.encoder_choice import EncoderRequest
 from locatlas.indexer.engines import Engine, require_local
 from locatlas.indexer.follow import drop_outdated, embed_missing, follow, follow_aside
 from locatlas.indexer.job import Job
+from locatlas.indexer.levels_in_use import levels_in_use
 from locatlas.indexer.missing import check_scale, list_missing
 from locatlas.indexer.pipeline import COMMIT_ROWS, Progress, Throttle
 from locatlas.indexer.profile import Profile
@@ -37,7 +38,7 @@ def embed(
     *,
     atlas: str | Path,
     request: EncoderRequest,
-    levels: Iterable[str] = ("fov", "cell"),
+    levels: Iterable[str] | None = None,
     progress: Progress | None = None,
     commit_rows: int = COMMIT_ROWS,
     busy: float = 1.0,
@@ -53,7 +54,8 @@ def embed(
     Args:
         atlas: Atlas folder.
         request: Encoder and plan; empty for the current one, to complete what is missing.
-        levels: Image levels to embed; those without images are passed over.
+        levels: Image levels to embed; those without images are passed over. None for those that have vectors, by any
+            encoder, or for all where none has (`levels_in_use`).
         progress: Told of what goes on.
         commit_rows: Images a commit.
         busy: Share of the time to work, in (0, 1]: after each batch the rest is left to others.
@@ -69,19 +71,21 @@ def embed(
         UnknownNameError: If no image of a level has a stain that is asked for.
         AtlasLockedError: If the atlas is being re-embedded.
     """
-    levels = tuple(levels)
+    asked = None if levels is None else tuple(levels)
 
     def work(job: Job) -> None:
-        for level in levels if request.stains else ():
+        chosen = levels_in_use(job.store) if asked is None else asked
+        for level in chosen if request.stains else ():
             encoder_choice.require_stains(request.stains, stored_channels(job.store, level), f"image at level {level}")
-        for level in levels:
+        for level in chosen:
             if (encoder := _asked_for(job.store, level, request, adding=True)) is not None:
                 if switch:
                     follow(job, encoder, searched_too=True)
                 else:
                     follow_aside(job, encoder)
         if not job.summary.encoders:
-            message = f"{atlas}: holds no images at level {' or '.join(levels)} that could be embedded"
+            named = " or ".join(chosen or ("fov", "cell"))
+            message = f"{atlas}: holds no images at level {named} that could be embedded"
             raise InputError(message)
 
     return _beside(

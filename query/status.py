@@ -25,6 +25,7 @@ from locatlas.indexer.store.lineage import lineage
 from locatlas.indexer.store.tables import Store
 from locatlas.models.training.manifest import TrainingManifest
 from locatlas.query.asking.outdated import digests_now
+from locatlas.query.lacking import lacking
 from locatlas.query.map.rows import maps_state
 from locatlas.query.report.holdings import quarantine_by_reason
 
@@ -99,8 +100,10 @@ def _first_of_each(rows: Sequence[dict[str, Any]], n: int) -> list[dict[str, Any
 def _encoder(store: Store, encoder: encoders.StoredEncoder, ids: pa.ChunkedArray, digests: pa.Array) -> dict[str, Any]:
     """An encoder with how many images of its level have their vector, and how many of those are of older pixels."""
     embedded = stale = 0
+    having: pa.Array | pa.ChunkedArray = pa.array([], pa.string())
     if store.has(encoder.table):
         held = store.read(encoder.table, ["id", "source_digest"])
+        having = held["id"]
         place = rows_in(held["id"], ids)
         embedded = int(np.count_nonzero(place >= 0))
         same = pc.equal(digests.take(pa.array(place, mask=place < 0)), held["source_digest"])
@@ -123,6 +126,7 @@ def _encoder(store: Store, encoder: encoders.StoredEncoder, ids: pa.ChunkedArray
         "trained": not (spec.weights_sha256 or "").startswith("seed:"),
         "images": len(digests),
         "embedded": embedded,
+        "lacking": lacking(store, encoder, having) if embedded < len(digests) else 0,
         "stale": 0 if imported else stale,  # an imported vector has no pixels of its own
         "coverage": round((embedded - (0 if imported else stale)) / len(digests), 4) if digests else None,
     }

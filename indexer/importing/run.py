@@ -2,7 +2,6 @@
 
 import logging
 import unicodedata
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -19,6 +18,7 @@ from locatlas.indexer import allocator
 from locatlas.indexer.importing.again import digests_of, same_under_another_name
 from locatlas.indexer.importing.blocks import VectorRows
 from locatlas.indexer.importing.files import read_vector_file
+from locatlas.indexer.importing.ids import Met, ids_of, met
 from locatlas.indexer.importing.rows import described_anew, imported_rows
 from locatlas.indexer.indices.disk import require_length
 from locatlas.indexer.indices.kinds import DISK
@@ -70,12 +70,14 @@ def import_embeddings(
         level: "fov" or "cell".
         label_names: Names of a .pth's label columns.
         storage: Numbers of the vectors' table: "float32", or rounded to "float16", which takes half of the disk.
-        faiss: Index that is to be built afterwards (`indices.refresh.refresh`): one that is not for the vectors of what
-            is current at the level then, these or others, is refused before anything is stored.
+        faiss: Index that is to be built afterwards (`indices.refresh.refresh`): where the vectors are current then and
+            it is not for them, it is refused before anything is stored.
 
     Returns:
         imported, of these replaced (in place of another vector of the same image) and repeated (new images whose vector
-        is here as that of another image by the encoder), updated, skipped, resumed (whether some of these had been
+        is here as that of another image by the encoder), updated, skipped, with_image and without_image (how many of
+        the file's ids are images of the atlas), nearly_met (ids that are images but for their first parts,
+        `importing.ids.NearlyMet`), resumed (whether some of these had been
         stored by an import of the name that was stopped), dim, degenerate, same_as (another imported encoder by which
         the same images have the same vectors: {name, fingerprint}, or None; looked for at the first import of a name),
         encoder {name, fingerprint, state}.
@@ -92,11 +94,8 @@ def import_embeddings(
     spec = _imported_spec(name, dim, storage)
     if faiss == DISK:
         here = encoders.current(Store.open(atlas), level) if (atlas / "atlas.json").exists() else None
-        if here is None:
+        if here is None or here.fingerprint == spec.fingerprint:  # else no index is theirs
             require_length(dim)
-        else:
-            whose = f"{atlas}: an index at level {level} is of its current encoder {here.spec.name}"
-            require_length(here.spec.dim, whose)
     store = Store.create(atlas)
     with (
         store.folder.writer(f"import-embeddings {file}"),
@@ -127,6 +126,7 @@ def import_embeddings(
         "repeated": done.repeated,
         "updated": done.updated,
         "skipped": len(found) - done.imported - done.updated,
+        **done.met.to_dict(),
         "resumed": resumed,
         "dim": dim,
         "degenerate": done.degenerate,
@@ -201,13 +201,14 @@ class _Done:
     repeated: int
     updated: int
     degenerate: int
+    met: Met
 
 
 def _write(store: Store, encoder: StoredEncoder, found: VectorRows, file: Path, dataset: str, run: Run) -> _Done:
     """Compare what the file says with what is there, and write what differs, block by block."""
     table = image_table(encoder.level)
     images = store.read(table, [name for name in _schema(encoder.level).names if name != "thumbnail"])
-    ids = _ids_of(found, images["id"], file, dataset)
+    ids = ids_of(found.names, images["id"], file, dataset)
     _check_sizes(ids, found, file)
     _check_storage(ids, found, encoder)
     place, stored = rows_in(ids, images["id"]), _stored(store, encoder.table)
@@ -241,7 +242,7 @@ def _write(store: Store, encoder: StoredEncoder, found: VectorRows, file: Path, 
         n_zero += int(np.count_nonzero(~vectors.any(axis=1)))
         allocator.give_back()
     run.counts["imported"], run.counts["updated"] = n_imported, n_updated
-    return _Done(n_imported, n_replaced, n_repeated, n_updated, n_zero)
+    return _Done(n_imported, n_replaced, n_repeated, n_updated, n_zero, met(found.names, ids, images))
 
 
 def _rows_at_once(dim: int) -> int:
@@ -251,18 +252,6 @@ def _rows_at_once(dim: int) -> int:
 
 def _schema(level: str) -> pa.Schema:
     return image_schema("fov" if level == "fov" else "cell")
-
-
-def _ids_of(found: VectorRows, known: pa.ChunkedArray, file: Path, dataset: str) -> pa.Array:
-    """Ids as the atlas has them: as they stand where it knows them, else with the data set's name before them."""
-    prefix = f"{dataset}/"
-    stands = pc.or_(pc.is_in(found.names, value_set=one_array(known)), pc.starts_with(found.names, prefix))
-    ids = pc.if_else(stands, found.names, pc.binary_join_element_wise(prefix, found.names, ""))
-    if pc.count_distinct(ids).as_py() != len(ids):
-        twice = next(i for i, n in Counter(ids.to_pylist()).items() if n > 1)
-        message = f"{file}: ids meet once the data set's name stands before them: {twice!r}"
-        raise InputError(message)
-    return ids
 
 
 def _stored(store: Store, table: str) -> pa.Table:

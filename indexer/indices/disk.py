@@ -41,21 +41,17 @@ _POINTS_A_LIST = 39
 """Vectors at least that a list is made for, as for those of FAISS."""
 
 
-def require_length(d: int, whose: str | None = None) -> None:
+def require_length(d: int) -> None:
     """Refuse vectors of a length that Lance has no codes for.
 
     Args:
         d: Numbers of a vector.
-        whose: Words that begin the refusal, where it is not clear which vectors are meant.
 
     Raises:
         InputError: If it is no multiple of 8.
     """
     if d % 8:
-        of = "" if whose is None else f"{whose}: "
-        message = (
-            f"{of}vectors of {d} numbers: lance-ivfrq is for lengths that are multiples of 8; --faiss ivfpq takes any"
-        )
+        message = f"vectors of {d} numbers: lance-ivfrq is for lengths that are multiples of 8; --faiss ivfpq takes any"
         raise InputError(message)
 
 

@@ -10,7 +10,7 @@ from click.exceptions import Exit
 from locatlas.cli.built import finish
 from locatlas.cli.cell_options import crop_options, crop_plan, finding_options
 from locatlas.cli.common import atlas_option, json_option, name_list, notice, written
-from locatlas.cli.running_options import LEVELS, STORAGES, faiss_option, levels_of, running, running_options, taken
+from locatlas.cli.running_options import STORAGES, faiss_option, levels_of, running, running_options, taken
 
 if TYPE_CHECKING:
     from locatlas.indexer.encoder_choice import EncoderRequest
@@ -194,7 +194,11 @@ def _has_labels(atlas: Path, levels: Iterable[str]) -> bool:
 
 @click.command("embed")
 @atlas_option
-@LEVELS
+@click.option(
+    "--level",
+    type=click.Choice(["fov", "cell", "both"]),
+    help="Default: the levels that have vectors, by any encoder; both where none has.",
+)
 @_encoder_options
 @faiss_option
 @running_options
@@ -207,8 +211,8 @@ def _has_labels(atlas: Path, levels: Iterable[str]) -> bool:
     "none is, it becomes current either way.",
 )
 @json_option
-def embed_command(atlas: Path, level: str, faiss: str, *, switch: bool, as_json: bool, **asked: Any) -> None:
-    """Give every image of an atlas its vector by an encoder, beside those it has.
+def embed_command(atlas: Path, level: str | None, faiss: str, *, switch: bool, as_json: bool, **asked: Any) -> None:
+    """Give every image of an atlas its vector by an encoder, beside those it has, at the levels that have any.
 
     Queries use the encoder before until the last vector is there; then the new one is current, which a line tells.
     Where more than 1 % of the images that answer cannot be embedded, the one before stays current.
@@ -218,7 +222,8 @@ def embed_command(atlas: Path, level: str, faiss: str, *, switch: bool, as_json:
 
     with written(atlas, "embed"):
         with running(**run) as how:
-            summary = embed(atlas=atlas, request=request, levels=levels_of(level), switch=switch, **how)
+            levels = None if level is None else levels_of(level)
+            summary = embed(atlas=atlas, request=request, levels=levels, switch=switch, **how)
         finish(atlas, summary, faiss=faiss, as_json=as_json)
 
 

@@ -80,6 +80,15 @@ class IndexDocument(_Document):
     indices: dict[str, str] = Field(description="what look-ups use, by level, in words")
 
 
+class NearlyMetIds(_Document):
+    """Ids of a file that are those of images but for what stands before them."""
+
+    ids: int = Field(ge=1)
+    example: str = Field(description="one of them, as the file has it")
+    image: str = Field(description="the id of its image")
+    dataset: str | None = Field(description="--dataset that meets them; null where the file has to have the whole id")
+
+
 class ImportDocument(_Document):
     """What `import-embeddings` did."""
 
@@ -90,6 +99,9 @@ class ImportDocument(_Document):
     )
     updated: int = Field(ge=0, description="rows with new metadata, whose vectors are unchanged")
     skipped: int
+    with_image: int = Field(ge=0, description="ids of the file that are images of the atlas")
+    without_image: int = Field(ge=0, description="ids of rows of their own, which have no image")
+    nearly_met: list[NearlyMetIds] = Field(description="of these, ids that are images but for their first parts")
     resumed: bool = Field(description="whether some of these had been stored by an import that was stopped")
     dim: int
     same_as: EncoderName | None = Field(

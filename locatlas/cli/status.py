@@ -237,6 +237,7 @@ def _to_do(document: dict[str, Any], imported: Container[str]) -> Iterator[str]:
 def _to_embed(document: dict[str, Any], imported: Container[str], command: Callable[[str], str]) -> Iterator[str]:
     """Images that wait for their vector."""
     from locatlas.indexer.files.planes import plural
+    from locatlas.query.lacking import lacking_in_words
 
     if any(document["datasets"].values()) and not document["encoders"]:
         yield f"no vectors yet: {command('embed')}"
@@ -244,15 +245,14 @@ def _to_embed(document: dict[str, Any], imported: Container[str], command: Calla
         if e["state"] in ("superseded", "beside") or e["fingerprint"] in imported:
             continue
         whose = f"at level {e['level']} by {e['name']}"
-        lacking = max(0, e["images"] - e["embedded"])
-        if lacking and e["state"] == "building":
+        if (waiting := lacking_in_words(e)) and e["state"] == "building":
             yield (
-                f"{plural(lacking, 'image')} without a vector {whose}, which is being built: {command('reembed')} "
+                f"{waiting}: {command('reembed')} "
                 f"(or, to give it up, {command('maintain')} --drop-encoder {e['fingerprint'][:12]})"
             )
-        elif lacking and (e["crop"] is None or e["crop"]["border"] != "drop"):  # else those at the border never get one
+        elif waiting:
             # fields that were only searched for cells are among them, which `reembed` passes over
-            yield f"{plural(lacking, 'image')} without a vector {whose}: {command('embed')} --level {e['level']}"
+            yield f"{waiting}: {command('embed')} --level {e['level']}"
         if e["stale"]:
             yield f"{plural(e['stale'], 'vector')} of images as they were before, {whose}: {command('reembed')}"
 

@@ -28,6 +28,9 @@ class EncoderState(EncoderName):
     storage: str = Field(pattern="^float(32|16)$", description="numbers that its vectors are stored in")
     images: int = Field(description="images at the level")
     embedded: int = Field(description="of these, with a vector")
+    lacking: int = Field(
+        ge=0, description="of the others, those that it could embed: with an image, and no source in quarantine"
+    )
     stale: int = Field(description="vectors made from other pixels than those there now")
     coverage: float | None = Field(
         ge=0, le=1, description="share of the images with a vector of their pixels; null without images"

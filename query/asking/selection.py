@@ -122,7 +122,14 @@ def usable_index(loaded: Loaded, view: View, *, exact: bool | None) -> TableInde
         message = "proteins are aggregated on the fly and searched exactly; leave --approximate out"
         raise InputError(message)
     if loaded.index is None:
-        message = f"no FAISS index to use ({loaded.index_state}); `locatlas embed --faiss ivf` makes one"
+        if loaded.encoder.state != "current":
+            asked = f"{loaded.encoder.spec.name} is asked exactly"
+            message = f"only the current encoder of a level has an index; leave --approximate out: {asked}"
+            raise InputError(message)
+        makes = "`locatlas embed --faiss ivf`"
+        if loaded.encoder.is_imported:
+            makes = "`locatlas import-embeddings --faiss ivf` of its file"
+        message = f"no FAISS index to use ({loaded.index_state}); {makes} makes one"
         raise InputError(message)
     return loaded.index
 

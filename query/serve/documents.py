@@ -58,6 +58,7 @@ class ApiDataset(Document):
     fovs: int
     cells: int
     channels: list[list[str]] = Field(description="lists of channels that its images have, the most frequent first")
+    images: bool = Field(description="whether it has any; rows of vectors made elsewhere have none")
     images_at_hand: bool = Field(description="whether the folder of its images is there, for pictures at full depth")
 
 

@@ -14,6 +14,7 @@ from locatlas.errors import UnknownNameError, one_line
 from locatlas.indexer.store.encoders import stored_encoders
 from locatlas.indexer.store.ledger import versions
 from locatlas.query.asking.vocabulary import mixed
+from locatlas.query.lacking import lacking_in_words
 from locatlas.query.serve.asked import MOST_K
 from locatlas.query.serve.catalogue import COLUMNS, Catalogue
 from locatlas.query.serve.context import ERRORS, MOST_TEXT, Context
@@ -146,9 +147,12 @@ def _status(context: Context) -> dict[str, Any]:
         "encoders": [{**e, "imported": e["fingerprint"] in imported} for e in said["encoders"]],
         "datasets": _datasets(desk, said, names, present),
         "stale": [
-            f"{e['stale']} vectors of {e['name']} ({e['level']}) were made of other pixels than those there now"
-            for e in said["encoders"]
-            if e["stale"]
+            *(line for e in said["encoders"] if (line := lacking_in_words(e))),
+            *(
+                f"{e['stale']} vectors of {e['name']} ({e['level']}) were made of other pixels than those there now"
+                for e in said["encoders"]
+                if e["stale"]
+            ),
         ],
         "stored": {"maps": said["maps"], "benchmarks": desk.store.count("benchmarks")},
         "being_written": desk.store.folder.is_being_written(),
@@ -175,6 +179,7 @@ def _datasets(desk: Desk, said: dict[str, Any], names: Catalogue, present: dict[
             "fovs": said["datasets"]["fov"].get(name, 0),
             "cells": said["datasets"]["cell"].get(name, 0),
             "channels": names.channels.get(name, []),
+            "images": bool(roots.get(name)),
             "images_at_hand": bool(roots.get(name)) and all(present.get(root, False) for root in roots[name]),
         }
         for name in known

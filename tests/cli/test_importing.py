@@ -8,6 +8,7 @@ import pytest
 
 from locatlas.indexer.importing.run import import_embeddings
 from tests.cli.asking import document, run
+from tests.indexer.made_cells import write_cells
 
 
 @pytest.fixture
@@ -27,7 +28,10 @@ def imported(file: Path, *more: str) -> list[str]:
 def test_how_look_ups_answer_is_said_as_status_says_it(file: Path) -> None:
     lines = imported(file, "--name", "first")
     assert lines[0].endswith("300 vectors of 24 numbers imported as first at level fov, 0 unchanged")
-    assert lines[1] == "look-ups at level fov: exact, over 300 vectors"
+    assert lines[1:] == [
+        "ids: 0 of images of the atlas, 300 of rows of their own, without an image",
+        "look-ups at level fov: exact, over 300 vectors",
+    ]
     indexed = imported(file, "--name", "first", "--faiss", "flat")[-1]
     assert indexed.startswith("look-ups at level fov: FAISS index (flat) of 300 vectors, which finds 100.0% of the 10 ")
     assert indexed in run("status", "--atlas", file.parent / "atlas").output.splitlines()
@@ -36,7 +40,7 @@ def test_how_look_ups_answer_is_said_as_status_says_it(file: Path) -> None:
 def test_vectors_beside_the_current_ones_are_said_to_be_asked_by_name(file: Path) -> None:
     imported(file, "--name", "first")
     assert imported(file, "--name", "second")[-1] == (
-        "look-ups at level fov use another encoder; --encoder second asks these vectors"
+        "look-ups at level fov use another encoder; --encoder second asks these vectors, exactly"
     )
     told = document("import-embeddings", file, "--atlas", file.parent / "atlas", "--name", "second")
     assert told["encoder"]["state"] == "beside"
@@ -52,21 +56,36 @@ def test_an_index_that_is_not_for_the_vectors_of_the_file_is_refused_before_they
         "vectors of 10 numbers: lance-ivfrq is for lengths that are multiples of 8; --faiss ivfpq takes any",
     )
     assert not (file.parent / "atlas").exists()
-    # beside vectors that such an index is for, theirs is built, and asked for by no other
+    # beside others it is not theirs that would be built
     imported(file, "--name", "first")
     assert run(*refused).exit_code == 0
     assert [e["name"] for e in document("status", "--atlas", file.parent / "atlas")["encoders"]] == ["first", "odd"]
 
 
-def test_whose_vectors_an_index_is_not_for_is_said(file: Path) -> None:
-    odd = file.with_name("odd.npz")
-    np.savez(odd, ids=np.array(["a"]), vectors=np.ones((1, 10), np.float32))
-    run("import-embeddings", odd, "--atlas", file.parent / "atlas", "--name", "odd")
-    done = run("import-embeddings", file, "--atlas", file.parent / "atlas", "--name", "b", "--faiss", "lance-ivfrq")
-    assert str(done.exception) == (
-        f"{file.parent / 'atlas'}: an index at level fov is of its current encoder odd: vectors of 10 numbers: "
-        "lance-ivfrq is for lengths that are multiples of 8; --faiss ivfpq takes any"
+def test_beside_a_current_encoder_no_index_is_built_and_both_commands_say_that(file: Path) -> None:
+    atlas, odd = file.parent / "atlas", file.with_name("odd.npz")
+    np.savez(odd, ids=np.array(["a", "b"]), vectors=np.eye(2, 10, dtype=np.float32))
+    imported(odd, "--name", "odd")
+    # the length of the current one's vectors, for which the index is not, is no reason against others
+    assert imported(file, "--name", "second", "--faiss", "lance-ivfrq")[-1] == (
+        "look-ups at level fov use another encoder; --encoder second asks these vectors, exactly: only the current "
+        "encoder has an index, --faiss lance-ivfrq built none"
     )
+    assert document("status", "--atlas", atlas)["indices"] == []
+    told = document("import-embeddings", file, "--atlas", atlas, "--name", "third", "--faiss", "flat")
+    assert told["indices"] == {"fov": "exact search (2 vectors)"}
+    assert document("status", "--atlas", atlas)["indices"] == []
+    ask = ("neighbors", "--atlas", atlas, "--id", "imported/1", "-k", 3, "--exclude", "self")
+    assert str(run(*ask, "--encoder", "second", "--approximate").exception) == (
+        "only the current encoder of a level has an index; leave --approximate out: second is asked exactly"
+    )
+    assert document(*ask, "--encoder", "second")["exact"] is True
+    ask = ("neighbors", "--atlas", atlas, "--id", "imported/a", "-k", 1, "--exclude", "self", "--approximate")
+    assert str(run(*ask).exception) == (
+        "no FAISS index to use (no index); `locatlas import-embeddings --faiss ivf` of its file makes one"
+    )
+    imported(odd, "--name", "odd", "--faiss", "ivf")
+    assert run(*ask).exit_code == 0
 
 
 def test_an_import_that_was_stopped_before_its_last_commit_says_what_going_on_changed(
@@ -111,6 +130,23 @@ def test_what_an_import_changed_is_said_and_that_all_was_there(file: Path) -> No
         "0 unchanged"
     )
     assert said() == there
+
+
+def test_ids_that_are_images_are_counted_and_those_that_nearly_are_named_with_what_meets_them(tmp_path: Path) -> None:
+    atlas, file = write_cells(tmp_path).folder.path, tmp_path / "v.npz"
+    np.savez(file, ids=np.array(["f0", "f1", "new"]), vectors=np.eye(3, 4, dtype=np.float32))
+    given = ("import-embeddings", file, "--atlas", atlas, "--name", "first")
+    done = run(*given)
+    assert "ids: 0 of images of the atlas, 3 of rows of their own, without an image" in done.stdout.splitlines()
+    assert done.stderr.splitlines() == [
+        "note: 2 of these ids are images of data set x, e.g. f0 as x/f0: --dataset x meets them"
+    ]
+    told = document(*given)
+    assert (told["with_image"], told["without_image"]) == (0, 3)
+    assert told["nearly_met"] == [{"ids": 2, "example": "f0", "image": "x/f0", "dataset": "x"}]
+    done = run(*given[:-1], "second", "--dataset", "x")
+    assert "ids: 2 of images of the atlas, 1 of rows of their own, without an image" in done.stdout.splitlines()
+    assert done.stderr == ""
 
 
 def test_the_same_vectors_under_another_name_or_for_other_images_are_said_to_be(file: Path) -> None:

@@ -3,16 +3,20 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
+from locatlas.indexer.importing.run import import_embeddings
 from locatlas.indexer.indices.refresh import refresh
 from locatlas.indexer.store import encoders
 from locatlas.indexer.store.encoders import StoredEncoder
+from locatlas.indexer.store.quarantine import rejection_id
 from locatlas.indexer.store.rows import image_rows
 from locatlas.indexer.store.schema import QUARANTINE
 from locatlas.indexer.store.tables import Store
 from tests.cli.asking import document, run
+from tests.indexer.made_cells import write_cells
 from tests.query.made_atlas import encoder, make_atlas, row
 
 
@@ -49,10 +53,14 @@ def test_what_is_to_do_comes_with_the_command(atlas: Path) -> None:
     store = Store.open(atlas)
     spec = encoder().with_changes(architecture="locatlas_pico", name="own", weights_sha256="seed:1", input_px=32)
     with store.folder.writer("a test"):
-        store.upsert("fovs", image_rows([row("d/new")], "fov"))
+        # one that waits, one whose file cannot be used, and those without an image, for which nothing can be done
+        images = [
+            row(f"d/{name}", root="r", sources=[{"path": f"{name}.tif", "channels": []}]) for name in ("new", "a")
+        ]
+        store.upsert("fovs", image_rows(images, "fov"))
         encoders.put(store, StoredEncoder("fov", spec, "building"))
         said = dict.fromkeys(QUARANTINE.names) | {
-            "id": "x",
+            "id": rejection_id("d", "r", "a.tif"),
             "dataset": "d",
             "source": "a.tif",
             "reason": "it is no image",
@@ -60,13 +68,32 @@ def test_what_is_to_do_comes_with_the_command(atlas: Path) -> None:
         }
         store.upsert("quarantine", pa.Table.from_pylist([said], schema=QUARANTINE))
     text = shown(atlas)
-    assert ["fov", "d", "19", "18 of 19"] in table_rows(text)
+    assert ["fov", "d", "20", "18 of 20"] in table_rows(text)
     todo = text.partition("to do:\n")[2].splitlines()
     assert todo == [
-        f"- 19 images without a vector at level fov by own, which is being built: locatlas reembed --atlas {atlas} "
+        f"- 1 image without a vector at level fov by own, which is being built: locatlas reembed --atlas {atlas} "
         f"(or, to give it up, locatlas maintain --atlas {atlas} --drop-encoder {spec.fingerprint[:12]})",
         "- 1 source of data set d could not be used, e.g. a.tif: it is no image (all with --json)",
     ]
+
+
+def test_rows_that_an_import_brought_without_an_image_wait_for_no_vector(tmp_path: Path) -> None:
+    store = write_cells(tmp_path)
+    spec = encoder().with_changes(architecture="locatlas_pico", name="own", weights_sha256="seed:1", input_px=32)
+    own = StoredEncoder("fov", spec, "current")
+    ids, digests = (store.read("fovs")[name].to_pylist() for name in ("id", "source_digest"))
+    with store.folder.writer("a test"):
+        encoders.put(store, own)
+        store.put_embeddings("fov", own.fingerprint, ids[:2], digests[:2], np.eye(2, spec.embedding_dim, dtype="f4"))
+    np.savez(tmp_path / "v.npz", ids=np.array(["a", "b"]), vectors=np.eye(2, 3, dtype="f4"))
+    import_embeddings(tmp_path / "v.npz", atlas=tmp_path / "atlas", name="elsewhere")
+    told = f"1 image without a vector at level fov by own: locatlas embed --atlas {tmp_path / 'atlas'} --level fov"
+    assert shown(tmp_path / "atlas").partition("to do:\n")[2].splitlines() == [f"- {told}"]
+    lacking = {e["name"]: e["lacking"] for e in document("status", "--atlas", tmp_path / "atlas")["encoders"]}
+    assert lacking == {"own": 1, "elsewhere": 0}
+    with store.folder.writer("a test"):
+        store.put_embeddings("fov", own.fingerprint, ids, digests, np.eye(3, spec.embedding_dim, dtype="f4"))
+    assert "to do:" not in shown(tmp_path / "atlas")
 
 
 def test_an_atlas_without_images_is_told_in_a_line(tmp_path: Path) -> None:

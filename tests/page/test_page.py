@@ -549,6 +549,7 @@ def test_the_status_tells_encoders_and_coverage(opened: Opener, served: Served) 
     assert [[row[0], row[1], row[2]] for row in rows[: len(told["encoders"])]] == [
         [e["name"], e["level"], e["state"]] for e in told["encoders"]
     ]
+    assert [row[7] == "made elsewhere" for row in rows] == [e["imported"] for e in told["encoders"]]
 
 
 @pytest.mark.slow

@@ -18,12 +18,12 @@ export async function render(root) {
     block("Encoders", ["name", "level", "state", "coverage", "images", "stale", "dimensions", "channels", "fingerprint"], atlas.encoders.map((e) => [
       e.lineage.length > 1 ? h("span", { title: e.lineage.join(" → "), text: e.name }) : e.name, e.level, e.state,
       e.coverage === null ? "–" : bar(e.coverage), `${count(e.embedded)} of ${count(e.images)}`, count(e.stale), e.dim,
-      [e.channels, e.passes, e.stains.join(", ")].filter(Boolean).join(", ") || "imported", h("code", { text: e.fingerprint.slice(0, 12), title: e.fingerprint })])),
+      e.imported ? "made elsewhere" : [e.channels, e.passes, e.stains.join(", ")].filter(Boolean).join(", "), h("code", { text: e.fingerprint.slice(0, 12), title: e.fingerprint })])),
     block("Levels", ["level", "images", "with a localization", "can be asked"], atlas.levels.map((l) => [
       l.level === "fov" ? "fields of view" : "cells", count(l.images), count(l.labelled), l.vectors ? "yes" : "no vectors"])),
     block("Data sets", ["name", "fields of view", "cells", "channels", !site && "images"].filter(Boolean), atlas.datasets.map((d) => [
       d.name, count(d.fovs), count(d.cells), d.channels.map((c) => c.join(", ")).join("; "),
-      ...(site ? [] : [d.images_at_hand ? "at hand" : "away: stored thumbnails are shown"])])),
+      ...(site ? [] : [!d.images ? "none: vectors made elsewhere" : d.images_at_hand ? "at hand" : "away: stored thumbnails are shown"])])),
     h("section", {}, h("h2", { text: "Images by localization" }), h("ul", { class: "tall" },
       Object.entries(atlas.localizations).sort((a, b) => b[1] - a[1]).map(([name, n]) => h("li", {},
         h("a", { href: `#/?localization=${encodeURIComponent(name)}`, text: name }), h("span", { class: "n", text: count(n) }))))),

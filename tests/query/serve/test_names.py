@@ -4,6 +4,7 @@ import unicodedata
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -12,8 +13,13 @@ pytest.importorskip("fastapi", reason="extra serve is not installed")
 from starlette.testclient import TestClient
 
 import locatlas
+from locatlas.indexer.importing.run import import_embeddings
+from locatlas.indexer.store import encoders
+from locatlas.indexer.store.encoders import StoredEncoder
 from locatlas.query.serve.catalogue import COLUMNS, Catalogue
-from tests.query.made_atlas import row
+from tests.cli.asking import run
+from tests.indexer.made_cells import write_cells
+from tests.query.made_atlas import encoder, row
 
 
 def test_the_status_counts_what_the_tables_hold(client: TestClient, made: Path) -> None:
@@ -28,8 +34,29 @@ def test_the_status_counts_what_the_tables_hold(client: TestClient, made: Path) 
     assert all(e["imported"] for e in said["encoders"])
     assert said["localizations"] == {"er": 30, "golgi": 30, "nucleoplasm": 30}
     assert said["datasets"] == [
-        {"name": "d", "fovs": 18, "cells": 72, "channels": [["protein"]], "images_at_hand": False}
+        {"name": "d", "fovs": 18, "cells": 72, "channels": [["protein"]], "images": False, "images_at_hand": False}
     ]
+
+
+def test_the_status_lists_images_that_wait_for_their_vector_and_data_sets_without_any(tmp_path: Path) -> None:
+    from locatlas.query.serve.app import create_app
+
+    store = write_cells(tmp_path)
+    atlas, spec = store.folder.path, encoder().with_changes(architecture="locatlas_pico", name="own", input_px=32)
+    (first, *others), own = store.read("fovs", ["id"])["id"].to_pylist(), StoredEncoder("fov", spec, "current")
+    with store.folder.writer("a test"):
+        encoders.put(store, own)
+        store.put_embeddings("fov", own.fingerprint, [first], ["x"], np.ones((1, spec.embedding_dim), np.float32))
+    np.savez(tmp_path / "v.npz", ids=np.array(["a"]), vectors=np.ones((1, 3), np.float32))
+    import_embeddings(tmp_path / "v.npz", atlas=atlas, name="elsewhere")
+    with TestClient(create_app(atlas), base_url="http://localhost") as asked:
+        said = asked.get("/api/v1/status").json()
+    assert said["stale"][0] == f"{len(others)} images without a vector at level fov by own"
+    assert said["stale"][0] in " ".join(run("status", "--atlas", atlas).output.split())
+    assert {d["name"]: (d["images"], d["images_at_hand"]) for d in said["datasets"]} == {
+        "imported": (False, False),
+        "x": (True, True),
+    }
 
 
 def test_proteins_are_paged_in_the_order_of_their_names(client: TestClient) -> None:

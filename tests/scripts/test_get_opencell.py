@@ -32,7 +32,7 @@ def picture(seed: int) -> bytes:
     return stream.getvalue()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # as long as the server, which a worker that steals tests of this file meets again
 def bucket(s3) -> str:
     """A bucket in OpenCell's layout: four proteins, two fields each, projections and stacks, and other things."""
     url, client = s3

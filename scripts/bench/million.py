@@ -6,8 +6,8 @@ with proteins and localizations. Every step is what a user would type or call; p
 process or of the largest that it starts, pages of mapped files included. With `--bound 2.5` it ends with 1 where a step
 of locatlas needs more than so many times the vectors.
 
-A sweep of all million takes a quarter of an hour of two cores: `--full-sweep` does it. `--sweep-sizes 2500,5000` asks so many as well, and `--extrapolate`
-prints what the line through all sizes says of a sweep of all, which is an estimate.
+A sweep of all million takes a quarter of an hour: `--full-sweep` does it. `--sweep-sizes 2500,5000` asks so
+many as well, and `--extrapolate` prints what the line through all sizes says of a sweep of all, which is an estimate.
 """
 
 import argparse

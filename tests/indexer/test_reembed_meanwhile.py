@@ -211,35 +211,20 @@ def test_channels_that_are_declared_anew_meanwhile_make_another_vector(
     assert vectors(store, new.table) == vectors(fresh, now.table)
 
 
-def test_an_image_that_is_repaired_meanwhile_is_tried_again_before_the_switch(
-    atlas: Path, store: Store, source: Path, between: Any
+@pytest.mark.parametrize(("commit_rows", "moment", "in_quarantine"), [(1, 3, 1), (4, 1, 0)], ids=["after", "before"])
+def test_an_image_that_is_repaired_after_or_before_it_is_put_in_quarantine_is_not_left_there(
+    atlas: Path, store: Store, source: Path, between: Any, commit_rows: int, moment: int, in_quarantine: int
 ) -> None:
     begin(store)
     (source / name_of(0)).write_bytes(b"no image")
 
     def repair() -> None:
-        assert store.count("quarantine") == 1
+        assert store.count("quarantine") == in_quarantine
         write_field(source, 0, pixels(92))
         index(source, atlas=atlas, dataset="opencell")
 
-    between(3, repair)
-    summary = reembed(atlas=atlas, commit_rows=1)
-    assert (summary.embedded, summary.quarantined, store.count("quarantine")) == (6, [], 0)
-    check_whole(store)
-
-
-def test_an_image_that_is_repaired_before_it_is_put_in_quarantine_is_not_put_there(
-    atlas: Path, store: Store, source: Path, between: Any
-) -> None:
-    begin(store)
-    (source / name_of(0)).write_bytes(b"no image")
-
-    def repair() -> None:
-        write_field(source, 0, pixels(93))
-        index(source, atlas=atlas, dataset="opencell")
-
-    between(1, repair)
-    summary = reembed(atlas=atlas, commit_rows=4)
+    between(moment, repair)
+    summary = reembed(atlas=atlas, commit_rows=commit_rows)
     assert (summary.embedded, summary.quarantined, store.count("quarantine")) == (6, [], 0)
     check_whole(store)
 
